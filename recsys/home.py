@@ -1,0 +1,48 @@
+"""Where state lives: one root folder, RECSYS_HOME, and the names of the rooms below it.
+
+Deleting the root resets everything; nothing is written elsewhere.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """The root of all state and the paths below it."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> "Home":
+        """Return the home named by ``RECSYS_HOME``, or ``.recsys`` in the working folder."""
+        return cls(Path(os.environ.get("RECSYS_HOME") or ".recsys").absolute())
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.root / "snapshots"
+
+    @property
+    def adapters(self) -> Path:
+        return self.root / "adapters"
+
+    @property
+    def generations(self) -> Path:
+        return self.root / "generations"
+
+    @property
+    def lance(self) -> Path:
+        return self.root / "lance"
+
+    @property
+    def events_database(self) -> Path:
+        return self.root / "events.db"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
