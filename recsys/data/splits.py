@@ -1,0 +1,254 @@
+"""Which events a model may learn from, and which it is asked to foretell: leave-one-out and a global cut in time.
+
+A split holds copies of item indices only, so nothing downstream can reach past a cut by accident; ``check_split``
+proves it against the sequences that the split was made from.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.sequences import Sequences
+
+LEAVE_ONE_OUT = "leave-one-out"
+TEMPORAL = "temporal"
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Questions with known answers: which item follows this history?
+
+    Attributes:
+        users: (n,) int32, row of each user in the sequences that were split; ascending, each at most once.
+        histories: n rows, everything the user did before the target, oldest first; may be empty.
+        items: (n,) int32, the one held-out item of each row.
+    """
+
+    users: NDArray[np.int32]
+    histories: Sequences
+    items: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training rows and two sets of targets.
+
+    Attributes:
+        protocol: ``leave-one-out`` or ``temporal``.
+        train: a row for every user, possibly empty: all that models may learn from.
+        validation: targets for choosing settings.
+        test: targets for the final figures only.
+        catalogue: number of items; item indices are below it.
+    """
+
+    protocol: str
+    train: Sequences
+    validation: Targets
+    test: Targets
+    catalogue: int
+
+
+def leave_one_out(sequences: Sequences, *, catalogue: int | None = None) -> Split:
+    """Hold out the last event of every user with three events or more for the test, the one before for validation.
+
+    The rest of those rows and all shorter rows are for training. Histories reach back to the user's first event,
+    so the history of a test target ends with the validation target.
+
+    Args:
+        sequences: a row a user, oldest first.
+        catalogue: number of items; None: up to the highest index seen.
+
+    Raises:
+        ValueError: no user has three events, or an item index does not fit the catalogue.
+    """
+    starts, ends = sequences.offsets[:-1], sequences.offsets[1:]
+    users = np.flatnonzero(sequences.lengths >= 3)
+    if len(users) == 0:
+        raise ValueError(
+            f"Leave-one-out needs a user with three events or more; the longest of {len(sequences):,} rows has "
+            f"{sequences.lengths.max(initial=0)}. Bring more events."
+        )
+    train_ends = ends.copy()
+    train_ends[users] -= 2
+    return Split(
+        LEAVE_ONE_OUT,
+        sequences.slice(starts, train_ends),
+        _targets(sequences, users, ends[users] - 2),
+        _targets(sequences, users, ends[users] - 1),
+        _catalogue(sequences, catalogue),
+    )
+
+
+def temporal(
+    sequences: Sequences,
+    *,
+    validation_share: float = 0.1,
+    test_share: float = 0.1,
+    seed: int = 0,
+    catalogue: int | None = None,
+) -> Split:
+    """Cut time in three for all users at once; train on what lies strictly before the first cut.
+
+    Each user with events between the cuts gives one validation target, drawn at random from these events; likewise
+    for the test after the second cut. A history is everything the user did before the target, events after the cut
+    included. Users without a history and items without training events stay in. Where many events share a second,
+    the cut moves to the nearest end of that second, so equal times never lie on both sides.
+
+    Args:
+        sequences: a row a user with times, oldest first.
+        validation_share: share of all events between the cuts, as nearly as equal times allow.
+        test_share: share of all events after the second cut, likewise.
+        seed: decides which event of a user becomes the target.
+        catalogue: number of items; None: up to the highest index seen.
+
+    Raises:
+        ValueError: times are unknown, out of order, or fewer than three different ones; shares out of range; an
+            item index does not fit the catalogue.
+    """
+    if sequences.times is None:
+        raise ValueError("A temporal split needs the time of every event and these are unknown. Use leave-one-out.")
+    if not (validation_share > 0 and test_share > 0 and validation_share + test_share < 1):
+        raise ValueError(
+            f"validation_share {validation_share} and test_share {test_share} must be above 0 and sum up to less than 1."
+        )
+    _check_time_order(sequences)
+    first_cut, second_cut = _cuts(sequences.times, validation_share, test_share)
+    starts, ends = sequences.offsets[:-1], sequences.offsets[1:]
+    validation_starts = starts + _count_by_row(sequences, sequences.times < first_cut)
+    test_starts = starts + _count_by_row(sequences, sequences.times < second_cut)
+    return Split(
+        TEMPORAL,
+        sequences.slice(starts, validation_starts),
+        _draw(sequences, validation_starts, test_starts, np.random.default_rng([seed, 0])),
+        _draw(sequences, test_starts, ends, np.random.default_rng([seed, 1])),
+        _catalogue(sequences, catalogue),
+    )
+
+
+def sample(targets: Targets, count: int, seed: int = 0) -> Targets:
+    """Return ``count`` targets drawn at random without replacement, in their order; all of them if there are fewer."""
+    if count >= len(targets):
+        return targets
+    chosen = np.sort(np.random.default_rng(seed).choice(len(targets), count, replace=False))
+    return Targets(targets.users[chosen], targets.histories.take(chosen), targets.items[chosen])
+
+
+def check_split(split: Split, sequences: Sequences) -> None:
+    """Check that no training row and no history holds its own target or anything after it.
+
+    Raises:
+        ValueError: the split leaks, or does not belong to these sequences; the message names the first bad user.
+    """
+    if len(split.train) != len(sequences):
+        raise ValueError(f"The split has {len(split.train):,} training rows, the sequences have {len(sequences):,}.")
+    _catalogue(sequences, split.catalogue)
+    _check_prefix("The training row", split.train, np.arange(len(sequences)), sequences)
+    never = np.iinfo(np.int64).max
+    places = {}  # row of a user → position of the target within it
+    for name, targets in (("validation", split.validation), ("test", split.test)):
+        if np.any(np.diff(targets.users) <= 0):
+            raise ValueError(f"The {name} users are not ascending, or one of them has two targets.")
+        _check_prefix(f"The {name} history", targets.histories, targets.users, sequences)
+        lengths = targets.histories.lengths
+        beyond = lengths >= sequences.lengths[targets.users]
+        positions = np.where(beyond, 0, sequences.offsets[:-1][targets.users] + lengths)
+        _refuse(f"The {name} target is not the event after its history", targets.users, beyond)
+        _refuse(
+            f"The {name} target is not the event after its history",
+            targets.users,
+            sequences.items[positions] != targets.items,
+        )
+        places[name] = np.full(len(sequences), never)
+        places[name][targets.users] = lengths
+    everyone = np.arange(len(sequences))
+    trained = split.train.lengths
+    for name, place in places.items():
+        _refuse(f"The training row holds the {name} target", everyone, trained > place)
+    late = (places["validation"] >= places["test"]) & (places["validation"] < never)
+    _refuse("The validation target does not come before the test target", everyone, late)
+    if split.protocol == TEMPORAL:
+        _check_cuts(split, sequences, places["validation"], places["test"])
+
+
+def _targets(sequences: Sequences, users: NDArray[np.int64], positions: NDArray[np.int64]) -> Targets:
+    histories = sequences.slice(sequences.offsets[:-1][users], positions)
+    return Targets(users.astype(np.int32), histories, sequences.items[positions].astype(np.int32))
+
+
+def _draw(
+    sequences: Sequences, starts: NDArray[np.int64], ends: NDArray[np.int64], random: np.random.Generator
+) -> Targets:
+    users = np.flatnonzero(ends > starts)
+    return _targets(sequences, users, random.integers(starts[users], ends[users]))
+
+
+def _cuts(times: NDArray[np.int64], validation_share: float, test_share: float) -> tuple[np.int64, np.int64]:
+    """Return the first second of the validation part and of the test part."""
+    seconds, counts = np.unique(times, return_counts=True)
+    if len(seconds) < 3:
+        raise ValueError(
+            f"A temporal split needs three different times; the {len(times):,} events have {len(seconds)}. "
+            "Use leave-one-out, or bring finer times."
+        )
+    before = np.cumsum(counts) - counts  # events before each second, ascending
+    wanted = len(times) * np.array([1 - validation_share - test_share, 1 - test_share])
+    first, second = np.abs(before[:, None] - wanted).argmin(axis=0)
+    second = max(second, 2)
+    first = min(max(first, 1), second - 1)
+    return seconds[first], seconds[second]
+
+
+def _count_by_row(sequences: Sequences, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    running = np.concatenate([[0], np.cumsum(chosen)])
+    return running[sequences.offsets[1:]] - running[sequences.offsets[:-1]]
+
+
+def _check_time_order(sequences: Sequences) -> None:
+    assert sequences.times is not None
+    rows = sequences.rows()
+    backwards = (np.diff(sequences.times) < 0) & (np.diff(rows) == 0)
+    _refuse("Events are not in time order", rows[1:], backwards)
+
+
+def _catalogue(sequences: Sequences, catalogue: int | None) -> int:
+    needed = int(sequences.items.max(initial=-1)) + 1
+    if catalogue is not None and catalogue < needed:
+        raise ValueError(f"Item index {needed - 1} does not fit a catalogue of {catalogue:,} items.")
+    return needed if catalogue is None else catalogue
+
+
+def _check_prefix(what: str, part: Sequences, users: NDArray[np.integer], whole: Sequences) -> None:
+    """Refuse rows of ``part`` that are not the beginning of the user's row in ``whole``."""
+    longer = part.lengths > whole.lengths[users]
+    _refuse(f"{what} is longer than the user's events", users, longer)
+    starts = whole.offsets[:-1][users]
+    expected = whole.slice(starts, starts + part.lengths)
+    _refuse(f"{what} is not the beginning of the user's events", users[part.rows()], part.items != expected.items)
+
+
+def _check_cuts(split: Split, sequences: Sequences, validation: NDArray[np.int64], test: NDArray[np.int64]) -> None:
+    """Refuse a temporal split unless train < validation targets < test targets, in time and over all users."""
+    if sequences.times is None:
+        raise ValueError("A temporal split can only be checked against sequences with times.")
+    trained = sequences.slice(sequences.offsets[:-1], sequences.offsets[:-1] + split.train.lengths).times
+    users = split.validation.users
+    asked = sequences.times[sequences.offsets[:-1][users] + validation[users]]
+    users = split.test.users
+    tested = sequences.times[sequences.offsets[:-1][users] + test[users]]
+    assert trained is not None
+    for earlier, later, what in (
+        (trained, asked, "training events and validation targets"),
+        (asked, tested, "validation and test targets"),
+        (trained, tested, "training events and test targets"),
+    ):
+        if len(earlier) and len(later) and earlier.max() >= later.min():
+            raise ValueError(f"The {what} overlap in time: {earlier.max()} is not before {later.min()}.")
+
+
+def _refuse(what: str, users: NDArray[np.integer], bad: NDArray[np.bool_]) -> None:
+    if bad.any():
+        raise ValueError(f"{what}: user row {users[np.argmax(bad)]}. Build the split again from sorted sequences.")

@@ -1,0 +1,36 @@
+"""Popularity: the number of training events of an item, newer events weighing more where a half-life is given."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.sequences import Sequences
+
+
+class Popularity:
+    """The same scores for every history.
+
+    Attributes:
+        counts: (catalogue,) float32.
+    """
+
+    def __init__(self, counts: NDArray[np.float32]) -> None:
+        self.counts = counts
+
+    @classmethod
+    def fit(cls, train: Sequences, catalogue: int, half_life_days: float | None = None) -> "Popularity":
+        """Count events; with a half-life an event of age a weighs ``0.5 ** (a / half-life)``.
+
+        Raises:
+            ValueError: a half-life is given and the sequences have no times.
+        """
+        if half_life_days is None:
+            return cls(np.bincount(train.items, minlength=catalogue).astype(np.float32))
+        if train.times is None:
+            raise ValueError("A popularity half-life needs events with times; leave popularity_half_life_days unset.")
+        age_days = (train.times.max(initial=0) - train.times) / 86_400
+        weights = np.exp2(-age_days / half_life_days)
+        return cls(np.bincount(train.items, weights, minlength=catalogue).astype(np.float32))
+
+    def score(self, histories: Sequences) -> NDArray[np.float32]:
+        """Return (rows, catalogue), every row the same."""
+        return np.broadcast_to(self.counts, (len(histories), len(self.counts))).copy()

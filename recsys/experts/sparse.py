@@ -1,0 +1,91 @@
+"""An item × item matrix with few entries a row: what rules, ItemKNN and EASE have in common at scoring time."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from scipy import sparse
+
+from recsys.sequences import Sequences
+
+
+def history_matrix(histories: Sequences, catalogue: int, decay: float, window: int | None = None) -> sparse.csr_matrix:
+    """Return (rows, catalogue) weights of the items of each history: ``decay`` to the power of the event's age.
+
+    An item that occurs twice keeps its newest weight. ``window`` drops events older than that many.
+    """
+    ages = histories.ages()
+    keep = np.ones(len(ages), dtype=bool) if window is None else ages < window
+    # Where an item repeats, the larger weight is the newer one: sort by weight and let the last one win.
+    rows, columns, weights = histories.rows()[keep], histories.items[keep], np.power(decay, ages[keep])
+    order = np.lexsort((weights, columns, rows))
+    rows, columns, weights = rows[order], columns[order], weights[order]
+    last = np.ones(len(rows), dtype=bool)
+    last[:-1] = (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1])
+    shape = (len(histories), catalogue)
+    return sparse.csr_matrix((weights[last].astype(np.float32), (rows[last], columns[last])), shape=shape)
+
+
+def keep_largest(matrix: sparse.csr_matrix, count: int) -> sparse.csr_matrix:
+    """Return the matrix with the ``count`` largest entries of each row; ties keep the smaller column."""
+    matrix = matrix.tocsr()
+    matrix.sort_indices()
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    order = np.lexsort((matrix.indices, -matrix.data, rows))
+    place = np.arange(len(order)) - matrix.indptr[rows[order]]
+    chosen = np.sort(order[place < count])
+    return sparse.csr_matrix((matrix.data[chosen], (rows[chosen], matrix.indices[chosen])), shape=matrix.shape)
+
+
+class ItemMatrixScorer:
+    """Scores are ``history weights @ matrix``.
+
+    Attributes:
+        matrix: (catalogue, catalogue) sparse float32; row: item of the history, column: item that gets the score.
+        decay: weight of an event per newer event in the history.
+        window: how many of the newest events count; None: all.
+    """
+
+    def __init__(self, matrix: sparse.csr_matrix, decay: float, window: int | None = None) -> None:
+        self.matrix = matrix.tocsr().astype(np.float32)
+        self.decay = decay
+        self.window = window
+
+    def sparse_scores(self, histories: Sequences) -> sparse.csr_matrix:
+        """Return (rows, catalogue) scores; an absent entry is 0."""
+        weights = history_matrix(histories, self.matrix.shape[0], self.decay, self.window)
+        return (weights @ self.matrix).tocsr()
+
+    def score(self, histories: Sequences) -> NDArray[np.float32]:
+        """Return (rows, catalogue) dense scores."""
+        return np.asarray(self.sparse_scores(histories).todense(), dtype=np.float32)
+
+    def contributions(self, history: NDArray[np.int32], item: int) -> NDArray[np.float32]:
+        """Return what each event of a history adds to the score of one item, (events,)."""
+        row = Sequences(history, np.array([0, len(history)], dtype=np.int64))
+        weights = np.power(self.decay, row.ages()).astype(np.float32)
+        if self.window is not None:
+            weights[row.ages() >= self.window] = 0
+        column = np.asarray(self.matrix[history, item].todense()).ravel()
+        seen_later = np.array([item_ in set(history[place + 1 :]) for place, item_ in enumerate(history)], dtype=bool)
+        return np.where(seen_later, 0, weights * column).astype(np.float32)
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write ``name.safetensors`` into a folder."""
+        tensors = {
+            "data": self.matrix.data,
+            "indices": self.matrix.indices.astype(np.int32),
+            "indptr": self.matrix.indptr.astype(np.int64),
+            "settings": np.array([self.decay, -1 if self.window is None else self.window], dtype=np.float64),
+        }
+        save_file(tensors, folder / f"{name}.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> "ItemMatrixScorer":
+        """Read what ``save`` wrote."""
+        tensors = load_file(folder / f"{name}.safetensors")
+        size = len(tensors["indptr"]) - 1
+        matrix = sparse.csr_matrix((tensors["data"], tensors["indices"], tensors["indptr"]), shape=(size, size))
+        decay, window = tensors["settings"].tolist()
+        return cls(matrix, decay, None if window < 0 else int(window))

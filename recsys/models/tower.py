@@ -1,0 +1,230 @@
+"""The two towers: an item's vector from its text plus a bounded id residual, a user's vector from a history of those.
+
+Score of an item for a history: scale · cosine(user, item) + bias. A new item has no residual and the bias of a rare item.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
+
+from recsys.models.batches import pad_histories
+from recsys.sequences import Sequences
+
+SCORE_BATCH = 256
+
+
+@dataclass(frozen=True)
+class TowerShape:
+    """What is needed to build the towers again."""
+
+    features: int  # width of the text features; 0: ids alone
+    catalogue: int
+    dimensions: int
+    blocks: int
+    heads: int
+    max_history: int
+    dropout: float
+    residual_norm: float
+    max_scale: float
+    max_bias: float
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """An affine map that centres text vectors and evens out their spectrum.
+
+    Attributes:
+        mean: (width,) float32.
+        matrix: (width, width) float32; features are ``(vectors - mean) @ matrix``.
+    """
+
+    mean: NDArray[np.float32]
+    matrix: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, vectors: NDArray[np.float32], shrinkage: float = 0.01) -> "Whitening":
+        """Fit on (items, width) vectors; ``shrinkage`` of the largest eigenvalue is added to all of them."""
+        mean = vectors.mean(axis=0, dtype=np.float64)
+        centred = vectors - mean
+        values, directions = np.linalg.eigh(centred.T @ centred / len(vectors))
+        matrix = directions / np.sqrt(np.maximum(values, 0) + shrinkage * values[-1])
+        return cls(mean.astype(np.float32), matrix.astype(np.float32))
+
+    def apply(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (items, width) features with rows of about unit variance."""
+        return np.asarray((vectors - self.mean) @ self.matrix, dtype=np.float32)
+
+
+class ItemTower(nn.Module):
+    """Text features (catalogue, features) → unit item vectors (catalogue, dimensions)."""
+
+    def __init__(self, shape: TowerShape) -> None:
+        super().__init__()
+        self.shape = shape
+        if shape.features:
+            self.projection = nn.Linear(shape.features, shape.dimensions, bias=False)
+        self.residual = nn.Parameter(torch.zeros(shape.catalogue, shape.dimensions))
+        self.register_buffer("known", torch.ones(shape.catalogue, 1))
+        self.bias = nn.Parameter(torch.zeros(shape.catalogue))
+        self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+        if not shape.features:
+            nn.init.normal_(self.residual, std=shape.dimensions**-0.5)
+        elif shape.residual_norm:
+            nn.init.normal_(self.residual, std=0.02)
+
+    @property
+    def scale(self) -> torch.Tensor:
+        return self.log_scale.exp().clamp(max=self.shape.max_scale)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        if not self.shape.features:
+            return functional.normalize(self.residual, dim=1)
+        text = functional.normalize(self.projection(features).float(), dim=1)
+        bound = self.shape.residual_norm
+        if not bound:
+            return text
+        norm = self.residual.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        residual = self.residual / norm * bound * torch.tanh(norm / bound) * self.known
+        return functional.normalize(text + residual, dim=1)
+
+    def item_bias(self) -> torch.Tensor:
+        return self.bias.clamp(-self.shape.max_bias, self.shape.max_bias)
+
+
+class UserTower(nn.Module):
+    """A causal pre-norm Transformer over item vectors: (rows, length, d) → unit vectors (rows, length, d)."""
+
+    def __init__(self, shape: TowerShape) -> None:
+        super().__init__()
+        width = shape.dimensions
+        self.heads = shape.heads
+        self.input_scale = width**0.5
+        # Position counts from the newest item, so that a history may grow without moving its recent end.
+        self.position = nn.Parameter(torch.randn(shape.max_history, width) * 0.02)
+        self.dropout = nn.Dropout(shape.dropout)
+        self.blocks = nn.ModuleList(_Block(width, shape.heads, shape.dropout) for _ in range(shape.blocks))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, vectors: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Encode histories aligned right; ``real`` (rows, length) is False on padding, whose outputs mean nothing."""
+        length = vectors.shape[1]
+        position = self.position[:length].flip(0)
+        hidden = self.dropout(vectors * self.input_scale + position)
+        causal = torch.ones(length, length, dtype=torch.bool, device=vectors.device).tril()
+        # A padded position may look at itself, or its softmax would be empty and give NaN.
+        visible = (causal & real[:, None, :]) | torch.eye(length, dtype=torch.bool, device=vectors.device)
+        for block in self.blocks:
+            hidden = block(hidden, visible[:, None])
+        return functional.normalize(self.norm(hidden).float(), dim=-1)
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, 4 * width)
+        self.contract = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+        rows, length, width = hidden.shape
+        parts = self.query_key_value(self.attention_norm(hidden)).view(rows, length, 3, self.heads, -1)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each (rows, heads, length, width / heads)
+        scores = (query @ key.transpose(-1, -2)).float() * (width // self.heads) ** -0.5
+        attention = self.dropout(scores.masked_fill(~visible, -1e9).softmax(-1)).to(value.dtype)
+        mixed = (attention @ value).transpose(1, 2).reshape(rows, length, width)
+        hidden = hidden + self.dropout(self.output(mixed))
+        inner = functional.gelu(self.expand(self.feed_forward_norm(hidden)))
+        return hidden + self.dropout(self.contract(inner))
+
+
+class TwoTower(nn.Module):
+    """Both towers over fixed text features.
+
+    After training, ``freeze`` computes the item vectors once; ``score`` and ``queries`` read those.
+    """
+
+    def __init__(self, shape: TowerShape, features: NDArray[np.float32] | None) -> None:
+        super().__init__()
+        self.shape = shape
+        self.items = ItemTower(shape)
+        self.users = UserTower(shape)
+        self.register_buffer("features", torch.empty(0) if features is None else torch.from_numpy(features), persistent=False)
+        self.register_buffer("vectors", torch.empty(0), persistent=False)
+
+    def item_vectors(self) -> torch.Tensor:
+        """Return the unit vectors of all items, (catalogue, dimensions), with gradient."""
+        vectors: torch.Tensor = self.items(self.features)
+        return vectors
+
+    def encode(self, histories: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode (rows, length) item indices padded with -1; return (rows, length, d) and the mask of real positions."""
+        real = histories >= 0
+        gathered = functional.embedding(histories.clamp_min(0), vectors) * real[..., None]
+        return self.users(gathered, real), real
+
+    def freeze(self) -> "TwoTower":
+        """Compute the item vectors and stop training."""
+        self.eval()
+        with torch.inference_mode():
+            self.vectors = self.item_vectors().float().clone()
+        return self
+
+    def queries(self, histories: Sequences) -> NDArray[np.float32]:
+        """Return a unit user vector for each history, (rows, dimensions); zero for an empty history."""
+        result = np.zeros((len(histories), self.shape.dimensions), dtype=np.float32)
+        order = np.argsort(histories.lengths, kind="stable")
+        order = order[histories.lengths[order] > 0]
+        with torch.inference_mode():
+            for start in range(0, len(order), SCORE_BATCH):
+                rows = order[start : start + SCORE_BATCH]
+                padded = torch.from_numpy(pad_histories(histories.take(rows), self.shape.max_history))
+                hidden, _ = self.encode(padded.to(self.vectors.device), self.vectors)
+                result[rows] = hidden[:, -1].cpu().numpy()
+        return result
+
+    def score(self, histories: Sequences) -> NDArray[np.float32]:
+        """Return (rows, catalogue) scores; an empty history gets the item bias alone."""
+        with torch.inference_mode():
+            scale = self.items.scale.item()
+            queries = torch.from_numpy(self.queries(histories)).to(self.vectors.device)
+            scores: NDArray[np.float32] = (scale * queries @ self.vectors.T + self.items.item_bias()).cpu().numpy()
+        return scores
+
+    def search_matrix(self) -> NDArray[np.float32]:
+        """Return (catalogue, dimensions + 1) vectors whose dot product with ``search_queries`` is the score."""
+        with torch.inference_mode():
+            scaled = self.vectors * self.items.scale
+            return torch.cat([scaled, self.items.item_bias()[:, None]], dim=1).cpu().numpy()
+
+    def search_queries(self, histories: Sequences) -> NDArray[np.float32]:
+        """Return (rows, dimensions + 1) queries for ``search_matrix``."""
+        queries = self.queries(histories)
+        return np.concatenate([queries, np.ones((len(queries), 1), np.float32)], axis=1)
+
+    def save(self, folder: Path) -> None:
+        """Write the weights, the item vectors and the shape."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.contiguous().cpu() for name, tensor in self.state_dict().items()}
+        save_file({**state, "vectors": self.vectors.contiguous().cpu()}, folder / "towers.safetensors")
+        (folder / "towers.json").write_text(json.dumps(vars(self.shape), indent=2, sort_keys=True) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "TwoTower":
+        """Read towers for scoring; the text features are not kept, so they cannot be trained further."""
+        towers = cls(TowerShape(**json.loads((folder / "towers.json").read_text())), None)
+        state = load_file(folder / "towers.safetensors")
+        towers.vectors = state.pop("vectors")
+        towers.load_state_dict(state)
+        return towers.eval()

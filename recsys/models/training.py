@@ -1,0 +1,287 @@
+"""Training: the two towers over fixed text vectors, and the LoRA adapter through the user tower.
+
+Both minimise the same cross-entropy over the whole catalogue. Same inputs, settings and seed give the same weights.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from recsys.config import AdapterConfig, TowerConfig
+from recsys.models.backbone import Backbone, autocast, default_device, has_cpu_bf16
+from recsys.models.batches import HistoryBatch, Progress, Tokens, embed, forward, history_batches, training_windows
+from recsys.models.losses import catalogue_cross_entropy
+from recsys.models.tower import TowerShape, TwoTower, Whitening
+from recsys.sequences import Sequences
+
+WARMUP_STEPS = 200
+LONG_HISTORY = 50  # median events a user above which two blocks and a longer window pay
+Validate = Callable[[TwoTower], float]
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class TowerRun:
+    """Trained towers and how they came about.
+
+    Attributes:
+        towers: frozen, ready to score.
+        history: one record an epoch: epoch, loss, validation.
+        epochs: epochs behind the weights that were kept.
+    """
+
+    towers: TwoTower
+    history: list[dict[str, float]]
+    epochs: int
+
+
+def tower_shape(train: Sequences, features: int, catalogue: int, config: TowerConfig) -> TowerShape:
+    """Choose what the configuration leaves open from the number and the length of the training histories."""
+    lengths = train.lengths[train.lengths > 0]
+    long = bool(len(lengths)) and float(np.median(lengths)) > LONG_HISTORY
+    return TowerShape(
+        features=features,
+        catalogue=catalogue,
+        dimensions=config.dimensions,
+        blocks=config.blocks if config.blocks is not None else (2 if long else 1),
+        heads=config.heads,
+        max_history=config.max_history if config.max_history is not None else (200 if long else 50),
+        dropout=config.dropout if config.dropout is not None else (0.2 if long else 0.5),
+        residual_norm=config.residual_norm,
+        max_scale=config.max_scale,
+        max_bias=config.max_bias,
+    )
+
+
+def train_towers(
+    features: NDArray[np.float32] | None,
+    train: Sequences,
+    catalogue: int,
+    config: TowerConfig,
+    seed: int,
+    validate: Validate | None = None,
+    epochs: int | None = None,
+    progress: Progress | None = None,
+) -> TowerRun:
+    """Train both towers by next-item prediction at every position of every history.
+
+    Args:
+        features: (catalogue, width) whitened text vectors; None trains on ids alone.
+        train: the training histories.
+        catalogue: number of items.
+        config: settings; what is None is chosen from the data.
+        seed: fixes initialisation, order and dropout.
+        validate: returns a figure to maximise; with it the best epoch is kept and training stops early.
+        epochs: train exactly this long, without validation (a refit with a known number of epochs).
+        progress: called with steps done and steps at most.
+
+    Raises:
+        ValueError: no history has two events.
+        DivergedError: the loss is not finite.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    device = default_device()
+    shape = tower_shape(train, 0 if features is None else features.shape[1], catalogue, config)
+    towers = TwoTower(shape, features).to(device)
+    known = np.bincount(train.items, minlength=catalogue) > 0
+    towers.items.known.copy_(torch.from_numpy(known[:, None].astype(np.float32)))
+    windows = training_windows(train, shape.max_history)
+    positions = int((windows.lengths - 1).sum())
+    if positions == 0:
+        raise ValueError("No user has two training events, so there is nothing to learn from. Ingest more behaviour.")
+    batch_tokens = config.batch_tokens or _batch_tokens(positions)
+    steps_per_epoch = math.ceil(positions / batch_tokens)
+    limit = epochs or config.epochs or _epochs(positions)
+    optimizer = _optimizer(towers, config)
+    schedule = _schedule(optimizer, limit * steps_per_epoch)
+    low = device.type == "cuda" or has_cpu_bf16()
+
+    history: list[dict[str, float]] = []
+    best_figure, best_epoch, best_state = -math.inf, 0, copy.deepcopy(towers.state_dict())
+    step = 0
+    for epoch in range(1, limit + 1):
+        towers.train()
+        losses = []
+        for batch in history_batches(windows, batch_tokens, config.future_items, config.future_decay, rng, device):
+            loss = _step(towers, batch, low)
+            if not torch.isfinite(loss):
+                raise DivergedError(f"The loss became {loss.item()} in epoch {epoch}. Lower tower.learning_rate.")
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(towers.parameters(), 5.0)
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.detach())
+            step += 1
+            if progress:
+                progress(min(step, limit * steps_per_epoch), limit * steps_per_epoch)
+        record = {"epoch": float(epoch), "loss": float(torch.stack(losses).mean())}
+        if validate is not None and epochs is None:
+            record["validation"] = figure = validate(towers.freeze())
+            if figure > best_figure:
+                best_figure, best_epoch, best_state = figure, epoch, copy.deepcopy(towers.state_dict())
+        else:
+            best_epoch, best_state = epoch, towers.state_dict()
+        history.append(record)
+        if validate is not None and epochs is None and epoch - best_epoch >= config.patience:
+            break
+    towers.load_state_dict(best_state)
+    return TowerRun(towers.freeze(), history, best_epoch)
+
+
+def train_adapter(
+    backbone: Backbone,
+    tokens: Tokens,
+    train: Sequences,
+    config: AdapterConfig,
+    tower_config: TowerConfig,
+    seed: int,
+    warm: TwoTower,
+    frozen: NDArray[np.float32],
+    progress: Progress | None = None,
+) -> list[dict[str, float]]:
+    """Fine-tune the backbone's LoRA weights so that the towers over its text vectors predict the next item better.
+
+    Each round encodes a part of the catalogue with gradient, puts these vectors among the stored ones of all other items,
+    takes one step of the user tower's loss over the whole catalogue, and carries the gradient at the fresh vectors back
+    into BERT. A stored vector is at most one pass over the catalogue old.
+
+    Args:
+        backbone: a base with LoRA weights; trained in place.
+        tokens: the catalogue's texts.
+        train: the training histories.
+        config: the adapter's settings.
+        tower_config: settings of the loss.
+        seed: fixes order and dropout.
+        warm: towers trained on the frozen vectors; they go on learning here and are thrown away.
+        frozen: (catalogue, hidden) vectors of the base without the adapter.
+
+    Returns:
+        One record a round: round, loss.
+
+    Raises:
+        DivergedError: the loss is not finite.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    device = backbone.device
+    whitening = Whitening.fit(frozen)
+    mean, matrix = (torch.from_numpy(array).to(device) for array in (whitening.mean, whitening.matrix))
+    stored = torch.from_numpy(frozen).to(device)
+    towers = copy.deepcopy(warm).to(device).train()
+    windows = training_windows(train, warm.shape.max_history)
+    rounds = config.rounds if config.rounds is not None else _rounds(tokens)
+    lora = [weight for weight in backbone.model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": lora, "lr": config.learning_rate},
+            {"params": [weight for weight in towers.parameters()], "lr": tower_config.learning_rate / 10},
+        ],
+        betas=(0.9, 0.98),
+        weight_decay=0.0,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, min(10, rounds // 5), rounds))
+    low = device.type == "cuda" or has_cpu_bf16()
+    batches = _endless(windows, 4 * _batch_tokens(len(windows.items)), tower_config, rng, device)
+    order = np.empty(0, dtype=np.int64)
+    records = []
+    backbone.model.train()
+    for number in range(1, rounds + 1):
+        if len(order) == 0:
+            order = rng.permutation(len(tokens))
+        chosen, order = order[: config.items_per_round], order[config.items_per_round :]
+        encoded = []
+        with autocast(device):
+            for part in tokens.buckets(chosen, budget=4096):
+                encoded.append((part, forward(backbone, tokens, part)))
+        leaf = stored.clone()
+        for part, vectors in encoded:
+            leaf[torch.from_numpy(part)] = vectors.detach()
+        stored = leaf.clone()
+        leaf.requires_grad_(True)
+        towers.features = (leaf - mean) @ matrix
+        loss = _step(towers, next(batches), low)
+        if not torch.isfinite(loss):
+            raise DivergedError(f"The loss became {loss.item()} in round {number}. Lower adapter.learning_rate.")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        assert leaf.grad is not None
+        torch.autograd.backward(
+            [vectors for _, vectors in encoded], [leaf.grad[torch.from_numpy(part)] for part, _ in encoded]
+        )
+        nn.utils.clip_grad_norm_(lora, 1.0)
+        optimizer.step()
+        schedule.step()
+        records.append({"round": float(number), "loss": loss.item()})
+        if progress:
+            progress(number, rounds)
+    backbone.model.eval()
+    return records
+
+
+def text_features(vectors: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], Whitening]:
+    """Return whitened features of the vectors side by side, and the map that made them from (items, total width)."""
+    joined = np.concatenate(vectors, axis=1)
+    whitening = Whitening.fit(joined)
+    return whitening.apply(joined), whitening
+
+
+def embed_catalogue(backbone: Backbone, tokens: Tokens, progress: Progress | None = None) -> NDArray[np.float32]:
+    """Return unit vectors of all texts, (items, hidden)."""
+    vectors = embed(backbone, tokens, progress)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _step(towers: TwoTower, batch: HistoryBatch, low: bool) -> torch.Tensor:
+    device = batch.items.device
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=low):
+        vectors = towers.item_vectors()
+        hidden, real = towers.encode(batch.items, vectors)
+    return catalogue_cross_entropy(
+        hidden[real].float(), vectors, towers.items.item_bias(), towers.items.scale, batch.targets, batch.weights, low
+    )
+
+
+def _endless(windows: Sequences, batch_tokens: int, config: TowerConfig, rng: np.random.Generator, device: torch.device):  # type: ignore[no-untyped-def]
+    while True:
+        yield from history_batches(windows, batch_tokens, config.future_items, config.future_decay, rng, device)
+
+
+def _optimizer(towers: TwoTower, config: TowerConfig) -> torch.optim.AdamW:
+    decayed = [weight for weight in towers.parameters() if weight.ndim >= 2]
+    plain = [weight for weight in towers.parameters() if weight.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    rate = config.learning_rate * (1 if towers.shape.features else 2)  # ids alone start from nothing
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
+
+
+def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, min(WARMUP_STEPS, steps // 5), steps))
+
+
+def _warm_cosine(step: int, warmup: int, steps: int) -> float:
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
+
+
+def _batch_tokens(positions: int) -> int:
+    return 512 if positions < 100_000 else 1024 if positions < 400_000 else 2048
+
+
+def _epochs(positions: int) -> int:
+    return 24 if positions < 400_000 else 12
+
+
+def _rounds(tokens: Tokens) -> int:
+    return max(40, min(200, 8 * len(tokens) // 512))
