@@ -113,7 +113,7 @@ def temporal(
         raise ValueError("A temporal split needs the time of every event and these are unknown. Use leave-one-out.")
     if not (validation_share > 0 and test_share > 0 and validation_share + test_share < 1):
         raise ValueError(
-            f"validation_share {validation_share} and test_share {test_share} must be above 0 and sum up to less than 1."
+            f"validation_share {validation_share} and test_share {test_share} must be above 0 and sum to less than 1."
         )
     _check_time_order(sequences)
     first_cut, second_cut = _cuts(sequences.times, validation_share, test_share)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from recsys.artifacts import ArtifactError, canonical_json, digest, digest_file
 from recsys.config import AdapterConfig
@@ -84,6 +85,9 @@ def load_backbone(name: str, device: torch.device | None = None) -> Backbone:
     source = base_folder(name)
     # Eager attention: on the CPU the backward pass of the fused kernel takes most of a LoRA step.
     attention = "sdpa" if device.type == "cuda" else "eager"
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # the report of the pooling head that is left out on purpose is no news
+    logging.disable_progress_bar()
     try:
         model = AutoModel.from_pretrained(
             source,
@@ -99,6 +103,9 @@ def load_backbone(name: str, device: torch.device | None = None) -> Backbone:
             f"{name} cannot be loaded as a BERT-family encoder with safetensors weights ({error}). "
             "Name an installed package, a Hugging Face model or a folder."
         ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()
     return Backbone(model.to(device).eval(), tokenizer, name, _base_digest(model, tokenizer))
 
 

@@ -58,7 +58,9 @@ def tokenize(backbone: Backbone, texts: Sequence[str], max_tokens: int) -> Token
     return Tokens([np.asarray(row, dtype=np.int64) for row in encoded], padding)  # type: ignore[union-attr,call-overload]
 
 
-def embed(backbone: Backbone, tokens: Tokens, progress: Progress | None = None, budget: int = 8192) -> NDArray[np.float32]:
+def embed(
+    backbone: Backbone, tokens: Tokens, progress: Progress | None = None, budget: int = 8192
+) -> NDArray[np.float32]:
     """Return the pooled vectors of all texts, (texts, hidden) float32, in their own order.
 
     Raises:

@@ -72,12 +72,29 @@ class ItemTower(nn.Module):
             self.projection = nn.Linear(shape.features, shape.dimensions, bias=False)
         self.residual = nn.Parameter(torch.zeros(shape.catalogue, shape.dimensions))
         self.register_buffer("known", torch.ones(shape.catalogue, 1))
+        self.register_buffer("rare", torch.zeros(shape.catalogue, dtype=torch.bool))
         self.bias = nn.Parameter(torch.zeros(shape.catalogue))
         self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
         if not shape.features:
             nn.init.normal_(self.residual, std=shape.dimensions**-0.5)
         elif shape.residual_norm:
             nn.init.normal_(self.residual, std=0.02)
+
+    def set_known(self, counts: NDArray[np.int64]) -> None:
+        """Tell which items have training events: the others get no residual and the mean bias of the rarest quarter."""
+        known = counts > 0
+        self.known.copy_(torch.from_numpy(known[:, None].astype(np.float32)))
+        self.rare.copy_(torch.from_numpy(known & (counts <= np.quantile(counts[known], 0.25))))
+
+    @property
+    def known_items(self) -> torch.Tensor:
+        """Indices of the items with training events, (known,) int64."""
+        return self.known.squeeze(1).nonzero().squeeze(1)
+
+    @property
+    def place_among_known(self) -> torch.Tensor:
+        """For every item its place in ``known_items``, (catalogue,) int64; meaningless for the others."""
+        return self.known.squeeze(1).long().cumsum(0) - 1
 
     @property
     def scale(self) -> torch.Tensor:
@@ -95,7 +112,10 @@ class ItemTower(nn.Module):
         return functional.normalize(text + residual, dim=1)
 
     def item_bias(self) -> torch.Tensor:
-        return self.bias.clamp(-self.shape.max_bias, self.shape.max_bias)
+        bias = self.bias.clamp(-self.shape.max_bias, self.shape.max_bias)
+        if not bool(self.rare.any()):
+            return bias
+        return torch.where(self.known.squeeze(1) > 0, bias, bias[self.rare].mean())
 
 
 class UserTower(nn.Module):
@@ -160,7 +180,9 @@ class TwoTower(nn.Module):
         self.shape = shape
         self.items = ItemTower(shape)
         self.users = UserTower(shape)
-        self.register_buffer("features", torch.empty(0) if features is None else torch.from_numpy(features), persistent=False)
+        self.register_buffer(
+            "features", torch.empty(0) if features is None else torch.from_numpy(features), persistent=False
+        )
         self.register_buffer("vectors", torch.empty(0), persistent=False)
 
     def item_vectors(self) -> torch.Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn import functional
 
 from recsys.config import AdapterConfig, TowerConfig
 from recsys.models.backbone import Backbone, autocast, default_device, has_cpu_bf16
@@ -21,6 +22,7 @@ from recsys.models.tower import TowerShape, TwoTower, Whitening
 from recsys.sequences import Sequences
 
 WARMUP_STEPS = 200
+ENCODE_TOKENS = 4096  # padded tokens encoded with gradient at once
 LONG_HISTORY = 50  # median events a user above which two blocks and a longer window pay
 Validate = Callable[[TwoTower], float]
 
@@ -93,8 +95,7 @@ def train_towers(
     device = default_device()
     shape = tower_shape(train, 0 if features is None else features.shape[1], catalogue, config)
     towers = TwoTower(shape, features).to(device)
-    known = np.bincount(train.items, minlength=catalogue) > 0
-    towers.items.known.copy_(torch.from_numpy(known[:, None].astype(np.float32)))
+    towers.items.set_known(np.bincount(train.items, minlength=catalogue))
     windows = training_windows(train, shape.max_history)
     positions = int((windows.lengths - 1).sum())
     if positions == 0:
@@ -152,9 +153,9 @@ def train_adapter(
 ) -> list[dict[str, float]]:
     """Fine-tune the backbone's LoRA weights so that the towers over its text vectors predict the next item better.
 
-    Each round encodes a part of the catalogue with gradient, puts these vectors among the stored ones of all other items,
-    takes one step of the user tower's loss over the whole catalogue, and carries the gradient at the fresh vectors back
-    into BERT. A stored vector is at most one pass over the catalogue old.
+    Each round takes the user tower's loss over the stored vectors of the whole catalogue, encodes a part of the catalogue
+    in small batches, carries the gradient at the stored vectors back into BERT through them, and stores the new ones. A
+    stored vector is at most one pass over the catalogue old; memory follows the small batch, not the catalogue.
 
     Args:
         backbone: a base with LoRA weights; trained in place.
@@ -190,25 +191,19 @@ def train_adapter(
         betas=(0.9, 0.98),
         weight_decay=0.0,
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, min(10, rounds // 5), rounds))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: _warm_cosine(step, min(10, rounds // 5), rounds)
+    )
     low = device.type == "cuda" or has_cpu_bf16()
     batches = _endless(windows, 4 * _batch_tokens(len(windows.items)), tower_config, rng, device)
     order = np.empty(0, dtype=np.int64)
     records = []
-    backbone.model.train()
+    backbone.model.eval()  # without dropout: the gradient must belong to the vectors that were stored
     for number in range(1, rounds + 1):
         if len(order) == 0:
             order = rng.permutation(len(tokens))
         chosen, order = order[: config.items_per_round], order[config.items_per_round :]
-        encoded = []
-        with autocast(device):
-            for part in tokens.buckets(chosen, budget=4096):
-                encoded.append((part, forward(backbone, tokens, part)))
-        leaf = stored.clone()
-        for part, vectors in encoded:
-            leaf[torch.from_numpy(part)] = vectors.detach()
-        stored = leaf.clone()
-        leaf.requires_grad_(True)
+        leaf = stored.clone().requires_grad_(True)
         towers.features = (leaf - mean) @ matrix
         loss = _step(towers, next(batches), low)
         if not torch.isfinite(loss):
@@ -216,16 +211,18 @@ def train_adapter(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         assert leaf.grad is not None
-        torch.autograd.backward(
-            [vectors for _, vectors in encoded], [leaf.grad[torch.from_numpy(part)] for part, _ in encoded]
-        )
+        for part in tokens.buckets(chosen, ENCODE_TOKENS):
+            with autocast(device):
+                vectors = functional.normalize(forward(backbone, tokens, part), dim=1)
+            rows = torch.from_numpy(part).to(device)
+            vectors.backward(leaf.grad[rows])
+            stored[rows] = vectors.detach()
         nn.utils.clip_grad_norm_(lora, 1.0)
         optimizer.step()
         schedule.step()
         records.append({"round": float(number), "loss": loss.item()})
         if progress:
             progress(number, rounds)
-    backbone.model.eval()
     return records
 
 
@@ -247,12 +244,18 @@ def _step(towers: TwoTower, batch: HistoryBatch, low: bool) -> torch.Tensor:
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=low):
         vectors = towers.item_vectors()
         hidden, real = towers.encode(batch.items, vectors)
+    # Items without training events are no negatives: nothing is known against them.
+    known = towers.items.known_items
+    bias = towers.items.item_bias()[known]
+    targets = towers.items.place_among_known[batch.targets]
     return catalogue_cross_entropy(
-        hidden[real].float(), vectors, towers.items.item_bias(), towers.items.scale, batch.targets, batch.weights, low
+        hidden[real].float(), vectors[known], bias, towers.items.scale, targets, batch.weights, low
     )
 
 
-def _endless(windows: Sequences, batch_tokens: int, config: TowerConfig, rng: np.random.Generator, device: torch.device):  # type: ignore[no-untyped-def]
+def _endless(
+    windows: Sequences, batch_tokens: int, config: TowerConfig, rng: np.random.Generator, device: torch.device
+):  # type: ignore[no-untyped-def]
     while True:
         yield from history_batches(windows, batch_tokens, config.future_items, config.future_decay, rng, device)
 
@@ -266,7 +269,9 @@ def _optimizer(towers: TwoTower, config: TowerConfig) -> torch.optim.AdamW:
 
 
 def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, min(WARMUP_STEPS, steps // 5), steps))
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: _warm_cosine(step, min(WARMUP_STEPS, steps // 5), steps)
+    )
 
 
 def _warm_cosine(step: int, warmup: int, steps: int) -> float:

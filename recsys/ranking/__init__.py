@@ -1,0 +1,1 @@
+"""From scores to a list: the blend, the candidates, the rules and the reasons."""

@@ -1,0 +1,1 @@
+"""What is kept: the vector index, adapters, generations and live events."""

@@ -1,0 +1,167 @@
+"""Train everything on one split and rank the test targets: our system, its ablations, and baselines with the same care.
+
+All systems see the same training part, choose on the same validation sample, and are asked the same test targets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.config import ModelConfig
+from recsys.data.splits import Split, Targets, leave_one_out, sample, temporal
+from recsys.evaluation.baselines import FrozenText
+from recsys.evaluation.protocols import Ranking, evaluate
+from recsys.models.backbone import Backbone
+from recsys.models.training import train_towers
+from recsys.ranking.blend import BlendScorer, fit_blend
+from recsys.sequences import Scorer, Sequences
+from recsys.system import (
+    DECAYS,
+    FIXED_POWER,
+    TOWERS,
+    Progress,
+    System,
+    TextEncoding,
+    adapted_encoding,
+    fit_system,
+    stage,
+    validation_ndcg,
+)
+
+OURS = "recsys"
+BASELINES = ("popularity", "rules", "knn", "ease", "blend", "bert", "bert-whitened", "sasrec")
+ABLATIONS = ("recsys.towers", "recsys.text", "recsys.frozen-towers", "recsys.frozen-text")
+SYSTEMS = (OURS, *ABLATIONS, *BASELINES)
+QUICK = (OURS, "recsys.towers", "popularity", "rules", "knn", "ease", "blend", "bert", "bert-whitened")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Our system trained on one split.
+
+    Attributes:
+        encoding: text vectors of base and adapter.
+        backbone: BERT with the LoRA weights.
+        records: loss by round of the adapter's training.
+        system: towers, experts and blend.
+    """
+
+    encoding: TextEncoding
+    backbone: Backbone
+    records: list[dict[str, float]]
+    system: System
+
+
+def make_split(sequences: Sequences, catalogue: int, protocol: str, config: ModelConfig) -> Split:
+    """Split sequences by a protocol's name.
+
+    Raises:
+        ValueError: there is no such protocol, or the data does not allow it.
+    """
+    if protocol == "leave-one-out":
+        return leave_one_out(sequences, catalogue=catalogue)
+    if protocol == "temporal":
+        shares = config.evaluation
+        return temporal(
+            sequences,
+            validation_share=shares.validation_share,
+            test_share=shares.test_share,
+            seed=config.seed,
+            catalogue=catalogue,
+        )
+    raise ValueError(f"There is no protocol {protocol!r}; there are leave-one-out and temporal.")
+
+
+def train_on(
+    split: Split, texts: list[str], frozen: TextEncoding, config: ModelConfig, progress: Progress | None = None
+) -> Trained:
+    """Fine-tune the adapter and fit the system on one split's training part."""
+    encoding, backbone, records = adapted_encoding(texts, frozen, split.train, config, progress)
+    system = fit_system(split, encoding.features, config, progress)
+    return Trained(encoding, backbone, records, system)
+
+
+def rank_systems(
+    split: Split,
+    frozen: TextEncoding,
+    trained: Trained,
+    config: ModelConfig,
+    systems: Sequence[str] = QUICK,
+    progress: Progress | None = None,
+) -> list[Ranking]:
+    """Rank the split's test targets with each named system.
+
+    Args:
+        split: what was trained on, and the targets.
+        frozen: text vectors of the base alone.
+        trained: our system, as fitted on this split.
+        config: all settings.
+        systems: names from ``SYSTEMS``, each fitted and ranked in this order.
+        progress: called with stage, done, total.
+
+    Raises:
+        ValueError: there is no system of that name.
+    """
+    unknown = sorted(set(systems) - set(SYSTEMS))
+    if unknown:
+        raise ValueError(f"There is no system {unknown[0]!r}; there are {', '.join(SYSTEMS)}.")
+    validation = sample(split.validation, config.evaluation.max_validation_users, config.seed)
+    rankings = []
+    for name in systems:
+        scorer = _scorer(name, split, frozen, trained, validation, config, progress)
+        if scorer is not None:
+            report = stage(progress, f"Rank {name}")
+            rankings.append(evaluate(name, scorer, split.test, seed=config.seed, progress=report))
+    return rankings
+
+
+def _scorer(
+    name: str,
+    split: Split,
+    frozen: TextEncoding,
+    trained: Trained,
+    validation: Targets,
+    config: ModelConfig,
+    progress: Progress | None,
+) -> Scorer | None:
+    """Return a fitted scorer, or None for one that the catalogue is too large for."""
+    system = trained.system
+    if name == OURS:
+        return system
+    if name == "recsys.towers":
+        return system.towers
+    if name in system.components:
+        return system.components[name]
+    if name == "ease":
+        return None
+    if name == "blend":
+        simple: dict[str, Scorer] = {key: value for key, value in system.components.items() if key != TOWERS}
+        simple["bert-whitened"] = _best_decay(frozen.features, validation)
+        blend, _ = fit_blend(simple, FIXED_POWER, validation.histories, validation.items)
+        return BlendScorer(blend, simple)
+    if name == "bert":
+        return _best_decay(frozen.vectors, validation)
+    if name == "bert-whitened":
+        return _best_decay(frozen.features, validation)
+    features, residual = {
+        "sasrec": (None, config.tower.residual_norm),
+        "recsys.text": (trained.encoding.features, 0.0),
+        "recsys.frozen-text": (frozen.features, 0.0),
+        "recsys.frozen-towers": (frozen.features, config.tower.residual_norm),
+    }[name]
+    return train_towers(
+        features,
+        split.train,
+        split.catalogue,
+        replace(config.tower, residual_norm=residual),
+        config.seed,
+        validate=lambda towers: validation_ndcg(towers, validation),
+        progress=stage(progress, f"Train {name}"),
+    ).towers
+
+
+def _best_decay(vectors: NDArray[np.float32], validation: Targets) -> FrozenText:
+    scorers = [FrozenText(vectors, decay) for decay in DECAYS]
+    return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))

@@ -1,0 +1,69 @@
+"""From raw files to a snapshot: read both tables, set bad rows aside, and write what is good, or refuse."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from recsys import columns
+from recsys.config import IngestConfig, to_dict
+from recsys.data.quality import QualityError, QualityReport, event_checks, item_checks, split
+from recsys.data.snapshot import Snapshot, write_snapshot
+from recsys.data.sources import read_table
+from recsys.home import Home
+
+_DEFAULT = IngestConfig()
+
+
+@dataclass(frozen=True)
+class _Tables:
+    events: pl.DataFrame
+    items: pl.DataFrame
+    report: QualityReport
+
+
+def ingest(
+    events: str | Path, items: str | Path, home: Home, config: IngestConfig = _DEFAULT, now: datetime | None = None
+) -> Snapshot:
+    """Turn raw events and items into a snapshot; the same content, in any order and format, gives the same one.
+
+    Args:
+        events: where the events are: a file, a folder, a glob or an object-store URL.
+        items: where the items are, likewise.
+        home: the state to write the snapshot to.
+        config: column names, and how much may be set aside.
+        now: with a time zone; an event after it is in the future. The clock's time by default.
+
+    Raises:
+        SourceError: a table cannot be read.
+        QualityError: more rows are bad than ``max_quarantined_share`` allows, or none is good.
+        ArtifactError: the same content was ingested before, and that snapshot has been damaged since.
+    """
+    tables = _check(events, items, config, now)
+    if tables.report.refusal():
+        raise QualityError(tables.report)
+    quality = {"config": to_dict(config), "quality": tables.report.summary()}
+    return write_snapshot(home, tables.events, tables.items, tables.report.quarantine, quality)
+
+
+def validate(
+    events: str | Path, items: str | Path, config: IngestConfig = _DEFAULT, now: datetime | None = None
+) -> QualityReport:
+    """Check raw events and items as ``ingest`` does, and write nothing; ``report.refusal()`` says what it would refuse.
+
+    Raises:
+        SourceError: a table cannot be read.
+    """
+    return _check(events, items, config, now).report
+
+
+def _check(events: str | Path, items: str | Path, config: IngestConfig, now: datetime | None) -> _Tables:
+    latest = (now or datetime.now(UTC)).astimezone(UTC) + timedelta(seconds=config.future_tolerance_seconds)
+    good_items, bad_items, item_quality = split(read_table(items, "items", config.item_columns), "items", item_checks())
+    checks = event_checks(good_items[columns.ITEM_ID], latest)
+    raw_events = read_table(events, "events", config.event_columns)
+    good_events, bad_events, event_quality = split(raw_events, "events", checks)
+    quarantine = pl.concat([bad_events, bad_items])
+    report = QualityReport((event_quality, item_quality), quarantine, config.max_quarantined_share)
+    return _Tables(good_events, good_items, report)

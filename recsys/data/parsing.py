@@ -1,0 +1,139 @@
+"""Raw values to typed ones: timestamps, numbers, flags. What cannot be parsed becomes null, never a guess.
+
+Times without a zone are UTC. Numbers as times are Unix seconds, milliseconds, microseconds or nanoseconds, told apart
+by magnitude: below 1e11 (the year 5138) seconds, below 1e14 milliseconds, below 1e17 microseconds.
+"""
+
+import polars as pl
+
+UTC_MICROSECONDS = pl.Datetime("us", "UTC")
+
+
+def parse_timestamps(raw: pl.Series) -> pl.Series:
+    """Return instants in UTC with microseconds, null where a value is no time between the years 1 and 9999.
+
+    Takes datetimes, dates, numbers, and strings that hold ISO 8601 (a date, or a date and a time, with or without
+    seconds, fraction and offset) or a number.
+    """
+    if raw.dtype.is_temporal() and raw.dtype not in (pl.Time, pl.Duration):
+        parsed = _zoned(raw)
+    elif raw.dtype.is_numeric():
+        parsed = _from_numbers(raw)
+    elif raw.dtype == pl.String:
+        parsed = _from_strings(raw)
+    else:
+        parsed = pl.repeat(None, len(raw), dtype=UTC_MICROSECONDS, eager=True)
+    # Beyond these years Python has no datetime to show or to compare.
+    frame = pl.select(pl.when(parsed.dt.year().is_between(1, 9999)).then(parsed).alias(raw.name))
+    return frame.to_series()
+
+
+def parse_numbers(raw: pl.Series) -> pl.Series:
+    """Return float64, null where a value is no number; ``nan`` and ``inf`` stay for the checks to find."""
+    return _blank_to_null(raw).cast(pl.Float64, strict=False)
+
+
+def parse_integers(raw: pl.Series) -> pl.Series:
+    """Return int64, null where a value is no whole number."""
+    if raw.dtype.is_integer():
+        return raw.cast(pl.Int64, strict=False)
+    numbers = parse_numbers(raw)
+    whole = numbers.is_finite() & (numbers == numbers.floor())
+    return pl.select(pl.when(whole).then(numbers).cast(pl.Int64, strict=False).alias(raw.name)).to_series()
+
+
+def parse_flags(raw: pl.Series) -> pl.Series:
+    """Return booleans from booleans, 0 and 1, ``true`` and ``false`` in any case; null elsewhere."""
+    if raw.dtype == pl.Boolean:
+        return raw
+    words = raw.cast(pl.String, strict=False).str.strip_chars().str.to_lowercase()
+    return words.replace_strict(
+        {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False},
+        default=None,
+        return_dtype=pl.Boolean,
+    )
+
+
+def infer_type(raw: pl.Series) -> pl.Series:
+    """Return a column of strings as integers, floats or booleans where every value is written like one.
+
+    Numbers with leading zeros or signs, exponents or blanks stay strings: they may be codes.
+    """
+    values = raw.drop_nulls()
+    if values.is_empty():
+        return raw
+    for pattern, parse in (
+        (r"^(0|-?[1-9]\d{0,17})$", lambda: raw.cast(pl.Int64)),
+        (r"^-?(0|[1-9]\d{0,17})(\.\d+)?$", lambda: raw.cast(pl.Float64)),
+        (r"^(?i:true|false)$", lambda: parse_flags(raw)),
+    ):
+        # The first values mostly decide; a full scan of a long text column would be wasted.
+        if values.head(100).str.contains(pattern).all() and values.str.contains(pattern).all():
+            return parse()
+    return raw
+
+
+def _blank_to_null(raw: pl.Series) -> pl.Series:
+    return raw.str.strip_chars() if raw.dtype == pl.String else raw
+
+
+def _zoned(raw: pl.Series) -> pl.Series:
+    times = raw.cast(pl.Datetime("us", getattr(raw.dtype, "time_zone", None)))
+    zone = getattr(times.dtype, "time_zone", None)
+    return times.dt.replace_time_zone("UTC") if zone is None else times.dt.convert_time_zone("UTC")
+
+
+def _from_numbers(raw: pl.Series) -> pl.Series:
+    value = pl.lit(raw) if raw.dtype.is_integer() else pl.when(raw.is_finite()).then(pl.lit(raw))
+    if raw.dtype.is_integer():
+        value = value.cast(pl.Int64, strict=False)
+    size = value.abs()
+    microseconds = (
+        pl.when(size < 10**11)
+        .then(value * 1_000_000)
+        .when(size < 10**14)
+        .then(value * 1_000)
+        .when(size < 10**17)
+        .then(value)
+        .otherwise(value // 1_000)
+    )
+    return pl.select(microseconds.round().cast(pl.Int64, strict=False).cast(UTC_MICROSECONDS)).to_series()
+
+
+def _from_strings(raw: pl.Series) -> pl.Series:
+    text = raw.str.strip_chars()
+    parsed = pl.repeat(None, len(text), dtype=pl.Int64, eager=True)
+    # From the fastest to the slowest; each sees only what the ones before could not read.
+    for parse in (_numeric_strings, _plain_strings, _offset_strings, _other_iso_strings):
+        left = (parsed.is_null() & text.is_not_null()).arg_true()
+        if left.is_empty():
+            break
+        parsed = parsed.scatter(left, parse(text.gather(left)).to_physical())
+    return parsed.cast(UTC_MICROSECONDS)
+
+
+def _numeric_strings(text: pl.Series) -> pl.Series:
+    integers = _from_numbers(text.cast(pl.Int64, strict=False))
+    if integers.null_count() == 0:
+        return integers
+    return integers.fill_null(_from_numbers(text.cast(pl.Float64, strict=False)))
+
+
+def _plain_strings(text: pl.Series) -> pl.Series:
+    return text.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False, time_unit="us").dt.replace_time_zone("UTC")
+
+
+def _offset_strings(text: pl.Series) -> pl.Series:
+    return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", strict=False, time_unit="us", time_zone="UTC")
+
+
+def _other_iso_strings(text: pl.Series) -> pl.Series:
+    spelled = (
+        text.str.replace(r"^(\d{4}-\d{2}-\d{2})[ t]", "${1}T")
+        .str.replace(r"^(\d{4}-\d{2}-\d{2})$", "${1}T00:00:00")
+        .str.replace(r"^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2})($|[zZ+-])", "${1}:00${2}")
+        .str.replace(r"^(.{10}T\d{2}:\d{2}:\d{2}(?:\.\d+)?) ?(?:[zZ]|UTC)?$", "${1}+00:00")
+        .str.replace(r"([+-]\d{2})$", "${1}:00")
+        .str.replace(r"^(.{19}.*) ([+-])", "${1}${2}")
+    )
+    return _offset_strings(spelled)

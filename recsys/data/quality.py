@@ -1,0 +1,270 @@
+"""What makes a row bad, declared as data, and the parting of a table into good rows and quarantined ones.
+
+A row goes to the quarantine with its file, its number, the first check it fails and its content. Which of several
+duplicates stays depends on their content alone, never on the order of rows or files.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from recsys import columns
+from recsys.data.parsing import parse_flags, parse_integers, parse_numbers, parse_timestamps
+from recsys.data.sources import FILE, ROW, Kind
+
+MAX_ID_CHARACTERS = 256
+_TOO_LONG = f"id longer than {MAX_ID_CHARACTERS} characters"
+
+QUARANTINE_SCHEMA = pl.Schema(
+    {
+        "table": pl.String,
+        "file": pl.String,
+        "row": pl.UInt64,
+        "column": pl.String,
+        "reason": pl.String,
+        "content": pl.String,  # the row as it was read, as a JSON object
+    }
+)
+
+# Columns that are parsed; the raw value stays beside them under another name until the checks are through.
+_PARSERS: dict[str, dict[str, Callable[[pl.Series], pl.Series]]] = {
+    "events": {
+        columns.TIMESTAMP: parse_timestamps,
+        columns.EVENT_ID: lambda raw: _present(raw),  # an empty id is none, or all such events would be duplicates
+        columns.VALUE: parse_numbers,
+        columns.POSITION: parse_integers,
+        columns.TIMESTAMP_KNOWN: parse_flags,
+    },
+    "items": {columns.AVAILABLE: parse_flags, columns.UPDATED_AT: parse_timestamps},
+}
+_RAW = "__raw "
+_INDEX = "__index"
+
+
+class QualityError(ValueError):
+    """Too many rows are bad, or none is left. The message counts them and shows the first; nothing was written."""
+
+    def __init__(self, report: "QualityReport"):
+        super().__init__(report.refusal())
+        self.report = report
+
+
+@dataclass(frozen=True)
+class Check:
+    """One way for a row to be bad."""
+
+    column: str
+    reason: str
+    bad: pl.Expr  # true for a bad row
+
+
+@dataclass(frozen=True)
+class TableQuality:
+    """How many rows of a table were read and set aside, and why."""
+
+    table: str
+    rows: int
+    quarantined: int
+    reasons: dict[str, int]  # "column: reason" → rows, the most frequent first
+
+    @property
+    def share(self) -> float:
+        return self.quarantined / self.rows
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """The quality of both tables; ``quarantine`` has the columns of ``QUARANTINE_SCHEMA``."""
+
+    tables: tuple[TableQuality, ...]
+    quarantine: pl.DataFrame
+    max_quarantined_share: float
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Return the counts by table as JSON values."""
+        return {quality.table: asdict(quality) for quality in self.tables}
+
+    def refusal(self, examples: int = 5) -> str | None:
+        """Return why these tables may not become a snapshot, with the first bad rows of each, or None if they may."""
+        refused = [table for table in self.tables if self._refused(table)]
+        if not refused:
+            return None
+        lines = [line for table in refused for line in self._explain(table, examples)]
+        advice = "Correct the rows, or raise max_quarantined_share. Nothing was written."
+        return "\n".join([*lines, advice])
+
+    def _refused(self, table: TableQuality) -> bool:
+        return table.share > self.max_quarantined_share or table.quarantined == table.rows
+
+    def _explain(self, table: TableQuality, examples: int) -> list[str]:
+        limit = f"at most {self.max_quarantined_share:.2%} may be set aside"
+        if table.quarantined == table.rows:
+            limit = "a snapshot needs at least one good row"
+        head = f"{table.table}: {table.quarantined:,} of {table.rows:,} rows are bad ({table.share:.2%}); {limit}."
+        counts = [f"  {count:,} × {reason}" for reason, count in table.reasons.items()]
+        bad = self.quarantine.filter(pl.col("table") == table.table).head(examples)
+        shown = [
+            f"  {place(row['file'], row['row'])}, column {row['column']}: {row['reason']}" for row in bad.to_dicts()
+        ]
+        return [head, *counts, "First:", *shown]
+
+
+def place(file: str, row: int) -> str:
+    """Return where a row is, for people; a CSV has a header, so its lines count one more than its rows."""
+    name = file.lower().removesuffix(".gz")
+    return f"{file}, row {row}" + (f" (line {row + 1})" if name.endswith((".csv", ".tsv")) else "")
+
+
+def event_checks(catalogue: pl.Series, latest: datetime) -> list[Check]:
+    """Return the checks of events, given the ids of the good items and the latest time that is not the future."""
+    timestamp = pl.col(columns.TIMESTAMP)
+    return [
+        *_id_checks(columns.USER_ID),
+        *_id_checks(columns.ITEM_ID),
+        *_id_checks(columns.EVENT_ID)[1:],  # it may be missing
+        Check(columns.TIMESTAMP, "missing", pl.col(_RAW + columns.TIMESTAMP).is_null()),
+        Check(columns.TIMESTAMP, "unparsable timestamp", timestamp.is_null()),
+        Check(columns.TIMESTAMP, "timestamp in the future", timestamp > latest),
+        _parse_check(columns.VALUE, "not a number"),
+        _parse_check(columns.POSITION, "not a whole number"),
+        _parse_check(columns.TIMESTAMP_KNOWN, "neither true nor false"),
+        Check(columns.ITEM_ID, "unknown item", ~pl.col(columns.ITEM_ID).is_in(catalogue.implode())),
+    ]
+
+
+def item_checks() -> list[Check]:
+    """Return the checks of items."""
+    return [
+        *_id_checks(columns.ITEM_ID),
+        Check(columns.TITLE, "missing", _blank(columns.TITLE)),
+        _parse_check(columns.AVAILABLE, "neither true nor false"),
+        _parse_check(columns.UPDATED_AT, "unparsable timestamp"),
+    ]
+
+
+def split(raw: pl.DataFrame, kind: Kind, checks: list[Check]) -> tuple[pl.DataFrame, pl.DataFrame, TableQuality]:
+    """Part a table as it was read into good rows, typed, and quarantined ones.
+
+    Of events with the same ``event_id`` (or, where there is none, the same user, item, time, type and position) the
+    earliest stays; of items with the same id the one with the newest ``updated_at``; then the one whose content sorts
+    first. So a catalogue with two descriptions of an item keeps one, and the quarantine shows the other.
+
+    Args:
+        raw: what ``read_table`` returned.
+        kind: which table it is.
+        checks: ``event_checks`` or ``item_checks``; those of absent columns are passed over.
+
+    Returns:
+        Good rows without ``FILE`` and ``ROW``; bad rows in ``QUARANTINE_SCHEMA``, by file and row; the counts.
+    """
+    parsers = {name: parse for name, parse in _PARSERS[kind].items() if name in raw.columns}
+    typed = raw.with_columns(
+        *[parse(raw[name]).alias(name) for name, parse in parsers.items()],
+        *[_present(raw[name]).alias(_RAW + name) for name in parsers],
+        pl.int_range(pl.len(), dtype=pl.UInt32).alias(_INDEX),
+    )
+    floats = [name for name, dtype in typed.schema.items() if dtype.is_float() and not name.startswith(_RAW)]
+    checks = [check for check in checks if check.column in raw.columns]
+    checks += [Check(name, "not a finite number", ~pl.col(name).is_finite()) for name in floats]
+    is_bad = typed.select(pl.any_horizontal([check.bad.fill_null(False) for check in checks])).to_series()
+    good = typed.filter(~is_bad) if is_bad.any() else typed
+    bad = _findings(typed.filter(is_bad), checks)
+    surplus = _duplicate_events(good) if kind == "events" else _duplicate_items(good)
+    if surplus.height:
+        good = good.filter(~pl.col(_INDEX).is_in(surplus[_INDEX].implode()))
+        bad = pl.concat([bad, surplus.select(bad.columns)], how="vertical_relaxed")
+    helpers = [name for name in good.columns if name.startswith(_RAW)]
+    counts = bad.group_by("column", "kind").len().sort(["len", "column", "kind"], descending=[True, False, False])
+    reasons = {f"{column}: {reason}": count for column, reason, count in counts.iter_rows()}
+    quality = TableQuality(kind, raw.height, bad.height, reasons)
+    return good.drop(FILE, ROW, _INDEX, *helpers), _quarantine(raw, kind, bad), quality
+
+
+def _findings(rows: pl.DataFrame, checks: list[Check]) -> pl.DataFrame:
+    """Return for every bad row the column and the reason of the first check it fails."""
+    first = pl.coalesce(pl.when(check.bad).then(pl.lit(number, pl.UInt32)) for number, check in enumerate(checks))
+    failed = rows.select(first).to_series()
+    schema = {"column": pl.String, "reason": pl.String}
+    named = pl.DataFrame([(check.column, check.reason) for check in checks], schema=schema, orient="row")[failed]
+    return named.with_columns(rows[_INDEX], pl.col("reason").alias("kind"))
+
+
+def _blank(column: str) -> pl.Expr:
+    return pl.col(column).is_null() | (pl.col(column).str.strip_chars() == "")
+
+
+def _id_checks(column: str) -> list[Check]:
+    return [
+        Check(column, "missing", _blank(column)),
+        Check(column, "control character in an id", pl.col(column).str.contains(r"\p{Cc}")),
+        Check(column, _TOO_LONG, pl.col(column).str.len_chars() > MAX_ID_CHARACTERS),
+    ]
+
+
+def _parse_check(column: str, reason: str) -> Check:
+    return Check(column, reason, pl.col(column).is_null() & pl.col(_RAW + column).is_not_null())
+
+
+def _present(raw: pl.Series) -> pl.Series:
+    if raw.dtype != pl.String:
+        return raw
+    return pl.select(pl.when(raw.str.strip_chars() != "").then(raw)).to_series()
+
+
+def _duplicate_events(good: pl.DataFrame) -> pl.DataFrame:
+    content = (columns.USER_ID, columns.ITEM_ID, columns.TIMESTAMP, columns.EVENT_TYPE, columns.POSITION)
+    keys = [name for name in content if name in good.columns]
+    order = [pl.col(columns.TIMESTAMP)]
+    if columns.EVENT_ID not in good.columns:
+        return _surplus(good, keys, order, "duplicate event", columns.ITEM_ID)
+    named = pl.col(columns.EVENT_ID).is_not_null()
+    by_id = _surplus(good.filter(named), [columns.EVENT_ID], order, "duplicate event", columns.EVENT_ID)
+    by_content = _surplus(good.filter(~named), keys, order, "duplicate event", columns.ITEM_ID)
+    return pl.concat([by_id, by_content])
+
+
+def _duplicate_items(good: pl.DataFrame) -> pl.DataFrame:
+    order = [-pl.col(columns.UPDATED_AT).dt.epoch("us")] if columns.UPDATED_AT in good.columns else []
+    return _surplus(good, [columns.ITEM_ID], order, "another row has this id", columns.ITEM_ID)
+
+
+def _surplus(good: pl.DataFrame, keys: list[str], order: list[pl.Expr], reason: str, column: str) -> pl.DataFrame:
+    """Return the rows that repeat another one's keys, except the one of each group that stays."""
+    repeated = good.select(keys).is_duplicated()
+    group = good.filter(repeated) if repeated.any() else good.clear()
+    content = [name for name in good.columns if name not in (FILE, ROW, _INDEX) and not name.startswith(_RAW)]
+    group = group.with_columns(pl.struct(sorted(content)).struct.json_encode().alias("content"))
+    group = group.sort([*order, "content", FILE, ROW], nulls_last=True, maintain_order=True)
+    first = [pl.col(name).first().over(keys).alias(f"first {name}") for name in (FILE, ROW, "content", _INDEX)]
+    group = group.with_columns(first).filter(pl.col(_INDEX) != pl.col(f"first {_INDEX}"))
+    same = (pl.col("content") == pl.col("first content")).alias("same")
+    reasons = [
+        f"{reason}: {place(file, row)} {'is the same' if is_same else 'differs'} and stays"
+        for file, row, is_same in group.select(f"first {FILE}", f"first {ROW}", same).iter_rows()
+    ]
+    return group.select(
+        pl.lit(column).alias("column"),
+        pl.Series("reason", reasons, pl.String),
+        pl.col(_INDEX),
+        pl.lit(reason).alias("kind"),
+    )
+
+
+def _quarantine(raw: pl.DataFrame, kind: Kind, bad: pl.DataFrame) -> pl.DataFrame:
+    rows = raw[bad[_INDEX]]
+    content = rows.select(pl.struct(pl.exclude(FILE, ROW)).struct.json_encode()).to_series()
+    frame = pl.DataFrame(
+        {
+            "table": pl.repeat(kind, rows.height, dtype=pl.String, eager=True),
+            "file": rows[FILE],
+            "row": rows[ROW],
+            "column": bad["column"],
+            "reason": bad["reason"],
+            "content": content,
+        },
+        schema=QUARANTINE_SCHEMA,
+    )
+    return frame.sort("file", "row")

@@ -1,0 +1,215 @@
+"""An immutable folder of validated tables, named by the hash of its content.
+
+The hash covers the values of the good rows in one fixed order of rows and columns: neither the order of the input nor
+the bytes of Parquet nor the clock have a part in it. The quarantine lies beside them and is not hashed into the id.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsys import columns
+from recsys.artifacts import (
+    STAGING_PREFIX,
+    ArtifactError,
+    canonical_json,
+    commit_folder,
+    digest_folder,
+    read_json,
+    staged_folder,
+    write_json,
+)
+from recsys.home import Home
+from recsys.sequences import Sequences
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_SLICE = 250_000  # rows hashed at once, so that a large table is not copied whole
+
+# Columns that come first, in this order; all others follow by name.
+_FIRST = {
+    "events": (
+        columns.USER_ID,
+        columns.ITEM_ID,
+        columns.TIMESTAMP,
+        columns.POSITION,
+        columns.EVENT_ID,
+        columns.EVENT_TYPE,
+        columns.VALUE,
+        columns.TIMESTAMP_KNOWN,
+    ),
+    "items": (columns.ITEM_ID, columns.TITLE),
+}
+# After the order within a user come the columns that part any two events which are no duplicates.
+_ORDER = {
+    "events": (columns.USER_ID, *columns.EVENT_ORDER, columns.ITEM_ID, columns.EVENT_TYPE),
+    "items": (columns.ITEM_ID,),
+}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The tables of a snapshot, read when asked for."""
+
+    path: Path
+    manifest: dict[str, Any]  # id, counts, times_known, schemas, file digests, quality summary, settings
+
+    @property
+    def id(self) -> str:
+        return self.manifest["id"]
+
+    @property
+    def times_known(self) -> bool:
+        """Whether every event's time is real; where one is made up, no split by time makes sense."""
+        return self.manifest["times_known"]
+
+    def events(self) -> pl.DataFrame:
+        """Return user_id, item_id, timestamp (UTC, µs) and optional columns, sorted by user and then by time."""
+        return pl.read_parquet(self.path / "events.parquet", glob=False)
+
+    def items(self) -> pl.DataFrame:
+        """Return item_id, title and further columns by name, sorted by item_id."""
+        return pl.read_parquet(self.path / "items.parquet", glob=False)
+
+    def quarantine(self) -> pl.DataFrame:
+        """Return the rows set aside: table, file, row, column, reason, content (the row as JSON)."""
+        return pl.read_parquet(self.path / "quarantine.parquet", glob=False)
+
+    def user_ids(self) -> list[str]:
+        """Return the sorted ids of users; a user's index is the place here."""
+        return self.events()[columns.USER_ID].unique().sort().to_list()
+
+    def item_ids(self) -> list[str]:
+        """Return the sorted ids of items; an item's index is the place here."""
+        return self.items()[columns.ITEM_ID].to_list()
+
+    def sequences(self) -> Sequences:
+        """Return a row of item indices for every user, oldest first, with times in Unix seconds."""
+        events = self.events()
+        lengths = events[columns.USER_ID].rle().struct.field("len").cast(pl.Int64)
+        offsets = pl.concat([pl.Series([0], dtype=pl.Int64), lengths.cum_sum()])
+        codes = events[columns.ITEM_ID].cast(pl.Enum(self.item_ids())).to_physical().cast(pl.Int32)
+        times = events[columns.TIMESTAMP].dt.epoch("s").cast(pl.Int64)
+        return Sequences(codes.to_numpy(), offsets.to_numpy(), times.to_numpy())
+
+
+def write_snapshot(
+    home: Home, events: pl.DataFrame, items: pl.DataFrame, quarantine: pl.DataFrame, origin: dict[str, Any]
+) -> Snapshot:
+    """Write validated tables as a snapshot, whole or not at all; the same content again is found and left as it is.
+
+    Args:
+        home: where snapshots lie.
+        events: good events, in any order, without duplicates, their items all in ``items``.
+        items: good items, in any order, one row an id.
+        quarantine: the rows set aside.
+        origin: what else the manifest shall say, as JSON values without any time of day.
+
+    Raises:
+        ArtifactError: a snapshot of this content exists and is damaged.
+    """
+    events, items = _canonical(events, "events"), _canonical(items, "items")
+    snapshot_id = content_id(events, items)
+    if (home.snapshots / snapshot_id).exists():
+        return open_snapshot(home, snapshot_id)
+    known = columns.TIMESTAMP_KNOWN
+    manifest = {
+        **origin,
+        "id": snapshot_id,
+        "format": FORMAT,
+        "counts": {
+            "users": events[columns.USER_ID].n_unique(),
+            "items": items.height,
+            "events": events.height,
+            "quarantined": quarantine.height,
+        },
+        "times_known": known not in events.columns or bool(events[known].fill_null(True).all()),
+        "schemas": {"events": _schema(events), "items": _schema(items)},
+    }
+    with staged_folder(home.snapshots) as staging:
+        for name, frame in (("events", events), ("items", items), ("quarantine", quarantine)):
+            frame.write_parquet(staging / f"{name}.parquet")
+        manifest["files"] = digest_folder(staging)
+        write_json(staging / MANIFEST, manifest)
+        commit_folder(staging, home.snapshots / snapshot_id)
+    return open_snapshot(home, snapshot_id, verify=False)
+
+
+def open_snapshot(home: Home, snapshot_id: str, verify: bool = True) -> Snapshot:
+    """Open a snapshot.
+
+    Args:
+        home: where snapshots lie.
+        snapshot_id: 16 hexadecimal digits.
+        verify: compare every file with its digest first; takes a read of all files.
+
+    Raises:
+        ArtifactError: there is no such snapshot, or a file of it is missing or has changed.
+    """
+    if not re.fullmatch(r"[0-9a-f]{16}", snapshot_id):
+        raise ArtifactError(f"{snapshot_id!r} is no snapshot id; one has 16 hexadecimal digits.")
+    path = home.snapshots / snapshot_id
+    if not path.is_dir():
+        raise ArtifactError(f"There is no snapshot {snapshot_id} in {home.snapshots}. Run `recsys ingest` first.")
+    manifest = read_json(path / MANIFEST)
+    repair = f"Delete the folder {path} and ingest the same files again."
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest.get("id") != snapshot_id:
+        raise ArtifactError(f"{path / MANIFEST} is not the manifest of snapshot {snapshot_id}. {repair}")
+    if verify:
+        found = digest_folder(path)
+        changed = [name for name, expected in manifest["files"].items() if found.get(name) != expected]
+        if changed:
+            raise ArtifactError(f"{path / changed[0]} is missing or has changed since it was written. {repair}")
+    return Snapshot(path, manifest)
+
+
+def list_snapshots(home: Home) -> list[Snapshot]:
+    """Return all snapshots, unverified, the oldest first."""
+    folders = [path for path in home.snapshots.glob("*") if path.is_dir() and not path.name.startswith(STAGING_PREFIX)]
+    folders.sort(key=lambda path: (path.stat().st_mtime_ns, path.name))
+    return [open_snapshot(home, path.name, verify=False) for path in folders]
+
+
+def content_id(events: pl.DataFrame, items: pl.DataFrame) -> str:
+    """Return the id of two tables: 16 digits of a SHA-256 over schemas and values, in the order given."""
+    sha = hashlib.sha256(canonical_json([FORMAT, _schema(events), events.height, _schema(items), items.height]))
+    for table in (events, items):
+        for name in table.columns:
+            for part in range(0, table.height, _SLICE):
+                _feed(sha, table[name].slice(part, _SLICE))
+    return sha.hexdigest()[:16]
+
+
+def _feed(sha: Any, values: pl.Series) -> None:
+    """Hash the values of a column, not how a version of polars lays them out in memory."""
+    sha.update(values.is_null().cast(pl.UInt8).to_numpy().tobytes())
+    if isinstance(values.dtype, pl.Array):
+        values = values.arr.to_list()
+    if isinstance(values.dtype, pl.List):
+        lengths = values.list.len().fill_null(0)
+        sha.update(lengths.cast(pl.UInt64).to_numpy().tobytes())
+        inner = values.filter(lengths > 0).explode()
+        _feed(sha, inner)
+    elif values.dtype == pl.String:
+        present = values.fill_null("")
+        sha.update(present.str.len_bytes().cast(pl.UInt64).to_numpy().tobytes())
+        sha.update(present.str.join("").item().encode())
+    else:
+        physical = values.to_physical()
+        kind = pl.Float64 if physical.dtype.is_float() else pl.UInt64 if physical.dtype == pl.UInt64 else pl.Int64
+        sha.update(physical.cast(kind).fill_null(0).to_numpy().tobytes())
+
+
+def _schema(frame: pl.DataFrame) -> dict[str, str]:
+    return {name: str(dtype) for name, dtype in frame.schema.items()}
+
+
+def _canonical(frame: pl.DataFrame, table: str) -> pl.DataFrame:
+    first = [name for name in _FIRST[table] if name in frame.columns]
+    rest = sorted(name for name in frame.columns if name not in first)
+    order = [name for name in _ORDER[table] if name in frame.columns]
+    return frame.select(*first, *rest).sort(order, nulls_last=True)

@@ -1,0 +1,67 @@
+"""The gate: whether a trained generation may replace the one that is served.
+
+A candidate must beat popularity beyond doubt and must not be worse than the served generation where both were asked the
+same targets. Differences are means over users with paired bootstrap intervals.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.evaluation.bootstrap import paired_bootstrap
+
+TOLERANCE = 0.01  # relative loss of NDCG@10 that counts as noise even where the interval is narrow
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a candidate passes, and why, one sentence a check."""
+
+    passed: bool
+    findings: tuple[str, ...]
+
+
+def judge(
+    candidate: NDArray[np.float64],
+    popularity: NDArray[np.float64],
+    served: NDArray[np.float64] | None,
+    seed: int = 0,
+) -> Verdict:
+    """Judge a candidate by NDCG@10 of each test target.
+
+    Args:
+        candidate: (targets,) of the candidate.
+        popularity: (targets,) of the popularity baseline on the same targets.
+        served: (targets,) of the served generation on the same targets; None where there is none to compare.
+        seed: of the bootstrap.
+    """
+    findings, passed = [], True
+    gain = paired_bootstrap(candidate, popularity, seed=seed)
+    if gain.low <= 0:
+        passed = False
+        findings.append(
+            f"NDCG@10 {candidate.mean():.4f} is not beyond doubt above popularity's {popularity.mean():.4f} "
+            f"(95 % interval of the difference {gain.low:+.4f} to {gain.high:+.4f})."
+        )
+    else:
+        findings.append(f"NDCG@10 {candidate.mean():.4f} beats popularity's {popularity.mean():.4f}.")
+    if served is None:
+        findings.append("No served generation was asked the same targets.")
+        return Verdict(passed, tuple(findings))
+    change = paired_bootstrap(candidate, served, seed=seed)
+    if change.high < 0 and change.mean_difference < -TOLERANCE * served.mean():
+        passed = False
+        findings.append(
+            f"NDCG@10 {candidate.mean():.4f} is below the served generation's {served.mean():.4f} "
+            f"(95 % interval of the difference {change.low:+.4f} to {change.high:+.4f})."
+        )
+    else:
+        findings.append(f"NDCG@10 {candidate.mean():.4f} is no worse than the served generation's {served.mean():.4f}.")
+    return Verdict(passed, tuple(findings))
+
+
+def verdict_record(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as JSON values."""
+    return {"passed": verdict.passed, "findings": list(verdict.findings)}

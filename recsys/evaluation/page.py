@@ -1,0 +1,219 @@
+"""Show a metrics document to people: a table for the terminal, Markdown, a chart, and one HTML page without network.
+
+Everything here reads the document of ``report.metrics_document`` and nothing else, so an old ``metrics.json`` can be
+shown again at any time.
+"""
+
+import html
+import json
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any, Literal
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from recsys.evaluation.report import BEYOND_ACCURACY, HEADLINE, OURS
+
+Document = Mapping[str, Any]
+
+# heading → (slice, metric); slice "" is the system's summary itself
+COLUMNS = {
+    "N@10": ("total", HEADLINE),
+    "R@10": ("total", "recall@10"),
+    "MRR@20": ("total", "mrr@20"),
+    "N@10 cold": ("cold_items", HEADLINE),
+    "N@10 tail": ("tail_items", HEADLINE),
+    "N@10 new users": ("cold_users", HEADLINE),
+} | {name.removesuffix("@10"): ("", name) for name in BEYOND_ACCURACY}
+OUR_COLOUR, PART_COLOUR, OTHER_COLOUR, INK = "#0b6e69", "#8cc3bd", "#b9bec6", "#1f2430"
+EMPTY = "–"
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1f2430; max-width: 60rem; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.5rem; margin: .5rem 0; } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
+p { margin: .5rem 0; } .note { color: #5b6270; font-size: .875rem; }
+figure { margin: 1rem 0; } figure svg { width: 100%; max-width: 40rem; height: auto; display: block; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .875rem; white-space: nowrap; }
+th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #e3e6ea;
+  font-variant-numeric: tabular-nums; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+tr.ours td { font-weight: 600; background: #e7f3f2; }
+pre { background: #f5f6f8; padding: .75rem; overflow-x: auto; font-size: .8rem; } summary { cursor: pointer; }
+"""
+NOTE = (
+    "Full ranking over the whole catalogue, seen items removed; one held-out item a user. N is NDCG, R is recall; "
+    "cold: items without a training event; tail: all but the most popular fifth; new users: no history. Intervals are "
+    "95 % bootstrap intervals over users; gain is the mean of recsys over the mean of the other system, less one."
+)
+
+
+def table(document: Document, protocol: str) -> Table:
+    """Return one protocol's systems as a table for the terminal, best first.
+
+    Raises:
+        ValueError: the document has no such protocol.
+    """
+    headings, rows = _cells(document, protocol)
+    shown = Table(title=f"{protocol}: test", caption=_verdict(document, protocol))
+    for place, heading in enumerate(headings):
+        shown.add_column(heading, justify="right" if place else "left", no_wrap=True)
+    for name, cells in rows:
+        shown.add_row(*[cell.replace("[", r"\[") for cell in cells], style="bold" if name == OURS else None)
+    return shown
+
+
+def markdown(document: Document, protocol: str) -> str:
+    """Return one protocol's systems as a Markdown table with the verdict above it.
+
+    Raises:
+        ValueError: the document has no such protocol.
+    """
+    headings, rows = _cells(document, protocol)
+    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1)]
+    lines += [[f"**{cells[0]}**", *cells[1:]] if name == OURS else cells for name, cells in rows]
+    body = "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+    return f"{_verdict(document, protocol)}\n\n{body}\n"
+
+
+def plot(document: Document, kind: Literal["svg", "png"] = "svg") -> bytes:
+    """Draw NDCG@10 of every system with its 95 % interval, one panel a protocol, best on top, ours highlighted.
+
+    Returns:
+        A whole SVG or PNG file; the same document gives the same SVG.
+    """
+    names = {protocol: _ordered(document, protocol) for protocol in document["protocols"]}
+    heights = [len(systems) + 2.2 for systems in names.values()]
+    # text as paths and a fixed salt: the drawing needs no font on the reader's side and no id is random
+    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": OURS, "font.size": 9.5, "text.parse_math": False}):
+        figure = Figure(figsize=(5.2, 0.27 * sum(heights)), layout="constrained")
+        panels = figure.subplots(len(names), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for axes, (protocol, systems) in zip(panels, names.items(), strict=True):
+            totals = [document["protocols"][protocol]["systems"][name]["total"] for name in systems]
+            values = [total[HEADLINE] or 0.0 for total in totals]
+            bounds = [total[f"{HEADLINE}_interval"] or [0.0, 0.0] for total in totals]
+            errors = [
+                [max(0.0, value - low) for value, (low, _) in zip(values, bounds, strict=True)],
+                [max(0.0, high - value) for value, (_, high) in zip(values, bounds, strict=True)],
+            ]
+            places = range(len(systems))
+            style = {"elinewidth": 1.1, "ecolor": INK, "capsize": 2}
+            axes.barh(
+                places, values, xerr=errors, color=[_colour(name) for name in systems], height=0.72, error_kw=style
+            )
+            edge = max([high for _, high in bounds], default=0.0) or 1.0
+            for place, (value, (_, high)) in enumerate(zip(values, bounds, strict=True)):
+                weight = "bold" if systems[place] == OURS else "normal"
+                axes.text(max(value, high) + 0.015 * edge, place, f"{value:.4f}", va="center", weight=weight, color=INK)
+            axes.set_yticks(places, systems)
+            axes.set_xlim(0, 1.16 * edge)
+            axes.invert_yaxis()
+            axes.set_title(f"{protocol}: NDCG@10", loc="left", weight="bold", fontsize=10.5)
+            axes.spines[["top", "right", "left"]].set_visible(False)
+            axes.tick_params(axis="y", length=0)
+        buffer = BytesIO()
+        figure.savefig(buffer, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()
+
+
+def page(document: Document) -> str:
+    """Return one HTML file that shows the whole document, needs no network and fits a phone."""
+    drawing = plot(document).decode()
+    drawing = drawing[drawing.index("<svg") :]  # the XML prologue has no place inside HTML
+    drawing = drawing.replace("<svg", '<svg role="img" aria-label="NDCG@10 of every system"', 1)
+    title = f"Evaluation: {document['data'].get('name', 'recsys')}"
+    parts = [f"<h1>{html.escape(title)}</h1>"]
+    for protocol in document["protocols"]:
+        parts.append(f"<p><b>{html.escape(protocol)}.</b> {html.escape(_verdict(document, protocol))}</p>")
+    parts.append(f"<figure>{drawing}</figure>")
+    for protocol, section in document["protocols"].items():
+        counts = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in section["counts"].items())
+        parts.append(f"<h2>{html.escape(protocol)}</h2>{_html_table(*_cells(document, protocol))}")
+        parts.append(f'<p class="note">{html.escape(counts)}.</p>')
+    parts.append(f'<p class="note">{html.escape(NOTE)}</p>')
+    for name in ("data", "settings", "environment"):
+        content = html.escape(json.dumps(document[name], indent=2, ensure_ascii=False))
+        parts.append(f"<details><summary>{name.capitalize()}</summary><pre>{content}</pre></details>")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+
+
+def _section(document: Document, protocol: str) -> Mapping[str, Any]:
+    try:
+        return document["protocols"][protocol]
+    except KeyError:
+        known = ", ".join(document["protocols"]) or "none"
+        raise ValueError(f"The document has no protocol {protocol!r}; it has {known}.") from None
+
+
+def _ordered(document: Document, protocol: str) -> list[str]:
+    systems = _section(document, protocol)["systems"]
+    return sorted(systems, key=lambda name: (-(systems[name]["total"][HEADLINE] or 0.0), name))
+
+
+def _gains(document: Document, protocol: str) -> dict[str, Mapping[str, Any]]:
+    comparisons = _section(document, protocol)["comparisons"]
+    return {entry["system"]: entry for entry in comparisons if entry["slice"] == "total"}
+
+
+def _cells(document: Document, protocol: str) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Return the headings, and for each system its name and a text a column, without columns that hold no figure."""
+    systems = _section(document, protocol)["systems"]
+    gains = _gains(document, protocol)
+    columns: dict[str, list[str]] = {"system": _ordered(document, protocol)}
+    summaries = [systems[name] for name in columns["system"]]
+    for heading, (part, metric) in COLUMNS.items():
+        values = [(summary.get(part, {}) if part else summary).get(metric) for summary in summaries]
+        digits = 2 if metric == "novelty@10" else 4
+        columns[heading] = [EMPTY if value is None else f"{value:.{digits}f}" for value in values]
+        if heading == "N@10":
+            bounds = [summary["total"][f"{HEADLINE}_interval"] for summary in summaries]
+            columns["95 %"] = [EMPTY if pair is None else f"{pair[0]:.4f}–{pair[1]:.4f}" for pair in bounds]
+    columns["gain of recsys"] = [_percent(gains.get(name)) for name in columns["system"]]
+    shown = {heading: cells for heading, cells in columns.items() if set(cells) != {EMPTY}}
+    rows = [list(cells) for cells in zip(*shown.values(), strict=True)]
+    return list(shown), list(zip(columns["system"], rows, strict=True))
+
+
+def _percent(gain: Mapping[str, Any] | None) -> str:
+    if gain is None or gain["ratio"] is None:
+        return EMPTY
+    texts = [
+        f"{100 * (gain[name] - 1):+.1f}" for name in ("ratio", "ratio_low", "ratio_high") if gain[name] is not None
+    ]
+    return f"{texts[0]} %" if len(texts) < 3 else f"{texts[0]} % [{texts[1]}, {texts[2]}]"
+
+
+def _verdict(document: Document, protocol: str) -> str:
+    """Return what one would say in a sentence: our figure against the best baseline's."""
+    section = _section(document, protocol)
+    best = section["best_baseline"]
+    if OURS not in section["systems"] or best is None:
+        return f"Best: {_ordered(document, protocol)[0]}."
+    ours, theirs = (section["systems"][name]["total"][HEADLINE] or 0.0 for name in (OURS, best))
+    gain = _gains(document, protocol).get(best)
+    if gain is None:
+        return f"{OURS} and {best} were asked nothing."
+    if gain["low"] > 0:
+        sure = "better beyond chance"
+    else:
+        sure = "worse beyond chance" if gain["high"] < 0 else "the interval holds zero"
+    return f"{OURS} has NDCG@10 {ours:.4f}, the best baseline ({best}) {theirs:.4f}: {_percent(gain)}, {sure}."
+
+
+def _html_table(headings: list[str], rows: list[tuple[str, list[str]]]) -> str:
+    head = "".join(f"<th>{html.escape(heading)}</th>" for heading in headings)
+    body = ""
+    for name, cells in rows:
+        body += '<tr class="ours">' if name == OURS else "<tr>"
+        body += "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _colour(name: str) -> str:
+    return OUR_COLOUR if name == OURS else PART_COLOUR if name.startswith(f"{OURS}.") else OTHER_COLOUR

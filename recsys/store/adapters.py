@@ -1,0 +1,80 @@
+"""Adapters: PEFT LoRA folders, each with a card that says what it was made from and how well it does.
+
+An adapter's id is the hash of its files and its card's inputs, so the same training gives the same id.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from recsys.artifacts import (
+    ArtifactError,
+    commit_folder,
+    digest_folder,
+    read_json,
+    short_id,
+    staged_folder,
+    verify_folder,
+    write_json,
+)
+from recsys.home import Home
+from recsys.models.backbone import Backbone, save_lora
+
+CARD = "card.json"
+
+
+def save_adapter(home: Home, backbone: Backbone, card: dict[str, Any]) -> str:
+    """Store a trained adapter and return its id.
+
+    Args:
+        home: where state lives.
+        backbone: a base with LoRA weights.
+        card: task, snapshot, settings, metrics and parent, as JSON values.
+    """
+    with staged_folder(home.adapters) as staging:
+        save_lora(backbone, staging)
+        files = digest_folder(staging)
+        inputs = {"base": backbone.name, "base_digest": backbone.base_digest, **card}
+        adapter_id = short_id(files, inputs)
+        write_json(staging / CARD, {"id": adapter_id, **inputs, "files": files})
+        commit_folder(staging, home.adapters / adapter_id)
+    return adapter_id
+
+
+def read_card(home: Home, adapter_id: str) -> dict[str, Any]:
+    """Return an adapter's card.
+
+    Raises:
+        ArtifactError: there is no adapter of that id.
+    """
+    path = home.adapters / _plain_name(adapter_id) / CARD
+    if not path.is_file():
+        raise ArtifactError(f"There is no adapter {adapter_id!r}. `recsys adapters` lists those that exist.")
+    card: dict[str, Any] = read_json(path)
+    return card
+
+
+def verify_adapter(home: Home, adapter_id: str) -> Path:
+    """Check every file of an adapter against its card; return its folder.
+
+    Raises:
+        ArtifactError: a file is missing, changed, or one too many.
+    """
+    card = read_card(home, adapter_id)
+    folder = home.adapters / adapter_id
+    found = {name: value for name, value in digest_folder(folder).items() if name != CARD}
+    if found != card["files"]:
+        verify_folder(folder, card["files"] | {CARD: digest_folder(folder).get(CARD, "")})
+    return folder
+
+
+def list_adapters(home: Home) -> list[dict[str, Any]]:
+    """Return the cards of all whole adapters, by id."""
+    if not home.adapters.exists():
+        return []
+    return [read_json(path) for path in sorted(home.adapters.glob(f"[!.]*/{CARD}"))]
+
+
+def _plain_name(name: str) -> str:
+    if not name.isalnum():
+        raise ArtifactError(f"{name!r} is no adapter id; ids are 16 hexadecimal digits.")
+    return name

@@ -1,0 +1,153 @@
+"""Generations: everything one answer needs, bound by hashes, and the small pointer to the one that is served.
+
+A generation is committed in one rename and never changes. Switching replaces one file; a crash leaves the old pointer or the new.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from recsys.artifacts import (
+    ArtifactError,
+    commit_folder,
+    digest_folder,
+    read_json,
+    remove_staging,
+    short_id,
+    verify_folder,
+    write_json,
+)
+from recsys.home import Home
+
+MANIFEST = "manifest.json"
+POINTER = "current.json"
+MAX_TRAIL = 50  # generations that rollback can go back through
+
+
+def commit_generation(home: Home, staging: Path, bound: dict[str, Any], notes: dict[str, Any]) -> str:
+    """Seal a staging folder as a generation and return its id.
+
+    Args:
+        home: where state lives.
+        staging: a folder below ``home.generations`` with the generation's own files.
+        bound: what else the generation stands on, as JSON values: snapshot, adapter, index, settings.
+        notes: what may differ between equal generations (timings, flow run), kept but not hashed.
+    """
+    files = digest_folder(staging)
+    # LanceDB counts versions by its own history, so the version is bound but does not make the id.
+    identity = bound | {"index": {key: value for key, value in bound["index"].items() if key != "version"}}
+    generation_id = short_id(files, identity)
+    write_json(staging / MANIFEST, {"id": generation_id, **bound, "files": files, "notes": notes})
+    commit_folder(staging, home.generations / generation_id)
+    return generation_id
+
+
+def read_generation(home: Home, generation_id: str, verify: bool = False) -> tuple[Path, dict[str, Any]]:
+    """Return a generation's folder and manifest; with ``verify`` every file is hashed and compared.
+
+    Raises:
+        ArtifactError: there is no such generation, or it is not what it was.
+    """
+    if not generation_id.isalnum():
+        raise ArtifactError(f"{generation_id!r} is no generation id; ids are 16 hexadecimal digits.")
+    folder = home.generations / generation_id
+    if not (folder / MANIFEST).is_file():
+        raise ArtifactError(f"There is no generation {generation_id!r}. `recsys generations` lists those that exist.")
+    manifest: dict[str, Any] = read_json(folder / MANIFEST)
+    if verify:
+        verify_folder(folder, manifest["files"] | {MANIFEST: digest_folder(folder)[MANIFEST]})
+        identity = {key: value for key, value in manifest.items() if key not in ("id", "files", "notes")}
+        identity["index"] = {key: value for key, value in identity["index"].items() if key != "version"}
+        if short_id(manifest["files"], identity) != generation_id:
+            raise ArtifactError(f"{folder / MANIFEST} has changed since it was written. Publish again, or roll back.")
+    return folder, manifest
+
+
+def list_generations(home: Home) -> list[dict[str, Any]]:
+    """Return the manifests of all generations, by id, each with ``current``: whether it is the one served."""
+    if not home.generations.exists():
+        return []
+    current = current_id(home)
+    manifests = [read_json(path) for path in sorted(home.generations.glob(f"[!.]*/{MANIFEST}"))]
+    return [manifest | {"current": manifest["id"] == current} for manifest in manifests]
+
+
+def current_id(home: Home) -> str | None:
+    """Return the id of the generation that is served, or None before the first one."""
+    path = home.generations / POINTER
+    if not path.is_file():
+        return None
+    generation_id: str = read_json(path)["generation"]
+    return generation_id
+
+
+def promote(home: Home, generation_id: str) -> None:
+    """Point at a generation after checking every file of it; all workers follow.
+
+    Raises:
+        ArtifactError: the generation is missing or broken; the pointer stays.
+    """
+    read_generation(home, generation_id, verify=True)
+    with _pointer_lock(home):
+        trail = _trail(home)
+        if trail and trail[-1] == generation_id:
+            return
+        _write_pointer(home, [*trail, generation_id])
+
+
+def rollback(home: Home) -> str:
+    """Point back at the generation before the current one; return its id.
+
+    Raises:
+        ArtifactError: there is none before it, or it is broken; the pointer stays.
+    """
+    with _pointer_lock(home):
+        trail = _trail(home)
+        if len(trail) < 2:
+            raise ArtifactError("There is no earlier generation to go back to. `recsys generations` lists what exists.")
+        read_generation(home, trail[-2], verify=True)
+        _write_pointer(home, trail[:-1])
+        return trail[-2]
+
+
+def clean_up(home: Home) -> int:
+    """Remove what crashed writers left; return how many entries went. Generations themselves stay."""
+    return sum(remove_staging(folder) for folder in (home.snapshots, home.adapters, home.generations))
+
+
+def delete_generation(home: Home, generation_id: str) -> None:
+    """Delete a generation that is not served.
+
+    Raises:
+        ArtifactError: it is the current one, or does not exist.
+    """
+    folder, _ = read_generation(home, generation_id)
+    with _pointer_lock(home):
+        trail = _trail(home)
+        if trail and trail[-1] == generation_id:
+            raise ArtifactError(f"{generation_id} is being served. Publish another one or roll back first.")
+        if generation_id in trail:
+            _write_pointer(home, [entry for entry in trail if entry != generation_id])
+        os.replace(folder / MANIFEST, folder / f"{MANIFEST}.deleted")  # from here on it is not listed
+        shutil.rmtree(folder)
+
+
+def _trail(home: Home) -> list[str]:
+    path = home.generations / POINTER
+    return list(read_json(path)["trail"]) if path.is_file() else []
+
+
+def _write_pointer(home: Home, trail: list[str]) -> None:
+    write_json(home.generations / POINTER, {"generation": trail[-1], "trail": trail[-MAX_TRAIL:]})
+
+
+@contextmanager
+def _pointer_lock(home: Home) -> Iterator[None]:
+    home.generations.mkdir(parents=True, exist_ok=True)
+    with (home.generations / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

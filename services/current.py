@@ -1,0 +1,103 @@
+"""The generation that a worker answers from: follows the pointer, loads beside the old one, then flips one reference.
+
+A request takes the reference once and keeps it to its end, so that an answer is wholly one generation's.
+"""
+
+import gc
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from fastapi import HTTPException
+
+from recsys.artifacts import ArtifactError
+from recsys.home import Home
+from recsys.store.generations import current_id
+from services.metrics import Metrics
+
+if TYPE_CHECKING:
+    from recsys.recommender import Recommender
+
+CHECK_SECONDS = 1.0  # between two looks at the pointer
+RETRY_SECONDS = 10.0  # between two attempts at a generation that did not load; each reads all of its files
+_LOG = logging.getLogger("bentoml.recsys")  # below BentoML's logger, whose handler prints them
+
+
+class CurrentGeneration:
+    """Holds the loaded generation and replaces it when the pointer moves.
+
+    Attributes:
+        problem: why what the pointer names is not served, or None while it is.
+    """
+
+    def __init__(self, home: Home, metrics: Metrics) -> None:
+        self.problem: str | None = None
+        self._home = home
+        self._metrics = metrics
+        self._recommender: Recommender | None = None
+        self._failed: tuple[str, float] | None = None  # generation, and when to try it again
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="follow-pointer", daemon=True)
+
+    @property
+    def serving(self) -> str | None:
+        """The id of the loaded generation."""
+        return self._recommender.generation_id if self._recommender else None
+
+    def recommender(self) -> "Recommender":
+        """Return what answers now; hold it for the whole of one answer.
+
+        Raises:
+            HTTPException: 503, no generation is loaded; the detail says why.
+        """
+        if self._recommender is None:
+            raise HTTPException(503, self.problem or "No generation is loaded yet.", {"Retry-After": "5"})
+        return self._recommender
+
+    def start(self) -> None:
+        """Load what the pointer names, then keep looking at it in the background."""
+        self.check()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following; a load that is under way is left to itself."""
+        self._stopping.set()
+
+    def check(self) -> None:
+        """Load what the pointer names unless it is served already; whatever goes wrong, the old one stays."""
+        wanted = None
+        try:
+            wanted = current_id(self._home)
+            if wanted is None:
+                self.problem = "Nothing has been published here yet; `recsys publish` makes a generation and serves it."
+            elif wanted == self.serving:
+                self.problem = self._failed = None
+            elif self._failed is None or self._failed[0] != wanted or time.monotonic() >= self._failed[1]:
+                self._load(wanted)
+        except Exception as error:  # a broken file must stop neither the answers nor the following
+            self.problem = f"Generation {wanted or 'in the pointer'} cannot be loaded: {error}"
+            self._failed = (wanted or "", time.monotonic() + RETRY_SECONDS)
+            self._metrics.loads.labels("failed").inc()
+            unexpected = None if isinstance(error, ArtifactError) else error
+            _LOG.error("Still serving %s. %s", self.serving or "nothing", self.problem, exc_info=unexpected)
+
+    def _load(self, generation_id: str) -> None:
+        # Imported here because BentoML's supervisor imports the service too, and has no use for torch.
+        from recsys.recommender import Recommender
+
+        loaded, old = Recommender.open(self._home, generation_id), self._recommender
+        self._recommender = loaded
+        self.problem = self._failed = None
+        self._metrics.loads.labels("loaded").inc()
+        if old is not None:
+            self._metrics.serving.labels(old.generation_id, old.adapter_id).set(0)
+        self._metrics.serving.labels(loaded.generation_id, loaded.adapter_id).set(1)
+        _LOG.info("Serving generation %s with adapter %s.", loaded.generation_id, loaded.adapter_id)
+        # What was just loaded lives long: looking through it in every full collection would stall requests.
+        gc.collect()
+        gc.freeze()
+
+    def _follow(self) -> None:
+        while not self._stopping.wait(CHECK_SECONDS):
+            self.check()

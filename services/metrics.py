@@ -1,0 +1,76 @@
+"""What the service counts, for Prometheus; ``/metrics`` adds up all workers.
+
+Workers share numbers through files in PROMETHEUS_MULTIPROC_DIR, which BentoML sets for each of them. The client library
+decides at its first import whether it does so; hence everything here is imported and made when a worker starts.
+"""
+
+import time
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BUCKETS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # seconds
+
+
+class Metrics:
+    """The numbers of one worker."""
+
+    def __init__(self) -> None:
+        from prometheus_client import Counter, Gauge, Histogram
+
+        self.requests = Histogram(
+            "recsys_request_duration_seconds",
+            "Time to answer, by route and status.",
+            ["route", "status"],
+            buckets=BUCKETS,
+        )
+        self.fallbacks = Counter("recsys_fallback", "Answers that did not know the person.", ["fallback"])
+        self.events = Counter("recsys_events", "Events received, by what became of them.", ["outcome"])
+        self.loads = Counter("recsys_generation_loads", "Attempts to load a generation.", ["outcome"])
+        self.serving = Gauge(
+            "recsys_generation_workers",
+            "Workers that answer from a generation.",
+            ["generation", "adapter"],
+            multiprocess_mode="livesum",
+        )
+        for outcome in ("accepted", "duplicate", "rejected"):  # a rate needs the zero before the first one
+            self.events.labels(outcome)
+        for outcome in ("loaded", "failed"):
+            self.loads.labels(outcome)
+
+
+def exposition() -> tuple[bytes, str]:
+    """Return the numbers of all workers in Prometheus' text format, and its media type."""
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+class Measured:
+    """ASGI middleware that times each request under its route's pattern, never under a path that a caller invents."""
+
+    def __init__(self, app: ASGIApp, metrics: Callable[[], Metrics]) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500  # unless a response begins
+
+        async def send_noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_noting)
+        finally:
+            route = getattr(scope.get("route"), "path", "") or "other"
+            self.metrics().requests.labels(route, status).observe(time.perf_counter() - started)

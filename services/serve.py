@@ -1,0 +1,166 @@
+"""Starting and stopping the service: in the foreground for people, as a child process for the demo and the tests.
+
+Everything the server writes goes below the home, into ``runs/service-PORT``.
+"""
+
+import ipaddress
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import httpx
+
+import services
+from recsys.home import Home
+
+SERVICE = "services.recommender:RecommenderService"
+LOOPBACK = "127.0.0.1"
+DRAIN_SECONDS = 5  # what requests under way get after SIGTERM
+STOP_SECONDS = DRAIN_SECONDS + 10  # after which a server that does not end is killed
+START_SECONDS = 120  # a cold import of torch on a busy machine is slow
+POLL_SECONDS = 0.1
+LOG_TAIL_LINES = 30
+
+
+class ServeError(Exception):
+    """The service cannot be started as asked, or did not come up. The message says why and what to do."""
+
+
+def serve(home: Home, host: str = LOOPBACK, port: int = 3000, workers: int = 1) -> NoReturn:
+    """Become the server: this process is replaced by it and ends with it, on Ctrl+C or SIGTERM.
+
+    Raises:
+        ServeError: the host is not loopback, or the port is taken.
+    """
+    command, environment = _prepare(home, host, port, workers)
+    sys.stdout.flush()
+    os.execve(command[0], command, environment)
+
+
+def start(home: Home, port: int, workers: int = 1) -> subprocess.Popen[bytes]:
+    """Start the server on loopback as a child process, without waiting for it; its output goes to ``log_file``.
+
+    Raises:
+        ServeError: the port is taken.
+    """
+    command, environment = _prepare(home, LOOPBACK, port, workers)
+    with log_file(home, port).open("wb") as log:
+        # its own session, so that a server that has to be killed takes its workers along
+        return subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def stop(server: subprocess.Popen[bytes]) -> bool:
+    """End a started server; return whether it ended by itself when asked to, before it had to be killed."""
+    server.terminate()
+    try:
+        server.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+        return False
+    return True
+
+
+@contextmanager
+def running(home: Home, port: int = 0, workers: int = 1) -> Iterator[str]:
+    """Run the server for the length of a ``with`` block and yield its URL once it is ready to answer.
+
+    Args:
+        port: 0 takes a free one.
+
+    Raises:
+        ServeError: it ended, or was not ready in time; the message has its reason and the end of its log.
+    """
+    port = port or free_port()
+    server = start(home, port, workers)
+    try:
+        url = f"http://{LOOPBACK}:{port}"
+        _wait_until_ready(server, url, log_file(home, port))
+        yield url
+    finally:
+        stop(server)
+
+
+def free_port() -> int:
+    """Return a TCP port that nothing listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def log_file(home: Home, port: int) -> Path:
+    """Return where a server that was started on a port writes its log."""
+    return home.runs / f"service-{port}" / "server.log"
+
+
+def _prepare(home: Home, host: str, port: int, workers: int) -> tuple[list[str], dict[str, str]]:
+    """Check the address, make an empty working folder; return the command line and the environment of the server."""
+    host = LOOPBACK if host == "localhost" else host
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ServeError(
+            f"{host} is not a loopback address. The service has no keys, so only this machine may reach it; "
+            f"use --host {LOOPBACK} and put a proxy that authenticates in front of it."
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ServeError(f"Cannot listen on {host}:{port} ({error.strerror}). Choose another --port.") from None
+
+    folder = log_file(home, port).parent
+    shutil.rmtree(folder, ignore_errors=True)  # the numbers of a server that is gone
+    temporary = folder / "tmp"
+    temporary.mkdir(parents=True)
+    environment = os.environ | {
+        "RECSYS_HOME": str(home.root),
+        "BENTOML_HOME": str(folder / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_CONFIG_OVERRIDES": json.dumps({"services": {"RecommenderService": {"workers": workers}}}),
+        "TMPDIR": str(temporary),
+        "OMP_NUM_THREADS": "1",  # as torch.set_num_threads, for the libraries below numpy
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    project = Path(services.__file__).parent.parent
+    options = {"--working-dir": project, "--host": host, "--port": port, "--timeout-graceful-shutdown": DRAIN_SECONDS}
+    arguments = [str(part) for option in options.items() for part in option]
+    return [sys.executable, "-m", "bentoml", "serve", SERVICE, *arguments], environment
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    reason = "it did not listen"
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise ServeError(f"The service ended with exit code {server.returncode} while starting.\n{_tail(log)}")
+        try:
+            answer = httpx.get(f"{url}/readyz", timeout=5)
+            if answer.is_success:
+                return
+            reason = answer.json()["detail"]
+        except httpx.TransportError:
+            pass
+        time.sleep(POLL_SECONDS)
+    raise ServeError(f"The service was not ready after {START_SECONDS} s: {reason}\n{_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+    return "\n".join([f"The end of {log}:", *lines])

@@ -1,0 +1,64 @@
+"""A real server process over a copy of the published generation, and what is in it."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from recsys.data import snapshot
+from recsys.home import Home
+from recsys.store.generations import current_id, read_generation
+from services.serve import running
+
+
+@pytest.fixture(scope="session")
+def copy_of_home(home: Home) -> Callable[[Path], Home]:
+    """Copies everything that is published, and no event, to a new place."""
+
+    def copy(root: Path) -> Home:
+        ignored = shutil.ignore_patterns("runs", "cache", "events.db*")
+        return Home(Path(shutil.copytree(home.root, root, ignore=ignored, dirs_exist_ok=True)))
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def service(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of a running service; tests that write use users of their own."""
+    served = copy_of_home(tmp_path_factory.mktemp("served"))
+    with running(served) as url, httpx.Client(base_url=url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def catalogue(service: httpx.Client) -> list[str]:
+    """All item ids: an unknown person's list is the whole catalogue while that is small."""
+    answer = service.post("/v1/recommend", json={"user_id": "stranger", "k": 200}).json()
+    ids = [item["item_id"] for item in answer["items"]]
+    assert 20 <= len(ids) < 200
+    return ids
+
+
+@pytest.fixture(scope="session")
+def known_user(home: Home) -> str:
+    """A user of the snapshot with a history."""
+    generation_id = current_id(home)
+    assert generation_id is not None
+    _, manifest = read_generation(home, generation_id)
+    return snapshot.open_snapshot(home, manifest["snapshot"]).user_ids()[3]
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    """Waits for what another process does by itself; fails when it does not."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline, "it never happened"
+            time.sleep(0.05)
+
+    return wait

@@ -1,0 +1,61 @@
+"""Faults inside the service: what a caller is told, and what not."""
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from services.api import create_app
+from services.metrics import Metrics
+
+
+class Faulty:
+    """Stands for all parts of a worker, of which the first that is used fails."""
+
+    def __init__(self, fault: Exception, metrics: Metrics) -> None:
+        self.fault = fault
+        self.metrics = metrics
+
+    scoring = writing = None
+
+    @property
+    def generation(self) -> Any:
+        raise self.fault
+
+
+@pytest.fixture(scope="module")
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def ask(metrics: Metrics) -> Callable[[Exception], httpx.Response]:
+    def post(fault: Exception) -> httpx.Response:
+        app = create_app()
+        app.state.parts = Faulty(fault, metrics)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+
+        async def request() -> httpx.Response:
+            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+                return await client.post("/v1/recommend", json={"user_id": "u"})
+
+        return anyio.run(request)
+
+    return post
+
+
+def test_a_fault_is_a_500_that_tells_nothing_secret(ask: Callable[[Exception], httpx.Response]) -> None:
+    response = ask(RuntimeError("the password is 1234"))
+    assert response.status_code == response.json()["status"] == 500
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert "1234" not in response.text
+
+
+def test_a_lost_event_store_is_a_503_to_try_again(ask: Callable[[Exception], httpx.Response]) -> None:
+    response = ask(OperationalError("SELECT secret", {}, Exception("database is locked")))
+    assert response.status_code == response.json()["status"] == 503
+    assert response.headers["Retry-After"] == "1"
+    assert "secret" not in response.text

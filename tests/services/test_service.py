@@ -1,0 +1,286 @@
+"""What the service answers, asked over HTTP."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+ROUTES = {
+    ("post", "/v1/recommend"),
+    ("post", "/v1/similar"),
+    ("post", "/v1/events"),
+    ("get", "/v1/generations"),
+    ("get", "/metrics"),
+    ("get", "/livez"),
+    ("get", "/readyz"),
+}
+
+
+@pytest.fixture
+def user() -> str:
+    """The id of a user that nobody has seen before."""
+    return uuid.uuid4().hex
+
+
+def recommend(service: httpx.Client, **body: Any) -> dict[str, Any]:
+    response = service.post("/v1/recommend", json=body)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def post_events(service: httpx.Client, *events: dict[str, Any]) -> dict[str, Any]:
+    response = service.post("/v1/events", json={"events": events})
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [item["item_id"] for item in answer["items"]]
+
+
+def scores(answer: dict[str, Any]) -> dict[str, float]:
+    return {item["item_id"]: item["score"] for item in answer["items"]}
+
+
+def test_an_answer_names_items_and_where_they_come_from(service: httpx.Client, known_user: str) -> None:
+    answer = recommend(service, user_id=known_user, k=5, explain=True)
+    assert set(answer) == {"rec_id", "items", "generation", "adapter", "fallback", "missing_ids", "took_ms"}
+    assert len(answer["items"]) == len(set(ids(answer))) == 5
+    for item in answer["items"]:
+        assert set(item) == {"item_id", "score", "reasons", "fields"}
+        assert list(item["fields"]) == ["title"]
+        assert item["fields"]["title"]
+    assert list(scores(answer).values()) == sorted(scores(answer).values(), reverse=True)
+    assert answer["fallback"] is None
+    assert answer["missing_ids"] == []
+    assert uuid.UUID(answer["rec_id"]).version == 4
+    assert answer["rec_id"] != recommend(service, user_id=known_user)["rec_id"]
+    assert answer["generation"] == service.get("/v1/generations").json()["serving"]
+
+
+def test_an_event_changes_the_next_answer(service: httpx.Client, known_user: str) -> None:
+    before = recommend(service, user_id=known_user, k=20)
+    clicked = ids(before)[1]
+    assert post_events(service, {"user_id": known_user, "item_id": clicked})["accepted"] == 1
+    after = recommend(service, user_id=known_user, k=20)
+    assert clicked not in ids(after)
+    both = scores(before).keys() & scores(after).keys()
+    assert any(scores(before)[item] != scores(after)[item] for item in both)
+    assert clicked in ids(recommend(service, user_id=known_user, k=200, exclude_seen=False))
+
+
+def test_an_unknown_user_gets_what_is_popular_and_is_told_so(service: httpx.Client, user: str) -> None:
+    stranger = recommend(service, user_id=user)
+    assert stranger["fallback"] == "popular"
+    assert len(stranger["items"]) == 10
+    assert ids(stranger) == ids(recommend(service, history=[]))
+    post_events(service, {"user_id": user, "item_id": ids(stranger)[0]})
+    assert recommend(service, user_id=user)["fallback"] is None
+
+
+def test_a_history_works_like_the_user_who_has_it(service: httpx.Client, user: str, catalogue: list[str]) -> None:
+    history = catalogue[5:9]
+    post_events(service, *[{"user_id": user, "item_id": item_id} for item_id in history])
+    by_user, by_history = recommend(service, user_id=user), recommend(service, history=history)
+    assert by_user["items"] == by_history["items"]
+    assert by_user["items"] != recommend(service, history=history[::-1])["items"]  # the order counts
+
+
+def test_live_events_follow_the_snapshot_in_the_order_of_time(
+    service: httpx.Client, user: str, catalogue: list[str]
+) -> None:
+    now = datetime.now(UTC)
+    history = catalogue[10:14]
+    events = [
+        {"user_id": user, "item_id": item_id, "timestamp": (now - timedelta(minutes=10 - minute)).isoformat()}
+        for minute, item_id in enumerate(history)
+    ]
+    for event in reversed(events):
+        post_events(service, event)
+    assert recommend(service, user_id=user)["items"] == recommend(service, history=history)["items"]
+
+
+def test_ids_that_the_catalogue_lacks_are_reported(service: httpx.Client, catalogue: list[str]) -> None:
+    known = recommend(service, history=catalogue[:2])
+    with_unknown = recommend(service, history=[catalogue[0], "no such item", catalogue[1]])
+    assert with_unknown["missing_ids"] == ["no such item"]
+    assert with_unknown["items"] == known["items"]
+
+
+def test_excluded_items_and_items_outside_the_filter_are_not_offered(
+    service: httpx.Client, catalogue: list[str]
+) -> None:
+    history = catalogue[:3]
+    first, second, *_ = ids(recommend(service, history=history))
+    assert first not in ids(recommend(service, history=history, exclude_ids=[first], k=200))
+    only = recommend(service, history=history, filter={"field": "item_id", "eq": second})
+    assert ids(only) == [second]
+
+
+def test_fields_choose_the_columns(service: httpx.Client) -> None:
+    answer = recommend(service, history=[], k=1, fields=["title", "item_id"])
+    assert answer["items"][0]["fields"]["item_id"] == ids(answer)[0]
+    assert recommend(service, history=[], k=1, fields=[])["items"][0]["fields"] == {}
+
+
+def test_only_the_adapter_that_is_served_can_be_asked_for(service: httpx.Client) -> None:
+    served = recommend(service, history=[])["adapter"]
+    assert recommend(service, history=[], adapter=served)["adapter"] == served
+    refused = service.post("/v1/recommend", json={"history": [], "adapter": "another"})
+    assert refused.status_code == 404
+    assert "'another'" in refused.json()["detail"]
+
+
+def test_similar_items_leave_out_the_item_itself(service: httpx.Client, catalogue: list[str]) -> None:
+    response = service.post("/v1/similar", json={"item_id": catalogue[0], "k": 7, "fields": ["title"]})
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert set(answer) == {"items", "generation", "adapter", "took_ms"}
+    assert len(ids(answer)) == 7
+    assert catalogue[0] not in ids(answer)
+    assert service.post("/v1/similar", json={"item_id": "no such item"}).status_code == 404
+
+
+def test_repeated_events_are_counted_once(service: httpx.Client, user: str, catalogue: list[str]) -> None:
+    named = {"user_id": user, "item_id": catalogue[0], "event_id": f"{user}-1", "value": 4.5, "event_type": "rating"}
+    timed = {"user_id": user, "item_id": catalogue[1], "timestamp": "2026-01-31T12:00:00+01:00"}
+    assert post_events(service, named, timed, named) == {"accepted": 2, "duplicates": 1, "rejected": []}
+    assert post_events(service, named, {**timed, "timestamp": "2026-01-31T11:00:00Z"})["duplicates"] == 2
+
+
+def test_impossible_events_are_rejected_one_by_one(service: httpx.Client, user: str, catalogue: list[str]) -> None:
+    soon = (datetime.now(UTC) + timedelta(minutes=4)).isoformat()
+    later = (datetime.now(UTC) + timedelta(minutes=6)).isoformat()
+    answer = post_events(
+        service,
+        {"user_id": user, "item_id": "no such item"},
+        {"user_id": user, "item_id": catalogue[0], "timestamp": soon},
+        {"user_id": user, "item_id": catalogue[1], "timestamp": later},
+        {"user_id": user, "item_id": catalogue[2], "timestamp": "0001-01-01T00:00:00+14:00"},
+    )
+    assert answer["accepted"] == 1
+    assert [rejection["index"] for rejection in answer["rejected"]] == [0, 2, 3]
+    for word, rejection in zip(("no such item", "future", "1970"), answer["rejected"], strict=True):
+        assert word in rejection["reason"]
+    assert recommend(service, user_id=user)["items"] == recommend(service, history=[catalogue[0]])["items"]
+
+
+ID_OF_257 = "x" * 257
+EVENT = {"user_id": "u", "item_id": "i"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "detail"),
+    [
+        ("recommend", "{not json", 400, "no JSON"),
+        ("recommend", "[" * 100_000, 400, "body"),
+        ("recommend", {}, 422, "exactly one of user_id and history"),
+        ("recommend", {"user_id": "u", "history": []}, 422, "exactly one"),
+        ("recommend", {"user_id": "u", "dievrsity": 1}, 422, "body.dievrsity"),
+        ("recommend", {"user_id": "u", "k": 0}, 422, "body.k"),
+        ("recommend", {"user_id": "u", "k": 201}, 422, "body.k"),
+        ("recommend", {"user_id": ""}, 422, "body.user_id"),
+        ("recommend", {"user_id": ID_OF_257}, 422, "body.user_id"),
+        ("recommend", {"user_id": "a\u0000"}, 422, "body.user_id"),
+        ("recommend", {"user_id": "a\nb"}, 422, "body.user_id"),
+        ("recommend", '{"user_id": "\\ud800"}', 422, "body.user_id"),
+        ("recommend", {"history": ["i"] * 1001}, 422, "body.history"),
+        ("recommend", {"history": [], "exclude_ids": ["i"] * 1001}, 422, "body.exclude_ids"),
+        ("recommend", {"history": [], "fields": ["nothing"]}, 422, "'nothing'"),
+        ("recommend", {"history": [], "filter": {"field": "nothing", "eq": 1}}, 422, "nothing"),
+        ("similar", {"item_id": "i", "fields": ["nothing"]}, 404, "'i'"),
+        ("events", {"events": []}, 422, "body.events"),
+        ("events", {"events": [EVENT] * 1001}, 422, "body.events"),
+        ("events", {"events": [{**EVENT, "timestamp": "yesterday"}]}, 422, "body.events.0.timestamp"),
+        ("events", {"events": [{**EVENT, "timestamp": 1_700_000_000}]}, 422, "2026-01-31T12:00:00Z"),
+        ("events", {"events": [{**EVENT, "timestamp": "2026-01-31T12:00:00"}]}, 422, "timezone"),
+        ("events", '{"events": [{"user_id": "u", "item_id": "i", "value": NaN}]}', 422, "body.events.0.value"),
+        ("events", {"events": [{**EVENT, "wieght": 1}]}, 422, "body.events.0.wieght"),
+        ("events", "x" * (4 * 2**20 + 1), 413, "4 MiB"),
+        ("nothing", {}, 404, "Not Found"),
+    ],
+)
+def test_a_bad_request_is_explained(service: httpx.Client, path: str, body: Any, status: int, detail: str) -> None:
+    content = body if isinstance(body, str) else json.dumps(body)
+    response = service.post(f"/v1/{path}", content=content, headers={"Content-Type": "application/json"})
+    assert response.headers["Content-Type"] == "application/problem+json"
+    problem = response.json()
+    assert set(problem) == {"title", "status", "detail"}
+    assert (response.status_code, problem["status"]) == (status, status)
+    assert detail in problem["detail"]
+
+
+def test_a_body_without_a_length_is_capped_too(service: httpx.Client) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(6):
+            yield b" " * 2**20
+
+    response = service.post("/v1/events", content=chunks(), headers={"Content-Type": "application/json"})
+    assert response.status_code == response.json()["status"] == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("GET", "/v1/recommend", 405), ("DELETE", "/v1/events", 405), ("POST", "/readyz", 405)],
+)
+def test_a_wrong_address_is_a_problem_too(service: httpx.Client, method: str, path: str, status: int) -> None:
+    response = service.request(method, path)
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.status_code == response.json()["status"] == status
+
+
+def test_the_description_is_complete_and_valid(service: httpx.Client) -> None:
+    document = service.get("/docs.json").json()
+    OpenAPIV31SpecValidator(document).validate()
+    described = {(method, path) for path, operations in document["paths"].items() for method in operations}
+    assert described == ROUTES
+    for method, path in ROUTES:
+        if method == "post":
+            responses = document["paths"][path]["post"]["responses"]
+            assert {"200", "400", "413", "422", "503"} <= set(responses)
+            assert "application/problem+json" in responses["422"]["content"]
+        else:
+            assert service.get(path).status_code == 200
+    assert service.get("/").headers["Location"] == "/docs.json"
+
+
+def test_generations_are_listed(service: httpx.Client) -> None:
+    answer = service.get("/v1/generations").json()
+    assert answer["serving"] == answer["current"]
+    assert answer["problem"] is None
+    assert [entry["id"] for entry in answer["generations"] if entry["current"]] == [answer["current"]]
+
+
+def test_metrics_move(service: httpx.Client, user: str, catalogue: list[str]) -> None:
+    def value(name: str) -> float:
+        lines = service.get("/metrics").text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+    names = {
+        'recsys_request_duration_seconds_count{route="/v1/recommend",status="200"}': 1,
+        'recsys_request_duration_seconds_count{route="/v1/recommend",status="422"}': 1,
+        'recsys_request_duration_seconds_count{route="/v1/events",status="200"}': 1,
+        'recsys_request_duration_seconds_count{route="other",status="404"}': 0,
+        'recsys_fallback_total{fallback="popular"}': 1,
+        'recsys_events_total{outcome="accepted"}': 1,
+        'recsys_events_total{outcome="duplicate"}': 1,
+        'recsys_events_total{outcome="rejected"}': 1,
+    }
+    before = {name: value(name) for name in names}
+    recommend(service, user_id=user)
+    service.post("/v1/recommend", json={})
+    event = {"user_id": user, "item_id": catalogue[0], "event_id": user}
+    post_events(service, event, event, {"user_id": user, "item_id": "no such item"})
+    service.get(f"/invented/{user}")
+    assert {name: value(name) - before[name] for name in names} == names
+    assert user not in service.get("/metrics").text  # what callers invent must not become labels
+    answer = recommend(service, history=[])
+    labels = f'adapter="{answer["adapter"]}",generation="{answer["generation"]}"'
+    assert value(f"recsys_generation_workers{{{labels}}}") == 1
