@@ -76,7 +76,7 @@ def _shown(items: pl.DataFrame, name: str) -> pl.Expr:
     value = pl.col(name)
     if isinstance(items.schema[name], pl.List):
         value = value.cast(pl.List(pl.String)).list.drop_nulls().list.join(", ")
-    line = value.cast(pl.String).str.replace_all(r"\s+", " ").str.strip_chars()
+    line = value.cast(pl.String).str.replace_all(r"[\s\p{Cc}]+", " ").str.strip_chars()
     return pl.when(line != "").then(line)
 
 

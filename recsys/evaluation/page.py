@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.table import Table
+from rich.text import Text
 
 from recsys.evaluation.report import BEYOND_ACCURACY, HEADLINE, OURS
 
@@ -27,13 +29,14 @@ COLUMNS = {
     "N@10 tail": ("tail_items", HEADLINE),
     "N@10 new users": ("cold_users", HEADLINE),
 } | {name.removesuffix("@10"): ("", name) for name in BEYOND_ACCURACY}
-OUR_COLOUR, PART_COLOUR, OTHER_COLOUR, INK = "#0b6e69", "#8cc3bd", "#b9bec6", "#1f2430"
+OUR_COLOUR, PART_COLOUR, OTHER_COLOUR, INK = "#12938b", "#9fd0ca", "#b9bec6", "#1f2430"
 EMPTY = "–"
+TERMINAL = ("system", "N@10", "R@10", "N@10 cold", "N@10 tail", "gain of recsys")  # what 80 characters hold
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1f2430; max-width: 60rem; margin: 0 auto; padding: 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1f2430; max-width: 72rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.5rem; margin: .5rem 0; } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
 p { margin: .5rem 0; } .note { color: #5b6270; font-size: .875rem; }
-figure { margin: 1rem 0; } figure svg { width: 100%; max-width: 40rem; height: auto; display: block; }
+figure { margin: 1rem 0; } figure svg { width: 100%; max-width: 36rem; height: auto; display: block; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .875rem; white-space: nowrap; }
 th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #e3e6ea;
   font-variant-numeric: tabular-nums; }
@@ -54,12 +57,12 @@ def table(document: Document, protocol: str) -> Table:
     Raises:
         ValueError: the document has no such protocol.
     """
-    headings, rows = _cells(document, protocol)
+    columns = _columns(document, protocol)
     shown = Table(title=f"{protocol}: test", caption=_verdict(document, protocol))
-    for place, heading in enumerate(headings):
-        shown.add_column(heading, justify="right" if place else "left", no_wrap=True)
-    for name, cells in rows:
-        shown.add_row(*[cell.replace("[", r"\[") for cell in cells], style="bold" if name == OURS else None)
+    for heading in (heading for heading in TERMINAL if heading in columns):
+        shown.add_column(heading, justify="left" if heading == "system" else "right")
+    for name, *cells in _rows({heading: columns[heading] for heading in TERMINAL if heading in columns}):
+        shown.add_row(Text(name), *cells, style="bold" if name == OURS else None)
     return shown
 
 
@@ -69,9 +72,9 @@ def markdown(document: Document, protocol: str) -> str:
     Raises:
         ValueError: the document has no such protocol.
     """
-    headings, rows = _cells(document, protocol)
-    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1)]
-    lines += [[f"**{cells[0]}**", *cells[1:]] if name == OURS else cells for name, cells in rows]
+    columns = _columns(document, protocol)
+    lines = [list(columns), ["---"] + ["---:"] * (len(columns) - 1)]
+    lines += [[f"**{name}**" if name == OURS else name, *cells] for name, *cells in _rows(columns)]
     body = "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
     return f"{_verdict(document, protocol)}\n\n{body}\n"
 
@@ -106,9 +109,11 @@ def plot(document: Document, kind: Literal["svg", "png"] = "svg") -> bytes:
                 weight = "bold" if systems[place] == OURS else "normal"
                 axes.text(max(value, high) + 0.015 * edge, place, f"{value:.4f}", va="center", weight=weight, color=INK)
             axes.set_yticks(places, systems)
-            axes.set_xlim(0, 1.16 * edge)
+            axes.set_xlim(0, 1.2 * edge)
+            axes.set_ylim(-0.6, len(systems) - 0.4)
+            axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.invert_yaxis()
-            axes.set_title(f"{protocol}: NDCG@10", loc="left", weight="bold", fontsize=10.5)
+            axes.set_title(f"{protocol}: NDCG@10", loc="left", weight="bold", fontsize=10.5, pad=8)
             axes.spines[["top", "right", "left"]].set_visible(False)
             axes.tick_params(axis="y", length=0)
         buffer = BytesIO()
@@ -128,7 +133,7 @@ def page(document: Document) -> str:
     parts.append(f"<figure>{drawing}</figure>")
     for protocol, section in document["protocols"].items():
         counts = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in section["counts"].items())
-        parts.append(f"<h2>{html.escape(protocol)}</h2>{_html_table(*_cells(document, protocol))}")
+        parts.append(f"<h2>{html.escape(protocol)}</h2>{_html_table(_columns(document, protocol))}")
         parts.append(f'<p class="note">{html.escape(counts)}.</p>')
     parts.append(f'<p class="note">{html.escape(NOTE)}</p>')
     for name in ("data", "settings", "environment"):
@@ -161,12 +166,13 @@ def _gains(document: Document, protocol: str) -> dict[str, Mapping[str, Any]]:
     return {entry["system"]: entry for entry in comparisons if entry["slice"] == "total"}
 
 
-def _cells(document: Document, protocol: str) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Return the headings, and for each system its name and a text a column, without columns that hold no figure."""
+def _columns(document: Document, protocol: str) -> dict[str, list[str]]:
+    """Return a text a system by heading, best system first; columns that hold no figure are left out."""
     systems = _section(document, protocol)["systems"]
-    gains = _gains(document, protocol)
-    columns: dict[str, list[str]] = {"system": _ordered(document, protocol)}
-    summaries = [systems[name] for name in columns["system"]]
+    names = _ordered(document, protocol)
+    summaries = [systems[name] for name in names]
+    gains = [_gains(document, protocol).get(name) for name in names]
+    columns = {"system": names}
     for heading, (part, metric) in COLUMNS.items():
         values = [(summary.get(part, {}) if part else summary).get(metric) for summary in summaries]
         digits = 2 if metric == "novelty@10" else 4
@@ -174,19 +180,22 @@ def _cells(document: Document, protocol: str) -> tuple[list[str], list[tuple[str
         if heading == "N@10":
             bounds = [summary["total"][f"{HEADLINE}_interval"] for summary in summaries]
             columns["95 %"] = [EMPTY if pair is None else f"{pair[0]:.4f}–{pair[1]:.4f}" for pair in bounds]
-    columns["gain of recsys"] = [_percent(gains.get(name)) for name in columns["system"]]
-    shown = {heading: cells for heading, cells in columns.items() if set(cells) != {EMPTY}}
-    rows = [list(cells) for cells in zip(*shown.values(), strict=True)]
-    return list(shown), list(zip(columns["system"], rows, strict=True))
+            columns["gain of recsys"] = [EMPTY if gain is None else _percent(gain["ratio"]) for gain in gains]
+            columns["gain 95 %"] = [EMPTY if gain is None else _range(gain) for gain in gains]
+    return {heading: cells for heading, cells in columns.items() if set(cells) != {EMPTY}}
 
 
-def _percent(gain: Mapping[str, Any] | None) -> str:
-    if gain is None or gain["ratio"] is None:
-        return EMPTY
-    texts = [
-        f"{100 * (gain[name] - 1):+.1f}" for name in ("ratio", "ratio_low", "ratio_high") if gain[name] is not None
-    ]
-    return f"{texts[0]} %" if len(texts) < 3 else f"{texts[0]} % [{texts[1]}, {texts[2]}]"
+def _rows(columns: Mapping[str, list[str]]) -> list[tuple[str, ...]]:
+    return list(zip(*columns.values(), strict=True))
+
+
+def _percent(ratio: float | None) -> str:
+    return EMPTY if ratio is None else f"{100 * (ratio - 1):+.1f} %"
+
+
+def _range(gain: Mapping[str, Any]) -> str:
+    low, high = gain["ratio_low"], gain["ratio_high"]
+    return EMPTY if low is None else f"{_percent(low)} to {_percent(high)}"
 
 
 def _verdict(document: Document, protocol: str) -> str:
@@ -202,15 +211,16 @@ def _verdict(document: Document, protocol: str) -> str:
     if gain["low"] > 0:
         sure = "better beyond chance"
     else:
-        sure = "worse beyond chance" if gain["high"] < 0 else "the interval holds zero"
-    return f"{OURS} has NDCG@10 {ours:.4f}, the best baseline ({best}) {theirs:.4f}: {_percent(gain)}, {sure}."
+        sure = "worse beyond chance" if gain["high"] < 0 else "not beyond chance"
+    change = f"{_percent(gain['ratio'])} ({_range(gain)})"
+    return f"{OURS} has NDCG@10 {ours:.4f}, the best baseline ({best}) {theirs:.4f}: {change}, {sure}."
 
 
-def _html_table(headings: list[str], rows: list[tuple[str, list[str]]]) -> str:
-    head = "".join(f"<th>{html.escape(heading)}</th>" for heading in headings)
+def _html_table(columns: Mapping[str, list[str]]) -> str:
+    head = "".join(f"<th>{html.escape(heading)}</th>" for heading in columns)
     body = ""
-    for name, cells in rows:
-        body += '<tr class="ours">' if name == OURS else "<tr>"
+    for cells in _rows(columns):
+        body += '<tr class="ours">' if cells[0] == OURS else "<tr>"
         body += "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 

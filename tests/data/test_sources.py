@@ -136,7 +136,11 @@ def test_a_url_is_read_through_polars(tmp_path: Path, frame: pl.DataFrame, web: 
     [
         ("e.csv", b"", r"e\.csv is empty \(0 bytes\)"),
         ("e.csv", b"user_id,item_id,timestamp\n", r"holds no rows of events"),
-        ("e.csv", b"user_id,timestamp\na,1\n", r"e\.csv has no column 'item_id'.*It has user_id, timestamp.*event_columns"),
+        (
+            "e.csv",
+            b"user_id,timestamp\na,1\n",
+            r"e\.csv has no column 'item_id'.*It has user_id, timestamp.*event_columns",
+        ),
         ("e.csv", b"user_id,item_id,timestamp\na,b,1\na,b,1,x\n", r"e\.csv .*line 3 has 4 fields, the header 3"),
         ("e.csv", b"user_id,item_id,timestamp\na,\xff,1\n", r"e\.csv .*line 2 is not UTF-8"),
         ("e.csv", b'user_id,item_id,timestamp\na,"b,1\n', r"e\.csv cannot be read as CSV"),
@@ -214,7 +218,12 @@ def test_times_are_read_in_every_spelling(values: list[object]) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [["", "soon", "2024-13-01", "2024-02-30", "01/02/2024", "nan", "inf", "1e300", None], [float("nan")], [True], [None]],
+    [
+        ["", "soon", "2024-13-01", "2024-02-30", "01/02/2024", "nan", "inf", "1e300", None],
+        [float("nan")],
+        [True],
+        [None],
+    ],
 )
 def test_what_is_no_time_becomes_null(values: list[object]) -> None:
     assert parse_timestamps(pl.Series("t", values)).null_count() == len(values)

@@ -23,8 +23,9 @@ def test_lists_reproduce_the_metrics(tmp_path, split, rankings):
     relevant = {USERS[user]: {ITEM_IDS[item]: 1} for user, item in zip(split.test.users, split.test.items, strict=True)}
     figures = section(rankings, split, samples=20)["systems"]
     for (system,), part in lists.group_by("system"):
-        best = part.filter(pl.col("rank") == 1)
-        assert set(best["user_id"]) == set(relevant)
+        places = part.group_by("user_id").agg(pl.col("rank").sort())
+        assert set(places["user_id"]) == set(relevant)
+        assert all(ranks == list(range(1, 21)) for ranks in places["rank"].to_list())
         assert (part.sort("user_id", "rank").group_by("user_id").agg(pl.col("score").diff().max())["score"] <= 0).all()
         run = {user: {} for user in relevant}
         for user, rank, item in part.select("user_id", "rank", "item_id").iter_rows():

@@ -1,0 +1,125 @@
+"""Train and rank on held-out events: one protocol as a task, and as a flow with its files for everybody to check."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import progress
+from flows.reports import report_metrics
+from flows.runtime import open_home
+from recsys.artifacts import write_atomic
+from recsys.benchmark import SYSTEMS, Trained, make_split, rank_systems, train_on
+from recsys.config import ModelConfig, Protocol, to_dict
+from recsys.data.snapshot import Snapshot, open_snapshot
+from recsys.data.splits import Split, check_split
+from recsys.data.text import item_texts
+from recsys.evaluation.page import page
+from recsys.evaluation.protocols import Ranking
+from recsys.evaluation.report import metrics_document, section, write_lists, write_metrics
+from recsys.system import TextEncoding, frozen_encoding
+
+METRICS, LISTS, PAGE = "metrics.json", "lists.parquet", "report.html"
+_DEFAULT = ModelConfig()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one protocol gave.
+
+    Attributes:
+        split: training part and targets.
+        trained: our system, fitted on the training part.
+        rankings: one a system, of the test targets.
+        figures: the section of the metrics document.
+    """
+
+    split: Split
+    trained: Trained
+    rankings: list[Ranking]
+    figures: dict[str, Any]
+
+
+@task(name="read texts", cache_policy=NO_CACHE)
+def encode_texts(snapshot: Snapshot, config: ModelConfig) -> tuple[list[str], TextEncoding]:
+    """Return the catalogue's texts and their vectors under the base model."""
+    texts = item_texts(snapshot.items(), config.text)
+    return texts, frozen_encoding(texts, config, progress.report)
+
+
+@task(name="measure", task_run_name="measure {protocol}", cache_policy=NO_CACHE)
+def measure(
+    snapshot: Snapshot,
+    protocol: Protocol,
+    texts: list[str],
+    frozen: TextEncoding,
+    config: ModelConfig,
+    systems: Sequence[str],
+) -> Measured:
+    """Train our system on one protocol's training part and rank the test targets with all systems.
+
+    Raises:
+        ValueError: the data does not allow the protocol, or a system does not exist.
+    """
+    if protocol == "temporal" and not snapshot.times_known:
+        raise ValueError(f"Snapshot {snapshot.id} has made-up timestamps: no temporal split. Use leave-one-out.")
+    sequences = snapshot.sequences()
+    split = make_split(sequences, len(texts), protocol, config)
+    check_split(split, sequences)
+    callback = progress.under(protocol)
+    trained = train_on(split, texts, frozen, config, callback)
+    rankings = rank_systems(split, frozen, trained, config, systems, callback)
+    samples = config.evaluation.bootstrap_samples
+    figures = section(rankings, split, frozen.vectors, samples=samples, seed=config.seed)
+    return Measured(split, trained, rankings, figures)
+
+
+@flow(name="evaluate")
+def evaluate_systems(
+    snapshot_id: str,
+    out: str,
+    home: str | None = None,
+    protocol: Protocol = "leave-one-out",
+    config: ModelConfig = _DEFAULT,
+    systems: tuple[str, ...] = SYSTEMS,
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Train all systems on a snapshot, write metrics, top lists and a page, and return the metrics document.
+
+    Args:
+        snapshot_id: what to train and to ask on.
+        out: the folder for ``metrics.json``, ``lists.parquet`` and ``report.html``.
+        home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
+        protocol: how targets are held out.
+        config: all settings of our system, some of them shared by the baselines.
+        systems: which to train and rank; ``recsys`` is ours.
+        name: what the report calls the data; empty: the snapshot's id.
+
+    Raises:
+        ArtifactError: there is no such snapshot.
+        ValueError: the data does not allow the protocol, or a system does not exist.
+    """
+    snapshot = open_snapshot(open_home(home), snapshot_id)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be written is known at once
+    texts, frozen = encode_texts(snapshot, config)
+    measured = measure(snapshot, protocol, texts, frozen, config, systems)
+    document = describe(snapshot, config, {protocol: measured.figures}, name)
+    write_lists(folder / LISTS, measured.rankings, snapshot.user_ids(), snapshot.item_ids())
+    write_atomic(folder / PAGE, page(document).encode())
+    write_metrics(folder / METRICS, document)
+    report_metrics(document)
+    return document
+
+
+def describe(
+    snapshot: Snapshot, config: ModelConfig, protocols: dict[str, dict[str, Any]], name: str | None = None
+) -> dict[str, Any]:
+    """Return the metrics document of some protocols' figures on a snapshot, as JSON values."""
+    data = {"name": name or snapshot.id, "snapshot": snapshot.id, **snapshot.manifest["counts"]}
+    document: dict[str, Any] = json.loads(json.dumps(metrics_document(data, to_dict(config), protocols)))
+    return document

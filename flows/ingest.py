@@ -1,0 +1,54 @@
+"""The flow from raw files to a snapshot and its quality report; and MovieLens for those without data of their own."""
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import progress
+from flows.reports import report_quality
+from flows.runtime import open_home
+from recsys.config import IngestConfig
+from recsys.data.ingest import ingest
+from recsys.data.movielens import fetch_movielens_100k
+from recsys.data.snapshot import Snapshot
+from recsys.home import Home
+
+REMOTE_RETRIES = 3  # of a table in an object store; a local file does not mend itself
+_DEFAULT = IngestConfig()
+
+
+@task(name="fetch MovieLens 100K", retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE)
+def fetch_movielens(cache: Path) -> tuple[str, str]:
+    """Return the locations of MovieLens 100K's events and items, fetched into the cache on the first call."""
+    with progress.step("Fetch MovieLens 100K"):
+        events, items = fetch_movielens_100k(cache)
+    return str(events), str(items)
+
+
+@task(name="write snapshot", retry_delay_seconds=10, cache_policy=NO_CACHE)
+def write_snapshot(events: str, items: str, home: Home, config: IngestConfig) -> Snapshot:
+    """Read and check both tables and write the snapshot."""
+    with progress.step("Ingest"):
+        return ingest(events, items, home, config)
+
+
+@flow(name="ingest")
+def ingest_tables(events: str, items: str, home: str | None = None, config: IngestConfig = _DEFAULT) -> str:
+    """Turn raw events and items into a snapshot and return its id.
+
+    Args:
+        events: a file, a folder, a glob or an object-store URL.
+        items: likewise.
+        home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
+        config: column names, and how many bad rows may be set aside.
+
+    Raises:
+        SourceError: a table cannot be read.
+        QualityError: too many rows are bad.
+    """
+    remote = "://" in events or "://" in items
+    write = write_snapshot.with_options(retries=REMOTE_RETRIES) if remote else write_snapshot
+    snapshot = write(events, items, open_home(home), config)
+    report_quality(snapshot)
+    return snapshot.id

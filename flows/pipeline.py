@@ -1,0 +1,59 @@
+"""The whole story, from raw files to a generation that is served. A stage a line; each is a flow of its own.
+
+Run ``recsys demo`` for it on MovieLens 100K, deploy it with ``prefect deploy --all``, or call ``pipeline(...)``.
+"""
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.ingest import fetch_movielens, ingest_tables
+from flows.publish import publish_generation
+from flows.reports import report_metrics, report_samples
+from flows.runtime import open_home
+from flows.train import Training, train_generation
+from recsys.artifacts import read_json
+from recsys.config import IngestConfig, ModelConfig
+
+_INGEST = IngestConfig()
+_MODEL = ModelConfig()
+
+
+@flow(name="pipeline")
+def pipeline(
+    events: str | None = None,
+    items: str | None = None,
+    home: str | None = None,
+    ingest: IngestConfig = _INGEST,
+    model: ModelConfig = _MODEL,
+    publish: bool = True,
+    force: bool = False,
+) -> Training:
+    """Ingest, train, measure and publish; what was done before with the same inputs is found, not done again.
+
+    Args:
+        events: where the events are: a file, a folder, a glob or an object-store URL; empty: MovieLens 100K.
+        items: where the items are, likewise.
+        home: the folder of all state; empty: RECSYS_HOME of whoever runs this, or .recsys in its working folder.
+        ingest: column names, and how many bad rows may be set aside.
+        model: all settings of text, adapter, towers, experts and evaluation.
+        publish: serve the new generation if the gate lets it pass.
+        force: serve it whatever the gate says.
+
+    Raises:
+        ValueError: only one of events and items is given, or the data cannot be read or is not good enough.
+        RefusedError: the gate refused the new generation; the one that was served still is.
+    """
+    place = open_home(home)
+    if (events is None) != (items is None):
+        raise ValueError("Give both events and items, or neither for MovieLens 100K.")
+    if events is None or items is None:
+        events, items = fetch_movielens(place.cache)
+
+    snapshot_id = ingest_tables(events, items, str(place.root), ingest)
+    training = train_generation(snapshot_id, str(place.root), model)
+    report_metrics(read_json(Path(training.metrics)))
+    report_samples(place, training.generation)
+    if publish:
+        publish_generation(training.generation, str(place.root), force)
+    return training

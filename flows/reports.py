@@ -1,0 +1,85 @@
+"""Artifacts: what a run leaves for people to look at in the Prefect UI.
+
+Keys are fixed, so that the UI shows the history of each: the quality of the input, the metrics by protocol, the chart,
+sample recommendations and the gate's verdict.
+"""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+
+from recsys.columns import ITEM_ID, TITLE
+from recsys.data.snapshot import Snapshot, open_snapshot
+from recsys.evaluation.gate import Verdict
+from recsys.evaluation.page import markdown, plot
+from recsys.home import Home
+from recsys.recommender import Recommender
+
+SAMPLE_USERS = 3
+SAMPLE_ITEMS = 5
+HISTORY_ITEMS = 5
+
+
+def report_quality(snapshot: Snapshot) -> None:
+    """Show how many rows were read and set aside, and why."""
+    rows = [
+        {"table": name, "rows": table["rows"], "set aside": table["quarantined"], "reasons": _reasons(table["reasons"])}
+        for name, table in snapshot.manifest["quality"].items()
+    ]
+    counts = ", ".join(f"{count:,} {name}" for name, count in snapshot.manifest["counts"].items())
+    create_table_artifact(rows, key="quality", description=f"Snapshot {snapshot.id}: {counts}.")
+
+
+def report_metrics(document: Mapping[str, Any]) -> None:
+    """Show every protocol's table, and the chart of ours against the baselines."""
+    name = document["data"]["name"]
+    for protocol in document["protocols"]:
+        create_markdown_artifact(
+            markdown(document, protocol), key=f"metrics-{protocol}", description=f"Metrics on {name}."
+        )
+    drawing = base64.b64encode(plot(document, "png")).decode()
+    create_image_artifact(
+        f"data:image/png;base64,{drawing}", key="ours-against-baselines", description=f"NDCG@10 on {name}."
+    )
+
+
+def report_samples(home: Home, generation_id: str) -> None:
+    """Show what a few users did last and what the generation offers them."""
+    recommender = Recommender.open(home, generation_id)
+    snapshot = open_snapshot(home, recommender.snapshot_id, verify=False)  # opening the generation has verified it
+    titles = dict(snapshot.items().select(ITEM_ID, TITLE).iter_rows())
+    parts = [f"Generation {generation_id}, adapter {recommender.adapter_id}.\n"]
+    for user_id in sample_users(snapshot):
+        history = recommender.history(user_id)
+        answer = recommender.recommend(history, k=SAMPLE_ITEMS, explain=True)
+        parts.append(f"### User {user_id}\n\nLast: {', '.join(titles[item] for item in history[-HISTORY_ITEMS:])}\n")
+        parts.append("| recommended | score | reasons |\n| --- | ---: | --- |")
+        parts += [
+            f"| {_cell(item.fields[TITLE])} | {item.score:.3f} | {_cell('; '.join(item.reasons))} |"
+            for item in answer.items
+        ]
+        parts.append("")
+    create_markdown_artifact("\n".join(parts), key="sample-recommendations", description="What some users are offered.")
+
+
+def report_verdict(generation_id: str, verdict: Verdict, force: bool) -> None:
+    """Show what the gate found."""
+    outcome = "passed" if verdict.passed else "published against the gate" if force else "refused"
+    lines = [f"Generation {generation_id}: **{outcome}**.", "", *(f"- {finding}" for finding in verdict.findings)]
+    create_markdown_artifact("\n".join(lines), key="gate", description=f"The gate on {generation_id}.")
+
+
+def sample_users(snapshot: Snapshot, count: int = SAMPLE_USERS) -> list[str]:
+    """Return a few user ids, evenly spread over all of them, always the same."""
+    user_ids = snapshot.user_ids()
+    return [user_ids[place * len(user_ids) // count] for place in range(min(count, len(user_ids)))]
+
+
+def _reasons(reasons: Mapping[str, int]) -> str:
+    return "; ".join(f"{count:,} × {reason}" for reason, count in reasons.items())
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")

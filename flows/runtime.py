@@ -1,0 +1,48 @@
+"""Where a run keeps its state, and the environment in which Prefect starts.
+
+The command line calls ``prepare`` before anything imports Prefect. A worker brings its own environment, and a flow that
+is called without a home takes RECSYS_HOME from it.
+"""
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+from recsys.home import Home
+
+SERVER_START_SECONDS = 120  # the server that Prefect starts for a single command may take half a minute
+
+
+def open_home(home: str | None) -> Home:
+    """Return the home at a path, or the environment's where there is none."""
+    return Home(Path(home).expanduser().absolute()) if home else Home.from_environment()
+
+
+def prepare(home: Home) -> None:
+    """Set what Prefect and matplotlib read when they are imported; what the user has set stays.
+
+    Runs go to the server at PREFECT_API_URL. Without one, Prefect starts a server for the length of the command, whose
+    database lies below the home: ``PREFECT_HOME=<home>/prefect prefect server start`` shows the runs later.
+    """
+    settings = {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # Errors reach the user as the exception that the flow raises; all logs go to Prefect's database.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "MPLCONFIGDIR": str(home.cache / "matplotlib"),
+        "TOKENIZERS_PARALLELISM": "false",  # or tokenizers warn whenever a child process is started
+    }
+    if "PREFECT_API_URL" not in os.environ:
+        settings["PREFECT_HOME"] = str(home.root / "prefect")
+        settings["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = str(SERVER_START_SECONDS)
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    if "PREFECT_HOME" in settings:
+        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only
+
+
+def peak_memory() -> int:
+    """Return the most memory in MiB that this process or the largest of its ended children has held."""
+    largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return largest // (1 << 20 if sys.platform == "darwin" else 1 << 10)  # macOS counts bytes, Linux KiB

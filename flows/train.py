@@ -1,0 +1,161 @@
+"""The flow from a snapshot to a generation: fine-tune, measure, fit again on everything, index, bind.
+
+Nothing is served by it. What a training gave is recorded by its inputs below ``runs``; the same inputs again find it and train nothing.
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+from flows import progress
+from flows.evaluate import METRICS, Measured, describe, encode_texts, measure
+from flows.runtime import open_home
+from recsys.artifacts import ArtifactError, read_json, short_id, write_json
+from recsys.benchmark import QUICK
+from recsys.config import ModelConfig, Protocol, to_dict
+from recsys.data.snapshot import Snapshot, open_snapshot
+from recsys.evaluation.report import OURS
+from recsys.home import Home
+from recsys.publication import bind_generation
+from recsys.recommender import Recommender
+from recsys.store.adapters import save_adapter
+from recsys.store.generations import read_generation
+from recsys.system import System, refit_system
+
+CARD_METRICS = ("ndcg@10", "recall@10", "mrr@20")
+_DEFAULT = ModelConfig()
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training gave.
+
+    Attributes:
+        generation: its id; not served before it is published.
+        adapter: id of the adapter behind it.
+        snapshot: id of what it was trained on.
+        metrics: path of the metrics document.
+        seconds: of the training itself.
+        reused: whether it was found done.
+    """
+
+    generation: str
+    adapter: str
+    snapshot: str
+    metrics: str
+    seconds: float
+    reused: bool = False
+
+
+@flow(name="train")
+def train_generation(snapshot_id: str, home: str | None = None, config: ModelConfig = _DEFAULT) -> Training:
+    """Train a generation on a snapshot, or find the one that the same settings gave before.
+
+    Args:
+        snapshot_id: what to train on.
+        home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
+        config: all settings. The first of its protocols that the data allows gives the adapter and the gate's targets.
+
+    Raises:
+        ArtifactError: there is no such snapshot.
+        ValueError: the data allows none of the protocols, or holds too few events.
+    """
+    place = open_home(home)
+    snapshot = open_snapshot(place, snapshot_id)
+    record = place.runs / f"train-{short_id(snapshot.id, to_dict(config), version('recsys'))}.json"
+    found = recorded(place, record)
+    if found is not None:
+        return found
+
+    started = time.monotonic()
+    texts, frozen = encode_texts(snapshot, config)
+    measured = {
+        protocol: measure(snapshot, protocol, texts, frozen, config, QUICK)
+        for protocol in allowed_protocols(snapshot, config)
+    }
+    document = describe(snapshot, config, {protocol: part.figures for protocol, part in measured.items()})
+    protocol, own = next(iter(measured.items()))
+    adapter_id = save_adapter(place, own.trained.backbone, adapter_card(snapshot, config, protocol, own))
+    system = refit(snapshot, own, config)
+    notes = {"flow_run": flow_run.id, "seconds": round(time.monotonic() - started, 1)}
+    generation_id = bind(place, snapshot, adapter_id, own, system, document, config, notes)
+
+    metrics = read_generation(place, generation_id)[0] / METRICS
+    training = Training(generation_id, adapter_id, snapshot.id, str(metrics), round(time.monotonic() - started, 1))
+    write_json(record, asdict(training))
+    return training
+
+
+@task(name="refit", cache_policy=NO_CACHE)
+def refit(snapshot: Snapshot, own: Measured, config: ModelConfig) -> System:
+    """Fit the chosen settings again on all events of the snapshot, for serving."""
+    trained = own.trained
+    return refit_system(trained.system, snapshot.sequences(), trained.encoding.features, config, progress.report)
+
+
+@task(name="bind generation", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE)
+def bind(
+    home: Home,
+    snapshot: Snapshot,
+    adapter_id: str,
+    own: Measured,
+    system: System,
+    document: dict[str, Any],
+    config: ModelConfig,
+    notes: dict[str, Any],
+) -> str:
+    """Index the item vectors into LanceDB and bind the generation; return its id."""
+    with progress.step("Index and bind"):
+        encoding = own.trained.encoding
+        return bind_generation(home, snapshot, adapter_id, encoding, system, own.rankings, document, config, notes)
+
+
+def allowed_protocols(snapshot: Snapshot, config: ModelConfig) -> list[Protocol]:
+    """Return the configured protocols that the snapshot's times allow.
+
+    Raises:
+        ValueError: none is left.
+    """
+    allowed = [name for name in config.evaluation.protocols if name != "temporal" or snapshot.times_known]
+    if not allowed:
+        raise ValueError(
+            f"Snapshot {snapshot.id} has made-up timestamps, and evaluation.protocols names nothing but temporal. "
+            "Add leave-one-out."
+        )
+    return allowed
+
+
+def adapter_card(snapshot: Snapshot, config: ModelConfig, protocol: str, own: Measured) -> dict[str, Any]:
+    """Return what an adapter's card says beside its base: where it comes from and how well it does."""
+    losses = [record["loss"] for record in own.trained.records]
+    ours = {name: summary for name, summary in own.figures["systems"].items() if name.split(".")[0] == OURS}
+    return {
+        "task": "recommendation",
+        "snapshot": snapshot.id,
+        "settings": to_dict(config),
+        "protocol": protocol,
+        "training": {"rounds": len(losses), "first_loss": losses[0], "last_loss": losses[-1]},
+        "metrics": {
+            name: {metric: summary["total"][metric] for metric in CARD_METRICS} for name, summary in ours.items()
+        },
+        "parent": None,
+    }
+
+
+def recorded(home: Home, record: Path) -> Training | None:
+    """Return a recorded training if all that it made is still there and whole."""
+    if not record.is_file():
+        return None
+    try:
+        training = Training(**read_json(record) | {"reused": True})
+        with progress.step("Verify the recorded generation"):
+            Recommender.open(home, training.generation)
+    except (ArtifactError, TypeError):
+        return None  # deleted or damaged since: train again
+    return training

@@ -1,0 +1,208 @@
+"""Snapshots: a round trip, a name that stands for the content, and no silence about damage."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys.artifacts import ArtifactError
+from recsys.data.quality import QUARANTINE_SCHEMA
+from recsys.data.snapshot import Snapshot, content_id, list_snapshots, open_snapshot, write_snapshot
+from recsys.home import Home
+
+NOTHING = pl.DataFrame(schema=QUARANTINE_SCHEMA)
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def _events(rows: list[tuple[str, str, int]], **more: list[object]) -> pl.DataFrame:
+    frame = pl.DataFrame(rows, schema=["user_id", "item_id", "hours"], orient="row")
+    frame = frame.with_columns(timestamp=START + pl.duration(hours="hours", time_unit="us")).drop("hours")
+    return frame.with_columns(pl.Series(name, values) for name, values in more.items())
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def snapshot(home: Home) -> Snapshot:
+    events = _events([("b", "y", 3), ("a", "x", 2), ("b", "x", 1), ("a", "y", 1)])
+    items = pl.DataFrame({"item_id": ["z", "y", "x"], "title": ["Z", "Y", "X"], "tags": [["t"], [], None]})
+    return write_snapshot(home, events, items, NOTHING, {"note": "test"})
+
+
+def test_tables_come_back_sorted(home: Home, snapshot: Snapshot) -> None:
+    again = open_snapshot(home, snapshot.id)
+    assert again.events().columns == ["user_id", "item_id", "timestamp"]
+    assert again.events().select("user_id", "item_id").rows() == [("a", "y"), ("a", "x"), ("b", "x"), ("b", "y")]
+    assert again.events().schema["timestamp"] == pl.Datetime("us", "UTC")
+    assert again.items().rows() == [("x", "X", None), ("y", "Y", []), ("z", "Z", ["t"])]
+    assert again.quarantine().equals(NOTHING)
+    assert again.user_ids() == ["a", "b"]
+    assert again.item_ids() == ["x", "y", "z"]
+    assert again.manifest["note"] == "test"
+    assert again.manifest["schemas"]["items"] == {"item_id": "String", "title": "String", "tags": "List(String)"}
+
+
+def test_sequences_are_indices_and_seconds(snapshot: Snapshot) -> None:
+    sequences = snapshot.sequences()
+    assert [list(sequences.row(user)) for user in range(2)] == [[1, 0], [0, 1]]
+    assert sequences.times is not None
+    seconds = int(START.timestamp())
+    assert list(sequences.times) == [seconds + 3600 * hours for hours in (1, 2, 1, 3)]
+    assert (sequences.items.dtype, sequences.offsets.dtype, sequences.times.dtype) == (np.int32, np.int64, np.int64)
+
+
+def test_ties_are_broken_by_position_then_event_id_then_item(home: Home) -> None:
+    rows = [("a", "p", 1), ("a", "q", 1), ("a", "r", 1), ("a", "s", 1), ("a", "t", 1)]
+    events = _events(rows, position=[None, 2, 1, 1, None], event_id=["k", "a", "n", "m", "k2"])
+    items = pl.DataFrame({"item_id": list("pqrst"), "title": list("pqrst")})
+    snapshot = write_snapshot(home, events, items, NOTHING, {})
+    assert snapshot.events()["item_id"].to_list() == ["s", "r", "q", "p", "t"]
+    bare = write_snapshot(home, events[::-1].drop("position", "event_id"), items, NOTHING, {})
+    assert bare.events()["item_id"].to_list() == ["p", "q", "r", "s", "t"]
+
+
+def test_made_up_times_are_told(home: Home, snapshot: Snapshot) -> None:
+    assert snapshot.times_known
+    items = pl.DataFrame({"item_id": ["x"], "title": ["X"]})
+    rows = [("a", "x", 1), ("b", "x", 2)]
+    for known, expected in (([True, False], False), ([True, True], True), ([True, None], True)):
+        events = _events(rows, timestamp_known=known)
+        assert write_snapshot(home, events, items, NOTHING, {}).times_known is expected
+
+
+def test_the_id_stays_the_same_over_versions() -> None:
+    events = _events(
+        [("ü", "y", 3), ("a", "x", 2)], value=[1.5, None], position=[None, 4], timestamp_known=[True, None]
+    )
+    items = pl.DataFrame({"item_id": ["x"], "title": ["X"], "tags": [["a", None, ""]], "price": [2.5], "n": [2**63]})
+    items = items.with_columns(pl.col("n").cast(pl.UInt64))
+    assert content_id(events, items) == "bbc7190ab527612f"
+
+
+def test_values_next_to_each_other_do_not_run_together() -> None:
+    items = pl.DataFrame({"item_id": ["x"], "title": ["X"]})
+    pairs = [
+        (["ab", "c"], ["a", "bc"]),
+        (["", None], [None, ""]),
+        ([["a"], ["b", "c"]], [["a", "b"], ["c"]]),
+        ([[], None], [None, []]),
+        ([[None], ["a"]], [["a"], [None]]),
+        ([0, None], [None, 0]),
+        ([0.1, 0.2], [0.1, 0.3]),
+        ([True, None], [True, False]),
+    ]
+    for one, other in pairs:
+        ids = {content_id(pl.DataFrame({"v": values}), items) for values in (one, other)}
+        assert len(ids) == 2, (one, other)
+        whole = pl.DataFrame({"v": one})
+        assert content_id(pl.concat([whole[:1], whole])[1:], items) == content_id(whole, items)
+
+
+TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(TEXT, st.sampled_from(["x", "y"]), st.integers(0, 99)), min_size=1, max_size=20, unique=True
+    ),
+    extra=st.lists(st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)), min_size=20, max_size=20),
+)
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, int]], extra: list) -> None:
+    home = Home(tmp_path_factory.mktemp("home"))
+    events = _events(rows).with_columns(pl.Series("weight", extra[: len(rows)], pl.Float64))
+    items = pl.DataFrame({"item_id": ["y", "x"], "title": ["Y", "X"]})
+    snapshot = write_snapshot(home, events, items, NOTHING, {})
+    read = open_snapshot(home, snapshot.id).events()
+    key = ["user_id", "timestamp", "item_id"]
+    assert read.equals(events.select(read.columns).sort(key))
+    assert content_id(read, snapshot.items()) == snapshot.id
+
+
+def test_large_tables_keep_their_order(home: Home) -> None:
+    count = 600_000  # more than one slice to hash and one row group to write
+    numbers = pl.int_range(count, eager=True)
+    events = pl.DataFrame(
+        {
+            "user_id": "u" + (numbers % 999).cast(pl.String),
+            "item_id": "i" + (numbers % 7).cast(pl.String),
+            "timestamp": pl.select(START + pl.duration(seconds=numbers, time_unit="us")).to_series(),
+        }
+    )
+    items = pl.DataFrame({"item_id": [f"i{n}" for n in range(7)], "title": ["t"] * 7})
+    snapshot = write_snapshot(home, events.sample(fraction=1.0, shuffle=True, seed=1), items, NOTHING, {})
+    assert snapshot.events().equals(events.sort("user_id", "timestamp").select(snapshot.events().columns))
+    assert snapshot.id == content_id(snapshot.events(), snapshot.items())
+
+
+@pytest.mark.parametrize("name", ["events.parquet", "items.parquet", "quarantine.parquet"])
+def test_damage_is_found(home: Home, snapshot: Snapshot, name: str) -> None:
+    path = snapshot.path / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=rf"{name} is missing or has changed.*ingest the same files again"):
+        open_snapshot(home, snapshot.id)
+    assert open_snapshot(home, snapshot.id, verify=False).id == snapshot.id
+    path.unlink()
+    with pytest.raises(ArtifactError, match=f"{name} is missing"):
+        open_snapshot(home, snapshot.id)
+
+
+def test_a_foreign_or_broken_manifest_is_refused(home: Home, snapshot: Snapshot) -> None:
+    path = snapshot.path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for content in (json.dumps(manifest | {"id": "0" * 16}), json.dumps(manifest | {"format": 99}), "[]"):
+        path.write_text(content)
+        with pytest.raises(ArtifactError, match="is not the manifest of snapshot"):
+            open_snapshot(home, snapshot.id)
+    path.write_text("{")
+    with pytest.raises(ArtifactError, match="not valid JSON"):
+        open_snapshot(home, snapshot.id)
+
+
+@pytest.mark.parametrize("name", ["../../etc", "", "ABCDEF0123456789", "0" * 15])
+def test_an_id_is_no_path(home: Home, snapshot: Snapshot, name: str) -> None:
+    with pytest.raises(ArtifactError, match="is no snapshot id"):
+        open_snapshot(home, name)
+
+
+def test_an_absent_snapshot_says_what_to_do(home: Home) -> None:
+    with pytest.raises(ArtifactError, match=r"no snapshot 0123456789abcdef .*recsys ingest"):
+        open_snapshot(home, "0123456789abcdef")
+
+
+def test_snapshots_are_listed_oldest_first(home: Home, snapshot: Snapshot) -> None:
+    (home.snapshots / ".staging-left-by-a-crash").mkdir()
+    items = pl.DataFrame({"item_id": ["x"], "title": ["Other"]})
+    second = write_snapshot(home, _events([("a", "x", 1)]), items, NOTHING, {})
+    assert [found.id for found in list_snapshots(home)] == [snapshot.id, second.id]
+    assert list_snapshots(Home(home.root / "empty")) == []
+
+
+def test_a_failed_write_leaves_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = pl.DataFrame({"item_id": ["x"], "title": ["X"]})
+
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("recsys.data.snapshot.write_json", full)
+    with pytest.raises(OSError, match="no space"):
+        write_snapshot(home, _events([("a", "x", 1)]), items, NOTHING, {})
+    assert list(home.snapshots.iterdir()) == []
+
+
+def test_times_do_not_shift(home: Home) -> None:
+    items = pl.DataFrame({"item_id": ["x"], "title": ["X"]})
+    events = _events([("a", "x", -24 * 365 * 60), ("a", "x", 0)])
+    sequences = write_snapshot(home, events, items, NOTHING, {}).sequences()
+    assert sequences.times is not None
+    assert list(sequences.times) == [int((START - timedelta(days=365 * 60)).timestamp()), int(START.timestamp())]

@@ -1,0 +1,55 @@
+"""A small world with structure to learn: people with a favourite genre walk through its films in order.
+
+``write_dataset`` writes it as the input contract asks. The same arguments give the same files.
+"""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+GENRES = ("Western", "Comedy", "Horror", "Romance")
+WORDS = {
+    "Western": ("Desert", "Sheriff", "Saddle", "Canyon", "Outlaw", "Frontier"),
+    "Comedy": ("Clumsy", "Uncle", "Wedding", "Prank", "Banana", "Holiday"),
+    "Horror": ("Haunted", "Cellar", "Midnight", "Scream", "Graveyard", "Shadow"),
+    "Romance": ("Paris", "Letter", "Kiss", "Garden", "Summer", "Promise"),
+}
+START = datetime(2024, 1, 1, tzinfo=UTC)
+STRAY_SHARE = 0.15  # of events that are drawn from all items
+
+
+def write_dataset(folder: Path, users: int = 60, items: int = 80, seed: int = 0) -> tuple[Path, Path]:
+    """Write ``events.parquet`` (10 to 16 a user) and ``items.parquet`` into a folder and return their paths."""
+    random = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    catalogue, events = folder / "items.parquet", folder / "events.parquet"
+    genre_of = [GENRES[item % len(GENRES)] for item in range(items)]
+    titles = [
+        f"{' '.join(random.choice(WORDS[genre], 2, replace=False))} {item}" for item, genre in enumerate(genre_of)
+    ]
+    pl.DataFrame(
+        {
+            "item_id": [f"i{item:03}" for item in range(items)],
+            "title": titles,
+            "genres": [[genre] for genre in genre_of],
+            "year": random.integers(1950, 2024, items),
+        }
+    ).write_parquet(catalogue)
+
+    rows = []
+    for user in range(users):
+        own = np.arange(user % len(GENRES), items, len(GENRES))
+        place, moment = int(random.integers(len(own))), START + timedelta(hours=float(random.uniform(0, 2_000)))
+        seen: set[int] = set()
+        for _ in range(int(random.integers(10, 17))):
+            stray = random.random() < STRAY_SHARE
+            place = (place + int(random.integers(1, 3))) % len(own)
+            item = int(random.integers(items)) if stray else int(own[place])
+            if item not in seen:
+                seen.add(item)
+                moment += timedelta(hours=float(random.uniform(1, 200)))
+                rows.append((f"u{user:03}", f"i{item:03}", moment))
+    pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row").write_parquet(events)
+    return events, catalogue
