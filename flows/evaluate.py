@@ -116,6 +116,21 @@ def evaluate_systems(
     return document
 
 
+def allowed_protocols(snapshot: Snapshot, config: ModelConfig) -> list[Protocol]:
+    """Return the configured protocols that the snapshot's times allow.
+
+    Raises:
+        ValueError: none is left.
+    """
+    allowed = [name for name in config.evaluation.protocols if name != "temporal" or snapshot.times_known]
+    if not allowed:
+        raise ValueError(
+            f"Snapshot {snapshot.id} has made-up timestamps, and evaluation.protocols names nothing but temporal. "
+            "Add leave-one-out."
+        )
+    return allowed
+
+
 def describe(
     snapshot: Snapshot, config: ModelConfig, protocols: dict[str, dict[str, Any]], name: str | None = None
 ) -> dict[str, Any]:

@@ -13,9 +13,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact, c
 from recsys.columns import ITEM_ID, TITLE
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.gate import Verdict
-from recsys.evaluation.page import markdown, plot
 from recsys.home import Home
-from recsys.recommender import Recommender
 
 SAMPLE_USERS = 3
 SAMPLE_ITEMS = 5
@@ -34,6 +32,8 @@ def report_quality(snapshot: Snapshot) -> None:
 
 def report_metrics(document: Mapping[str, Any]) -> None:
     """Show every protocol's table, and the chart of ours against the baselines."""
+    from recsys.evaluation.page import markdown, plot  # matplotlib, which an ingest has no use for
+
     name = document["data"]["name"]
     for protocol in document["protocols"]:
         create_markdown_artifact(
@@ -47,6 +47,8 @@ def report_metrics(document: Mapping[str, Any]) -> None:
 
 def report_samples(home: Home, generation_id: str) -> None:
     """Show what a few users did last and what the generation offers them."""
+    from recsys.recommender import Recommender  # torch, which an ingest has no use for
+
     recommender = Recommender.open(home, generation_id)
     snapshot = open_snapshot(home, recommender.snapshot_id, verify=False)  # opening the generation has verified it
     titles = dict(snapshot.items().select(ITEM_ID, TITLE).iter_rows())

@@ -1,6 +1,7 @@
 """The flow from a snapshot to a generation: fine-tune, measure, fit again on everything, index, bind.
 
-Nothing is served by it. What a training gave is recorded by its inputs below ``runs``; the same inputs again find it and train nothing.
+Nothing is served by it. What a training gave is recorded by its inputs below ``runs``; the same inputs again find that
+and train nothing.
 """
 
 import time
@@ -14,11 +15,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from flows import progress
-from flows.evaluate import METRICS, Measured, describe, encode_texts, measure
+from flows.evaluate import METRICS, Measured, allowed_protocols, describe, encode_texts, measure
 from flows.runtime import open_home
 from recsys.artifacts import ArtifactError, read_json, short_id, write_json
 from recsys.benchmark import QUICK
-from recsys.config import ModelConfig, Protocol, to_dict
+from recsys.config import ModelConfig, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.report import OURS
 from recsys.home import Home
@@ -114,21 +115,6 @@ def bind(
     with progress.step("Index and bind"):
         encoding = own.trained.encoding
         return bind_generation(home, snapshot, adapter_id, encoding, system, own.rankings, document, config, notes)
-
-
-def allowed_protocols(snapshot: Snapshot, config: ModelConfig) -> list[Protocol]:
-    """Return the configured protocols that the snapshot's times allow.
-
-    Raises:
-        ValueError: none is left.
-    """
-    allowed = [name for name in config.evaluation.protocols if name != "temporal" or snapshot.times_known]
-    if not allowed:
-        raise ValueError(
-            f"Snapshot {snapshot.id} has made-up timestamps, and evaluation.protocols names nothing but temporal. "
-            "Add leave-one-out."
-        )
-    return allowed
 
 
 def adapter_card(snapshot: Snapshot, config: ModelConfig, protocol: str, own: Measured) -> dict[str, Any]:

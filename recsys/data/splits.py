@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.sequences import Sequences
 
+VALIDATION_TARGETS_PER_USER = 10  # few users have events between two cuts in time, so each is asked more often
 LEAVE_ONE_OUT = "leave-one-out"
 TEMPORAL = "temporal"
 
@@ -20,7 +21,7 @@ class Targets:
     """Questions with known answers: which item follows this history?
 
     Attributes:
-        users: (n,) int32, row of each user in the sequences that were split; ascending, each at most once.
+        users: (n,) int32, row of each user in the sequences that were split; ascending, in the test each at most once.
         histories: n rows, everything the user did before the target, oldest first; may be empty.
         items: (n,) int32, the one held-out item of each row.
     """
@@ -93,10 +94,10 @@ def temporal(
 ) -> Split:
     """Cut time in three for all users at once; train on what lies strictly before the first cut.
 
-    Each user with events between the cuts gives one validation target, drawn at random from these events; likewise
-    for the test after the second cut. A history is everything the user did before the target, events after the cut
-    included. Users without a history and items without training events stay in. Where many events share a second,
-    the cut moves to the nearest end of that second, so equal times never lie on both sides.
+    Each user with events after the second cut gives one test target, drawn at random from these events; between the
+    cuts, up to ten validation targets likewise. A history is everything the user did before the target, events after
+    the cut included. Users without a history and items without training events stay in. Where many events share a
+    second, the cut moves to the nearest end of that second, so equal times never lie on both sides.
 
     Args:
         sequences: a row a user with times, oldest first.
@@ -123,8 +124,8 @@ def temporal(
     return Split(
         TEMPORAL,
         sequences.slice(starts, validation_starts),
-        _draw(sequences, validation_starts, test_starts, np.random.default_rng([seed, 0])),
-        _draw(sequences, test_starts, ends, np.random.default_rng([seed, 1])),
+        _draw(sequences, validation_starts, test_starts, VALIDATION_TARGETS_PER_USER, np.random.default_rng([seed, 0])),
+        _draw(sequences, test_starts, ends, 1, np.random.default_rng([seed, 1])),
         _catalogue(sequences, catalogue),
     )
 
@@ -148,30 +149,28 @@ def check_split(split: Split, sequences: Sequences) -> None:
     _catalogue(sequences, split.catalogue)
     _check_prefix("The training row", split.train, np.arange(len(sequences)), sequences)
     never = np.iinfo(np.int64).max
-    places = {}  # row of a user → position of the target within it
+    earliest, latest = {}, {}  # row of a user → position of the first and of the last target within it
     for name, targets in (("validation", split.validation), ("test", split.test)):
-        if np.any(np.diff(targets.users) <= 0):
-            raise ValueError(f"The {name} users are not ascending, or one of them has two targets.")
+        if np.any(np.diff(targets.users) < 0):
+            raise ValueError(f"The {name} users are not ascending.")
         _check_prefix(f"The {name} history", targets.histories, targets.users, sequences)
         lengths = targets.histories.lengths
         beyond = lengths >= sequences.lengths[targets.users]
         positions = np.where(beyond, 0, sequences.offsets[:-1][targets.users] + lengths)
-        _refuse(f"The {name} target is not the event after its history", targets.users, beyond)
-        _refuse(
-            f"The {name} target is not the event after its history",
-            targets.users,
-            sequences.items[positions] != targets.items,
-        )
-        places[name] = np.full(len(sequences), never)
-        places[name][targets.users] = lengths
+        wrong = beyond | (sequences.items[positions] != targets.items)
+        _refuse(f"The {name} target is not the event after its history", targets.users, wrong)
+        earliest[name], latest[name] = np.full(len(sequences), never), np.full(len(sequences), -1)
+        np.minimum.at(earliest[name], targets.users, lengths)
+        np.maximum.at(latest[name], targets.users, lengths)
+    if np.any(np.diff(split.test.users) == 0):
+        raise ValueError("A test user has two targets.")
     everyone = np.arange(len(sequences))
-    trained = split.train.lengths
-    for name, place in places.items():
-        _refuse(f"The training row holds the {name} target", everyone, trained > place)
-    late = (places["validation"] >= places["test"]) & (places["validation"] < never)
+    for name, place in earliest.items():
+        _refuse(f"The training row holds the {name} target", everyone, split.train.lengths > place)
+    late = latest["validation"] >= earliest["test"]
     _refuse("The validation target does not come before the test target", everyone, late)
     if split.protocol == TEMPORAL:
-        _check_cuts(split, sequences, places["validation"], places["test"])
+        _check_cuts(split, sequences)
 
 
 def _targets(sequences: Sequences, users: NDArray[np.int64], positions: NDArray[np.int64]) -> Targets:
@@ -180,10 +179,20 @@ def _targets(sequences: Sequences, users: NDArray[np.int64], positions: NDArray[
 
 
 def _draw(
-    sequences: Sequences, starts: NDArray[np.int64], ends: NDArray[np.int64], random: np.random.Generator
+    sequences: Sequences,
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    per_user: int,
+    random: np.random.Generator,
 ) -> Targets:
-    users = np.flatnonzero(ends > starts)
-    return _targets(sequences, users, random.integers(starts[users], ends[users]))
+    """Draw up to ``per_user`` events of every user's window without replacement; they stay in their order."""
+    lengths = ends - starts
+    rows = np.repeat(np.arange(len(sequences)), lengths)
+    first = np.cumsum(lengths) - lengths  # place of each window among all drawn-from events
+    positions = np.arange(len(rows)) - first[rows] + starts[rows]
+    order = np.lexsort((random.random(len(rows)), rows))
+    chosen = np.sort(order[np.arange(len(rows)) - first[rows] < per_user])
+    return _targets(sequences, rows[chosen], positions[chosen])
 
 
 def _cuts(times: NDArray[np.int64], validation_share: float, test_share: float) -> tuple[np.int64, np.int64]:
@@ -230,15 +239,15 @@ def _check_prefix(what: str, part: Sequences, users: NDArray[np.integer], whole:
     _refuse(f"{what} is not the beginning of the user's events", users[part.rows()], part.items != expected.items)
 
 
-def _check_cuts(split: Split, sequences: Sequences, validation: NDArray[np.int64], test: NDArray[np.int64]) -> None:
+def _check_cuts(split: Split, sequences: Sequences) -> None:
     """Refuse a temporal split unless train < validation targets < test targets, in time and over all users."""
     if sequences.times is None:
         raise ValueError("A temporal split can only be checked against sequences with times.")
-    trained = sequences.slice(sequences.offsets[:-1], sequences.offsets[:-1] + split.train.lengths).times
-    users = split.validation.users
-    asked = sequences.times[sequences.offsets[:-1][users] + validation[users]]
-    users = split.test.users
-    tested = sequences.times[sequences.offsets[:-1][users] + test[users]]
+    starts = sequences.offsets[:-1]
+    trained = sequences.slice(starts, starts + split.train.lengths).times
+    asked, tested = (
+        sequences.times[starts[targets.users] + targets.histories.lengths] for targets in (split.validation, split.test)
+    )
     assert trained is not None
     for earlier, later, what in (
         (trained, asked, "training events and validation targets"),

@@ -1,0 +1,68 @@
+"""Every baseline and every ablation of ours on a folder of data, with figures that anyone can recompute."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect import flow
+
+from flows.evaluate import evaluate_systems
+from flows.ingest import ingest_tables
+from flows.runtime import open_home
+from recsys.benchmark import SYSTEMS
+from recsys.config import AdapterConfig, IngestConfig, ModelConfig, Protocol, TowerConfig
+from recsys.data.sources import SourceError
+
+Preset = Literal["cpu", "gpu"]
+PRESETS: dict[Preset, ModelConfig] = {
+    "cpu": ModelConfig(),
+    # A GPU encodes a larger part of the catalogue in a step, and many more steps in the same time.
+    "gpu": ModelConfig(adapter=AdapterConfig(rounds=1_000, items_per_round=2_048), tower=TowerConfig(epochs=40)),
+}
+# Published data sets are as they are: what is bad in them is set aside and counted.
+_INGEST = IngestConfig(max_quarantined_share=0.5)
+
+
+@flow(name="benchmark")
+def run_benchmark(
+    data: str,
+    out: str,
+    home: str | None = None,
+    protocol: Protocol = "leave-one-out",
+    preset: Preset = "cpu",
+    seed: int = 0,
+    systems: tuple[str, ...] | None = None,
+) -> dict[str, Any]:
+    """Ingest a folder, train and rank all systems, write ``metrics.json``, ``lists.parquet`` and a page.
+
+    Args:
+        data: a folder with ``events.*`` and ``items.*`` after the input contract.
+        out: where the files go.
+        home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
+        protocol: how targets are held out.
+        preset: how much to train.
+        seed: fixes every random choice.
+        systems: which to train and rank; empty: all.
+
+    Raises:
+        SourceError: the folder does not hold one table of each kind, or a table cannot be read.
+        QualityError: most rows are bad.
+        ValueError: the data does not allow the protocol, or a system does not exist.
+    """
+    root, folder = str(open_home(home).root), Path(data)
+    snapshot_id = ingest_tables(find_table(folder, "events"), find_table(folder, "items"), root, _INGEST)
+    config = replace(PRESETS[preset], seed=seed)
+    return evaluate_systems(snapshot_id, out, root, protocol, config, systems or SYSTEMS, folder.resolve().name)
+
+
+def find_table(folder: Path, name: str) -> str:
+    """Return the path of ``name.<suffix>``, or of a subfolder ``name``.
+
+    Raises:
+        SourceError: there is none, or more than one.
+    """
+    found = sorted(path for path in folder.glob(f"{name}*") if path.name.split(".")[0] == name)
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise SourceError(f"{folder} must hold one table called {name}.* (found: {names}). Move or rename files.")
+    return str(found[0])

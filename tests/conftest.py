@@ -1,0 +1,113 @@
+"""What tests of flows and services share: a small data set, a Prefect server, a home with a served generation."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from synthetic import write_dataset
+
+from recsys.config import AdapterConfig, EvaluationConfig, ModelConfig, TowerConfig
+from recsys.home import Home
+
+# Read when torch is first imported, here or in a child. Tiny tensors: a second thread would only wait for the first.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+SERVER_START_SECONDS = 120
+GRACE_SECONDS = 5
+SMALL = ModelConfig(
+    adapter=AdapterConfig(rounds=2, items_per_round=64),
+    tower=TowerConfig(dimensions=16, epochs=2),
+    evaluation=EvaluationConfig(bootstrap_samples=200),
+)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A folder with ``events.parquet`` and ``items.parquet``, and the paths of both."""
+
+    folder: Path
+    events: str
+    items: str
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """60 users, 80 items with titles, genres and years, and a habit to be learnt."""
+    folder = tmp_path_factory.mktemp("dataset")
+    events, items = write_dataset(folder)
+    return Dataset(folder, str(events), str(items))
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API's URL of a real server with a state of its own; flows in this process and its children run against it."""
+    folder = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    settings = {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "MPLCONFIGDIR": str(folder / "matplotlib"),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        patch.delenv("PREFECT_API_URL", raising=False)
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        with (folder / "server.log").open("wb") as log:
+            server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            _wait_until_healthy(server, url, folder / "server.log")
+            patch.setenv("PREFECT_API_URL", url)  # for children
+            from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+            # for this process, in which Prefect may have been imported before
+            with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: folder}):
+                yield url
+        finally:
+            end(server)
+
+
+@pytest.fixture(scope="session")
+def home(dataset: Dataset, prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home whose served generation the real pipeline has made; copy it before changing it."""
+    from flows.pipeline import pipeline
+
+    place = Home(tmp_path_factory.mktemp("home"))
+    pipeline(dataset.events, dataset.items, str(place.root), model=SMALL)
+    return place
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a child: politely, then, because a worker whose server is gone does not listen, by force."""
+    process.terminate()
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + SERVER_START_SECONDS
+    while time.monotonic() < deadline:
+        assert server.poll() is None, f"The Prefect server ended:\n{log.read_text()}"
+        try:
+            if httpx.get(f"{url}/health", timeout=5).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"The Prefect server was not ready after {SERVER_START_SECONDS} s:\n{log.read_text()}")

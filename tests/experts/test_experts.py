@@ -1,0 +1,124 @@
+"""One conformance suite over every expert, and what each formula says on a small example."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from recsys.experts.ease import fit_ease
+from recsys.experts.knn import SHRINKAGE, fit_knn
+from recsys.experts.popularity import Popularity
+from recsys.experts.rules import fit_rules
+from recsys.experts.sparse import ItemMatrixScorer, history_matrix, keep_largest
+from recsys.sequences import Sequences
+
+CATALOGUE = 12
+FITS = {
+    "popularity": lambda train: Popularity.fit(train, CATALOGUE),
+    "rules": lambda train: fit_rules(train, CATALOGUE, window=5, neighbours=50, decay=0.8),
+    "knn": lambda train: fit_knn(train, CATALOGUE, neighbours=50, decay=0.8),
+    "ease": lambda train: fit_ease(train, CATALOGUE, ridge=10.0, neighbours=50, decay=0.8),
+}
+MATRICES = ("rules", "knn", "ease")
+
+
+@pytest.fixture(scope="module")
+def train():
+    rng = np.random.default_rng(0)
+    return Sequences.from_lists([rng.choice(CATALOGUE - 1, rng.integers(2, 8), replace=False) for _ in range(40)])
+
+
+@pytest.fixture(params=sorted(FITS))
+def scorer(request, train):
+    return FITS[request.param](train)
+
+
+def test_scores_are_finite_with_a_column_for_every_item(scorer):
+    scores = scorer.score(Sequences.from_lists([[1, 2], [], [3]]))
+    assert scores.shape == (3, CATALOGUE)
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+
+
+def test_a_score_does_not_depend_on_its_batch(scorer):
+    rows = [[1, 2, 3], [], [4, 4, 5]]
+    alone = np.concatenate([scorer.score(Sequences.from_lists([row])) for row in rows])
+    np.testing.assert_allclose(scorer.score(Sequences.from_lists(rows)), alone, rtol=1e-6)
+
+
+def test_an_item_never_seen_gets_nothing(scorer):
+    assert scorer.score(Sequences.from_lists([[1, 2, 3]]))[0, CATALOGUE - 1] == 0
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_fitting_twice_gives_the_same(name, train):
+    first, second = FITS[name](train), FITS[name](train)
+    assert (first.matrix != second.matrix).nnz == 0
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_save_and_load_keep_every_score(name, train, tmp_path):
+    scorer = FITS[name](train)
+    scorer.save(tmp_path, name)
+    histories = Sequences.from_lists([[1, 2, 3], []])
+    again = ItemMatrixScorer.load(tmp_path, name)
+    np.testing.assert_array_equal(again.score(histories), scorer.score(histories))
+    assert (again.decay, again.window) == (scorer.decay, scorer.window)
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_contributions_add_up_to_the_score(name, train):
+    scorer = FITS[name](train)
+    history = np.array([1, 2, 5, 2, 7, 3, 4, 6], dtype=np.int32)
+    scores = scorer.score(Sequences.from_lists([history]))[0]
+    for item in range(CATALOGUE):
+        assert scorer.contributions(history, item).sum() == pytest.approx(scores[item], abs=1e-5)
+
+
+def test_rules_count_near_followers_more():
+    rules = fit_rules(Sequences.from_lists([[0, 1, 2], [0, 1]]), 3, window=2, neighbours=3, decay=1.0).matrix.toarray()
+    root = np.sqrt(2)  # items 0 and 1 occur twice
+    np.testing.assert_allclose(rules, [[0, 2 / root, 0.5 / root], [0, 0, 1 / root], [0, 0, 0]], rtol=1e-6)
+
+
+def test_knn_is_the_shrunk_cosine():
+    knn = fit_knn(Sequences.from_lists([[0, 1], [0, 1], [0, 2]]), 3, neighbours=3, decay=1.0).matrix.toarray()
+    assert knn[0, 1] == pytest.approx(2 / (np.sqrt(6) + SHRINKAGE))
+    np.testing.assert_allclose(knn, knn.T)
+    assert np.diag(knn).tolist() == [0, 0, 0]
+
+
+def test_ease_is_the_closed_form(train):
+    ridge = 10.0
+    users = history_matrix(train, CATALOGUE, 1.0).toarray()
+    inverse = np.linalg.inv(users.T @ users + ridge * np.eye(CATALOGUE))
+    expected = np.eye(CATALOGUE) - inverse / np.diag(inverse)
+    np.fill_diagonal(expected, 0)
+    np.testing.assert_allclose(FITS["ease"](train).matrix.toarray(), expected, atol=1e-5)
+
+
+def test_ease_takes_items_that_nobody_touched():
+    ease = fit_ease(Sequences.from_lists([[], []]), 3, ridge=1.0, neighbours=2, decay=1.0)
+    assert ease.matrix.nnz == 0
+
+
+def test_popularity_forgets_with_its_half_life():
+    day = 86_400
+    train = Sequences(np.array([0, 1], np.int32), np.array([0, 2]), np.array([0, 10 * day]))
+    assert Popularity.fit(train, 2, half_life_days=10).counts.tolist() == [0.5, 1.0]
+    with pytest.raises(ValueError, match="needs events with times"):
+        Popularity.fit(Sequences.from_lists([[0]]), 1, half_life_days=1)
+
+
+def test_a_repeated_item_keeps_its_newest_weight():
+    weights = history_matrix(Sequences.from_lists([[3, 1, 3]]), 4, decay=0.5).toarray()
+    assert weights.tolist() == [[0, 0.5, 0, 1.0]]
+
+
+def test_a_window_drops_older_events():
+    weights = history_matrix(Sequences.from_lists([[0, 1, 2]]), 3, decay=1.0, window=2).toarray()
+    assert weights.tolist() == [[0, 1, 1]]
+
+
+def test_keep_largest_breaks_ties_by_column():
+    matrix = sparse.csr_matrix(np.array([[1.0, 3.0, 1.0, 2.0], [0.0, 0.0, 5.0, 0.0]]))
+    assert keep_largest(matrix, 3).toarray().tolist() == [[1, 3, 0, 2], [0, 0, 5, 0]]

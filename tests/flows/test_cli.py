@@ -1,0 +1,228 @@
+"""The ``recsys`` command: exit codes, one JSON object on stdout, errors that say where, no state but below the home."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from conftest import SMALL, Dataset
+from test_pipeline import hopeless_generation
+from typer.testing import CliRunner
+
+from flows.cli import app
+from recsys.artifacts import write_json
+from recsys.config import to_dict
+from recsys.home import Home
+from recsys.store.generations import current_id
+
+COMMANDS = {
+    *("demo", "ingest", "validate", "train", "evaluate", "publish", "rollback", "generations", "adapters"),
+    *("serve", "recommend", "benchmark"),
+}
+
+
+@pytest.fixture
+def copied_home(home: Home, tmp_path: Path) -> Home:
+    """A home of one's own with a served generation."""
+    return Home(Path(shutil.copytree(home.root, tmp_path / "home")))
+
+
+def run(*arguments: Any, code: int = 0) -> Any:
+    """Run a command with --json in this process, check its exit code, and return the one object on stdout."""
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    assert result.stdout.count("\n") == 1
+    return json.loads(result.stdout)
+
+
+def shown(*arguments: Any, code: int = 0) -> str:
+    """Run a command for people and return stdout and stderr."""
+    result = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def test_all_commands_are_there_and_explain_themselves() -> None:
+    assert {
+        command.name or command.callback.__name__ for command in app.registered_commands if command.callback
+    } == COMMANDS
+    for name in COMMANDS:
+        assert "--home" in shown(name, "--help")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ingest"],
+        ["ingest", "--events", "e.csv", "--items", "i.csv", "--map-event", "user_id"],
+        ["ingest", "--events", "e.csv", "--items", "i.csv", "--max-bad-share", "2"],
+        ["generations", "show"],
+        ["generations", "burn"],
+        ["adapters", "compare", "0123456789abcdef"],
+        ["recommend", "--user", "u000", "--k", "0"],
+        ["evaluate", "--protocol", "random"],
+        ["benchmark", "no-such-folder", "--out", "out"],
+        ["nothing"],
+    ],
+)
+def test_bad_usage_is_2(arguments: list[str]) -> None:
+    assert "Usage:" in shown(*arguments, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["recommend", "--user", "u000"], "Nothing is published"),
+        (["rollback"], "no earlier generation"),
+        (["publish"], "Run `recsys train` first"),
+        (["train"], "Run `recsys ingest` first"),
+        (["evaluate"], "Run `recsys train` first"),
+        (["generations", "show", "0123456789abcdef"], "There is no generation '0123456789abcdef'"),
+        (["adapters", "delete", "../secret"], "no adapter id"),
+        (["serve", "--host", "0.0.0.0"], "not a loopback address"),
+    ],
+)
+def test_a_failure_is_1_and_one_line(arguments: list[str], told: str, tmp_path: Path) -> None:
+    output = shown(*arguments, "--home", tmp_path, code=1)
+    assert told in output
+    assert output.startswith("Error: ")
+    if arguments[0] != "serve":
+        assert told in run(*arguments, "--home", tmp_path, code=1)["error"]
+
+
+def test_validate_counts_and_writes_nothing(dataset: Dataset, tmp_path: Path) -> None:
+    arguments = ["validate", "--events", dataset.events, "--items", dataset.items, "--home", tmp_path / "home"]
+    report = run(*arguments)
+    assert report["accepted"] is True
+    assert report["quality"]["events"]["rows"] == pl.read_parquet(dataset.events).height
+    assert not (tmp_path / "home" / "snapshots").exists()
+
+
+def test_bad_input_names_file_row_and_column_and_leaves_nothing(
+    prefect_server: str, dataset: Dataset, tmp_path: Path
+) -> None:
+    unknown = tmp_path / "events.ndjson"
+    rows = [{"user_id": f"u{n}", "item_id": "i000", "timestamp": "2024-01-01T00:00:00Z"} for n in range(9)]
+    rows[4]["item_id"] = "nowhere"
+    unknown.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    nameless = tmp_path / "items.csv"
+    nameless.write_text("item_id,name\ni000,Paris Kiss\n")
+    home = tmp_path / "home"
+    for command in ("ingest", "validate"):
+        output = shown(command, "--events", unknown, "--items", dataset.items, "--home", home, code=1)
+        assert "events.ndjson, row 5, column item_id: unknown item" in output
+        output = shown(command, "--events", unknown, "--items", nameless, "--home", home, code=1)
+        assert "items.csv has no column 'title'" in output
+    assert not list(home.rglob("*.parquet"))
+    arguments = ["ingest", "--events", unknown, "--items", nameless, "--home", home]
+    mended = run(*arguments, "--map-item", "title=name", "--max-bad-share", "0.2")
+    assert mended["counts"] == {"users": 8, "items": 1, "events": 8, "quarantined": 1}
+    assert Path(mended["path"]).is_dir()
+
+
+def test_training_with_a_settings_file_finds_the_work_done(copied_home: Home, tmp_path: Path) -> None:
+    write_json(tmp_path / "model.json", to_dict(SMALL))
+    done = run("train", "--config", tmp_path / "model.json", "--home", copied_home.root)
+    assert done["reused"] is True
+    assert done["generation"] == current_id(copied_home)
+    write_json(tmp_path / "typo.json", {"adapter": {"ranks": 4}})
+    assert "no setting 'ranks'" in shown(
+        "train", "--config", tmp_path / "typo.json", "--home", copied_home.root, code=1
+    )
+
+
+def test_publish_refuses_with_3_and_rollback_returns(copied_home: Home) -> None:
+    served, worse = current_id(copied_home), hopeless_generation(copied_home)
+    refused = run("publish", "--home", copied_home.root, code=3)
+    assert (refused["generation"], refused["published"], refused["passed"]) == (worse, False, False)
+    assert "popularity" in refused["error"]
+    assert current_id(copied_home) == served
+    assert run("publish", worse, "--force", "--home", copied_home.root)["published"] is True
+    assert current_id(copied_home) == worse
+    assert "is being served" in shown("generations", "delete", worse, "--home", copied_home.root, code=1)
+    assert run("rollback", "--home", copied_home.root)["generation"] == served
+    assert run("generations", "delete", worse, "--home", copied_home.root) == {"deleted": worse}
+    assert [entry["id"] for entry in run("generations", "--home", copied_home.root)["generations"]] == [served]
+
+
+def test_what_is_stored_can_be_looked_at(copied_home: Home) -> None:
+    generation = run("generations", "show", str(current_id(copied_home)), "--home", copied_home.root)
+    assert generation["current"] is True
+    (card,) = run("adapters", "--home", copied_home.root)["adapters"]
+    assert card["id"] == generation["adapter"]
+    assert card["metrics"]["recsys"]["ndcg@10"] > 0
+    other = copied_home.adapters / "fedcba9876543210"
+    shutil.copytree(copied_home.adapters / card["id"], other)
+    write_json(other / "card.json", card | {"id": other.name, "snapshot": "another", "files": {}})
+    compared = run("adapters", "compare", card["id"], other.name, "--home", copied_home.root)
+    assert compared["comparable"] is False
+    assert compared["values"]["snapshot"] == [card["snapshot"], "another"]
+    assert "uses adapter" in shown("adapters", "delete", card["id"], "--home", copied_home.root, code=1)
+    assert run("adapters", "delete", other.name, "--home", copied_home.root) == {"deleted": other.name}
+    assert not other.exists()
+
+
+def test_stored_metrics_are_shown_by_protocol(home: Home) -> None:
+    document = run("evaluate", "--home", home.root)
+    assert set(document["protocols"]) == {"temporal", "leave-one-out"}
+    one = run("evaluate", "--protocol", "temporal", "--home", home.root)
+    assert one["protocols"] == {"temporal": document["protocols"]["temporal"]}
+    assert "temporal: test" in shown("evaluate", "--home", home.root)
+
+
+def test_recommend_shows_titles_and_reasons(home: Home, dataset: Dataset) -> None:
+    answer = run("recommend", "--user", "u000", "--k", "4", "--explain", "--home", home.root)
+    titles = set(pl.read_parquet(dataset.items)["title"])
+    assert len(answer["items"]) == 4
+    assert all(item["fields"]["title"] in titles and item["reasons"] for item in answer["items"])
+    assert "what is popular" in shown("recommend", "--user", "nobody", "--home", home.root)
+
+
+def test_benchmark_writes_what_anyone_can_recompute(prefect_server: str, dataset: Dataset, tmp_path: Path) -> None:
+    out, systems = tmp_path / "out", ["recsys", "popularity", "bert"]
+    arguments = ["benchmark", dataset.folder, "--out", out, "--systems", ",".join(systems), "--seed", "3"]
+    document = run(*arguments, "--home", tmp_path / "home")
+    assert document["settings"]["seed"] == 3
+    written = json.loads((out / "metrics.json").read_text())
+    figures = written["protocols"]["leave-one-out"]["systems"]
+    assert set(figures) == set(systems)
+    assert (out / "report.html").read_text().startswith("<!doctype html>")
+    lists = pl.read_parquet(out / "lists.parquet")
+    assert lists.columns == ["system", "user_id", "rank", "item_id", "score"]
+    events = pl.read_parquet(dataset.events).sort("user_id", "timestamp")
+    last = events.group_by("user_id", maintain_order=True).agg(pl.col("item_id").last().alias("target"))
+    for name in systems:
+        hits = lists.filter(system=name).join(last, on="user_id").filter(pl.col("item_id") == pl.col("target"))
+        gained = sum(1 / pl.Series(hits.filter(pl.col("rank") <= 10)["rank"] + 1).log(2))
+        assert gained / len(last) == pytest.approx(figures[name]["total"]["ndcg@10"], abs=1e-9)
+    assert "no system 'sasrecs'" in shown(*arguments[:4], "--systems", "sasrecs", "--home", tmp_path / "home", code=1)
+
+
+def test_without_a_server_all_state_is_below_the_home(dataset: Dataset, tmp_path: Path) -> None:
+    person, work, home = tmp_path / "person", tmp_path / "work", tmp_path / "state"
+    person.mkdir()
+    work.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "MPL", "XDG"))}
+    environment |= {"HOME": str(person), "RECSYS_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [
+        Path(sys.executable).with_name("recsys"),
+        "ingest",
+        "--events",
+        dataset.events,
+        "--items",
+        dataset.items,
+        "--json",
+    ]
+    done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (home / "snapshots" / json.loads(done.stdout)["snapshot"]).is_dir()
+    assert (home / "prefect" / "prefect.db").is_file()
+    assert list(person.iterdir()) == list(work.iterdir()) == []
+    assert "Traceback" not in done.stderr
+    assert "INFO" not in done.stderr

@@ -1,0 +1,149 @@
+"""The pipeline: what it serves, what it leaves in the UI, what it does not do twice, and what the gate stops."""
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import SMALL, Dataset
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.objects import Artifact
+from rich.console import Console
+
+from flows import progress
+from flows.demo import UNKNOWN_USER, ask_service
+from flows.evaluate import allowed_protocols, measure
+from flows.ingest import ingest_tables
+from flows.pipeline import pipeline
+from flows.publish import RefusedError, publish_generation
+from flows.train import recorded
+from recsys.artifacts import read_json, staged_folder
+from recsys.config import EvaluationConfig, IngestConfig, ModelConfig
+from recsys.data.quality import QualityError
+from recsys.data.snapshot import Snapshot, open_snapshot
+from recsys.home import Home
+from recsys.publication import HELD_OUT, OURS
+from recsys.recommender import Recommender
+from recsys.store.adapters import read_card
+from recsys.store.generations import commit_generation, current_id, list_generations, read_generation
+
+
+@pytest.fixture
+def copied_home(home: Home, tmp_path: Path) -> Home:
+    """A home of one's own with a served generation."""
+    return Home(Path(shutil.copytree(home.root, tmp_path / "home")))
+
+
+def hopeless_generation(home: Home) -> str:
+    """Bind a generation like the served one, but whose held-out figures are all zero."""
+    folder, manifest = read_generation(home, str(current_id(home)))
+    with staged_folder(home.generations) as staging:
+        for name in manifest["files"]:
+            shutil.copy(folder / name, staging / name)
+        pl.read_parquet(folder / HELD_OUT).with_columns(pl.lit(0.0).alias(OURS)).write_parquet(staging / HELD_OUT)
+        bound = {name: manifest[name] for name in ("snapshot", "adapter", "index", "settings")}
+        return commit_generation(home, staging, bound, {})
+
+
+def artifact(key: str) -> Artifact:
+    """Return the newest artifact of a key."""
+    with get_client(sync_client=True) as client:
+        return client.read_latest_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))[0]
+
+
+def test_the_pipeline_serves_what_it_trained(home: Home) -> None:
+    _, manifest = read_generation(home, str(current_id(home)), verify=True)
+    card = read_card(home, manifest["adapter"])
+    recommender = Recommender.open(home)
+    assert manifest["snapshot"] == card["snapshot"] == recommender.snapshot_id
+    assert card["protocol"] == "temporal"
+    assert card["training"]["rounds"] == SMALL.adapter.rounds
+    answer = recommender.recommend(recommender.history("u000"), k=10)
+    assert len(answer.items) == 10
+    assert answer.fallback is None
+
+
+def test_both_protocols_are_measured_against_the_baselines(home: Home) -> None:
+    folder, _ = read_generation(home, str(current_id(home)))
+    protocols = read_json(folder / "metrics.json")["protocols"]
+    assert set(protocols) == {"temporal", "leave-one-out"}
+    for figures in protocols.values():
+        assert {"recsys", "popularity", "rules", "knn", "ease", "blend", "bert"} <= set(figures["systems"])
+        assert figures["best_baseline"] != "recsys"
+
+
+def test_a_second_run_finds_its_work_done(home: Home, dataset: Dataset) -> None:
+    before = [manifest["id"] for manifest in list_generations(home)]
+    again = pipeline(dataset.events, dataset.items, str(home.root), model=SMALL)
+    assert again.reused
+    assert again.generation == current_id(home)
+    assert [manifest["id"] for manifest in list_generations(home)] == before
+
+
+@pytest.mark.parametrize("room", ["snapshots", "adapters", "generations", "lance"])
+def test_a_record_whose_work_is_gone_is_not_believed(copied_home: Home, room: str) -> None:
+    (record,) = copied_home.runs.glob("train-*.json")
+    with progress.shown(Console(quiet=True)):
+        assert recorded(copied_home, record) is not None
+        shutil.rmtree(copied_home.root / room)
+        assert recorded(copied_home, record) is None
+
+
+def test_the_run_leaves_artifacts(home: Home) -> None:
+    generation_id = str(current_id(home))
+    table = artifact("metrics-temporal").data
+    assert "| **recsys** |" in table
+    assert "| popularity |" in table
+    assert str(artifact("ours-against-baselines").data).startswith("data:image/png;base64,")
+    samples = artifact("sample-recommendations").data
+    assert generation_id in samples
+    assert samples.count("### User") == 3
+    assert '"rows"' in str(artifact("quality").data)
+    assert "beats popularity" in artifact("gate").data
+
+
+def test_the_gate_stops_a_worse_generation(copied_home: Home) -> None:
+    served, worse = current_id(copied_home), hopeless_generation(copied_home)
+    with pytest.raises(RefusedError, match=f"refused generation {worse}.*popularity"):
+        publish_generation(worse, str(copied_home.root))
+    assert current_id(copied_home) == served
+    publish_generation(worse, str(copied_home.root), force=True)
+    assert current_id(copied_home) == worse
+
+
+def test_bad_rows_stop_the_pipeline_and_leave_nothing(prefect_server: str, dataset: Dataset, tmp_path: Path) -> None:
+    events = tmp_path / "events.csv"
+    rows = pl.read_parquet(dataset.events).with_columns(pl.col("timestamp").cast(pl.String)).head(20)
+    rows.with_columns(
+        pl.when(pl.int_range(pl.len()) == 6).then(pl.lit("soon")).otherwise("timestamp").alias("timestamp")
+    ).write_csv(events)
+    with pytest.raises(QualityError, match=r"events\.csv, row 7 \(line 8\), column timestamp: unparsable"):
+        pipeline(str(events), dataset.items, str(tmp_path / "home"))
+    assert not list((tmp_path / "home").rglob("*.parquet"))
+    snapshot_id = ingest_tables(
+        str(events), dataset.items, str(tmp_path / "home"), IngestConfig(max_quarantined_share=0.1)
+    )
+    assert open_snapshot(Home(tmp_path / "home"), snapshot_id).quarantine()["row"].to_list() == [7]
+
+
+def test_one_table_alone_is_refused(prefect_server: str, dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="both events and items"):
+        pipeline(events=dataset.events, home=str(tmp_path))
+
+
+def test_made_up_times_are_not_split_by_time(home: Home) -> None:
+    snapshot = Snapshot(home.root, {"id": "0" * 16, "times_known": False})
+    assert allowed_protocols(snapshot, ModelConfig()) == ["leave-one-out"]
+    with pytest.raises(ValueError, match="Add leave-one-out"):
+        allowed_protocols(snapshot, ModelConfig(evaluation=EvaluationConfig(protocols=("temporal",))))
+    with pytest.raises(ValueError, match="made-up timestamps"):
+        measure.fn(snapshot, "temporal", [], None, ModelConfig(), ())
+
+
+def test_the_service_answers_known_and_unknown_people(copied_home: Home) -> None:
+    answers = ask_service(copied_home, ["u000", UNKNOWN_USER])
+    assert answers["u000"]["fallback"] is None
+    assert answers["u000"]["generation"] == current_id(copied_home)
+    assert all(item["fields"]["title"] and item["reasons"] for item in answers["u000"]["items"])
+    assert answers[UNKNOWN_USER]["fallback"] == "popular"
