@@ -12,6 +12,7 @@ from typing import Any
 import lancedb
 import numpy as np
 import pyarrow as pa
+from lancedb.index import IvfSq
 from numpy.typing import NDArray
 
 from recsys.artifacts import ArtifactError, canonical_json, digest
@@ -69,7 +70,7 @@ def build_index(folder: Path, item_ids: Sequence[str], vectors: NDArray[np.float
     )
     table = connection.create_table(name, data)
     if len(item_ids) >= APPROXIMATE_FROM:
-        table.create_index(metric="dot", index_type="IVF_SQ", vector_column_name=VECTOR)
+        table.create_index(VECTOR, config=IvfSq(distance_type="dot"))
     table.tags.create(TAG, table.version)
     return _reference(connection, name, item_ids, dimensions, content)
 

@@ -1,0 +1,74 @@
+"""The blend: one scale for all components, weights that validation earns, and a sum that is what it says."""
+
+import numpy as np
+import pytest
+
+from recsys.ranking.blend import Blend, BlendScorer, fit_blend, standardise
+from recsys.sequences import Sequences
+
+CATALOGUE = 30
+
+
+class Fixed:
+    """Scores that depend on the history's last item by a table."""
+
+    def __init__(self, table):
+        self.table = table.astype(np.float32)
+
+    def score(self, histories):
+        return self.table[[histories.row(row)[-1] for row in range(len(histories))]]
+
+
+@pytest.fixture
+def world():
+    rng = np.random.default_rng(0)
+    histories = Sequences.from_lists([[int(item)] for item in rng.integers(0, CATALOGUE, 300)])
+    targets = ((histories.items + 1) % CATALOGUE).astype(np.int32)
+    truth = np.zeros((CATALOGUE, CATALOGUE))
+    truth[np.arange(CATALOGUE), (np.arange(CATALOGUE) + 1) % CATALOGUE] = 1
+    return histories, targets, truth, rng
+
+
+def test_noise_gets_no_weight_and_the_truth_gets_all(world):
+    histories, targets, truth, rng = world
+    components = {"noise": Fixed(rng.random((CATALOGUE, CATALOGUE))), "truth": Fixed(truth)}
+    blend, figure = fit_blend(components, frozenset(), histories, targets)
+    assert blend.weights == {"truth": 1.0}
+    assert figure == 1.0
+
+
+def test_two_halves_of_the_truth_beat_either(world):
+    histories, targets, truth, rng = world
+    half = np.arange(CATALOGUE)[:, None] < CATALOGUE // 2
+    noise = rng.random((CATALOGUE, CATALOGUE)) / 10
+    components = {"left": Fixed(truth * half + noise), "right": Fixed(truth * ~half + noise.T)}
+    singles = [fit_blend({name: scorer}, frozenset(), histories, targets)[1] for name, scorer in components.items()]
+    blend, figure = fit_blend(components, frozenset(), histories, targets)
+    assert set(blend.weights) == {"left", "right"}
+    assert figure > max(singles) + 0.1
+
+
+def test_searching_twice_gives_the_same_blend(world):
+    histories, targets, truth, rng = world
+    components = {name: Fixed(truth + rng.random((CATALOGUE, CATALOGUE)) * 3) for name in "abc"}
+    assert fit_blend(components, frozenset(), histories, targets) == fit_blend(
+        components, frozenset(), histories, targets
+    )
+
+
+def test_the_score_is_the_weighted_sum_on_one_scale(world):
+    histories, _, truth, rng = world
+    components = {"a": Fixed(truth), "b": Fixed(rng.standard_normal((CATALOGUE, CATALOGUE)))}
+    scorer = BlendScorer(Blend({"a": 2.0, "b": 0.5}, {"a": 0.5, "b": 1.0}), components)
+    expected = 2.0 * standardise(components["a"].score(histories), 0.5)
+    expected += 0.5 * standardise(components["b"].score(histories), 1.0)
+    np.testing.assert_allclose(scorer.score(histories), expected, rtol=1e-5)
+
+
+def test_a_component_without_an_opinion_counts_nothing():
+    assert standardise(np.full((2, 4), 7.0, np.float32), 1.0).tolist() == [[0] * 4] * 2
+
+
+def test_the_scale_of_a_component_does_not_matter():
+    scores = np.random.default_rng(0).random((3, 10)).astype(np.float32)
+    np.testing.assert_allclose(standardise(scores, 0.5), standardise(scores * 1000, 0.5), rtol=1e-4)

@@ -1,0 +1,127 @@
+"""Generations and their pointer: what is sealed stays as it is, and a switch is whole or has not happened."""
+
+import json
+import os
+
+import pytest
+
+from recsys import artifacts
+from recsys.artifacts import ArtifactError, staged_folder
+from recsys.home import Home
+from recsys.store.generations import (
+    MANIFEST,
+    POINTER,
+    clean_up,
+    commit_generation,
+    current_id,
+    delete_generation,
+    list_generations,
+    promote,
+    read_generation,
+    rollback,
+)
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Home(tmp_path)
+
+
+def make(place, content="weights", version=1, notes=None):
+    bound = {"snapshot": "s", "adapter": "a", "settings": {"seed": 0}, "index": {"table": "t", "version": version}}
+    with staged_folder(place.generations) as staging:
+        (staging / "weights.bin").write_text(content)
+        return commit_generation(place, staging, bound, notes or {})
+
+
+def test_equal_content_gives_one_id_whatever_the_notes(place):
+    assert make(place, notes={"seconds": 1}) == make(place, notes={"seconds": 2}, version=7)
+    assert make(place, "other") != make(place)
+
+
+def test_nothing_is_current_before_the_first(place):
+    make(place)
+    assert current_id(place) is None
+    with pytest.raises(ArtifactError, match="no earlier generation"):
+        rollback(place)
+
+
+def test_promote_and_rollback_walk_one_trail(place):
+    first, second = make(place, "1"), make(place, "2")
+    promote(place, first)
+    promote(place, second)
+    promote(place, second)
+    assert current_id(place) == second
+    assert rollback(place) == first == current_id(place)
+    with pytest.raises(ArtifactError, match="no earlier generation"):
+        rollback(place)
+    assert [entry["current"] for entry in list_generations(place) if entry["id"] == first] == [True]
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "surplus", "link", "manifest"])
+def test_a_damaged_generation_is_not_promoted(place, damage):
+    good, bad = make(place, "1"), make(place, "2")
+    promote(place, good)
+    file = place.generations / bad / "weights.bin"
+    if damage == "changed":
+        file.write_text("3")
+    elif damage == "missing":
+        file.unlink()
+    elif damage == "surplus":
+        file.with_name("more.bin").write_text("x")
+    elif damage == "link":
+        file.unlink()
+        file.symlink_to(place.generations / good / "weights.bin")
+    else:
+        manifest = json.loads((file.parent / MANIFEST).read_text())
+        (file.parent / MANIFEST).write_text(json.dumps(manifest | {"adapter": "another"}))
+    with pytest.raises(ArtifactError, match="weights|more|manifest"):
+        promote(place, bad)
+    assert current_id(place) == good
+
+
+@pytest.mark.parametrize("name", ["../generations", "a/b", "..", "", ".staging-x", "no-such"])
+def test_an_id_is_no_path(place, name):
+    with pytest.raises(ArtifactError):
+        read_generation(place, name)
+
+
+def test_a_crash_while_the_pointer_is_written_keeps_the_old_one(place, monkeypatch):
+    first, second = make(place, "1"), make(place, "2")
+    promote(place, first)
+    monkeypatch.setattr(artifacts.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("the power is gone")))
+    with pytest.raises(OSError, match="power"):
+        promote(place, second)
+    monkeypatch.undo()
+    assert current_id(place) == first
+    promote(place, second)
+    assert current_id(place) == second
+
+
+def test_a_crash_before_the_rename_leaves_nothing_that_is_listed(place, monkeypatch):
+    with pytest.raises(KeyboardInterrupt), staged_folder(place.generations) as staging:
+        (staging / "weights.bin").write_text("half")
+        raise KeyboardInterrupt
+    (place.generations / ".staging-killed").mkdir()  # what a killed process leaves
+    assert list_generations(place) == []
+    assert clean_up(place) == 1
+    assert os.listdir(place.generations) == []
+
+
+def test_what_is_served_cannot_be_deleted(place):
+    first, second = make(place, "1"), make(place, "2")
+    promote(place, first)
+    promote(place, second)
+    with pytest.raises(ArtifactError, match="is being served"):
+        delete_generation(place, second)
+    delete_generation(place, first)
+    assert [entry["id"] for entry in list_generations(place)] == [second]
+    with pytest.raises(ArtifactError, match="no earlier generation"):
+        rollback(place)
+
+
+def test_a_broken_pointer_says_so(place):
+    promote(place, make(place))
+    (place.generations / POINTER).write_text("{")
+    with pytest.raises(ArtifactError, match="not valid JSON"):
+        current_id(place)

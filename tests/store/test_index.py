@@ -1,0 +1,90 @@
+"""The vector index: bound to its vectors, exact where small, near enough where large."""
+
+import lancedb
+import numpy as np
+import pytest
+
+from recsys.artifacts import ArtifactError
+from recsys.ranking.candidates import VectorSource
+from recsys.store import index
+from recsys.store.index import build_index, drop_indexes, open_index, read_vectors
+
+
+def some_vectors(rows=200, width=8, seed=0):
+    return np.random.default_rng(seed).standard_normal((rows, width)).astype(np.float32)
+
+
+def ids(rows=200):
+    return [f"item-{row}" for row in range(rows)]
+
+
+def test_vectors_come_back_as_they_went_in_and_twice_is_once(tmp_path):
+    reference = build_index(tmp_path, ids(), some_vectors())
+    assert build_index(tmp_path, ids(), some_vectors()) == reference
+    np.testing.assert_array_equal(read_vectors(open_index(tmp_path, reference), reference), some_vectors())
+
+
+def test_other_vectors_of_the_same_shape_are_another_table(tmp_path):
+    first, second = (build_index(tmp_path, ids(), some_vectors(seed=seed)) for seed in (0, 1))
+    assert first.table != second.table
+
+
+def test_vectors_of_another_encoder_are_refused_though_the_shape_agrees(tmp_path):
+    reference = build_index(tmp_path, ids(), some_vectors())
+    table = lancedb.connect(tmp_path).open_table(reference.table)
+    table.update(where="row = 3", values={"vector": some_vectors(seed=1)[3].tolist()})
+    forged = index.IndexReference(**reference.to_dict() | {"version": table.version})
+    with pytest.raises(ArtifactError, match="not those of the generation"):
+        VectorSource(tmp_path, forged)
+    VectorSource(tmp_path, reference)  # the version that the generation names is untouched
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_a_broken_vector_never_reaches_an_index(tmp_path, value):
+    vectors = some_vectors()
+    vectors[5] = value
+    with pytest.raises(FloatingPointError, match="item-5"):
+        build_index(tmp_path, ids(), vectors)
+    assert drop_indexes(tmp_path, set()) == []
+
+
+def test_a_missing_table_or_version_says_what_to_do(tmp_path):
+    reference = build_index(tmp_path, ids(), some_vectors())
+    with pytest.raises(ArtifactError, match="publish again"):
+        open_index(tmp_path / "elsewhere", reference)
+    with pytest.raises(ArtifactError, match="no version 99"):
+        open_index(tmp_path, index.IndexReference(**reference.to_dict() | {"version": 99}))
+
+
+def test_a_table_that_a_crash_left_unfinished_is_built_again(tmp_path):
+    reference = build_index(tmp_path, ids(), some_vectors())
+    table = lancedb.connect(tmp_path).open_table(reference.table)
+    table.tags.delete(index.TAG)
+    again = build_index(tmp_path, ids(), some_vectors())
+    np.testing.assert_array_equal(read_vectors(open_index(tmp_path, again), again), some_vectors())
+
+
+def test_only_tables_that_nothing_names_are_dropped(tmp_path):
+    first, second = (build_index(tmp_path, ids(), some_vectors(seed=seed)) for seed in (0, 1))
+    assert drop_indexes(tmp_path, {first.table}) == [second.table]
+    open_index(tmp_path, first)
+
+
+@pytest.mark.parametrize("kind", ["exact", "approximate"])
+def test_search_finds_the_largest_dot_products_that_are_allowed(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(index, "APPROXIMATE_FROM", 10**9 if kind == "exact" else 100)
+    monkeypatch.setattr("recsys.ranking.candidates.APPROXIMATE_FROM", 10**9 if kind == "exact" else 100)
+    monkeypatch.setattr("recsys.ranking.candidates.EXACT_ALLOWED", 10)
+    vectors = some_vectors(2_000, 16)
+    source = VectorSource(tmp_path, build_index(tmp_path, ids(2_000), vectors))
+    assert source.kind == kind
+    rng = np.random.default_rng(1)
+    found = 0
+    for _ in range(20):
+        query = rng.standard_normal(16).astype(np.float32)
+        allowed = rng.random(2_000) > 0.05
+        rows = source.search(query, 50, allowed, int((~allowed).sum()))
+        assert allowed[rows].all()
+        best = np.flatnonzero(allowed)[np.argsort(-(vectors[allowed] @ query))[:50]]
+        found += len(set(rows.tolist()) & set(best.tolist()))
+    assert found / (20 * 50) > (0.999 if kind == "exact" else 0.95)
