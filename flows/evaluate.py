@@ -21,7 +21,7 @@ from recsys.data.text import item_texts
 from recsys.evaluation.page import page
 from recsys.evaluation.protocols import Ranking
 from recsys.evaluation.report import metrics_document, section, write_lists, write_metrics
-from recsys.system import TextEncoding, frozen_encoding
+from recsys.fitting import TextEncoding, frozen_encoding
 
 METRICS, LISTS, PAGE = "metrics.json", "lists.parquet", "report.html"
 _DEFAULT = ModelConfig()

@@ -6,6 +6,7 @@ and train nothing.
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ from recsys.benchmark import QUICK
 from recsys.config import ModelConfig, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.report import OURS
+from recsys.fitting import refit_system
 from recsys.home import Home
+from recsys.models.backbone import save_lora
 from recsys.publication import bind_generation
 from recsys.recommender import Recommender
 from recsys.store.adapters import save_adapter
 from recsys.store.generations import read_generation
-from recsys.system import System, refit_system
+from recsys.system import System
 
 CARD_METRICS = ("ndcg@10", "recall@10", "mrr@20")
 _DEFAULT = ModelConfig()
@@ -82,7 +85,9 @@ def train_generation(snapshot_id: str, home: str | None = None, config: ModelCon
     }
     document = describe(snapshot, config, {protocol: part.figures for protocol, part in measured.items()})
     protocol, own = next(iter(measured.items()))
-    adapter_id = save_adapter(place, own.trained.backbone, adapter_card(snapshot, config, protocol, own))
+    adapter_id = save_adapter(
+        place, partial(save_lora, own.trained.backbone), adapter_card(snapshot, config, protocol, own)
+    )
     system = refit(snapshot, own, config)
     notes = {"flow_run": flow_run.id, "seconds": round(time.monotonic() - started, 1)}
     generation_id = bind(place, snapshot, adapter_id, own, system, document, config, notes)
@@ -123,6 +128,8 @@ def adapter_card(snapshot: Snapshot, config: ModelConfig, protocol: str, own: Me
     ours = {name: summary for name, summary in own.figures["systems"].items() if name.split(".")[0] == OURS}
     return {
         "task": "recommendation",
+        "base": own.trained.backbone.name,
+        "base_digest": own.trained.backbone.base_digest,
         "snapshot": snapshot.id,
         "settings": to_dict(config),
         "protocol": protocol,

@@ -13,22 +13,21 @@ from recsys.config import ModelConfig
 from recsys.data.splits import Split, Targets, leave_one_out, sample, temporal
 from recsys.evaluation.baselines import FrozenText
 from recsys.evaluation.protocols import Ranking, evaluate
-from recsys.models.backbone import Backbone
-from recsys.models.training import train_towers
-from recsys.ranking.blend import BlendScorer, fit_blend
-from recsys.sequences import Scorer, Sequences
-from recsys.system import (
+from recsys.fitting import (
     DECAYS,
     FIXED_POWER,
-    TOWERS,
     Progress,
-    System,
     TextEncoding,
     adapted_encoding,
     fit_system,
     stage,
     validation_ndcg,
 )
+from recsys.models.backbone import Backbone
+from recsys.models.training import train_towers
+from recsys.ranking.blend import BlendScorer, fit_blend
+from recsys.sequences import Scorer, Sequences
+from recsys.system import TOWERS, System
 
 OURS = "recsys"
 BASELINES = ("popularity", "rules", "knn", "ease", "blend", "bert", "bert-whitened", "sasrec")

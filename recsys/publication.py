@@ -18,10 +18,11 @@ from recsys.data.snapshot import Snapshot
 from recsys.evaluation.gate import Verdict, judge
 from recsys.evaluation.metrics import ndcg
 from recsys.evaluation.protocols import Ranking
+from recsys.fitting import TextEncoding
 from recsys.home import Home
 from recsys.store.generations import commit_generation, current_id, promote, read_generation
 from recsys.store.index import build_index
-from recsys.system import POPULARITY, System, TextEncoding
+from recsys.system import POPULARITY, System
 
 HELD_OUT = "held_out.parquet"
 METRICS = "metrics.json"

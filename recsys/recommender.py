@@ -1,7 +1,7 @@
 """One answer, composed from a generation and a history. Knows no web.
 
-The dense part of the blend (towers and popularity) is one dot product, so vector search finds its best items; the sparse
-experts name theirs. The union is scored exactly, filtered and cut.
+Vector search finds the best items of the towers, the sparse experts and popularity name theirs; the union is scored
+exactly as in the evaluation, filtered and cut.
 """
 
 from collections.abc import Sequence
@@ -217,7 +217,9 @@ class Recommender:
             by_component[POPULARITY] = dense[POPULARITY][rows]
         for name, part in sparse_parts.items():
             by_component[name] = np.asarray(part[:, rows].todense(), dtype=np.float32).ravel()
-        scores = np.sum(list(by_component.values()), axis=0, dtype=np.float32)
+        scores = np.zeros(len(rows), dtype=np.float32)
+        for values in by_component.values():
+            scores += values
         order = np.lexsort((rows, -scores))[:k]
         parts = [{name: float(values[place]) for name, values in by_component.items()} for place in order]
         return rows[order], scores[order], parts

@@ -1,6 +1,7 @@
 """Sequential rules: how often an item follows another within a window, near followers weighing more.
 
-Weights as in the sequential rules of Ludewig and Jannach, "Evaluation of session-based recommendation algorithms" (2018).
+Weights as in the sequential rules of Ludewig and Jannach, "Evaluation of session-based recommendation algorithms"
+(2018).
 """
 
 import numpy as np
@@ -13,8 +14,8 @@ from recsys.sequences import Sequences
 def fit_rules(train: Sequences, catalogue: int, window: int, neighbours: int, decay: float) -> ItemMatrixScorer:
     """Return rules whose weight is the sum of ``1 / distance`` over all pairs at most ``window`` steps apart.
 
-    A rule's weights are divided by the root of how often its antecedent occurs, so that frequent items of a history do not
-    drown the rest.
+    A rule's weights are divided by the root of how often its antecedent occurs, so that frequent items of a history
+    do not drown the rest.
     """
     rows = train.rows()
     total = sparse.csr_matrix((catalogue, catalogue), dtype=np.float32)

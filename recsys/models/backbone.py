@@ -1,6 +1,7 @@
 """The base model: a BERT-family encoder by package, Hugging Face name or folder, its LoRA adapter and its pooling.
 
-Weights come from safetensors only and no code of a model is ever run. A base is known by the hash of its weights, never by a path.
+Weights come from safetensors only and no code of a model is ever run. A base is known by the hash of its weights, never
+by a path.
 """
 
 import importlib.util
@@ -115,7 +116,7 @@ def add_lora(backbone: Backbone, config: AdapterConfig, seed: int) -> Backbone:
     targets = "all-linear" if config.targets == ("all-linear",) else list(config.targets)
     lora = LoraConfig(
         r=config.rank,
-        lora_alpha=config.alpha,  # type: ignore[arg-type]  # a float works and rsLoRA wants one
+        lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules=targets,
         use_rslora=config.rslora,

@@ -35,7 +35,7 @@ def catalogue_cross_entropy(
         A scalar; its gradient reaches queries, items, bias and scale.
     """
     dtype = torch.bfloat16 if low_precision else torch.float32
-    loss: torch.Tensor = _CatalogueCrossEntropy.apply(queries, items, bias, scale, targets, weights, dtype)  # type: ignore[no-untyped-call]
+    loss: torch.Tensor = _CatalogueCrossEntropy.apply(queries, items, bias, scale, targets, weights, dtype)
     return loss
 
 

@@ -1,6 +1,7 @@
 """The two towers: an item's vector from its text plus a bounded id residual, a user's vector from a history of those.
 
-Score of an item for a history: scale · cosine(user, item) + bias. A new item has no residual and the bias of a rare item.
+The score of an item for a history is scale · cosine(user, item) + bias. A new item has no residual and the bias of a
+rare one.
 """
 
 import json
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from recsys.models.batches import pad_histories
+from recsys.models.histories import pad_histories
 from recsys.sequences import Sequences
 
 SCORE_BATCH = 256
@@ -63,7 +64,15 @@ class Whitening:
 
 
 class ItemTower(nn.Module):
-    """Text features (catalogue, features) → unit item vectors (catalogue, dimensions)."""
+    """Text features (catalogue, features) → unit item vectors (catalogue, dimensions).
+
+    Attributes:
+        known: (catalogue, 1) float, 1 for items with training events.
+        rare: (catalogue,) bool, the quarter of these with the fewest.
+    """
+
+    known: torch.Tensor
+    rare: torch.Tensor
 
     def __init__(self, shape: TowerShape) -> None:
         super().__init__()
@@ -175,6 +184,9 @@ class TwoTower(nn.Module):
     After training, ``freeze`` computes the item vectors once; ``score`` and ``queries`` read those.
     """
 
+    features: torch.Tensor
+    vectors: torch.Tensor
+
     def __init__(self, shape: TowerShape, features: NDArray[np.float32] | None) -> None:
         super().__init__()
         self.shape = shape
@@ -191,7 +203,7 @@ class TwoTower(nn.Module):
         return vectors
 
     def encode(self, histories: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encode (rows, length) item indices padded with -1; return (rows, length, d) and the mask of real positions."""
+        """Encode (rows, length) item indices padded with -1; return (rows, length, d) and where the rows are real."""
         real = histories >= 0
         gathered = functional.embedding(histories.clamp_min(0), vectors) * real[..., None]
         return self.users(gathered, real), real

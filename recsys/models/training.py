@@ -5,7 +5,7 @@ Both minimise the same cross-entropy over the whole catalogue. Same inputs, sett
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,9 @@ from torch.nn import functional
 
 from recsys.config import AdapterConfig, TowerConfig
 from recsys.models.backbone import Backbone, autocast, default_device, has_cpu_bf16
-from recsys.models.batches import HistoryBatch, Progress, Tokens, embed, forward, history_batches, training_windows
+from recsys.models.histories import HistoryBatch, history_batches, training_windows
 from recsys.models.losses import catalogue_cross_entropy
+from recsys.models.texts import Progress, Tokens, embed, forward
 from recsys.models.tower import TowerShape, TwoTower, Whitening
 from recsys.sequences import Sequences
 
@@ -46,10 +47,15 @@ class TowerRun:
     epochs: int
 
 
+def is_long(train: Sequences) -> bool:
+    """Tell whether the median training history is long."""
+    lengths = train.lengths[train.lengths > 0]
+    return bool(len(lengths)) and float(np.median(lengths)) > LONG_HISTORY
+
+
 def tower_shape(train: Sequences, features: int, catalogue: int, config: TowerConfig) -> TowerShape:
     """Choose what the configuration leaves open from the number and the length of the training histories."""
-    lengths = train.lengths[train.lengths > 0]
-    long = bool(len(lengths)) and float(np.median(lengths)) > LONG_HISTORY
+    long = is_long(train)
     return TowerShape(
         features=features,
         catalogue=catalogue,
@@ -72,6 +78,7 @@ def train_towers(
     seed: int,
     validate: Validate | None = None,
     epochs: int | None = None,
+    steps: int | None = None,
     progress: Progress | None = None,
 ) -> TowerRun:
     """Train both towers by next-item prediction at every position of every history.
@@ -84,6 +91,7 @@ def train_towers(
         seed: fixes initialisation, order and dropout.
         validate: returns a figure to maximise; with it the best epoch is kept and training stops early.
         epochs: train exactly this long, without validation (a refit with a known number of epochs).
+        steps: likewise for as many epochs as hold this many steps.
         progress: called with steps done and steps at most.
 
     Raises:
@@ -100,8 +108,10 @@ def train_towers(
     positions = int((windows.lengths - 1).sum())
     if positions == 0:
         raise ValueError("No user has two training events, so there is nothing to learn from. Ingest more behaviour.")
-    batch_tokens = config.batch_tokens or _batch_tokens(positions)
-    steps_per_epoch = math.ceil(positions / batch_tokens)
+    size = config.batch_tokens or batch_tokens(positions, is_long(train))
+    steps_per_epoch = math.ceil(positions / size)
+    if steps is not None:
+        epochs = math.ceil(steps / steps_per_epoch)
     limit = epochs or config.epochs or _epochs(positions)
     optimizer = _optimizer(towers, config)
     schedule = _schedule(optimizer, limit * steps_per_epoch)
@@ -113,7 +123,7 @@ def train_towers(
     for epoch in range(1, limit + 1):
         towers.train()
         losses = []
-        for batch in history_batches(windows, batch_tokens, config.future_items, config.future_decay, rng, device):
+        for batch in history_batches(windows, size, config.future_items, config.future_decay, rng, device):
             loss = _step(towers, batch, low)
             if not torch.isfinite(loss):
                 raise DivergedError(f"The loss became {loss.item()} in epoch {epoch}. Lower tower.learning_rate.")
@@ -153,9 +163,10 @@ def train_adapter(
 ) -> list[dict[str, float]]:
     """Fine-tune the backbone's LoRA weights so that the towers over its text vectors predict the next item better.
 
-    Each round takes the user tower's loss over the stored vectors of the whole catalogue, encodes a part of the catalogue
-    in small batches, carries the gradient at the stored vectors back into BERT through them, and stores the new ones. A
-    stored vector is at most one pass over the catalogue old; memory follows the small batch, not the catalogue.
+    Each round takes the user tower's loss over the stored vectors of the whole catalogue, encodes a part of the
+    catalogue in small batches, carries the gradient at the stored vectors back into BERT through them, and stores the
+    new ones. A stored vector is at most one pass over the catalogue old; memory follows the small batch, not the
+    catalogue.
 
     Args:
         backbone: a base with LoRA weights; trained in place.
@@ -186,7 +197,7 @@ def train_adapter(
     optimizer = torch.optim.AdamW(
         [
             {"params": lora, "lr": config.learning_rate},
-            {"params": [weight for weight in towers.parameters()], "lr": tower_config.learning_rate / 10},
+            {"params": list(towers.parameters()), "lr": tower_config.learning_rate / 10},
         ],
         betas=(0.9, 0.98),
         weight_decay=0.0,
@@ -195,7 +206,8 @@ def train_adapter(
         optimizer, lambda step: _warm_cosine(step, min(10, rounds // 5), rounds)
     )
     low = device.type == "cuda" or has_cpu_bf16()
-    batches = _endless(windows, 4 * _batch_tokens(len(windows.items)), tower_config, rng, device)
+    size = 4 * batch_tokens(len(windows.items), is_long(train))  # a gradient for BERT, which few users would make noisy
+    batches = _endless(windows, size, tower_config, rng, device)
     order = np.empty(0, dtype=np.int64)
     records = []
     backbone.model.eval()  # without dropout: the gradient must belong to the vectors that were stored
@@ -254,10 +266,10 @@ def _step(towers: TwoTower, batch: HistoryBatch, low: bool) -> torch.Tensor:
 
 
 def _endless(
-    windows: Sequences, batch_tokens: int, config: TowerConfig, rng: np.random.Generator, device: torch.device
-):  # type: ignore[no-untyped-def]
+    windows: Sequences, size: int, config: TowerConfig, rng: np.random.Generator, device: torch.device
+) -> Iterator[HistoryBatch]:
     while True:
-        yield from history_batches(windows, batch_tokens, config.future_items, config.future_decay, rng, device)
+        yield from history_batches(windows, size, config.future_items, config.future_decay, rng, device)
 
 
 def _optimizer(towers: TwoTower, config: TowerConfig) -> torch.optim.AdamW:
@@ -280,8 +292,11 @@ def _warm_cosine(step: int, warmup: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
 
 
-def _batch_tokens(positions: int) -> int:
-    return 512 if positions < 100_000 else 1024 if positions < 400_000 else 2048
+def batch_tokens(positions: int, long: bool) -> int:
+    """Return how many positions share a step: small batches learn more from few events, long rows need larger ones."""
+    if positions < 100_000:
+        return 1024 if long else 512
+    return 1024 if positions < 400_000 else 2048
 
 
 def _epochs(positions: int) -> int:
@@ -289,4 +304,4 @@ def _epochs(positions: int) -> int:
 
 
 def _rounds(tokens: Tokens) -> int:
-    return max(40, min(200, 8 * len(tokens) // 512))
+    return max(24, min(200, 6 * len(tokens) // 512))

@@ -35,7 +35,7 @@ def reasons(
         item_vectors: (items, d) unit vectors.
         titles: of all items.
     """
-    found = []
+    found: list[str] = []
     for name in sorted(parts, key=lambda name: (-parts[name], name)):
         if parts[name] <= 0 or len(found) == MAX_REASONS:
             break

@@ -1,7 +1,7 @@
 """Business rules over candidates: structured filters on item columns, typed against the catalogue.
 
-A filter is ``{"all": [...]}``, ``{"any": [...]}``, ``{"not": {...}}`` or one condition such as ``{"field": "year", "gte": 1990}``;
-it compiles to a Polars expression, never to text.
+A filter is ``{"all": [...]}``, ``{"any": [...]}``, ``{"not": {...}}`` or one condition such as
+``{"field": "year", "gte": 1990}``; it compiles to a Polars expression, never to text.
 """
 
 from collections.abc import Callable, Mapping

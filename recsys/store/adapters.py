@@ -3,12 +3,14 @@
 An adapter's id is the hash of its files and its card's inputs, so the same training gives the same id.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from recsys.artifacts import (
     ArtifactError,
     commit_folder,
+    digest_file,
     digest_folder,
     read_json,
     short_id,
@@ -17,25 +19,23 @@ from recsys.artifacts import (
     write_json,
 )
 from recsys.home import Home
-from recsys.models.backbone import Backbone, save_lora
 
 CARD = "card.json"
 
 
-def save_adapter(home: Home, backbone: Backbone, card: dict[str, Any]) -> str:
+def save_adapter(home: Home, write: Callable[[Path], None], card: dict[str, Any]) -> str:
     """Store a trained adapter and return its id.
 
     Args:
         home: where state lives.
-        backbone: a base with LoRA weights.
-        card: task, snapshot, settings, metrics and parent, as JSON values.
+        write: puts the PEFT files into an empty folder.
+        card: base, base_digest, task, snapshot, settings, metrics and parent, as JSON values.
     """
     with staged_folder(home.adapters) as staging:
-        save_lora(backbone, staging)
+        write(staging)
         files = digest_folder(staging)
-        inputs = {"base": backbone.name, "base_digest": backbone.base_digest, **card}
-        adapter_id = short_id(files, inputs)
-        write_json(staging / CARD, {"id": adapter_id, **inputs, "files": files})
+        adapter_id = short_id(files, card)
+        write_json(staging / CARD, {"id": adapter_id, **card, "files": files})
         commit_folder(staging, home.adapters / adapter_id)
     return adapter_id
 
@@ -61,9 +61,7 @@ def verify_adapter(home: Home, adapter_id: str) -> Path:
     """
     card = read_card(home, adapter_id)
     folder = home.adapters / adapter_id
-    found = {name: value for name, value in digest_folder(folder).items() if name != CARD}
-    if found != card["files"]:
-        verify_folder(folder, card["files"] | {CARD: digest_folder(folder).get(CARD, "")})
+    verify_folder(folder, card["files"] | {CARD: digest_file(folder / CARD)})
     return folder
 
 

@@ -1,6 +1,7 @@
 """Generations: everything one answer needs, bound by hashes, and the small pointer to the one that is served.
 
-A generation is committed in one rename and never changes. Switching replaces one file; a crash leaves the old pointer or the new.
+A generation is committed in one rename and never changes. Switching replaces one file; a crash leaves the old pointer
+or the new.
 """
 
 import fcntl

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 from conftest import SMALL, Dataset
+from synthetic import write_dataset
 from test_pipeline import hopeless_generation
 from typer.testing import CliRunner
 
@@ -184,9 +185,10 @@ def test_recommend_shows_titles_and_reasons(home: Home, dataset: Dataset) -> Non
     assert "what is popular" in shown("recommend", "--user", "nobody", "--home", home.root)
 
 
-def test_benchmark_writes_what_anyone_can_recompute(prefect_server: str, dataset: Dataset, tmp_path: Path) -> None:
+def test_benchmark_writes_what_anyone_can_recompute(prefect_server: str, tmp_path: Path) -> None:
+    location, _ = write_dataset(tmp_path / "data", users=24, items=24)
     out, systems = tmp_path / "out", ["recsys", "popularity", "bert"]
-    arguments = ["benchmark", dataset.folder, "--out", out, "--systems", ",".join(systems), "--seed", "3"]
+    arguments = ["benchmark", location.parent, "--out", out, "--systems", ",".join(systems), "--seed", "3"]
     document = run(*arguments, "--home", tmp_path / "home")
     assert document["settings"]["seed"] == 3
     written = json.loads((out / "metrics.json").read_text())
@@ -195,7 +197,7 @@ def test_benchmark_writes_what_anyone_can_recompute(prefect_server: str, dataset
     assert (out / "report.html").read_text().startswith("<!doctype html>")
     lists = pl.read_parquet(out / "lists.parquet")
     assert lists.columns == ["system", "user_id", "rank", "item_id", "score"]
-    events = pl.read_parquet(dataset.events).sort("user_id", "timestamp")
+    events = pl.read_parquet(location).sort("user_id", "timestamp")
     last = events.group_by("user_id", maintain_order=True).agg(pl.col("item_id").last().alias("target"))
     for name in systems:
         hits = lists.filter(system=name).join(last, on="user_id").filter(pl.col("item_id") == pl.col("target"))

@@ -142,7 +142,8 @@ def test_made_up_times_are_not_split_by_time(home: Home) -> None:
 
 
 def test_the_service_answers_known_and_unknown_people(copied_home: Home) -> None:
-    answers = ask_service(copied_home, ["u000", UNKNOWN_USER])
+    with progress.shown(Console(quiet=True)):
+        answers = ask_service.fn(copied_home, ["u000", UNKNOWN_USER])
     assert answers["u000"]["fallback"] is None
     assert answers["u000"]["generation"] == current_id(copied_home)
     assert all(item["fields"]["title"] and item["reasons"] for item in answers["u000"]["items"])

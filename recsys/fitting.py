@@ -1,0 +1,206 @@
+"""Fitting a system: encode the texts, fine-tune the adapter, fit experts and towers, search the blend.
+
+``fit_system`` learns from a split's training part and chooses on its validation part; ``refit_system`` learns the same
+again from all events, with everything chosen left as it is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.config import ExpertsConfig, ModelConfig
+from recsys.data.splits import Split, Targets, sample
+from recsys.evaluation.metrics import ndcg
+from recsys.evaluation.protocols import evaluate
+from recsys.experts.ease import fit_ease
+from recsys.experts.knn import fit_knn
+from recsys.experts.popularity import Popularity
+from recsys.experts.rules import fit_rules
+from recsys.experts.sparse import ItemMatrixScorer
+from recsys.models.backbone import Backbone, add_lora, load_backbone
+from recsys.models.texts import tokenize
+from recsys.models.tower import Whitening
+from recsys.models.training import embed_catalogue, text_features, train_adapter, train_towers
+from recsys.ranking.blend import fit_blend
+from recsys.sequences import Scorer, Sequences
+from recsys.system import POPULARITY, TOWERS, System
+
+DECAYS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
+RIDGES = (20.0, 100.0, 500.0)
+WARM_STEPS = 250  # of the towers that the adapter learns through
+FIXED_POWER = frozenset({TOWERS, "bert-whitened"})  # scores of any sign: a power would bend them about zero
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+
+@dataclass(frozen=True)
+class TextEncoding:
+    """The catalogue's text as vectors, and how to make the same of a new text.
+
+    Attributes:
+        vectors: (catalogue, width) float32: unit vectors of the frozen base, then of the adapted one, side by side.
+        features: (catalogue, width) float32, the vectors whitened.
+        whitening: the map from vectors to features.
+    """
+
+    vectors: NDArray[np.float32]
+    features: NDArray[np.float32]
+    whitening: Whitening
+
+
+def frozen_encoding(texts: list[str], config: ModelConfig, progress: Progress | None = None) -> TextEncoding:
+    """Encode the catalogue with the base model alone."""
+    backbone = load_backbone(config.adapter.base)
+    tokens = tokenize(backbone, texts, config.text.max_tokens)
+    vectors = embed_catalogue(backbone, tokens, stage(progress, "Encode texts"))
+    return _encoding([vectors])
+
+
+def adapted_encoding(
+    texts: list[str], frozen: TextEncoding, train: Sequences, config: ModelConfig, progress: Progress | None = None
+) -> tuple[TextEncoding, Backbone, list[dict[str, float]]]:
+    """Fine-tune a LoRA adapter on training behaviour and encode the catalogue with base and adapter side by side.
+
+    Returns:
+        The encoding, the backbone that carries the adapter, and the training records.
+    """
+    backbone = add_lora(load_backbone(config.adapter.base), config.adapter, config.seed)
+    tokens = tokenize(backbone, texts, config.text.max_tokens)
+    # The adapter learns through towers that already know how to read the frozen vectors.
+    warm = train_towers(
+        frozen.features,
+        train,
+        len(texts),
+        replace(config.tower, residual_norm=0.0),
+        config.seed,
+        steps=WARM_STEPS,
+        progress=stage(progress, "Warm up towers"),
+    ).towers
+    records = train_adapter(
+        backbone, tokens, train, config.adapter, config.tower, config.seed, warm, frozen.vectors,
+        stage(progress, "Fine-tune BERT"),
+    )  # fmt: skip
+    adapted = embed_catalogue(backbone, tokens, stage(progress, "Encode texts"))
+    return _encoding([frozen.vectors, adapted]), backbone, records
+
+
+def fit_system(
+    split: Split, features: NDArray[np.float32] | None, config: ModelConfig, progress: Progress | None = None
+) -> System:
+    """Fit experts and towers on the training part and choose settings and blend weights on the validation part.
+
+    Args:
+        split: what may be learnt from, and the validation targets.
+        features: (catalogue, width) whitened text vectors.
+        config: all settings.
+        progress: called with stage, done, total.
+    """
+    validation = sample(split.validation, config.evaluation.max_validation_users, config.seed)
+    experts, chosen = fit_experts(split.train, split.catalogue, config.experts, validation, progress)
+    run = train_towers(
+        features,
+        split.train,
+        split.catalogue,
+        config.tower,
+        config.seed,
+        validate=lambda towers: validation_ndcg(towers, validation),
+        progress=stage(progress, "Train towers"),
+    )
+    popularity = Popularity.fit(split.train, split.catalogue, config.experts.popularity_half_life_days)
+    components: dict[str, Scorer] = {TOWERS: run.towers, POPULARITY: popularity, **experts}
+    blend, figure = fit_blend(components, FIXED_POWER, validation.histories, validation.items)
+    chosen |= {"epochs": run.epochs, "tower_history": run.history, "validation_ndcg@10": figure}
+    return System(run.towers, experts, popularity, blend, chosen)
+
+
+def refit_system(
+    system: System,
+    sequences: Sequences,
+    features: NDArray[np.float32],
+    config: ModelConfig,
+    progress: Progress | None = None,
+) -> System:
+    """Fit everything again on all events, with the settings, epochs and blend weights that validation chose."""
+    catalogue = len(features)
+    chosen = system.chosen
+    experts = {
+        name: fit_expert(name, sequences, catalogue, config.experts, chosen["decays"][name], chosen.get("ridge"))
+        for name in system.experts
+    }
+    run = train_towers(
+        features,
+        sequences,
+        catalogue,
+        config.tower,
+        config.seed,
+        epochs=chosen["epochs"],
+        progress=stage(progress, "Refit towers"),
+    )
+    popularity = Popularity.fit(sequences, catalogue, config.experts.popularity_half_life_days)
+    return replace(system, towers=run.towers, experts=experts, popularity=popularity)
+
+
+def fit_experts(
+    train: Sequences,
+    catalogue: int,
+    config: ExpertsConfig,
+    validation: Targets,
+    progress: Progress | None = None,
+) -> tuple[dict[str, ItemMatrixScorer], dict[str, Any]]:
+    """Fit rules, ItemKNN and EASE; choose history decay and ridge by validation NDCG@10.
+
+    Returns:
+        The experts by name, and what was chosen.
+    """
+    report = stage(progress, "Fit experts")
+    names = ["rules", "knn"] + (["ease"] if catalogue <= config.max_ease_items else [])
+    experts: dict[str, ItemMatrixScorer] = {}
+    chosen: dict[str, Any] = {"decays": {}, "expert_ndcg@10": {}}
+    for number, name in enumerate(names):
+        ridges = RIDGES if name == "ease" and config.ease_ridge is None else (config.ease_ridge,)
+        best = -1.0
+        for ridge in ridges:
+            expert = fit_expert(name, train, catalogue, config, config.history_decay, ridge)
+            for decay in DECAYS:
+                candidate = ItemMatrixScorer(expert.matrix, decay, expert.window)
+                figure = validation_ndcg(candidate, validation)
+                if figure > best:
+                    best, experts[name] = figure, candidate
+                    chosen["decays"][name], chosen["expert_ndcg@10"][name] = decay, figure
+                    if name == "ease":
+                        chosen["ridge"] = ridge
+        if report:
+            report(number + 1, len(names))
+    return experts, chosen
+
+
+def fit_expert(
+    name: str, train: Sequences, catalogue: int, config: ExpertsConfig, decay: float, ridge: float | None
+) -> ItemMatrixScorer:
+    """Fit one expert by name."""
+    if name == "rules":
+        return fit_rules(train, catalogue, config.rule_window, config.neighbours, decay)
+    if name == "knn":
+        return fit_knn(train, catalogue, config.neighbours, decay)
+    if name == "ease":
+        return fit_ease(train, catalogue, RIDGES[1] if ridge is None else ridge, config.neighbours, decay)
+    raise ValueError(f"There is no expert {name!r}; there are rules, knn and ease.")
+
+
+def validation_ndcg(scorer: Scorer, targets: Targets) -> float:
+    """Return the mean NDCG@10 of a scorer on some targets."""
+    return float(np.mean(ndcg(evaluate("validation", scorer, targets, k=10).ranks, 10)))
+
+
+def _encoding(vectors: list[NDArray[np.float32]]) -> TextEncoding:
+    features, whitening = text_features(vectors)
+    return TextEncoding(np.concatenate(vectors, axis=1), features, whitening)
+
+
+def stage(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    """Return a progress callback for one stage: called with done and total."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(name, done, total)
