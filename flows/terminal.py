@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from services.serve import ServeError
 
-FAILED, REFUSED = 1, 3  # 0 is done, 2 bad usage
+FAILED, REFUSED, TERMINATED = 1, 3, 128 + signal.SIGTERM  # 0 is done, 2 bad usage
 WIDTH_OF_A_FILE = 120  # where the output is no terminal
 
 HomeOption = Annotated[Path | None, typer.Option("--home", help="Folder of all state; else RECSYS_HOME, else .recsys.")]
@@ -66,6 +67,7 @@ def shell(home: Path | None, as_json: bool, debug: bool) -> Iterator[Shell]:
             if not debug:
                 stack.enter_context(warnings.catch_warnings())
                 warnings.simplefilter("ignore")
+            stack.enter_context(_unwinding_on_sigterm())
             stack.enter_context(progress.shown(errors))
             yield session
     except typer.Exit as end:
@@ -92,6 +94,16 @@ def table(headings: dict[str, str], rows: list[list[str]], title: str | None = N
     for row in rows:
         shown.add_row(*[cell.replace("[", r"\[") for cell in row])
     return shown
+
+
+@contextlib.contextmanager
+def _unwinding_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind the command as Ctrl+C does, so that the servers it has started end with it."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _explain(error: Exception) -> tuple[str, int]:

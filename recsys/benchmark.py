@@ -21,6 +21,7 @@ from recsys.fitting import (
     adapted_encoding,
     fit_system,
     stage,
+    tower_validation,
     validation_ndcg,
 )
 from recsys.models.backbone import Backbone
@@ -156,7 +157,7 @@ def _scorer(
         split.catalogue,
         replace(config.tower, residual_norm=residual),
         config.seed,
-        validate=lambda towers: validation_ndcg(towers, validation),
+        validate=tower_validation(validation, config),
         progress=stage(progress, f"Train {name}"),
     ).towers
 

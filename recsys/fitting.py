@@ -22,7 +22,7 @@ from recsys.experts.rules import fit_rules
 from recsys.experts.sparse import ItemMatrixScorer
 from recsys.models.backbone import Backbone, add_lora, load_backbone
 from recsys.models.texts import tokenize
-from recsys.models.tower import Whitening
+from recsys.models.tower import TwoTower, Whitening
 from recsys.models.training import embed_catalogue, text_features, train_adapter, train_towers
 from recsys.ranking.blend import fit_blend
 from recsys.sequences import Scorer, Sequences
@@ -32,6 +32,9 @@ DECAYS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 RIDGES = (20.0, 100.0, 500.0)
 WARM_STEPS = 250  # of the towers that the adapter learns through
 FIXED_POWER = frozenset({TOWERS, "bert-whitened"})  # scores of any sign: a power would bend them about zero
+JUDGED_EVENTS = 50_000  # of validation histories read after each epoch
+MIN_JUDGED = 300
+MAX_JUDGED_LENGTH = 200
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
@@ -105,7 +108,7 @@ def fit_system(
         split.catalogue,
         config.tower,
         config.seed,
-        validate=lambda towers: validation_ndcg(towers, validation),
+        validate=tower_validation(validation, config),
         progress=stage(progress, "Train towers"),
     )
     popularity = Popularity.fit(split.train, split.catalogue, config.experts.popularity_half_life_days)
@@ -187,6 +190,13 @@ def fit_expert(
     if name == "ease":
         return fit_ease(train, catalogue, RIDGES[1] if ridge is None else ridge, config.neighbours, decay)
     raise ValueError(f"There is no expert {name!r}; there are rules, knn and ease.")
+
+
+def tower_validation(validation: Targets, config: ModelConfig) -> Callable[[TwoTower], float]:
+    """Return what an epoch is judged by: NDCG@10 on validation targets, fewer of them where histories are long."""
+    length = max(1.0, float(np.minimum(validation.histories.lengths, MAX_JUDGED_LENGTH).mean()))
+    judged = sample(validation, max(MIN_JUDGED, int(JUDGED_EVENTS / length)), config.seed)
+    return lambda towers: validation_ndcg(towers, judged)
 
 
 def validation_ndcg(scorer: Scorer, targets: Targets) -> float:

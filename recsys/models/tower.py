@@ -171,7 +171,7 @@ class _Block(nn.Module):
         parts = self.query_key_value(self.attention_norm(hidden)).view(rows, length, 3, self.heads, -1)
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # each (rows, heads, length, width / heads)
         scores = (query @ key.transpose(-1, -2)).float() * (width // self.heads) ** -0.5
-        attention = scores.masked_fill(~visible, -1e9).softmax(-1).to(value.dtype)
+        attention = self.dropout(scores.masked_fill(~visible, -1e9).softmax(-1)).to(value.dtype)
         mixed = (attention @ value).transpose(1, 2).reshape(rows, length, width)
         hidden = hidden + self.dropout(self.output(mixed))
         inner = functional.gelu(self.expand(self.feed_forward_norm(hidden)))

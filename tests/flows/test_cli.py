@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from test_pipeline import hopeless_generation
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.terminal import TERMINATED
 from recsys.artifacts import write_json
 from recsys.config import to_dict
 from recsys.home import Home
@@ -206,25 +209,42 @@ def test_benchmark_writes_what_anyone_can_recompute(prefect_server: str, tmp_pat
     assert "no system 'sasrecs'" in shown(*arguments[:4], "--systems", "sasrecs", "--home", tmp_path / "home", code=1)
 
 
-def test_without_a_server_all_state_is_below_the_home(dataset: Dataset, tmp_path: Path) -> None:
-    person, work, home = tmp_path / "person", tmp_path / "work", tmp_path / "state"
-    person.mkdir()
-    work.mkdir()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "MPL", "XDG"))}
-    environment |= {"HOME": str(person), "RECSYS_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [
-        Path(sys.executable).with_name("recsys"),
-        "ingest",
-        "--events",
-        dataset.events,
-        "--items",
-        dataset.items,
-        "--json",
-    ]
-    done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert (home / "snapshots" / json.loads(done.stdout)["snapshot"]).is_dir()
-    assert (home / "prefect" / "prefect.db").is_file()
-    assert list(person.iterdir()) == list(work.iterdir()) == []
-    assert "Traceback" not in done.stderr
-    assert "INFO" not in done.stderr
+@pytest.fixture
+def alone(dataset: Dataset, tmp_path: Path) -> Callable[[], subprocess.Popen[str]]:
+    """Starts ``recsys ingest --json`` as a person without a Prefect server would, in empty folders."""
+    for folder in ("person", "work"):
+        (tmp_path / folder).mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "MPL", "XDG"))}
+    environment = kept | {"HOME": str(tmp_path / "person"), "RECSYS_HOME": str(tmp_path / "state")}
+    command = [Path(sys.executable).with_name("recsys"), "ingest", "--events", dataset.events, "--items", dataset.items]
+
+    def start() -> subprocess.Popen[str]:
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen([*command, "--json"], cwd=tmp_path / "work", env=environment, text=True, **pipes)
+
+    return start
+
+
+def test_without_a_server_all_state_is_below_the_home(
+    alone: Callable[[], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    with alone() as command:
+        output, errors = command.communicate()
+    assert command.returncode == 0, errors
+    assert (tmp_path / "state" / "snapshots" / json.loads(output)["snapshot"]).is_dir()
+    assert (tmp_path / "state" / "prefect" / "prefect.db").is_file()
+    assert list((tmp_path / "person").iterdir()) == list((tmp_path / "work").iterdir()) == []
+    assert "Traceback" not in errors
+    assert "INFO" not in errors
+
+
+def test_a_command_that_is_told_to_end_takes_its_server_along(
+    alone: Callable[[], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    with alone() as command:
+        while command.poll() is None and not (tmp_path / "state" / "prefect" / "prefect.db").exists():
+            time.sleep(0.05)  # until the server that Prefect starts is up to something
+        command.terminate()
+        command.communicate(timeout=60)  # ends when nobody holds the pipes any more, the server included
+    assert command.returncode == TERMINATED
+    assert not (tmp_path / "state" / "snapshots").exists()
