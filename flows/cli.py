@@ -47,9 +47,8 @@ def demo(home: HomeOption = None, as_json: JsonOption = False, debug: DebugOptio
         done = demo_movielens(str(session.home.root))
         seconds, memory = round(time.monotonic() - started, 1), peak_memory()
         for user_id, answer in done.answers.items():
-            note = " (unknown: what is popular)" if answer["fallback"] else ""
-            _show_items(session, f"User {user_id}{note}", answer["items"])
-        _show_metrics(session, read_json(Path(done.training.metrics)))
+            _show_items(session, user_id, answer)
+        _show_overview(session, read_json(Path(done.training.metrics)))
         place = session.home.generations / done.training.generation
         session.show(
             f"Generation {place}\n{'Found done' if done.training.reused else 'Trained'}; "
@@ -239,8 +238,7 @@ def recommend(
                 store.close()
             answer = recommender.recommend(history, k=k, explain=explain)
         session.result = {"user_id": user, **asdict(answer)}
-        note = " (unknown: what is popular)" if answer.fallback else ""
-        _show_items(session, f"User {user}{note}", session.result["items"])
+        _show_items(session, user, session.result)
 
 
 @app.command()
@@ -302,6 +300,18 @@ def _show_metrics(session: Shell, document: dict[str, Any]) -> None:
     session.show(*(page.table(document, protocol) for protocol in document["protocols"]))
 
 
+def _show_overview(session: Shell, document: dict[str, Any]) -> None:
+    """Show the two figures that matter most of every system under every protocol, in one table."""
+    protocols = document["protocols"]
+    totals = {name: {key: part["total"] for key, part in protocols[name]["systems"].items()} for name in protocols}
+    systems = sorted(
+        next(iter(totals.values())), key=lambda key: -sum(part[key]["ndcg@10"] for part in totals.values())
+    )
+    headings = {f"{name} {metric}": (name, metric.lower()) for name in protocols for metric in ("NDCG@10", "Recall@10")}
+    rows = [[key, *(f"{totals[name][key][metric]:.4f}" for name, metric in headings.values())] for key in systems]
+    session.show(table({"system": ""} | dict.fromkeys(headings, "right"), rows, "Held-out events, full ranking"))
+
+
 def _show_quality(session: Shell, quality: dict[str, Any]) -> None:
     headings = {"table": "", "rows": "right", "set aside": "right", "reasons": ""}
     rows = [
@@ -315,6 +325,9 @@ def _counted(reasons: dict[str, int]) -> str:
     return "; ".join(f"{count:,} × {reason}" for reason, count in reasons.items())
 
 
-def _show_items(session: Shell, title: str, items: list[dict[str, Any]]) -> None:
+def _show_items(session: Shell, user_id: str, answer: dict[str, Any]) -> None:
+    """Show one answer; it has the same fields whether it came over HTTP or not."""
+    items = answer["items"]
     rows = [[str(item["fields"]["title"]), f"{item['score']:.3f}", "; ".join(item["reasons"])] for item in items]
+    title = f"{user_id} is unknown: popular items" if answer["fallback"] else f"For user {user_id}"
     session.show(table({"title": "", "score": "right", "reasons": ""}, rows, title))

@@ -66,7 +66,7 @@ class TowerConfig:
     weight_decay: float = 0.01
     batch_tokens: int | None = None  # None: 512 below 100k events, then 1,024 and 2,048
     epochs: int | None = None  # at most; None: from the number of events
-    patience: int = 4  # epochs without a better validation NDCG@10 before training stops
+    patience: int = 5  # epochs without a better validation NDCG@10 before training stops
 
 
 @dataclass(frozen=True)

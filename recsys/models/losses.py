@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 CHUNK_ELEMENTS = 8_000_000  # logits held at once
+MAX_EXPONENT = 70.0  # exp of it times any catalogue stays finite in fp32
 
 
 def catalogue_cross_entropy(
@@ -44,26 +45,35 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, queries, items, bias, scale, targets, weights, dtype):  # type: ignore[no-untyped-def]
         positions, catalogue = len(queries), len(items)
         items_low = items.to(dtype)
+        # One bound for all logits in place of each row's maximum: it saves two passes over the matrix.
+        bound = scale * queries.norm(dim=1).max() * items.norm(dim=1).max() + bias.abs().max()
+        shift = (bound - MAX_EXPONENT).clamp_min(0)
+        shifted_bias = bias - shift
         query_gradient = torch.empty_like(queries, dtype=torch.float32)
         item_gradient = torch.zeros(items.shape, dtype=torch.float32, device=items.device)
         bias_gradient = torch.zeros(catalogue, dtype=torch.float32, device=items.device)
-        scale_gradient = torch.zeros((), dtype=torch.float32, device=items.device)
         total = torch.zeros((), dtype=torch.float32, device=items.device)
         step = max(1, CHUNK_ELEMENTS // catalogue)
         for start in range(0, positions, step):
             part = slice(start, min(start + step, positions))
-            scaled = (queries[part].float() * scale).to(dtype)
-            logits = (scaled @ items_low.T).float().add_(bias)
-            log_normaliser = logits.logsumexp(1, keepdim=True)
-            total += (log_normaliser.squeeze(1) - (logits.gather(1, targets[part]) * weights[part]).sum(1)).sum()
-            error = logits.sub_(log_normaliser).exp_()  # softmax, then minus the soft one-hot target
-            error.scatter_add_(1, targets[part], -weights[part])
-            bias_gradient += error.sum(0)
-            error_low = error.to(dtype)
-            direction = (error_low @ items_low).float()
-            scale_gradient += (direction * queries[part]).sum()
-            query_gradient[part] = direction * scale
-            item_gradient += (error_low.T @ scaled).float()
+            scaled = queries[part].float() * scale
+            target, weight = targets[part], weights[part]
+            logits = (scaled.to(dtype) @ items_low.T).float().add_(shifted_bias)
+            own = (logits.gather(1, target) * weight).sum(1)
+            odds = logits.exp_()  # softmax times its row sum; dividing vectors is cheaper than dividing the matrix
+            row_sum = odds.sum(1)
+            total += (row_sum.log() - own).sum()
+            share = 1 / row_sum[:, None]
+            odds_low = odds.to(dtype)
+            expected = (odds_low @ items_low).float() * share
+            wanted = (weight[..., None] * items[target].float()).sum(1)
+            query_gradient[part] = (expected - wanted) * scale
+            item_gradient += (odds_low.T @ (scaled * share).to(dtype)).float()
+            bias_gradient += odds.T @ share.squeeze(1)
+            own_gradient = (weight[..., None] * scaled[:, None, :]).flatten(0, 1)
+            item_gradient.index_add_(0, target.flatten(), own_gradient, alpha=-1)
+            bias_gradient.index_add_(0, target.flatten(), weight.flatten(), alpha=-1)
+        scale_gradient = (query_gradient * queries).sum() / scale
         ctx.save_for_backward(query_gradient, item_gradient, bias_gradient, scale_gradient)
         ctx.positions = positions
         return total / positions

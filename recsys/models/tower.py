@@ -19,6 +19,7 @@ from recsys.models.histories import pad_histories
 from recsys.sequences import Sequences
 
 SCORE_BATCH = 256
+LONGEST_DROPPED = 64  # positions up to which attention weights are dropped at random
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,9 @@ class UserTower(nn.Module):
         # Position counts from the newest item, so that a history may grow without moving its recent end.
         self.position = nn.Parameter(torch.randn(shape.max_history, width) * 0.02)
         self.dropout = nn.Dropout(shape.dropout)
-        self.blocks = nn.ModuleList(_Block(width, shape.heads, shape.dropout) for _ in range(shape.blocks))
+        self.blocks = nn.ModuleList(
+            _Block(width, shape.heads, shape.dropout, shape.max_history) for _ in range(shape.blocks)
+        )
         self.norm = nn.LayerNorm(width)
 
     def forward(self, vectors: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
@@ -155,7 +158,7 @@ class UserTower(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, length: int) -> None:
         super().__init__()
         self.heads = heads
         self.attention_norm = nn.LayerNorm(width)
@@ -165,13 +168,15 @@ class _Block(nn.Module):
         self.expand = nn.Linear(width, 4 * width)
         self.contract = nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
+        # Masks of long attention matrices would cost a fifth of a step, and long histories need them least.
+        self.attention_dropout = nn.Dropout(dropout if length <= LONGEST_DROPPED else 0.0)
 
     def forward(self, hidden: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
         rows, length, width = hidden.shape
         parts = self.query_key_value(self.attention_norm(hidden)).view(rows, length, 3, self.heads, -1)
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # each (rows, heads, length, width / heads)
         scores = (query @ key.transpose(-1, -2)).float() * (width // self.heads) ** -0.5
-        attention = self.dropout(scores.masked_fill(~visible, -1e9).softmax(-1)).to(value.dtype)
+        attention = self.attention_dropout(scores.masked_fill(~visible, -1e9).softmax(-1)).to(value.dtype)
         mixed = (attention @ value).transpose(1, 2).reshape(rows, length, width)
         hidden = hidden + self.dropout(self.output(mixed))
         inner = functional.gelu(self.expand(self.feed_forward_norm(hidden)))

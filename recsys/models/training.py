@@ -300,7 +300,7 @@ def batch_tokens(positions: int, long: bool) -> int:
 
 
 def _epochs(positions: int) -> int:
-    return 16 if positions < 400_000 else 10
+    return 20 if positions < 400_000 else 10
 
 
 def _rounds(tokens: Tokens) -> int:

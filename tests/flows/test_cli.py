@@ -185,7 +185,7 @@ def test_recommend_shows_titles_and_reasons(home: Home, dataset: Dataset) -> Non
     titles = set(pl.read_parquet(dataset.items)["title"])
     assert len(answer["items"]) == 4
     assert all(item["fields"]["title"] in titles and item["reasons"] for item in answer["items"])
-    assert "what is popular" in shown("recommend", "--user", "nobody", "--home", home.root)
+    assert "nobody is unknown: popular items" in shown("recommend", "--user", "nobody", "--home", home.root)
 
 
 def test_benchmark_writes_what_anyone_can_recompute(prefect_server: str, tmp_path: Path) -> None:
