@@ -231,11 +231,12 @@ def recommend(
 
         with progress.step("Load"):
             recommender = Recommender.open(session.home)
-            history = recommender.history(user)
+            live = []
             if session.home.events_database.exists():
                 store = EventStore.at(session.home.events_database)
-                history += [event.item_id for event in store.history(user) if recommender.known_item(event.item_id)]
+                live = [event.item_id for event in store.history(user)]
                 store.close()
+            history = recommender.history(user, live)
             answer = recommender.recommend(history, k=k, explain=explain)
         session.result = {"user_id": user, **asdict(answer)}
         _show_items(session, user, session.result)

@@ -1,6 +1,5 @@
 """The commands that look at what is stored: ``recsys generations`` and ``recsys adapters``."""
 
-import shutil
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -8,7 +7,7 @@ import typer
 from rich.pretty import Pretty
 
 from flows.terminal import DebugOption, HomeOption, JsonOption, Shell, shell, table
-from recsys.artifacts import ArtifactError, read_json
+from recsys.artifacts import read_json
 from recsys.home import Home
 
 EMPTY = "–"
@@ -51,7 +50,7 @@ def adapters(
     debug: DebugOption = False,
 ) -> None:
     """List, show, compare or delete adapters."""
-    from recsys.store.adapters import list_adapters, read_card
+    from recsys.store.adapters import delete_adapter, list_adapters, read_card
 
     chosen = _ids(action, adapter_id, other_id)
     with shell(home, as_json, debug) as session:
@@ -82,22 +81,6 @@ def newest_generations(home: Home) -> list[dict[str, Any]]:
         made = (home.generations / manifest["id"] / MANIFEST).stat().st_mtime
         found.append(manifest | {"made": datetime.fromtimestamp(made, UTC).isoformat(timespec="microseconds")})
     return sorted(found, key=lambda manifest: (manifest["made"], manifest["id"]), reverse=True)
-
-
-def delete_adapter(home: Home, adapter_id: str) -> None:
-    """Delete an adapter.
-
-    Raises:
-        ArtifactError: it does not exist, or a generation uses it.
-    """
-    from recsys.store.adapters import read_card
-    from recsys.store.generations import list_generations
-
-    read_card(home, adapter_id)
-    users = [manifest["id"] for manifest in list_generations(home) if manifest["adapter"] == adapter_id]
-    if users:
-        raise ArtifactError(f"Generation {users[0]} uses adapter {adapter_id}. Delete the generation first.")
-    shutil.rmtree(home.adapters / adapter_id)
 
 
 def _ids(action: str, *given: str | None) -> list[str]:

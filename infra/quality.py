@@ -1,6 +1,6 @@
 """Write the README's quality table from the result files in ``infra/results``: ``python infra/quality.py``.
 
-A result file is a ``metrics.json`` that ``recsys benchmark`` or ``recsys evaluate`` wrote, stored under the data's name.
+A result file is a ``metrics.json`` that ``recsys benchmark`` or ``recsys train`` wrote, stored under the data's name.
 """
 
 import json
@@ -32,8 +32,8 @@ def table(path: Path) -> str:
     for protocol, part in document["protocols"].items():
         asked = part["counts"]["test_targets"]
         blocks += [
-            f"**{path.stem}**, {protocol}: {data['users']:,} users, {data['items']:,} items, {data['events']:,} events, "
-            f"{asked:,} test targets; {environment['cores']} cores, torch {environment['packages']['torch']}",
+            f"**{path.stem}**, {protocol}: {data['users']:,} users, {data['items']:,} items, "
+            f"{data['events']:,} events, {asked:,} test targets; {environment['cores']} cores, torch {environment['packages']['torch']}",
             "",
             "| system | R@10 | N@10 | R@20 | N@20 | N@10, cold items |",
             "|---|---|---|---|---|---|",

@@ -30,7 +30,7 @@ from recsys.system import POPULARITY, TOWERS, System
 
 DECAYS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 RIDGES = (20.0, 100.0, 500.0)
-WARM_STEPS = 250  # of the towers that the adapter learns through
+WARM_STEPS = 150  # of the towers that the adapter learns through
 FIXED_POWER = frozenset({TOWERS, "bert-whitened"})  # scores of any sign: a power would bend them about zero
 JUDGED_EVENTS = 50_000  # of validation histories read after each epoch
 MIN_JUDGED = 300

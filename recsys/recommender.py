@@ -4,7 +4,7 @@ Vector search finds the best items of the towers, the sparse experts and popular
 exactly as in the evaluation, filtered and cut.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,10 +113,11 @@ class Recommender:
         """Tell whether the snapshot holds events of a user."""
         return user_id in self._user_rows
 
-    def history(self, user_id: str) -> list[str]:
-        """Return the item ids of a user in the snapshot, oldest first; empty for an unknown user."""
+    def history(self, user_id: str, live: Iterable[str] = ()) -> list[str]:
+        """Return the item ids of a user, oldest first: the snapshot's, then the live ones that the catalogue holds."""
         row = self._user_rows.get(user_id)
-        return [] if row is None else [self._ids[item] for item in self._histories.row(row)]
+        known = [] if row is None else [self._ids[item] for item in self._histories.row(row)]
+        return known + [item_id for item_id in live if item_id in self._rows]
 
     def user_vector(self, history: Sequence[str]) -> NDArray[np.float32]:
         """Return the unit vector of a history, (dimensions,); zero for an empty one."""

@@ -130,7 +130,8 @@ def _recommend(parts: Parts, request: RecommendRequest) -> RecommendAnswer:
     if request.adapter not in (None, recommender.adapter_id):
         raise HTTPException(404, f"Adapter {request.adapter!r} is not served; {recommender.adapter_id!r} is.")
     if request.user_id is not None:
-        history = _history(recommender, parts.events, request.user_id)
+        live = parts.events.history(request.user_id)
+        history = recommender.history(request.user_id, [event.item_id for event in live])
     else:
         history = request.history or []
     with _refusing(recommender, request.fields):
@@ -203,12 +204,6 @@ def _generations(parts: Parts) -> GenerationsAnswer:
             for manifest in list_generations(parts.home)
         ],
     )
-
-
-def _history(recommender: "Recommender", events: EventStore, user_id: str) -> list[str]:
-    """Return the item ids of a user, oldest first: the snapshot's, then the live ones that the catalogue holds."""
-    live = (event.item_id for event in events.history(user_id))
-    return recommender.history(user_id) + [item_id for item_id in live if recommender.known_item(item_id)]
 
 
 @contextmanager

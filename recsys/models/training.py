@@ -112,7 +112,7 @@ def train_towers(
     steps_per_epoch = math.ceil(positions / size)
     if steps is not None:
         epochs = math.ceil(steps / steps_per_epoch)
-    limit = epochs or config.epochs or _epochs(positions)
+    limit = epochs or config.epochs or _epochs(positions, is_long(train))
     optimizer = _optimizer(towers, config)
     schedule = _schedule(optimizer, limit * steps_per_epoch)
     low = device.type == "cuda" or has_cpu_bf16()
@@ -299,9 +299,9 @@ def batch_tokens(positions: int, long: bool) -> int:
     return 1024 if positions < 400_000 else 2048
 
 
-def _epochs(positions: int) -> int:
-    return 20 if positions < 400_000 else 10
+def _epochs(positions: int, long: bool) -> int:
+    return 10 if long or positions >= 400_000 else 20
 
 
 def _rounds(tokens: Tokens) -> int:
-    return max(24, min(200, 6 * len(tokens) // 512))
+    return max(16, min(200, 6 * len(tokens) // 512))

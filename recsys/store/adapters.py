@@ -3,6 +3,7 @@
 An adapter's id is the hash of its files and its card's inputs, so the same training gives the same id.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from recsys.artifacts import (
     write_json,
 )
 from recsys.home import Home
+from recsys.store.generations import list_generations
 
 CARD = "card.json"
 
@@ -70,6 +72,19 @@ def list_adapters(home: Home) -> list[dict[str, Any]]:
     if not home.adapters.exists():
         return []
     return [read_json(path) for path in sorted(home.adapters.glob(f"[!.]*/{CARD}"))]
+
+
+def delete_adapter(home: Home, adapter_id: str) -> None:
+    """Delete an adapter.
+
+    Raises:
+        ArtifactError: it does not exist, or a generation uses it.
+    """
+    read_card(home, adapter_id)
+    users = [manifest["id"] for manifest in list_generations(home) if manifest["adapter"] == adapter_id]
+    if users:
+        raise ArtifactError(f"Generation {users[0]} uses adapter {adapter_id}. Delete the generation first.")
+    shutil.rmtree(home.adapters / adapter_id)
 
 
 def _plain_name(name: str) -> str:
