@@ -33,7 +33,8 @@ def table(path: Path) -> str:
         asked = part["counts"]["test_targets"]
         blocks += [
             f"**{path.stem}**, {protocol}: {data['users']:,} users, {data['items']:,} items, "
-            f"{data['events']:,} events, {asked:,} test targets; {environment['cores']} cores, torch {environment['packages']['torch']}",
+            f"{data['events']:,} events, {asked:,} test targets; "
+            f"{environment['cores']} cores, torch {environment['packages']['torch']}",
             "",
             "| system | R@10 | N@10 | R@20 | N@20 | N@10, cold items |",
             "|---|---|---|---|---|---|",

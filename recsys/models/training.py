@@ -23,7 +23,7 @@ from recsys.models.tower import TowerShape, TwoTower, Whitening
 from recsys.sequences import Sequences
 
 WARMUP_STEPS = 200
-ENCODE_TOKENS = 4096  # padded tokens encoded with gradient at once
+ENCODE_TOKENS = 2048  # padded tokens encoded with gradient at once
 LONG_HISTORY = 50  # median events a user above which two blocks and a longer window pay
 Validate = Callable[[TwoTower], float]
 
