@@ -11,7 +11,7 @@ from pathlib import Path
 
 from recsys.home import Home
 
-SERVER_START_SECONDS = 120  # the server that Prefect starts for a single command may take half a minute
+SERVER_START_SECONDS = 300  # the server that Prefect starts for a single command is slow beside other work
 
 
 def open_home(home: str | None) -> Home:

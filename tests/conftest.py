@@ -19,7 +19,7 @@ from recsys.home import Home
 # Read when torch is first imported, here or in a child. Tiny tensors: a second thread would only wait for the first.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-SERVER_START_SECONDS = 120
+SERVER_START_SECONDS = 300
 GRACE_SECONDS = 5
 SMALL = ModelConfig(
     adapter=AdapterConfig(rounds=2, items_per_round=64),
