@@ -31,7 +31,6 @@ def prepare(home: Home) -> None:
         # Errors reach the user as the exception that the flow raises; all logs go to Prefect's database.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "MPLCONFIGDIR": str(home.cache / "matplotlib"),
-        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait ruin each other beside any other process
         "TOKENIZERS_PARALLELISM": "false",  # or tokenizers warn whenever a child process is started
     }
     if "PREFECT_API_URL" not in os.environ:

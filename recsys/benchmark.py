@@ -6,23 +6,18 @@ All systems see the same training part, choose on the same validation sample, an
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from recsys.config import ModelConfig
 from recsys.data.splits import Split, Targets, leave_one_out, sample, temporal
-from recsys.evaluation.baselines import FrozenText
 from recsys.evaluation.protocols import Ranking, evaluate
 from recsys.fitting import (
-    DECAYS,
     FIXED_POWER,
     Progress,
     TextEncoding,
     adapted_encoding,
+    fit_content,
     fit_system,
     stage,
     tower_validation,
-    validation_ndcg,
 )
 from recsys.models.backbone import Backbone
 from recsys.models.training import train_towers
@@ -79,7 +74,7 @@ def train_on(
 ) -> Trained:
     """Fine-tune the adapter and fit the system on one split's training part."""
     encoding, backbone, records = adapted_encoding(texts, frozen, split.train, config, progress)
-    system = fit_system(split, encoding.features, config, progress)
+    system = fit_system(split, encoding.features, frozen.features, config, progress)
     return Trained(encoding, backbone, records, system)
 
 
@@ -138,13 +133,12 @@ def _scorer(
         return None
     if name == "blend":
         simple: dict[str, Scorer] = {key: value for key, value in system.components.items() if key != TOWERS}
-        simple["bert-whitened"] = _best_decay(frozen.features, validation)
         blend, _ = fit_blend(simple, FIXED_POWER, validation.histories, validation.items)
         return BlendScorer(blend, simple)
     if name == "bert":
-        return _best_decay(frozen.vectors, validation)
+        return fit_content(frozen.vectors, validation)
     if name == "bert-whitened":
-        return _best_decay(frozen.features, validation)
+        return system.content
     features, residual = {
         "sasrec": (None, config.tower.residual_norm),
         "recsys.text": (trained.encoding.features, 0.0),
@@ -160,8 +154,3 @@ def _scorer(
         validate=tower_validation(validation, config),
         progress=stage(progress, f"Train {name}"),
     ).towers
-
-
-def _best_decay(vectors: NDArray[np.float32], validation: Targets) -> FrozenText:
-    scorers = [FrozenText(vectors, decay) for decay in DECAYS]
-    return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))

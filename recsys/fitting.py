@@ -15,6 +15,7 @@ from recsys.config import ExpertsConfig, ModelConfig
 from recsys.data.splits import Split, Targets, sample
 from recsys.evaluation.metrics import ndcg
 from recsys.evaluation.protocols import evaluate
+from recsys.experts.content import Content
 from recsys.experts.ease import fit_ease
 from recsys.experts.knn import fit_knn
 from recsys.experts.popularity import Popularity
@@ -26,12 +27,12 @@ from recsys.models.tower import TwoTower, Whitening
 from recsys.models.training import embed_catalogue, text_features, train_adapter, train_towers
 from recsys.ranking.blend import fit_blend
 from recsys.sequences import Scorer, Sequences
-from recsys.system import POPULARITY, TOWERS, System
+from recsys.system import CONTENT, POPULARITY, TOWERS, System
 
 DECAYS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 RIDGES = (20.0, 100.0, 500.0)
 WARM_STEPS = 150  # of the towers that the adapter learns through
-FIXED_POWER = frozenset({TOWERS, "bert-whitened"})  # scores of any sign: a power would bend them about zero
+FIXED_POWER = frozenset({TOWERS, CONTENT})  # scores of any sign: a power would bend them about zero
 JUDGED_EVENTS = 50_000  # of validation histories read after each epoch
 MIN_JUDGED = 300
 MAX_JUDGED_LENGTH = 200
@@ -90,13 +91,18 @@ def adapted_encoding(
 
 
 def fit_system(
-    split: Split, features: NDArray[np.float32] | None, config: ModelConfig, progress: Progress | None = None
+    split: Split,
+    features: NDArray[np.float32],
+    content_features: NDArray[np.float32],
+    config: ModelConfig,
+    progress: Progress | None = None,
 ) -> System:
     """Fit experts and towers on the training part and choose settings and blend weights on the validation part.
 
     Args:
         split: what may be learnt from, and the validation targets.
-        features: (catalogue, width) whitened text vectors.
+        features: (catalogue, width) whitened text vectors for the towers.
+        content_features: (catalogue, width) whitened text vectors of the base alone, for content-based filtering.
         config: all settings.
         progress: called with stage, done, total.
     """
@@ -112,10 +118,17 @@ def fit_system(
         progress=stage(progress, "Train towers"),
     )
     popularity = Popularity.fit(split.train, split.catalogue, config.experts.popularity_half_life_days)
-    components: dict[str, Scorer] = {TOWERS: run.towers, POPULARITY: popularity, **experts}
+    content = fit_content(content_features, validation)
+    components: dict[str, Scorer] = {TOWERS: run.towers, CONTENT: content, POPULARITY: popularity, **experts}
     blend, figure = fit_blend(components, FIXED_POWER, validation.histories, validation.items)
     chosen |= {"epochs": run.epochs, "tower_history": run.history, "validation_ndcg@10": figure}
-    return System(run.towers, experts, popularity, blend, chosen)
+    return System(run.towers, experts, content, popularity, blend, chosen)
+
+
+def fit_content(features: NDArray[np.float32], validation: Targets) -> Content:
+    """Return content-based filtering over some text features, its history decay chosen by validation NDCG@10."""
+    scorers = [Content(features, decay) for decay in DECAYS]
+    return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))
 
 
 def refit_system(

@@ -54,7 +54,8 @@ def bind_generation(
         notes: what may differ between equal generations: flow run, timings.
     """
     item_ids = snapshot.item_ids()
-    index = build_index(home.lance, item_ids, system.towers.search_matrix())
+    vectors = np.concatenate(list(system.dense_vectors().values()), axis=1)
+    index = build_index(home.lance, item_ids, vectors)
     with staged_folder(home.generations) as staging:
         system.save(staging)
         save_file({"mean": encoding.whitening.mean, "matrix": encoding.whitening.matrix}, staging / "text.safetensors")

@@ -17,7 +17,7 @@ from recsys.artifacts import ArtifactError
 from recsys.columns import ITEM_ID, TITLE
 from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
-from recsys.ranking.blend import raise_keeping_sign
+from recsys.ranking.blend import raise_keeping_sign, standardise
 from recsys.ranking.candidates import VectorSource
 from recsys.ranking.explain import reasons
 from recsys.ranking.rules import compile_filter
@@ -25,7 +25,7 @@ from recsys.sequences import Sequences
 from recsys.store.adapters import verify_adapter
 from recsys.store.generations import current_id, read_generation
 from recsys.store.index import IndexReference
-from recsys.system import POPULARITY, TOWERS, System
+from recsys.system import CONTENT, POPULARITY, TOWERS, System
 
 CANDIDATES = 500  # from each source
 POPULAR = "popular"
@@ -78,8 +78,12 @@ class Recommender:
         self._user_rows: dict[str, int] = {}
         self._histories = Sequences.from_lists([])
         self._item_vectors = system.towers.vectors.cpu().numpy()
-        centred = source.vectors - source.vectors.mean(axis=0, dtype=np.float64)
-        self._covariance = centred.T @ centred / len(centred)
+        self._explaining = {TOWERS: self._item_vectors, CONTENT: system.content.vectors}
+        self._widths = {TOWERS: self._item_vectors.shape[1] + 1, CONTENT: system.content.vectors.shape[1]}
+        self._covariances = {name: _covariance(source.vectors[:, self._block(name)]) for name in self._widths}
+        blend = system.blend
+        popularity = standardise(system.popularity.counts[None], blend.powers.get(POPULARITY, 1.0))[0]
+        self._popularity = blend.weights.get(POPULARITY, 0.0) * popularity
 
     @classmethod
     def open(cls, home: Home, generation_id: str | None = None) -> "Recommender":
@@ -169,7 +173,7 @@ class Recommender:
         if explain:
             past = np.array(known, dtype=np.int32)
             why = [
-                reasons(part, int(row), past, self._system.experts, self._item_vectors, self._titles)
+                reasons(part, int(row), past, self._system.experts, self._explaining, self._titles)
                 for row, part in zip(rows, parts, strict=True)
             ]
         return self._answer(rows, scores, why, fields, None if known else POPULAR, missing)
@@ -193,30 +197,31 @@ class Recommender:
     def _rank(
         self, history: NDArray[np.int32], allowed: NDArray[np.bool_], k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], list[dict[str, float]]]:
-        blend = self._system.blend
+        weights = self._system.blend.weights
         row = Sequences(history, np.array([0, len(history)], dtype=np.int64))
-        dense = {TOWERS: self._tower_query(row), POPULARITY: self._popularity_weight()}
-        sparse_parts = {name: self._expert_part(name, row) for name in blend.weights if name in self._system.experts}
+        dense = self._dense_queries(row)
+        experts = {name: self._expert_part(name, row) for name in weights if name in self._system.experts}
         together = np.zeros(len(allowed), dtype=np.float32)
-        for part in sparse_parts.values():
+        for part in experts.values():
             together[part.indices] += part.data
         count = max(CANDIDATES, 2 * k)
         removed = int(len(allowed) - np.count_nonzero(allowed))
-        # Popularity is no vector of its own: popular items are candidates by rank, and scored like the rest.
-        found = [self._source.search(dense[TOWERS], count, allowed, removed)] if TOWERS in blend.weights else []
+        query = np.concatenate([dense.get(name, np.zeros(width, np.float32)) for name, width in self._widths.items()])
+        found = [self._source.search(query, count, allowed, removed)] if dense else []
         named = np.flatnonzero(together * allowed)
         if len(named) > count:
             named = named[np.argpartition(-together[named], count - 1)[:count]]
         found.append(named)
-        if POPULARITY in blend.weights:
+        if POPULARITY in weights:
             found.append(self._popular(count, allowed))
         rows = np.unique(np.concatenate(found))
         by_component: dict[str, NDArray[np.float32]] = {}
-        if TOWERS in blend.weights:
-            by_component[TOWERS] = self._source.vectors[rows] @ dense[TOWERS]
-        if POPULARITY in blend.weights:
-            by_component[POPULARITY] = dense[POPULARITY][rows]
-        for name, part in sparse_parts.items():
+        vectors = self._source.vectors[rows]
+        for name, part_query in dense.items():
+            by_component[name] = vectors[:, self._block(name)] @ part_query
+        if POPULARITY in weights:
+            by_component[POPULARITY] = self._popularity[rows]
+        for name, part in experts.items():
             by_component[name] = np.asarray(part[:, rows].todense(), dtype=np.float32).ravel()
         scores = np.zeros(len(rows), dtype=np.float32)
         for values in by_component.values():
@@ -225,19 +230,26 @@ class Recommender:
         parts = [{name: float(values[place]) for name, values in by_component.items()} for place in order]
         return rows[order], scores[order], parts
 
-    def _tower_query(self, row: Sequences) -> NDArray[np.float32]:
-        """The tower's query on the blend's scale: its standard deviation over the catalogue follows from moments."""
-        query = self._system.towers.search_queries(row)[0]
-        deviation = float(np.sqrt(max(query @ self._covariance @ query, 0.0)))
-        weight = self._system.blend.weights.get(TOWERS, 0.0)
-        return np.asarray(query * (weight / deviation if deviation else 0.0), dtype=np.float32)
+    def _block(self, name: str) -> slice:
+        """Return the columns of the index that belong to a dense component."""
+        start = 0
+        for other, width in self._widths.items():
+            if other == name:
+                break
+            start += width
+        return slice(start, start + self._widths[name])
 
-    def _popularity_weight(self) -> NDArray[np.float32]:
-        blend = self._system.blend
-        scores = raise_keeping_sign(self._system.popularity.counts, blend.powers.get(POPULARITY, 1.0))
-        deviation = float(scores.std())
-        weight = blend.weights.get(POPULARITY, 0.0)
-        return np.asarray(scores * (weight / deviation if deviation else 0.0), dtype=np.float32)
+    def _dense_queries(self, row: Sequences) -> dict[str, NDArray[np.float32]]:
+        """Dense components' queries on the blend's scale: deviations over the catalogue follow from moments."""
+        scaled = {}
+        for name, queries in self._system.dense_queries(row).items():
+            if name not in self._system.blend.weights:
+                continue
+            query = queries[0]
+            deviation = float(np.sqrt(max(query @ self._covariances[name] @ query, 0.0)))
+            factor = self._system.blend.weights[name] / deviation if deviation else 0.0
+            scaled[name] = np.asarray(query * factor, dtype=np.float32)
+        return scaled
 
     def _popular(self, count: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
         rows = np.flatnonzero(allowed)
@@ -286,3 +298,8 @@ class Recommender:
             for row, score, reason, record in zip(rows, scores, why, records, strict=True)
         ]
         return Answer(items, self.generation_id, self.adapter_id, fallback, missing)
+
+
+def _covariance(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
+    return np.asarray(centred.T @ centred / len(centred))

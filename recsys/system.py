@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from recsys.experts.content import Content
 from recsys.experts.popularity import Popularity
 from recsys.experts.sparse import ItemMatrixScorer
 from recsys.models.tower import TwoTower
@@ -20,6 +21,7 @@ from recsys.sequences import Scorer, Sequences
 
 TOWERS = "towers"
 POPULARITY = "popularity"
+CONTENT = "content"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class System:
     Attributes:
         towers: text, id residual and history.
         experts: rules, ItemKNN and, where the catalogue allows, EASE.
+        content: text vectors of the base model, whitened.
         popularity: event counts.
         blend: weights over all of these by name.
         chosen: what validation chose, as JSON values: epochs, ridge, decays, figures.
@@ -36,6 +39,7 @@ class System:
 
     towers: TwoTower
     experts: dict[str, ItemMatrixScorer]
+    content: Content
     popularity: Popularity
     blend: Blend
     chosen: dict[str, Any]
@@ -43,7 +47,18 @@ class System:
     @property
     def components(self) -> dict[str, Scorer]:
         """All scorers by name."""
-        return {TOWERS: self.towers, POPULARITY: self.popularity, **self.experts}
+        return {TOWERS: self.towers, CONTENT: self.content, POPULARITY: self.popularity, **self.experts}
+
+    def dense_vectors(self) -> dict[str, NDArray[np.float32]]:
+        """Return the item vectors of the components whose score is a dot product, (catalogue, width) by name.
+
+        Side by side they are what the index holds, so that one search serves any weights of the blend.
+        """
+        return {TOWERS: self.towers.search_matrix(), CONTENT: self.content.vectors}
+
+    def dense_queries(self, histories: Sequences) -> dict[str, NDArray[np.float32]]:
+        """Return the queries that belong to ``dense_vectors``, (rows, width) by name."""
+        return {TOWERS: self.towers.search_queries(histories), CONTENT: self.content.queries(histories)}
 
     def score(self, histories: Sequences) -> NDArray[np.float32]:
         """Return (rows, catalogue) blended scores."""
@@ -55,6 +70,7 @@ class System:
         self.towers.save(folder)
         for name, expert in self.experts.items():
             expert.save(folder, name)
+        self.content.save(folder, CONTENT)
         save_file({"counts": self.popularity.counts}, folder / f"{POPULARITY}.safetensors")
         settings = {"blend": vars(self.blend), "experts": sorted(self.experts), "chosen": self.chosen}
         (folder / "system.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
@@ -66,6 +82,7 @@ class System:
         return cls(
             towers=TwoTower.load(folder),
             experts={name: ItemMatrixScorer.load(folder, name) for name in settings["experts"]},
+            content=Content.load(folder, CONTENT),
             popularity=Popularity(load_file(folder / f"{POPULARITY}.safetensors")["counts"]),
             blend=Blend(**settings["blend"]),
             chosen=settings["chosen"],

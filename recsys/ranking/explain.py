@@ -12,6 +12,7 @@ WORDS = {
     "knn": "liked by people who liked {title}",
     "ease": "goes together with {title}",
     "towers": "close to {title} in text and use",
+    "content": "described like {title}",
     "popularity": "popular",
 }
 MAX_REASONS = 2
@@ -22,7 +23,7 @@ def reasons(
     item: int,
     history: NDArray[np.int32],
     experts: Mapping[str, ItemMatrixScorer],
-    item_vectors: NDArray[np.float32],
+    vectors: Mapping[str, NDArray[np.float32]],
     titles: list[str],
 ) -> tuple[str, ...]:
     """Name the components with the largest shares of a score and the history item behind each.
@@ -32,7 +33,7 @@ def reasons(
         item: the recommended item.
         history: (events,) item indices, oldest first.
         experts: item × item scorers by name.
-        item_vectors: (items, d) unit vectors.
+        vectors: (items, width) unit vectors of the components that compare vectors, by name.
         titles: of all items.
     """
     found: list[str] = []
@@ -41,11 +42,13 @@ def reasons(
             break
         if name in experts:
             shares = experts[name].contributions(history, item)
+        elif name in vectors:
+            shares = vectors[name][history] @ vectors[name][item]
         else:
-            shares = item_vectors[history] @ item_vectors[item]
-        if name != "popularity" and shares.max(initial=0) <= 0:
+            found.append(WORDS[name])
             continue
-        # Among equal shares the newest event is the better story.
-        source = "" if name == "popularity" else titles[history[len(shares) - 1 - int(np.argmax(shares[::-1]))]]
-        found.append(WORDS.get(name, name).format(title=source))
+        if shares.max(initial=0) > 0:
+            # Among equal shares the newest event is the better story.
+            source = history[len(shares) - 1 - int(np.argmax(shares[::-1]))]
+            found.append(WORDS[name].format(title=titles[source]))
     return tuple(dict.fromkeys(found))

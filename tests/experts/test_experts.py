@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from recsys.experts.content import Content
 from recsys.experts.ease import fit_ease
 from recsys.experts.knn import SHRINKAGE, fit_knn
 from recsys.experts.popularity import Popularity
@@ -12,12 +13,14 @@ from recsys.experts.sparse import ItemMatrixScorer, history_matrix, keep_largest
 from recsys.sequences import Sequences
 
 CATALOGUE = 12
+VECTORS = np.vstack([np.eye(CATALOGUE - 1, CATALOGUE), np.eye(1, CATALOGUE, CATALOGUE - 1)]).astype(np.float32)
 FITS = {
     "popularity": lambda train: Popularity.fit(train, CATALOGUE),
     "rules": lambda train: fit_rules(train, CATALOGUE, window=5, neighbours=50, decay=0.8),
     "knn": lambda train: fit_knn(train, CATALOGUE, neighbours=50, decay=0.8),
     "ease": lambda train: fit_ease(train, CATALOGUE, ridge=10.0, neighbours=50, decay=0.8),
 }
+FITS["content"] = lambda train: Content(VECTORS, decay=0.8)
 MATRICES = ("rules", "knn", "ease")
 
 
@@ -72,6 +75,17 @@ def test_contributions_add_up_to_the_score(name, train):
     scores = scorer.score(Sequences.from_lists([history]))[0]
     for item in range(CATALOGUE):
         assert scorer.contributions(history, item).sum() == pytest.approx(scores[item], abs=1e-5)
+
+
+def test_content_is_the_cosine_to_the_decayed_mean(tmp_path):
+    vectors = np.random.default_rng(0).standard_normal((CATALOGUE, 5)).astype(np.float32)
+    content = Content(vectors, decay=0.5)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    mean = 0.5 * unit[3] + unit[8]
+    histories = Sequences.from_lists([[3, 8]])
+    np.testing.assert_allclose(content.score(histories)[0], unit @ mean / np.linalg.norm(mean), rtol=1e-5)
+    content.save(tmp_path, "content")
+    np.testing.assert_array_equal(Content.load(tmp_path, "content").score(histories), content.score(histories))
 
 
 def test_rules_count_near_followers_more():

@@ -116,10 +116,13 @@ def test_similar_items_are_the_nearest_vectors(recommender, system, snapshot):
 
 def test_the_moments_give_the_deviation_of_the_scores(recommender, system, snapshot):
     history = snapshot.sequences().take(np.array([2]))
-    query = recommender._tower_query(history)
-    scores = system.towers.score(history)[0] / system.towers.score(history)[0].std()
-    weight = system.blend.weights.get("towers", 0.0)
-    np.testing.assert_allclose(recommender._source.vectors @ query, weight * scores, rtol=1e-3, atol=1e-3)
+    queries = recommender._dense_queries(history)
+    assert queries
+    for name, query in queries.items():
+        scores = system.components[name].score(history)[0]
+        expected = system.blend.weights[name] * scores / scores.std()
+        found = recommender._source.vectors[:, recommender._block(name)] @ query
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("what", ["towers.safetensors", "system.json", "adapter_model.safetensors"])

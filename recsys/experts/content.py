@@ -1,0 +1,47 @@
+"""Content-based filtering: how near an item's text is to the texts of the history."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from recsys.experts.sparse import history_matrix
+from recsys.sequences import Sequences
+
+
+class Content:
+    """Cosine between an item's text vector and the decayed mean of the history's text vectors.
+
+    Attributes:
+        vectors: (catalogue, width) float32 unit vectors.
+        decay: weight of an event per newer event in the history.
+    """
+
+    def __init__(self, vectors: NDArray[np.float32], decay: float) -> None:
+        norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        self.vectors = np.asarray(vectors / norms, dtype=np.float32)
+        self.decay = decay
+
+    def queries(self, histories: Sequences) -> NDArray[np.float32]:
+        """Return (rows, width) unit vectors; zero for an empty history."""
+        means = history_matrix(histories, len(self.vectors), self.decay) @ self.vectors
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+        return np.asarray(means, dtype=np.float32)
+
+    def score(self, histories: Sequences) -> NDArray[np.float32]:
+        """Return (rows, catalogue) cosines; all 0 for an empty history."""
+        return self.queries(histories) @ self.vectors.T
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write ``name.safetensors`` into a folder."""
+        tensors = {"vectors": self.vectors, "decay": np.array([self.decay])}
+        save_file(tensors, folder / f"{name}.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> "Content":
+        """Read what ``save`` wrote."""
+        tensors = load_file(folder / f"{name}.safetensors")
+        loaded = cls.__new__(cls)  # normalising once more would change the last bits
+        loaded.vectors, loaded.decay = tensors["vectors"], float(tensors["decay"][0])
+        return loaded
