@@ -1,6 +1,7 @@
 """One answer from a real generation: what is served is what was measured."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from recsys import recommender as module
 from recsys.artifacts import ArtifactError
 from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
+from recsys.ranking.blend import Blend
 from recsys.ranking.rules import FilterError
 from recsys.recommender import Recommender
 from recsys.sequences import Sequences
@@ -27,11 +29,30 @@ def system(home):
 
 
 @pytest.fixture(scope="module")
+def everything(system):
+    """The system with every component in its blend, whatever validation thought of them."""
+    names = sorted(system.components)
+    powers = {name: 1.0 if name in ("towers", "content") else 0.5 for name in names}
+    return replace(system, blend=Blend(dict.fromkeys(names, 0.7), powers))
+
+
+@pytest.fixture(scope="module")
+def blended(recommender, everything, snapshot):
+    """A recommender of that system over the same index."""
+    made = Recommender(recommender.manifest, everything, recommender._source, snapshot.items())
+    made._user_rows, made._histories = recommender._user_rows, recommender._histories
+    return made
+
+
+@pytest.fixture(scope="module")
 def snapshot(home, recommender):
     return open_snapshot(home, recommender.snapshot_id)
 
 
-def test_an_answer_is_the_evaluated_ranking(recommender, system, snapshot):
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_answer_is_the_evaluated_ranking(request, snapshot, whole):
+    recommender = request.getfixturevalue("blended" if whole else "recommender")
+    system = request.getfixturevalue("everything" if whole else "system")
     sequences, item_ids = snapshot.sequences(), snapshot.item_ids()
     for user, user_id in enumerate(snapshot.user_ids()[:20]):
         history = sequences.take(np.array([user]))
@@ -43,7 +64,8 @@ def test_an_answer_is_the_evaluated_ranking(recommender, system, snapshot):
         assert {item.item_id for item in answer.items[:5]} <= {item_ids[item] for item in expected}
 
 
-def test_few_candidates_still_find_the_best(recommender, snapshot, monkeypatch):
+def test_few_candidates_still_find_the_best(blended, snapshot, monkeypatch):
+    recommender = blended
     history = recommender.history(snapshot.user_ids()[0])
     whole = [item.item_id for item in recommender.recommend(history, k=5).items]
     monkeypatch.setattr(module, "CANDIDATES", 15)
@@ -85,7 +107,8 @@ def test_a_history_of_unknown_items_falls_back_and_says_which(recommender):
     assert (answer.fallback, answer.missing_ids) == ("popular", ["x", "y"])
 
 
-def test_reasons_name_items_of_the_history(recommender, snapshot):
+def test_reasons_name_items_of_the_history(blended, snapshot):
+    recommender = blended
     history = recommender.history(snapshot.user_ids()[3])
     titles = dict(snapshot.items().select("item_id", "title").iter_rows())
     answer = recommender.recommend(history, k=5, explain=True)
@@ -114,14 +137,14 @@ def test_similar_items_are_the_nearest_vectors(recommender, system, snapshot):
         recommender.similar("no-such-item")
 
 
-def test_the_moments_give_the_deviation_of_the_scores(recommender, system, snapshot):
+def test_the_moments_give_the_deviation_of_the_scores(blended, everything, snapshot):
     history = snapshot.sequences().take(np.array([2]))
-    queries = recommender._dense_queries(history)
-    assert queries
+    queries = blended._dense_queries(history)
+    assert set(queries) == {"towers", "content"}
     for name, query in queries.items():
-        scores = system.components[name].score(history)[0]
-        expected = system.blend.weights[name] * scores / scores.std()
-        found = recommender._source.vectors[:, recommender._block(name)] @ query
+        scores = everything.components[name].score(history)[0]
+        expected = everything.blend.weights[name] * scores / scores.std()
+        found = blended._source.vectors[:, blended._block(name)] @ query
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
