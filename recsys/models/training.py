@@ -300,9 +300,11 @@ def batch_tokens(positions: int, long: bool) -> int:
 
 
 def _epochs(positions: int, long: bool) -> int:
-    return 10 if long or positions >= 400_000 else 20
+    if long:
+        return 7  # every user gives many positions, so few epochs show the towers enough
+    return 10 if positions >= 400_000 else 20
 
 
 def _rounds(tokens: Tokens) -> int:
     # Two passes over the catalogue: this is the dearest stage, and six passes did not beat frozen text.
-    return max(16, 2 * len(tokens) // 512)
+    return max(12, 2 * len(tokens) // 512)
