@@ -6,35 +6,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-from synthetic import write_dataset
+from processes import end
+from synthetic import SMALL, Dataset, write_dataset
 
-from recsys.config import AdapterConfig, EvaluationConfig, ModelConfig, TowerConfig
 from recsys.home import Home
 
 # Read when torch is first imported, here or in a child. Tiny tensors: a second thread would only wait for the first.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SERVER_START_SECONDS = 300
-GRACE_SECONDS = 5
-SMALL = ModelConfig(
-    adapter=AdapterConfig(rounds=2, items_per_round=64),
-    tower=TowerConfig(dimensions=16, epochs=2),
-    evaluation=EvaluationConfig(bootstrap_samples=200),
-)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A folder with ``events.parquet`` and ``items.parquet``, and the paths of both."""
-
-    folder: Path
-    events: str
-    items: str
 
 
 @pytest.fixture(scope="session")
@@ -88,16 +72,6 @@ def home(dataset: Dataset, prefect_server: str, tmp_path_factory: pytest.TempPat
     place = Home(tmp_path_factory.mktemp("home"))
     pipeline(dataset.events, dataset.items, str(place.root), model=SMALL)
     return place
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End a child: politely, then, because a worker whose server is gone does not listen, by force."""
-    process.terminate()
-    try:
-        process.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -3,11 +3,30 @@
 ``write_dataset`` writes it as the input contract asks. The same arguments give the same files.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+
+from recsys.config import AdapterConfig, EvaluationConfig, ModelConfig, TowerConfig
+
+SMALL = ModelConfig(
+    adapter=AdapterConfig(rounds=2, items_per_round=64),
+    tower=TowerConfig(dimensions=16, epochs=2),
+    evaluation=EvaluationConfig(bootstrap_samples=200),
+)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A folder with ``events.parquet`` and ``items.parquet``, and the paths of both."""
+
+    folder: Path
+    events: str
+    items: str
+
 
 GENRES = ("Western", "Comedy", "Horror", "Romance")
 WORDS = {

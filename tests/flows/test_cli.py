@@ -12,8 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from conftest import SMALL, Dataset
-from synthetic import write_dataset
+from synthetic import SMALL, Dataset, write_dataset
 from test_pipeline import hopeless_generation
 from typer.testing import CliRunner
 

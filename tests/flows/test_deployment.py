@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import SMALL, Dataset, end
+from processes import end
+from synthetic import SMALL, Dataset
 
 from recsys.config import to_dict
 from recsys.home import Home

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import SMALL, Dataset
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import Artifact
 from rich.console import Console
+from synthetic import SMALL, Dataset
 
 from flows import progress
 from flows.demo import UNKNOWN_USER, ask_service
