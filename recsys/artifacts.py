@@ -73,6 +73,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=STAGING_PREFIX, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o644)  # mkstemp makes it private; a service under another user must read it
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
