@@ -18,6 +18,8 @@ def fit_ease(train: Sequences, catalogue: int, ridge: float, neighbours: int, de
     """
     users = history_matrix(train, catalogue, decay=1.0)
     known = np.flatnonzero(np.asarray(users.sum(axis=0)).ravel())
+    if len(known) == 0:
+        return ItemMatrixScorer(sparse.csr_matrix((catalogue, catalogue), dtype=np.float32), decay)
     gram = np.asarray((users[:, known].T @ users[:, known]).todense(), dtype=np.float32)
     gram[np.diag_indices_from(gram)] += ridge
     # dpotri leaves the other triangle untouched; mirroring it is cheaper than a general inverse.
@@ -30,8 +32,6 @@ def fit_ease(train: Sequences, catalogue: int, ridge: float, neighbours: int, de
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0)
     count = min(neighbours, len(known))
-    if count == 0:
-        return ItemMatrixScorer(sparse.csr_matrix((catalogue, catalogue), dtype=np.float32), decay)
     columns = np.argpartition(-np.abs(weights), count - 1, axis=1)[:, :count]
     values = np.take_along_axis(weights, columns, axis=1)
     rows = np.repeat(known, count)

@@ -189,7 +189,7 @@ def train_adapter(
     device = backbone.device
     whitening = Whitening.fit(frozen)
     mean, matrix = (torch.from_numpy(array).to(device) for array in (whitening.mean, whitening.matrix))
-    stored = torch.from_numpy(frozen).to(device)
+    stored = torch.tensor(frozen, device=device)  # a copy: the caller's vectors stay those of the base
     towers = copy.deepcopy(warm).to(device).train()
     windows = training_windows(train, warm.shape.max_history)
     rounds = config.rounds if config.rounds is not None else _rounds(tokens)

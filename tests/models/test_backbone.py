@@ -60,7 +60,9 @@ def test_an_adapter_learns_survives_its_folder_and_repeats_itself(tmp_path):
         tokens = tokenize(trained, texts, 16)
         frozen = embed_catalogue(trained, tokens)
         warm = train_towers(text_features([frozen])[0], train, 16, towers, 0, epochs=2).towers
+        before = frozen.copy()
         records = train_adapter(trained, tokens, train, config, towers, 0, warm, frozen)
+        np.testing.assert_array_equal(frozen, before)
         assert len(records) == 6
         vectors.append(embed_catalogue(trained, tokens))
         save_lora(trained, tmp_path / run)
