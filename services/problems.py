@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.schemas import Problem
+from services.schemas.fields import Problem
 
 MEDIA_TYPE = "application/problem+json"
 MAX_BODY_BYTES = 4 * 2**20  # 1,000 events with the longest ids fit, also outside ASCII

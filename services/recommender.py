@@ -8,9 +8,10 @@ from anyio import CapacityLimiter
 
 from recsys.home import Home
 from recsys.store.events import EventStore
-from services.api import SCORING_THREADS, WRITING_THREADS, Parts, create_app
+from services.api import create_app
 from services.current import CurrentGeneration
 from services.metrics import Metrics
+from services.parts import SCORING_THREADS, WRITING_THREADS, Parts
 from services.problems import Boundary
 
 REQUEST_TIMEOUT_SECONDS = 10  # BentoML leaves a timer of this length behind for every request: no longer than needed

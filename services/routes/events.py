@@ -1,0 +1,42 @@
+"""Live events: checked one by one, stored durably, counted once."""
+
+from datetime import UTC, datetime, timedelta
+
+from fastapi import APIRouter, Response
+
+from recsys.config import IngestConfig
+from recsys.store.events import Event
+from services.parts import Parts, PartsOfApp, in_thread, json_response
+from services.problems import documented
+from services.schemas.events import EventsAnswer, EventsRequest, Rejection
+
+FUTURE_TOLERANCE = timedelta(seconds=IngestConfig().future_tolerance_seconds)
+router = APIRouter()
+
+
+@router.post("/v1/events", response_model=EventsAnswer, responses=documented(400, 413, 422, 503))
+async def add_events(request: EventsRequest, parts: PartsOfApp) -> Response:
+    """Store live events; repeating a request is safe where events have a timestamp or an event_id."""
+    return json_response(await in_thread(parts.writing, _add_events, parts, request))
+
+
+def _add_events(parts: Parts, request: EventsRequest) -> EventsAnswer:
+    recommender = parts.generation.recommender()
+    now = datetime.now(UTC)
+    events, rejected = [], []
+    for index, new in enumerate(request.events):
+        # events without a time happened in the order in which they were sent
+        timestamp = new.timestamp or now + timedelta(microseconds=index)
+        try:
+            if not recommender.known_item(new.item_id):
+                raise ValueError(f"There is no item {new.item_id!r} in generation {recommender.generation_id}.")
+            if timestamp > now + FUTURE_TOLERANCE:
+                raise ValueError(f"The timestamp {timestamp} lies in the future.")
+            events.append(Event(**new.model_dump() | {"timestamp": timestamp, "event_id": new.event_id or ""}))
+        except ValueError as error:
+            rejected.append(Rejection(index=index, reason=str(error)))
+    added = parts.events.add(events)
+    parts.metrics.events.labels("accepted").inc(added.accepted)
+    parts.metrics.events.labels("duplicate").inc(added.duplicates)
+    parts.metrics.events.labels("rejected").inc(len(rejected))
+    return EventsAnswer(accepted=added.accepted, duplicates=added.duplicates, rejected=rejected)

@@ -1,0 +1,50 @@
+"""What the bodies of many routes share: ids, times, filters, bounds and the error.
+
+A field that a request does not declare is refused, so that a misspelt option fails instead of doing nothing.
+"""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+MAX_ITEMS = 200  # in one answer
+MAX_FIELDS = 50
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
+
+
+def _written_out(value: Any) -> Any:
+    # Left alone, pydantic reads numbers as seconds or milliseconds, whichever seems likelier.
+    if not isinstance(value, str | datetime) or (isinstance(value, str) and not _RFC_3339.match(value)):
+        raise ValueError("write the time as in 2026-01-31T12:00:00Z")
+    return value
+
+
+# Ids become log lines, labels and text in databases: no control characters (C0, DEL, C1, line separators).
+Id = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=256, pattern=r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$"),
+]
+Timestamp = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+Fields = Annotated[list[Id], Field(max_length=MAX_FIELDS, description="Item columns to return with every item.")]
+Count = Annotated[int, Field(ge=1, le=MAX_ITEMS, description="How many items to return at most.")]
+Filter = Annotated[
+    dict[str, Any] | None,
+    Field(description="A condition on item columns.", examples=[{"all": [{"field": "year", "gte": 1990}]}]),
+]
+
+
+class Request(BaseModel):
+    """The body of a request: nothing but what it declares."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """An error, as application/problem+json."""
+
+    title: str
+    status: int
+    detail: str
