@@ -22,6 +22,8 @@ from recsys.artifacts import ArtifactError, read_json, short_id, write_json
 from recsys.benchmark import QUICK
 from recsys.config import ModelConfig, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
+from recsys.encoder import TextMaps, written_out
+from recsys.evaluation.protocols import Ranking
 from recsys.evaluation.report import OURS
 from recsys.fitting import refit_system
 from recsys.home import Home
@@ -90,7 +92,8 @@ def train_generation(snapshot_id: str, home: str | None = None, config: ModelCon
     )
     system = refit(snapshot, own, config)
     notes = {"flow_run": flow_run.id, "seconds": round(time.monotonic() - started, 1)}
-    generation_id = bind(place, snapshot, adapter_id, own, system, document, config, notes)
+    maps = TextMaps(written_out(snapshot.items(), config.text), own.trained.encoding.whitening, frozen.whitening)
+    generation_id = bind(place, snapshot, adapter_id, maps, own.rankings, system, document, config, notes)
 
     metrics = read_generation(place, generation_id)[0] / METRICS
     training = Training(generation_id, adapter_id, snapshot.id, str(metrics), round(time.monotonic() - started, 1))
@@ -110,7 +113,8 @@ def bind(
     home: Home,
     snapshot: Snapshot,
     adapter_id: str,
-    own: Measured,
+    maps: TextMaps,
+    rankings: list[Ranking],
     system: System,
     document: dict[str, Any],
     config: ModelConfig,
@@ -118,8 +122,7 @@ def bind(
 ) -> str:
     """Index the item vectors into LanceDB and bind the generation; return its id."""
     with progress.step("Index and bind"):
-        encoding = own.trained.encoding
-        return bind_generation(home, snapshot, adapter_id, encoding, system, own.rankings, document, config, notes)
+        return bind_generation(home, snapshot, adapter_id, maps, system, rankings, document, config, notes)
 
 
 def adapter_card(snapshot: Snapshot, config: ModelConfig, protocol: str, own: Measured) -> dict[str, Any]:

@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from recsys.artifacts import staged_folder, write_json
 from recsys.columns import ITEM_ID, USER_ID
 from recsys.config import ModelConfig, to_dict
 from recsys.data.snapshot import Snapshot
+from recsys.encoder import TextMaps
 from recsys.evaluation.gate import Verdict, judge
 from recsys.evaluation.metrics import ndcg
 from recsys.evaluation.protocols import Ranking
-from recsys.fitting import TextEncoding
 from recsys.home import Home
 from recsys.store.generations import commit_generation, current_id, promote, read_generation
 from recsys.store.index import build_index
@@ -33,7 +32,7 @@ def bind_generation(
     home: Home,
     snapshot: Snapshot,
     adapter_id: str,
-    encoding: TextEncoding,
+    maps: TextMaps,
     system: System,
     rankings: Sequence[Ranking],
     metrics: dict[str, Any],
@@ -46,7 +45,7 @@ def bind_generation(
         home: where state lives.
         snapshot: what the system was trained on.
         adapter_id: the stored adapter behind the encoding.
-        encoding: the catalogue's text vectors and their whitening.
+        maps: how the items became text and features.
         system: fitted on all events of the snapshot.
         rankings: of the held-out targets, our system's and popularity's among them.
         metrics: the metrics document that goes with the generation.
@@ -58,7 +57,7 @@ def bind_generation(
     index = build_index(home.lance, item_ids, vectors)
     with staged_folder(home.generations) as staging:
         system.save(staging)
-        save_file({"mean": encoding.whitening.mean, "matrix": encoding.whitening.matrix}, staging / "text.safetensors")
+        maps.save(staging)
         held_out_table(rankings, snapshot.user_ids(), item_ids).write_parquet(staging / HELD_OUT)
         write_json(staging / METRICS, metrics)
         bound = {

@@ -56,6 +56,12 @@ class System:
         """
         return {TOWERS: self.towers.search_matrix(), CONTENT: self.content.vectors}
 
+    def new_dense_vectors(
+        self, tower_features: NDArray[np.float32], content_features: NDArray[np.float32]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return what ``dense_vectors`` would hold for items that were not trained on, from their whitened vectors."""
+        return {TOWERS: self.towers.new_search_rows(tower_features), CONTENT: self.content.unit(content_features)}
+
     def dense_queries(self, histories: Sequences) -> dict[str, NDArray[np.float32]]:
         """Return the queries that belong to ``dense_vectors``, (rows, width) by name."""
         return {TOWERS: self.towers.search_queries(histories), CONTENT: self.content.queries(histories)}

@@ -19,9 +19,14 @@ class Content:
     """
 
     def __init__(self, vectors: NDArray[np.float32], decay: float) -> None:
-        norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        self.vectors = np.asarray(vectors / norms, dtype=np.float32)
+        self.vectors = self.unit(vectors)
         self.decay = decay
+
+    @staticmethod
+    def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (rows, width) vectors of length 1, as the catalogue's are."""
+        norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return np.asarray(vectors / norms, dtype=np.float32)
 
     def queries(self, histories: Sequences) -> NDArray[np.float32]:
         """Return (rows, width) unit vectors; zero for an empty history."""

@@ -123,9 +123,12 @@ class ItemTower(nn.Module):
 
     def item_bias(self) -> torch.Tensor:
         bias = self.bias.clamp(-self.shape.max_bias, self.shape.max_bias)
-        if not bool(self.rare.any()):
-            return bias
-        return torch.where(self.known.squeeze(1) > 0, bias, bias[self.rare].mean())
+        return torch.where(self.known.squeeze(1) > 0, bias, self.new_item_bias())
+
+    def new_item_bias(self) -> torch.Tensor:
+        """Return the bias of an item without training events: the mean of the rarest known ones', or 0 without any."""
+        bias = self.bias.clamp(-self.shape.max_bias, self.shape.max_bias)
+        return bias[self.rare].mean() if bool(self.rare.any()) else bias.new_zeros(())
 
 
 class UserTower(nn.Module):
@@ -246,6 +249,18 @@ class TwoTower(nn.Module):
         with torch.inference_mode():
             scaled = self.vectors * self.items.scale
             return torch.cat([scaled, self.items.item_bias()[:, None]], dim=1).cpu().numpy()
+
+    def new_search_rows(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return rows of the search matrix for items that were not trained on, (items, dimensions + 1).
+
+        Args:
+            features: (items, features) whitened text vectors.
+        """
+        with torch.inference_mode():
+            text = self.items.projection(torch.from_numpy(features).to(self.vectors.device))
+            scaled = functional.normalize(text.float(), dim=1) * self.items.scale
+            bias = self.items.new_item_bias().expand(len(features), 1)
+            return torch.cat([scaled, bias], dim=1).cpu().numpy()
 
     def search_queries(self, histories: Sequences) -> NDArray[np.float32]:
         """Return (rows, dimensions + 1) queries for ``search_matrix``."""
