@@ -1,4 +1,4 @@
-"""Business rules over candidates: structured filters on item columns, typed against the catalogue.
+"""Structured filters over item columns, typed against the catalogue.
 
 A filter is ``{"all": [...]}``, ``{"any": [...]}``, ``{"not": {...}}`` or one condition such as
 ``{"field": "year", "gte": 1990}``; it compiles to a Polars expression, never to text.
@@ -6,30 +6,27 @@ A filter is ``{"all": [...]}``, ``{"any": [...]}``, ``{"not": {...}}`` or one co
 
 from collections.abc import Callable, Mapping
 from functools import reduce
-from operator import and_, or_
+from operator import and_, ge, gt, le, lt, or_
 from typing import Any
 
 import polars as pl
 
+from recsys.ranking.values import INTEGERS, FilterError, comparable, literal
+
 MAX_DEPTH = 8
 MAX_CONDITIONS = 100
-COMPARISONS: dict[str, Callable[[pl.Expr, Any], pl.Expr]] = {
-    "eq": lambda column, value: column.eq_missing(value),
-    "ne": lambda column, value: column.ne_missing(value),
-    "gt": lambda column, value: column > value,
-    "gte": lambda column, value: column >= value,
-    "lt": lambda column, value: column < value,
-    "lte": lambda column, value: column <= value,
-}
-OPERATORS = (*COMPARISONS, "in", "not_in", "contains", "exists")
-
-
-class FilterError(ValueError):
-    """A filter names a field that does not exist, or an operator or a value that does not fit it."""
+MAX_MEMBERS = 1_000
+ORDER: dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {"gt": gt, "gte": ge, "lt": lt, "lte": le}
+OPERATORS = ("eq", "ne", "in", "not_in", *ORDER, "contains", "exists")
 
 
 def compile_filter(condition: Mapping[str, Any], schema: Mapping[str, pl.DataType]) -> pl.Expr:
-    """Return a boolean expression over the catalogue's columns; rows with a null in a compared field do not match.
+    """Return a boolean expression over the catalogue's columns, without nulls.
+
+    Where a field is missing (null, or a NaN), only ``exists: false`` and a ``not`` around a condition match; ``ne`` and
+    ``not_in`` do not. Numbers compare by value, whatever their types; text by code points, case counting. ``contains``
+    looks for a part of a text or for a member of a list. Dates and times are written as in ISO 8601; a time without a
+    zone is UTC.
 
     Raises:
         FilterError: what is wrong with the filter, and what would be right.
@@ -68,39 +65,78 @@ def _condition(condition: Mapping[str, Any], schema: Mapping[str, pl.DataType]) 
 
 
 def _apply(name: str, kind: pl.DataType, operator: str, value: Any) -> pl.Expr:
-    column = pl.col(name)
+    if operator not in OPERATORS:
+        raise FilterError(f"There is no operator {operator!r}; use one of {', '.join(OPERATORS)}.")
+    column = comparable(name, kind)
+    present = column.is_not_null()
     if operator == "exists":
         if not isinstance(value, bool):
             raise FilterError('"exists" takes true or false.')
-        return column.is_not_null() if value else column.is_null()
-    if operator in ("in", "not_in"):
-        if not isinstance(value, list) or len(value) > 1000:
-            raise FilterError(f'"{operator}" takes a list of at most 1,000 values.')
-        for member in value:
-            _check_value(name, kind, member)
-        matches = column.is_in(pl.Series(value, dtype=kind).implode() if value else pl.Series([], dtype=kind).implode())
-        return matches if operator == "in" else column.is_not_null() & ~matches
+        return present if value else ~present
     if operator == "contains":
         if isinstance(kind, pl.List):
-            _check_value(name, kind.inner, value)  # type: ignore[arg-type]
-            return column.list.contains(value)
+            return present & _members(column, kind.inner, literal(name, kind.inner, value))  # type: ignore[arg-type]
         if kind != pl.String or not isinstance(value, str):
             raise FilterError(f'"contains" takes a string and a field of text or a list; {name!r} is {kind}.')
-        return column.str.contains(value, literal=True)
-    if operator not in COMPARISONS:
-        raise FilterError(f"There is no operator {operator!r}; use one of {', '.join(OPERATORS)}.")
-    _check_value(name, kind, value)
-    return column.is_not_null() & COMPARISONS[operator](
-        column, pl.lit(value, dtype=kind if kind == pl.String else None)
-    )
+        return column.str.contains(literal(name, kind, value), literal=True)
+    if operator in ("in", "not_in"):
+        if not isinstance(value, list) or len(value) > MAX_MEMBERS:
+            raise FilterError(f'"{operator}" takes a list of at most {MAX_MEMBERS:,} values.')
+        found = _any_of(column, kind, [literal(name, kind, member) for member in value])
+        return found if operator == "in" else present & ~found
+    wanted = literal(name, kind, value)
+    if operator in ("eq", "ne"):
+        found = _any_of(column, kind, [wanted])
+        return found if operator == "eq" else present & ~found
+    return present & _ordered(column, kind, operator, wanted)
 
 
-def _check_value(name: str, kind: pl.DataType, value: Any) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    fits = (
-        (kind == pl.String and isinstance(value, str))
-        or (kind == pl.Boolean and isinstance(value, bool))
-        or (kind.is_numeric() and number)
-    )
-    if not fits:
-        raise FilterError(f"{name!r} is {kind}; {value!r} is no value of that type.")
+def _any_of(column: pl.Expr, kind: pl.DataType, values: list[Any]) -> pl.Expr:
+    """Tell where a column equals one of some values; null stays null."""
+    if kind.is_integer():
+        values = [int(value) for value in values if _holds(kind, value)]
+    if not values:
+        return pl.when(column.is_not_null()).then(False)
+    if len(values) == 1:
+        return column == _typed(kind, values[0])
+    return column.is_in(pl.Series(values, dtype=_kind_of(kind)).implode())
+
+
+def _members(column: pl.Expr, kind: pl.DataType, value: Any) -> pl.Expr:
+    """Tell which lists hold a value."""
+    if kind.is_integer():
+        if not _holds(kind, value):
+            return pl.lit(False)
+        value = int(value)
+    return column.list.contains(_typed(kind, value))
+
+
+def _ordered(column: pl.Expr, kind: pl.DataType, operator: str, value: Any) -> pl.Expr:
+    """Compare by order; a whole-number column is compared with whole numbers, so that nothing is rounded."""
+    if kind.is_integer():
+        above = operator in ("gt", "gte")
+        low, high = INTEGERS[type(kind)]
+        if value < low or value > high:
+            return pl.lit((value < low) == above)
+        if value != int(value):  # between two whole numbers, of which neither is equal to it
+            value, operator = (int(value // 1), "gt") if above else (-int(-value // 1), "lt")
+        value = int(value)
+    return ORDER[operator](column, _typed(kind, value))
+
+
+def _holds(kind: pl.DataType, value: float) -> bool:
+    low, high = INTEGERS[type(kind)]
+    return low <= value <= high and value == int(value)
+
+
+def _typed(kind: pl.DataType, value: Any) -> pl.Expr:
+    return pl.lit(value, dtype=_kind_of(kind))
+
+
+def _kind_of(kind: pl.DataType) -> pl.DataType | type[pl.DataType]:
+    """Return the type in which ``comparable`` leaves a column."""
+    if kind.is_float() or kind.is_decimal():
+        return pl.Float64
+    if isinstance(kind, pl.Datetime):
+        return pl.Datetime("us")
+    return pl.String if isinstance(kind, pl.Categorical | pl.Enum) else kind

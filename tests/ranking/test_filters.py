@@ -1,8 +1,12 @@
 """Structured filters against the same condition in plain Python, and what they refuse."""
 
+import math
+import operator
+from datetime import UTC, date, datetime, timedelta, timezone
+
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.ranking.rules import MAX_DEPTH, FilterError, compile_filter
@@ -14,29 +18,62 @@ ITEMS = pl.DataFrame(
         "genres": [["Comedy", "Drama"], ["Comedy"], [], None, ["War"]],
         "price": [1.5, -2.0, 0.0, None, 3.25],
         "new": [True, False, None, True, False],
+        "day": [date(2024, 1, 1)] * 5,
+        "time": [datetime(2024, 1, 1)] * 5,
     }
 )
-ROWS = ITEMS.to_dicts()
-VALUES = {
-    "year": st.integers(1988, 2003),
-    "price": st.sampled_from([1.5, -2.0, 0.0, 0, 3]),
-    "title": st.sampled_from(["Toy Story", "a.b*", "", "Toy", "%"]),
+SCHEMA = {
+    "year": pl.Int64,
+    "count": pl.UInt64,
+    "small": pl.Int8,
+    "price": pl.Float64,
+    "weight": pl.Float32,
+    "title": pl.String,
+    "new": pl.Boolean,
+    "released": pl.Date,
+    "updated": pl.Datetime("us"),
+    "zoned": pl.Datetime("ms", "Europe/Berlin"),
+    "genres": pl.List(pl.String),
+    "sizes": pl.List(pl.Int64),
+    "prices": pl.List(pl.Float64),
+}
+WORDS = st.sampled_from(["", "a", "ab", "a.b*", "100% (yes)", "ä", "A"])
+FLOATS = st.one_of(st.sampled_from([0.0, -0.0, 0.1, 1.5, 2.0]), st.floats(-3, 3, width=32))
+DAYS = st.dates(date(2024, 1, 1), date(2024, 1, 4))
+TIMES = st.datetimes(datetime(2024, 1, 1), datetime(2024, 1, 1, 0, 0, 2)).map(
+    lambda time: time.replace(microsecond=time.microsecond // 500_000 * 500_000)
+)
+CELLS = {
+    "year": st.one_of(st.integers(-2, 2), st.sampled_from([-(2**63), 2**63 - 1])),
+    "count": st.one_of(st.integers(0, 2), st.just(2**64 - 1)),
+    "small": st.one_of(st.integers(-2, 2), st.sampled_from([-128, 127])),
+    "price": st.one_of(FLOATS, st.just(math.nan)),
+    "weight": st.one_of(FLOATS, st.just(math.nan)),
+    "title": WORDS,
     "new": st.booleans(),
+    "released": DAYS,
+    "updated": TIMES,
+    "zoned": TIMES.map(lambda time: time.replace(tzinfo=UTC)),
+    "genres": st.lists(st.none() | WORDS, max_size=3),
+    "sizes": st.lists(st.none() | st.integers(-2, 2), max_size=3),
+    "prices": st.lists(st.none() | FLOATS | st.just(math.nan), max_size=3),
 }
-ORDER = {
-    "gt": lambda a, b: a > b,
-    "gte": lambda a, b: a >= b,
-    "lt": lambda a, b: a < b,
-    "lte": lambda a, b: a <= b,
-    "eq": lambda a, b: a == b,
-    "ne": lambda a, b: a != b,
+NUMBERS = st.one_of(
+    st.integers(-3, 3), FLOATS, st.sampled_from([127, 128, 2**63 - 1, 2**63, 2**64 - 1, -(10**40), 10**400])
+)
+ASKED = dict.fromkeys(["year", "count", "small", "price", "weight"], NUMBERS) | {
+    "title": WORDS,
+    "new": st.booleans(),
+    "released": DAYS.map(date.isoformat),
+    "updated": TIMES.map(datetime.isoformat),
+    "zoned": TIMES.map(lambda time: time.replace(tzinfo=timezone(timedelta(hours=2))).isoformat()),
 }
+MEMBERS = {"genres": WORDS, "sizes": NUMBERS, "prices": NUMBERS, "title": WORDS}
+ORDER = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le, "eq": operator.eq}
 
 
-def simple(field):
-    ordered = st.tuples(st.sampled_from(sorted(ORDER)), VALUES[field])
-    listed = st.tuples(st.sampled_from(["in", "not_in"]), st.lists(VALUES[field], max_size=3))
-    return st.one_of(ordered, listed).map(lambda pair: {"field": field, pair[0]: pair[1]})
+def one(kind, field, values):
+    return values.map(lambda value: {"field": field, kind: value})
 
 
 def depth(condition):
@@ -46,12 +83,11 @@ def depth(condition):
 
 conditions = st.recursive(
     st.one_of(
-        *[simple(field) for field in VALUES],
-        st.builds(
-            lambda field, value: {"field": field, "exists": value}, st.sampled_from(list(ROWS[0])), st.booleans()
-        ),
-        st.sampled_from(["Comedy", "War", "Nothing"]).map(lambda value: {"field": "genres", "contains": value}),
-        st.sampled_from(["o", ".", "%", ""]).map(lambda value: {"field": "title", "contains": value}),
+        *[one(kind, field, ASKED[field]) for field in ASKED for kind in (*ORDER, "ne")],
+        *[one(kind, field, st.lists(ASKED[field], max_size=3)) for field in ASKED for kind in ("in", "not_in")],
+        *[one("contains", field, MEMBERS[field]) for field in MEMBERS],
+        *[one("exists", field, st.booleans()) for field in SCHEMA],
+        st.tuples(NUMBERS, NUMBERS).map(lambda pair: {"field": "price", "gte": pair[0], "lt": pair[1]}),
     ),
     lambda inner: st.one_of(
         st.lists(inner, min_size=1, max_size=3).map(lambda members: {"all": members}),
@@ -60,6 +96,18 @@ conditions = st.recursive(
     ),
     max_leaves=6,
 ).filter(lambda condition: depth(condition) < MAX_DEPTH)
+catalogues = st.lists(st.fixed_dictionaries({name: st.none() | cells for name, cells in CELLS.items()}), max_size=8)
+
+
+def plain(value):
+    """Written differently, compared alike: text that is a date or a time as what it says; NaN is missing."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, str) and value.startswith("2024-"):
+        value = datetime.fromisoformat(value) if "T" in value else date.fromisoformat(value)
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    return value
 
 
 def matches(condition, row):
@@ -69,25 +117,31 @@ def matches(condition, row):
         return any(matches(member, row) for member in condition["any"])
     if "not" in condition:
         return not matches(condition["not"], row)
-    ((operator, value),) = ((key, value) for key, value in condition.items() if key != "field")
-    found = row[condition["field"]]
-    if operator == "exists":
+    found = plain(row[condition["field"]])
+    return all(holds(kind, found, value) for kind, value in condition.items() if kind != "field")
+
+
+def holds(kind, found, value):
+    if kind == "exists":
         return (found is not None) == value
     if found is None:
         return False
-    if operator == "in":
-        return found in value
-    if operator == "not_in":
-        return found not in value
-    if operator == "contains":
+    if kind in ("in", "not_in"):
+        return (found in [plain(member) for member in value]) == (kind == "in")
+    if kind == "contains":
         return value in found
-    return ORDER[operator](found, value)
+    if kind == "ne":
+        return found != plain(value)
+    return ORDER[kind](found, plain(value))
 
 
-@given(conditions)
-def test_a_filter_agrees_with_plain_python(condition):
-    expression = compile_filter(condition, ITEMS.schema)
-    assert ITEMS.select(expression.alias("found"))["found"].to_list() == [matches(condition, row) for row in ROWS]
+@settings(max_examples=300, deadline=None)
+@given(catalogues, conditions)
+def test_a_filter_agrees_with_plain_python(rows, condition):
+    items = pl.DataFrame(rows, schema=SCHEMA)
+    expression = compile_filter(condition, items.schema)
+    found = items.select(expression.alias("found"))["found"].to_list()
+    assert found == [matches(condition, row) for row in items.to_dicts()]
 
 
 @pytest.mark.parametrize(
@@ -107,6 +161,16 @@ def test_a_filter_agrees_with_plain_python(condition):
         ([], "is an object"),
         ({"field": ["year"], "eq": 1}, "no item field"),
         ({"field": "year", "exists": 1}, "true or false"),
+        ({"field": "genres", "eq": "War"}, "cannot be compared"),
+        ({"field": "genres", "contains": 1}, "no value of that type"),
+        ({"field": "price", "gt": math.nan}, "no value of that type"),
+        ({"field": "price", "gt": math.inf}, "no value of that type"),
+        ({"field": "title", "eq": "\ud800"}, "no value of that type"),
+        ({"field": "title", "contains": "\ud800"}, "no value of that type"),
+        ({"field": "title", "in": [None]}, "no value of that type"),
+        ({"field": "day", "eq": "yesterday"}, "Write it like 2026-01-31"),
+        ({"field": "time", "gt": "0001-01-01T00:00:00+14:00"}, "Write it like 2026-01-31T12:00:00Z"),
+        ({"field": "year", "in": [1] * 1001}, "at most 1,000"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_reason(condition, message):
