@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flows import progress
+from flows.keys import keys
 from flows.listings import adapters, generations, newest_generations
 from flows.runtime import peak_memory
 from flows.terminal import FAILED, DebugOption, HomeOption, JsonOption, Refused, Shell, shell, table
@@ -202,7 +203,7 @@ def rollback(home: HomeOption = None, as_json: JsonOption = False, debug: DebugO
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Other than loopback only where there are keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535)] = 3000,
     workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
     home: HomeOption = None,
@@ -267,6 +268,7 @@ def benchmark(
 
 app.command()(generations)
 app.command()(adapters)
+app.add_typer(keys, name="keys")
 
 
 def _mapping(pairs: list[str] | None) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 STAGING_PREFIX = ".staging-"
+READABLE = 0o644  # a temporary file is private; a service under another user must be able to read the final one
 
 
 class ArtifactError(Exception):
@@ -67,13 +68,13 @@ def verify_folder(folder: Path, expected: dict[str, str]) -> None:
         raise ArtifactError(f"{folder / surplus[0]} does not belong there. Remove it, or build the folder again.")
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes, mode: int = READABLE) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=STAGING_PREFIX, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o644)  # mkstemp makes it private; a service under another user must read it
+            os.fchmod(descriptor, mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -84,11 +85,10 @@ def write_atomic(path: Path, content: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, mode: int = READABLE) -> None:
     """Write a value as indented JSON, atomically, with sorted keys."""
-    write_atomic(
-        path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    )
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, text.encode() + b"\n", mode)
 
 
 def read_json(path: Path) -> Any:

@@ -44,5 +44,9 @@ class Home:
         return self.root / "events.db"
 
     @property
+    def keys(self) -> Path:
+        return self.root / "keys.json"
+
+    @property
     def runs(self) -> Path:
         return self.root / "runs"

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from services.auth import GuardedRoute, describe_keys
 from services.metrics import Measured
 from services.problems import documented, install_handlers
 from services.routes import events, generations, operations, recommend
@@ -26,6 +27,9 @@ def create_app() -> FastAPI:
     app.add_middleware(Measured, metrics=lambda: app.state.parts.metrics)
     install_handlers(app)
     for module in (recommend, events, generations, operations):
+        unguarded = [route for route in module.router.routes if not isinstance(route, GuardedRoute)]
+        if unguarded:
+            raise TypeError(f"{module.__name__} has routes that no key guards; make its router by guarded_router().")
         app.include_router(module.router)
     app.openapi = partial(_complete, app, app.openapi)  # type: ignore[method-assign]
     return app
@@ -35,8 +39,10 @@ def _complete(app: FastAPI, generate: Callable[[], dict[str, Any]]) -> dict[str,
     """Return the OpenAPI document with what FastAPI does not know: the errors' shape, and BentoML's health checks."""
     document = generate()
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+    describe_keys(document)
     for path, summary, errors in (("/livez", "Is the process alive?", ()), ("/readyz", "Can it answer?", (503,))):
         responses = {str(status): response for status, response in documented(*errors).items()}
         responses["200"] = {"description": "Yes."}
-        document["paths"][path] = {"get": {"summary": summary, "operationId": path[1:], "responses": responses}}
+        operation = {"summary": summary, "operationId": path[1:], "responses": responses, "security": []}
+        document["paths"][path] = {"get": operation}
     return document

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from recsys.home import Home
 from recsys.store.events import EventStore
+from services.auth import Guard
 from services.current import CurrentGeneration
 from services.metrics import Metrics
 
@@ -30,6 +31,7 @@ class Parts:
     generation: CurrentGeneration
     events: EventStore
     metrics: Metrics
+    guard: Guard
     scoring: CapacityLimiter
     writing: CapacityLimiter
 

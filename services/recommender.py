@@ -3,13 +3,17 @@
 ``recsys serve`` runs it (see ``services/serve.py``); so does ``bentoml serve services.recommender:RecommenderService``.
 """
 
+import os
+
 import bentoml
 from anyio import CapacityLimiter
 
 from recsys.home import Home
 from recsys.store.events import EventStore
 from services.api import create_app
+from services.auth import Guard
 from services.current import CurrentGeneration
+from services.keys import REQUIRE_KEYS, Keys
 from services.metrics import Metrics
 from services.parts import SCORING_THREADS, WRITING_THREADS, Parts
 from services.problems import Boundary
@@ -46,6 +50,7 @@ class RecommenderService:
             self.generation,
             self.events,
             metrics,
+            Guard(Keys(home, required=bool(os.environ.get(REQUIRE_KEYS)))),
             scoring=CapacityLimiter(SCORING_THREADS),
             writing=CapacityLimiter(WRITING_THREADS),
         )

@@ -21,6 +21,7 @@ import httpx
 
 import services
 from recsys.home import Home
+from services.keys import REQUIRE_KEYS, read_keys
 
 SERVICE = "services.recommender:RecommenderService"
 LOOPBACK = "127.0.0.1"
@@ -39,7 +40,7 @@ def serve(home: Home, host: str = LOOPBACK, port: int = 3000, workers: int = 1) 
     """Become the server: this process is replaced by it and ends with it, on Ctrl+C or SIGTERM.
 
     Raises:
-        ServeError: the host is not loopback, or the port is taken.
+        ServeError: the host is not loopback and there are no keys, or the port is taken.
     """
     command, environment = _prepare(home, host, port, workers)
     sys.stdout.flush()
@@ -112,10 +113,10 @@ def _prepare(home: Home, host: str, port: int, workers: int) -> tuple[list[str],
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = False
-    if not loopback:
+    if not loopback and not read_keys(home):
         raise ServeError(
             f"{host} is not a loopback address. The service has no keys, so only this machine may reach it; "
-            f"use --host {LOOPBACK} and put a proxy that authenticates in front of it."
+            f"make one with `recsys keys create`, or use --host {LOOPBACK}."
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -138,6 +139,7 @@ def _prepare(home: Home, host: str, port: int, workers: int) -> tuple[list[str],
         "OMP_NUM_THREADS": "1",  # as torch.set_num_threads, for the libraries below numpy
         "OPENBLAS_NUM_THREADS": "1",
     }
+    environment[REQUIRE_KEYS] = "" if loopback else "1"
     project = Path(services.__file__).parent.parent
     options = {"--working-dir": project, "--host": host, "--port": port, "--timeout-graceful-shutdown": DRAIN_SECONDS}
     arguments = [str(part) for option in options.items() for part in option]

@@ -2,19 +2,19 @@
 
 from datetime import UTC, datetime, timedelta
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from recsys.config import IngestConfig
 from recsys.store.events import Event
+from services.auth import guarded_router, scoped
 from services.parts import Parts, PartsOfApp, in_thread, json_response
-from services.problems import documented
 from services.schemas.events import EventsAnswer, EventsRequest, Rejection
 
 FUTURE_TOLERANCE = timedelta(seconds=IngestConfig().future_tolerance_seconds)
-router = APIRouter()
+router = guarded_router()
 
 
-@router.post("/v1/events", response_model=EventsAnswer, responses=documented(400, 413, 422, 503))
+@router.post("/v1/events", response_model=EventsAnswer, **scoped("write", 400, 413, 422))
 async def add_events(request: EventsRequest, parts: PartsOfApp) -> Response:
     """Store live events; repeating a request is safe where events have a timestamp or an event_id."""
     return json_response(await in_thread(parts.writing, _add_events, parts, request))

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import HTTPException, Response
 
 from recsys.ranking.rules import FilterError
+from services.auth import guarded_router, scoped
 from services.parts import Parts, PartsOfApp, in_thread, json_response, milliseconds_since
-from services.problems import documented
 from services.schemas.recommend import RankedItem, RecommendAnswer, RecommendRequest, SimilarAnswer, SimilarRequest
 
 if TYPE_CHECKING:
     from recsys.recommender import Recommendation, Recommender
 
-router = APIRouter()
+router = guarded_router()
 
 
-@router.post("/v1/recommend", response_model=RecommendAnswer, responses=documented(400, 404, 413, 422, 503))
+@router.post("/v1/recommend", response_model=RecommendAnswer, **scoped("recommend", 400, 404, 413, 422))
 async def recommend(request: RecommendRequest, parts: PartsOfApp) -> Response:
     """Return the best items for a person, given by user_id or by history.
 
@@ -28,7 +28,7 @@ async def recommend(request: RecommendRequest, parts: PartsOfApp) -> Response:
     return json_response(await in_thread(parts.scoring, _recommend, parts, request))
 
 
-@router.post("/v1/similar", response_model=SimilarAnswer, responses=documented(400, 404, 413, 422, 503))
+@router.post("/v1/similar", response_model=SimilarAnswer, **scoped("recommend", 400, 404, 413, 422))
 async def similar(request: SimilarRequest, parts: PartsOfApp) -> Response:
     """Return the items most like a given one."""
     return json_response(await in_thread(parts.scoring, _similar, parts, request))

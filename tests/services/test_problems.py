@@ -1,6 +1,7 @@
 """Faults inside the service: what a caller is told, and what not."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -8,7 +9,10 @@ import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from recsys.home import Home
 from services.api import create_app
+from services.auth import Guard
+from services.keys import Keys
 from services.metrics import Metrics
 
 
@@ -20,6 +24,7 @@ class Faulty:
         self.metrics = metrics
 
     scoring = writing = None
+    guard = Guard(Keys(Home(Path("nowhere"))))
 
     @property
     def generation(self) -> Any:

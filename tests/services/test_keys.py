@@ -1,0 +1,167 @@
+"""Keys and scopes: every route of the description, asked with every kind of key."""
+
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from recsys.artifacts import ArtifactError
+from recsys.home import Home
+from services import serve
+from services.auth import Guard, guarded_router
+from services.keys import PREFIX, SCOPES, Keys, create_key, read_keys, revoke_key
+from services.serve import running
+
+OPEN = {"/livez", "/readyz", "/metrics"}
+REFUSED = {401, 403}
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A service with one key for each scope."""
+
+    home: Home
+    client: httpx.Client
+    tokens: dict[str, str]
+
+    def ask(self, method: str, path: str, token: str | None) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return self.client.request(method, path, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def guarded(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    home = copy_of_home(tmp_path_factory.mktemp("guarded"))
+    tokens = {scope: create_key(home, scope, [scope])[1] for scope in SCOPES}
+    with running(home) as url, httpx.Client(base_url=url, timeout=30) as client:
+        yield Guarded(home, client, tokens)
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def test_every_route_asks_for_its_scope(guarded: Guarded) -> None:
+    document = guarded.client.get("/docs.json").json()
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    walked = 0
+    for method, path, operation in operations(document):
+        concrete = path.replace("{", "").replace("}", "")
+        answers = {
+            name: guarded.ask(method, concrete, token)
+            for name, token in {"none": None, "wrong": f"{PREFIX}{'x' * 43}", **guarded.tokens}.items()
+        }
+        statuses = {name: answer.status_code for name, answer in answers.items()}
+        assert "security" in operation, f"{method} {path} declares no scope"
+        if not operation["security"]:
+            assert path in OPEN, f"{method} {path} is open to everybody"
+            assert not set(statuses.values()) & REFUSED
+            continue
+        ((needed,),) = [list(requirement["key"]) for requirement in operation["security"]]
+        assert needed in SCOPES
+        assert {"401", "403", "429"} <= set(operation["responses"])
+        for name in ("none", "wrong"):
+            assert statuses[name] == answers[name].json()["status"] == 401, (method, path)
+            assert answers[name].headers["WWW-Authenticate"].startswith("Bearer")
+        for name in SCOPES:
+            if name in (needed, "admin"):
+                assert statuses[name] not in REFUSED, (method, path, name)
+            else:
+                assert statuses[name] == 403, (method, path, name)
+                assert repr(needed) in answers[name].json()["detail"]
+        walked += 1
+    assert walked >= 4
+
+
+def test_what_a_person_did_needs_the_admin_scope(guarded: Guarded) -> None:
+    document = guarded.client.get("/docs.json").json()
+    personal = {"/v1/users/{user_id}", "/v1/recommendations/{rec_id}"} & set(document["paths"])
+    for method, path, operation in operations(document):
+        if path in personal or path.startswith(("/v1/generations", "/v1/adapters", "/v1/rollback", "/v1/shadow")):
+            assert operation["security"] == [{"key": ["admin"]}], (method, path)
+
+
+def test_a_refused_body_is_not_read(guarded: Guarded) -> None:
+    assert guarded.client.post("/v1/events", content=b"{no json").status_code == 401
+
+
+def test_keys_rotate_without_a_restart(guarded: Guarded) -> None:
+    key, token = create_key(guarded.home, "new", ["admin"])
+    assert guarded.ask("GET", "/v1/generations", token).status_code == 200
+    revoke_key(guarded.home, key.id)
+    assert guarded.ask("GET", "/v1/generations", token).status_code == 401
+    assert guarded.ask("GET", "/v1/generations", guarded.tokens["admin"]).status_code == 200
+
+
+def test_a_lost_file_opens_nothing(guarded: Guarded) -> None:
+    content = guarded.home.keys.read_bytes()
+    for damage in (lambda: guarded.home.keys.write_text("{"), guarded.home.keys.unlink):
+        damage()
+        assert guarded.ask("GET", "/v1/generations", None).status_code == 401
+    guarded.home.keys.write_bytes(content)
+    assert guarded.ask("GET", "/v1/generations", guarded.tokens["admin"]).status_code == 200
+
+
+def test_a_rate_is_kept_for_each_key(guarded: Guarded) -> None:
+    _, slow = create_key(guarded.home, "slow", ["admin"], rate=0.001)
+    assert guarded.ask("GET", "/v1/generations", slow).status_code == 200
+    refused = guarded.ask("GET", "/v1/generations", slow)
+    assert refused.status_code == refused.json()["status"] == 429
+    assert 900 < int(refused.headers["Retry-After"]) <= 1000
+    assert guarded.ask("GET", "/v1/generations", guarded.tokens["admin"]).status_code == 200
+
+
+def test_a_key_is_stored_as_its_hash_and_read_by_its_owner_only(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    key, token = create_key(home, "ops", ["write", "recommend"])
+    assert key.scopes == ("recommend", "write")
+    assert stat.S_IMODE(home.keys.stat().st_mode) == 0o600
+    assert token.removeprefix(PREFIX) not in home.keys.read_text()
+    assert read_keys(home) == (key,)
+    assert revoke_key(home, key.id) == key
+    assert read_keys(home) == ()
+    with pytest.raises(ArtifactError, match="recsys keys list"):
+        revoke_key(home, key.id)
+    for scopes in ([], ["root"]):
+        with pytest.raises(ValueError, match="scopes of recommend, write, admin"):
+            create_key(home, "x", scopes)
+    with pytest.raises(ValueError, match="positive"):
+        create_key(home, "x", ["admin"], rate=0)
+
+
+def scope_of(client: str, token: str = "") -> dict[str, Any]:
+    headers = [(b"authorization", f"bearer {token}".encode())] if token else []
+    return {"type": "http", "client": (client, 1), "headers": headers}
+
+
+def test_without_keys_only_this_machine_is_answered(tmp_path: Path) -> None:
+    guard = Guard(Keys(Home(tmp_path)))
+    assert guard.check(scope_of("127.0.0.1"), "admin") is None
+    assert guard.check(scope_of("192.0.2.1"), "recommend").status_code == 403
+    create_key(Home(tmp_path), "first", ["admin"])
+    assert guard.check(scope_of("127.0.0.1"), "admin").status_code == 401
+
+
+def test_a_public_service_without_keys_answers_nobody(tmp_path: Path) -> None:
+    assert Guard(Keys(Home(tmp_path), required=True)).check(scope_of("127.0.0.1"), "recommend").status_code == 401
+
+
+def test_with_keys_other_addresses_can_be_served(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    key, _ = create_key(home, "ops", ["admin"])
+    _, environment = serve._prepare(home, "0.0.0.0", serve.free_port(), 1)
+    assert environment["RECSYS_REQUIRE_KEYS"] == "1"
+    revoke_key(home, key.id)
+    with pytest.raises(serve.ServeError, match="recsys keys create"):
+        serve.serve(home, "0.0.0.0")
+
+
+def test_a_route_without_a_scope_cannot_be_made() -> None:
+    with pytest.raises(TypeError, match="/v1/forgotten declares no scope"):
+        guarded_router().get("/v1/forgotten")(lambda: None)
