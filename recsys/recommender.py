@@ -1,44 +1,88 @@
 """One answer, composed from a generation and a history. Knows no web.
 
-Vector search finds the best items of the towers, the sparse experts and popularity name theirs; the union is scored
-exactly as in the evaluation, filtered and cut.
+The fallback chain: who has a usable history is answered by the blend (``fallback`` None); where its candidates do not
+fill the list, the most popular of the other allowed items do (``filled``); of whom nothing is known, everybody's
+favourites are offered (``popular``).
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import sparse
 
 from recsys.artifacts import ArtifactError
-from recsys.columns import ITEM_ID, TITLE
+from recsys.attribution import attribute
+from recsys.columns import TITLE
+from recsys.config import ModelConfig, from_dict
 from recsys.data.snapshot import open_snapshot
+from recsys.data.text import item_texts
 from recsys.home import Home
-from recsys.ranking.blend import raise_keeping_sign, standardise
 from recsys.ranking.candidates import VectorSource
-from recsys.ranking.explain import reasons
-from recsys.ranking.rules import compile_filter
+from recsys.ranking.catalogue import Catalogue
+from recsys.ranking.explain import Explanation, Shares, explanation, reasons
+from recsys.ranking.selection import Limits, Promotion, choose, place_promoted
+from recsys.ranking.words import SharedWords
+from recsys.scoring import Person, Rows, Scoring, total
 from recsys.sequences import Sequences
 from recsys.store.adapters import verify_adapter
 from recsys.store.generations import current_id, read_generation
 from recsys.store.index import IndexReference
-from recsys.system import CONTENT, POPULARITY, TOWERS, System
+from recsys.system import POPULARITY, System
 
 CANDIDATES = 500  # from each source
 POPULAR = "popular"
+FILLED = "filled"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a list shall be like, whoever it is for.
+
+    Attributes:
+        k: its length; shorter only where fewer items are left.
+        filter: a structured condition on item columns, see ``recsys.ranking.rules``.
+        exclude_seen: leave out items of the history.
+        exclude_ids: leave out these items.
+        diversity: from 0, by score alone, to 1, see ``recsys.ranking.diversity``.
+        limits: how many items may hold the same value, by field; promoted items count, but are never turned away.
+        promotions: items for fixed slots. They must be available, match the filter and not be excluded, or their slot
+            is an ordinary one; having been seen, diversity and limits do not keep them away.
+        explain: say why.
+        fields: item columns to return.
+    """
+
+    k: int = 10
+    filter: dict[str, Any] | None = None
+    exclude_seen: bool = True
+    exclude_ids: Sequence[str] = ()
+    diversity: float = 0.0
+    limits: Mapping[str, int] = field(default_factory=dict)
+    promotions: Sequence[Promotion] = ()
+    explain: bool = False
+    fields: Sequence[str] = (TITLE,)
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One ranked item; ``fields`` are columns of the catalogue."""
+    """One ranked item.
+
+    Attributes:
+        score: higher is better; comparable within one answer.
+        reasons: sentences, where an explanation was wished for.
+        fields: columns of the catalogue.
+        promoted: whether it stands where a promotion put it.
+        explanation: the score in parts, where that was wished for.
+    """
 
     item_id: str
     score: float
     reasons: tuple[str, ...]
     fields: dict[str, Any]
+    promoted: bool = False
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +93,7 @@ class Answer:
         items: best first.
         generation: id of the generation that answered.
         adapter: id of its adapter.
-        fallback: ``popular`` where there was no usable history, else None.
+        fallback: which link of the chain answered: None, ``filled`` or ``popular``.
         missing_ids: ids of the request that the catalogue does not hold.
     """
 
@@ -61,7 +105,7 @@ class Answer:
 
 
 class Recommender:
-    """Answers from one generation. Safe to share between threads: nothing changes after opening."""
+    """Answers from one generation. Safe to share between threads: nothing changes after opening but caches."""
 
     def __init__(self, manifest: dict[str, Any], system: System, source: VectorSource, items: pl.DataFrame) -> None:
         self.generation_id: str = manifest["id"]
@@ -69,21 +113,14 @@ class Recommender:
         self.snapshot_id: str = manifest["snapshot"]
         self.manifest = manifest
         self.search_kind = source.kind
+        self.catalogue = Catalogue(items)
+        self.scoring = Scoring(system, source)
         self._system = system
-        self._source = source
-        self._items = items
-        self._ids: list[str] = items[ITEM_ID].to_list()
-        self._titles: list[str] = items[TITLE].to_list()
-        self._rows = {item_id: row for row, item_id in enumerate(self._ids)}
         self._user_rows: dict[str, int] = {}
         self._histories = Sequences.from_lists([])
         self._item_vectors = system.towers.vectors.cpu().numpy()
-        self._explaining = {TOWERS: self._item_vectors, CONTENT: system.content.vectors}
-        self._widths = {TOWERS: self._item_vectors.shape[1] + 1, CONTENT: system.content.vectors.shape[1]}
-        self._covariances = {name: _covariance(source.vectors[:, self._block(name)]) for name in self._widths}
-        blend = system.blend
-        popularity = standardise(system.popularity.counts[None], blend.powers.get(POPULARITY, 1.0))[0]
-        self._popularity = blend.weights.get(POPULARITY, 0.0) * popularity
+        text = from_dict(ModelConfig, manifest["settings"]).text
+        self._words = SharedWords(lambda: item_texts(items, text))
 
     @classmethod
     def open(cls, home: Home, generation_id: str | None = None) -> "Recommender":
@@ -107,11 +144,11 @@ class Recommender:
     @property
     def field_names(self) -> list[str]:
         """Columns of the catalogue."""
-        return self._items.columns
+        return self.catalogue.fields
 
     def known_item(self, item_id: str) -> bool:
         """Tell whether the catalogue holds an item."""
-        return item_id in self._rows
+        return item_id in self.catalogue
 
     def knows_user(self, user_id: str) -> bool:
         """Tell whether the snapshot holds events of a user."""
@@ -120,186 +157,191 @@ class Recommender:
     def history(self, user_id: str, live: Iterable[str] = ()) -> list[str]:
         """Return the item ids of a user, oldest first: the snapshot's, then the live ones that the catalogue holds."""
         row = self._user_rows.get(user_id)
-        known = [] if row is None else [self._ids[item] for item in self._histories.row(row)]
-        return known + [item_id for item_id in live if item_id in self._rows]
+        known = [] if row is None else [self.catalogue.ids[item] for item in self._histories.row(row)]
+        return known + [item_id for item_id in live if item_id in self.catalogue]
 
     def user_vector(self, history: Sequence[str]) -> NDArray[np.float32]:
         """Return the unit vector of a history, (dimensions,); zero for an empty one."""
-        known, _ = self._known(history)
+        known, _ = self.catalogue.split(history)
         return self._system.towers.queries(Sequences.from_lists([known]))[0]
 
-    def recommend(
-        self,
-        history: Sequence[str],
-        *,
-        k: int = 10,
-        filter: dict[str, Any] | None = None,
-        exclude_seen: bool = True,
-        exclude_ids: Sequence[str] = (),
-        explain: bool = False,
-        fields: Sequence[str] | None = None,
-    ) -> Answer:
-        """Rank items for a history of item ids, oldest first.
-
-        Args:
-            history: what the user did; unknown ids are left out and reported.
-            k: length of the list; fewer where filter and exclusions leave fewer.
-            filter: a structured condition on item columns, see ``recsys.ranking.rules``.
-            exclude_seen: leave out items of the history.
-            exclude_ids: leave out these items.
-            explain: name reasons.
-            fields: item columns to return; None: the title.
+    def recommend(self, history: Sequence[str], **wish: Any) -> Answer:
+        """Rank items for a history of item ids, oldest first; keywords are those of ``Wish``.
 
         Raises:
             FilterError: the filter does not fit the catalogue.
+            LimitError: a limit does not.
             KeyError: a field does not exist.
         """
-        known, missing = self._known(history)
-        excluded, unknown = self._known(exclude_ids)
-        missing += unknown
-        allowed = self._allowed(filter)
-        if exclude_seen:
-            allowed[known] = False
+        return self.recommend_many([history], Wish(**wish))[0]
+
+    def recommend_many(self, histories: Sequence[Sequence[str]], wish: Wish) -> list[Answer]:
+        """Rank items for many people with the same wish: the answers that ``recommend`` gives each of them.
+
+        Args:
+            histories: what each did, item ids, oldest first; unknown ids are left out and reported.
+            wish: what the lists shall be like.
+
+        Raises:
+            FilterError, LimitError, KeyError: as ``recommend``.
+        """
+        allowed = self.catalogue.allowed(wish.filter)
+        split = [self.catalogue.split(history) for history in histories]
+        excluded, unknown = self.catalogue.split(wish.exclude_ids)
         allowed[excluded] = False
-        if known:
-            rows, scores, parts = self._rank(np.array(known, dtype=np.int32), allowed, k)
-        else:
-            rows = np.flatnonzero(allowed)
-            counts = self._system.popularity.counts[rows]
-            order = np.lexsort((rows, -counts))[:k]
-            rows, scores = rows[order], counts[order]
-            parts = [{POPULARITY: float(score)} for score in scores]
-        why: list[tuple[str, ...]] = [()] * len(rows)
-        if explain:
-            past = np.array(known, dtype=np.int32)
-            why = [
-                reasons(part, int(row), past, self._system.experts, self._explaining, self._titles)
-                for row, part in zip(rows, parts, strict=True)
-            ]
-        return self._answer(rows, scores, why, fields, None if known else POPULAR, missing)
+        promoted: dict[int, int] = {}
+        for promotion in wish.promotions:
+            rows, missing = self.catalogue.split([promotion.item_id])
+            unknown += missing
+            if rows and allowed[rows[0]] and rows[0] not in promoted.values():
+                promoted[promotion.slot] = rows[0]
+        people = self._people([known for known, _ in split])
+        return [
+            self._list(person, known, [*missing, *unknown], allowed.copy(), promoted, wish)
+            for person, (known, missing) in zip(people, split, strict=True)
+        ]
+
+    def rank(
+        self,
+        history: Sequence[str],
+        item_ids: Sequence[str],
+        *,
+        explain: bool = False,
+        fields: Sequence[str] = (TITLE,),
+    ) -> Answer:
+        """Order given items for a history, by the scores that ``recommend`` gives; ties go to the catalogue's order.
+
+        Every item that the catalogue holds is in the answer once, also when it was seen or is not available.
+
+        Raises:
+            KeyError: a field does not exist.
+        """
+        known, missing = self.catalogue.split(history)
+        wanted, unknown = self.catalogue.split(item_ids)
+        (person,) = self._people([known])
+        rows = np.unique(np.array(wanted, dtype=np.int64))
+        scores = self._scores(person, rows)
+        order = np.lexsort((rows, -scores))
+        rows, scores = rows[order], scores[order]
+        wish = Wish(explain=explain, fields=fields)
+        items = self._recommendations(person, known, rows, scores, set(), wish)
+        return self._answer(items, None if person else POPULAR, [*missing, *unknown])
 
     def similar(
-        self, item_id: str, *, k: int = 10, filter: dict[str, Any] | None = None, fields: Sequence[str] | None = None
+        self, item_id: str, *, k: int = 10, filter: dict[str, Any] | None = None, fields: Sequence[str] = (TITLE,)
     ) -> Answer:
         """Rank items by the cosine between their vectors and an item's.
 
         Raises:
-            KeyError: the catalogue does not hold the item.
+            KeyError: the catalogue does not hold the item, or a field.
         """
-        row = self._rows[item_id]
-        allowed = self._allowed(filter)
+        row = self.catalogue.row(item_id)
+        allowed = self.catalogue.allowed(filter)
         allowed[row] = False
         rows = np.flatnonzero(allowed)
         cosines = self._item_vectors[rows] @ self._item_vectors[row]
         order = np.lexsort((rows, -cosines))[:k]
-        return self._answer(rows[order], cosines[order], [()] * len(order), fields, None, [])
+        rows, cosines = rows[order], cosines[order]
+        return self._answer(self._recommendations(None, [], rows, cosines, set(), Wish(fields=fields)), None, [])
 
-    def _rank(
-        self, history: NDArray[np.int32], allowed: NDArray[np.bool_], k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], list[dict[str, float]]]:
-        weights = self._system.blend.weights
-        row = Sequences(history, np.array([0, len(history)], dtype=np.int64))
-        dense = self._dense_queries(row)
-        experts = {name: self._expert_part(name, row) for name in weights if name in self._system.experts}
-        together = np.zeros(len(allowed), dtype=np.float32)
-        for part in experts.values():
-            together[part.indices] += part.data
-        count = max(CANDIDATES, 2 * k)
-        removed = int(len(allowed) - np.count_nonzero(allowed))
-        query = np.concatenate([dense.get(name, np.zeros(width, np.float32)) for name, width in self._widths.items()])
-        found = [self._source.search(query, count, allowed, removed)] if dense else []
-        named = np.flatnonzero(together * allowed)
-        if len(named) > count:
-            named = named[np.argpartition(-together[named], count - 1)[:count]]
-        found.append(named)
-        if POPULARITY in weights:
-            found.append(self._popular(count, allowed))
-        rows = np.unique(np.concatenate(found))
-        by_component: dict[str, NDArray[np.float32]] = {}
-        vectors = self._source.vectors[rows]
-        for name, part_query in dense.items():
-            by_component[name] = vectors[:, self._block(name)] @ part_query
-        if POPULARITY in weights:
-            by_component[POPULARITY] = self._popularity[rows]
-        for name, part in experts.items():
-            by_component[name] = np.asarray(part[:, rows].todense(), dtype=np.float32).ravel()
-        scores = np.zeros(len(rows), dtype=np.float32)
-        for values in by_component.values():
-            scores += values
-        order = np.lexsort((rows, -scores))[:k]
-        parts = [{name: float(values[place]) for name, values in by_component.items()} for place in order]
-        return rows[order], scores[order], parts
+    def _people(self, histories: list[list[int]]) -> list[Person | None]:
+        """Prepare all histories together; None for those of whom nothing is known."""
+        usable = [history for history in histories if history]
+        prepared = iter(self.scoring.people(Sequences.from_lists(usable)) if usable else [])
+        return [next(prepared) if history else None for history in histories]
 
-    def _block(self, name: str) -> slice:
-        """Return the columns of the index that belong to a dense component."""
-        start = 0
-        for other, width in self._widths.items():
-            if other == name:
-                break
-            start += width
-        return slice(start, start + self._widths[name])
-
-    def _dense_queries(self, row: Sequences) -> dict[str, NDArray[np.float32]]:
-        """Dense components' queries on the blend's scale: deviations over the catalogue follow from moments."""
-        scaled = {}
-        for name, queries in self._system.dense_queries(row).items():
-            if name not in self._system.blend.weights:
-                continue
-            query = queries[0]
-            deviation = float(np.sqrt(max(query @ self._covariances[name] @ query, 0.0)))
-            factor = self._system.blend.weights[name] / deviation if deviation else 0.0
-            scaled[name] = np.asarray(query * factor, dtype=np.float32)
-        return scaled
-
-    def _popular(self, count: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
-        rows = np.flatnonzero(allowed)
-        if len(rows) <= count:
-            return rows
-        return rows[np.argpartition(-self._system.popularity.counts[rows], count - 1)[:count]]
-
-    def _expert_part(self, name: str, row: Sequences) -> sparse.csr_matrix:
-        blend = self._system.blend
-        part = self._system.experts[name].sparse_scores(row)
-        part.data = raise_keeping_sign(part.data, blend.powers[name])
-        size = part.shape[1]
-        mean = part.data.sum(dtype=np.float64) / size
-        variance = (part.data.astype(np.float64) ** 2).sum() / size - mean**2
-        part.data = np.asarray(
-            part.data * (blend.weights[name] / np.sqrt(variance) if variance > 0 else 0.0), np.float32
-        )
-        return part
-
-    def _known(self, item_ids: Sequence[str]) -> tuple[list[int], list[str]]:
-        known = [self._rows[item_id] for item_id in item_ids if item_id in self._rows]
-        return known, [item_id for item_id in item_ids if item_id not in self._rows]
-
-    def _allowed(self, condition: dict[str, Any] | None) -> NDArray[np.bool_]:
-        if condition is None:
-            return np.ones(len(self._ids), dtype=bool)
-        expression = compile_filter(condition, self._items.schema)
-        return self._items.select(expression.alias("allowed"))["allowed"].to_numpy().copy()
-
-    def _answer(
+    def _list(
         self,
-        rows: NDArray[np.int64],
-        scores: NDArray[np.float32],
-        why: list[tuple[str, ...]],
-        fields: Sequence[str] | None,
-        fallback: str | None,
+        person: Person | None,
+        known: list[int],
         missing: list[str],
+        allowed: NDArray[np.bool_],
+        promoted: dict[int, int],
+        wish: Wish,
     ) -> Answer:
-        columns = [TITLE] if fields is None else list(fields)
-        for name in columns:
-            if name not in self._items.columns:
-                raise KeyError(f"There is no item field {name!r}; there are {', '.join(self._items.columns)}.")
-        records = self._items[rows.tolist(), columns].to_dicts() if columns else [{} for _ in rows]
-        items = [
-            Recommendation(self._ids[row], float(score), reason, record)
-            for row, score, reason, record in zip(rows, scores, why, records, strict=True)
+        if wish.exclude_seen:
+            allowed[known] = False
+        first = np.array(sorted(promoted.values()), dtype=np.int64)
+        allowed[first] = False
+        limits = Limits(self.catalogue, wish.limits)
+        limits.read(first)
+        for row in first.tolist():
+            limits.take(row, always=True)
+        if limits.most:
+            allowed &= ~limits.full()
+        filling: set[int] = set()
+
+        def propose(open_: NDArray[np.bool_], count: int) -> tuple[Rows, NDArray[np.float32]]:
+            return self._ranked(person, open_, count, max(CANDIDATES, 2 * wish.k), filling)
+
+        others, _ = choose(propose, allowed, wish.k - len(promoted), limits, wish.diversity, self._item_vectors)
+        rows = np.array(place_promoted(others.tolist(), promoted), dtype=np.int64)
+        fallback = None if person else POPULAR
+        if not filling.isdisjoint(others.tolist()):
+            fallback = FILLED
+        scores = self._scores(person, rows)
+        return self._answer(
+            self._recommendations(person, known, rows, scores, set(first.tolist()), wish), fallback, missing
+        )
+
+    def _ranked(
+        self, person: Person | None, allowed: NDArray[np.bool_], needed: int, count: int, filling: set[int]
+    ) -> tuple[Rows, NDArray[np.float32]]:
+        """Return candidates, best first, at least ``needed`` if so many are allowed; note what only fills the list."""
+        if person is None:
+            rows = self.scoring.popular(count, allowed)
+            return rows, self._scores(None, rows)
+        rows = person.candidates(count, allowed)
+        fill: Rows = np.empty(0, dtype=np.int64)
+        if len(rows) < needed:
+            others = allowed.copy()
+            others[rows] = False
+            fill = self.scoring.popular(needed - len(rows), others)
+            filling.update(fill.tolist())
+        scores, fill_scores = self._scores(person, rows), self._scores(person, fill)
+        rows, scores = np.concatenate([rows, fill]), np.concatenate([scores, fill_scores])
+        # what fills has nothing but its popularity: behind equals, the most popular first
+        place = np.concatenate([np.full(len(rows) - len(fill), -1), np.arange(len(fill))])
+        order = np.lexsort((rows, place, -scores))
+        return rows[order], scores[order]
+
+    def _scores(self, person: Person | None, rows: Rows) -> NDArray[np.float32]:
+        if person is None:
+            return self._system.popularity.counts[rows]
+        return total(person.parts(rows), rows)
+
+    def _recommendations(
+        self,
+        person: Person | None,
+        known: list[int],
+        rows: Rows,
+        scores: NDArray[np.float32],
+        promoted: set[int],
+        wish: Wish,
+    ) -> list[Recommendation]:
+        records = self.catalogue.records(rows, wish.fields)
+        why: list[tuple[tuple[str, ...], Explanation | None]] = [((), None)] * len(rows)
+        if wish.explain:
+            why = self._explain(person, np.array(known, dtype=np.int32), rows, scores)
+        return [
+            Recommendation(self.catalogue.ids[row], float(score), said, record, row in promoted, parts)
+            for row, score, record, (said, parts) in zip(rows.tolist(), scores, records, why, strict=True)
         ]
+
+    def _explain(
+        self, person: Person | None, history: NDArray[np.int32], rows: Rows, scores: NDArray[np.float32]
+    ) -> list[tuple[tuple[str, ...], Explanation | None]]:
+        ids, titles = self.catalogue.ids, self.catalogue.titles
+        past = history[:0]
+        shared = [{POPULARITY: Shares(float(score), np.zeros(0))} for score in scores]
+        if person is not None:
+            past, shared = attribute(self.scoring, person, history, rows, person.parts(rows))
+        found: list[tuple[tuple[str, ...], Explanation | None]] = []
+        for row, shares in zip(rows.tolist(), shared, strict=True):
+            carried = np.sum([one.history for one in shares.values()], axis=0) if len(past) else np.zeros(0)
+            words = self._words.between(row, dict(zip(past.tolist(), carried.tolist(), strict=True)))
+            found.append((reasons(shares, past, titles), explanation(shares, past, ids, titles, words)))
+        return found
+
+    def _answer(self, items: list[Recommendation], fallback: str | None, missing: list[str]) -> Answer:
         return Answer(items, self.generation_id, self.adapter_id, fallback, missing)
-
-
-def _covariance(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
-    return np.asarray(centred.T @ centred / len(centred))

@@ -12,6 +12,8 @@ from recsys.store.index import APPROXIMATE_FROM, ROW, VECTOR, IndexReference, op
 
 EXACT_ALLOWED = 50_000  # with a filter: up to so many allowed items are scored exactly
 PROBES = 40
+SPARE = 100  # found beyond what a mask takes away on average
+CHUNK = 8_192
 
 
 class VectorSource:
@@ -27,31 +29,55 @@ class VectorSource:
         self.vectors = read_vectors(self._table, reference)
         self.kind = "exact" if reference.rows < APPROXIMATE_FROM else "approximate"
 
+    def products(self, queries: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return ``queries @ vectors.T``, (rows, items), for ``search`` where that is exact, or None."""
+        return queries @ self.vectors.T if self.kind == "exact" else None
+
     def search(
-        self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_], removed: int
+        self,
+        query: NDArray[np.float32],
+        count: int,
+        allowed: NDArray[np.bool_],
+        products: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
-        """Return at most ``count`` rows with the largest ``vectors @ query`` among the allowed ones, in no order.
+        """Return ``count`` rows with the largest ``vectors @ query`` among the allowed ones, in no order.
+
+        They are fewer only where fewer are allowed. The approximate index is asked where most items are allowed, for so
+        many more as the mask will take away on average; if it takes away more, the allowed ones are scored exactly.
 
         Args:
             query: (dimensions,).
             count: how many rows.
             allowed: (items,) what may be returned.
-            removed: how many items are not allowed, 0 to search without a look at the mask.
+            products: (items,) this query's row of ``products``, or None.
         """
-        if self.kind == "exact" or len(allowed) - removed <= EXACT_ALLOWED:
-            rows = np.flatnonzero(allowed)
-            if len(rows) <= count:
+        left = int(np.count_nonzero(allowed))
+        if left <= count:
+            return np.flatnonzero(allowed)
+        if products is None and left > EXACT_ALLOWED and 2 * left >= len(allowed):
+            wanted = -(-count * len(allowed) // left) + (0 if left == len(allowed) else SPARE)
+            rows = self._nearest(query, wanted)
+            rows = rows[allowed[rows]][:count]
+            if len(rows) == count:
                 return rows
-            scores = (self.vectors if len(rows) == len(allowed) else self.vectors[rows]) @ query
-            return rows[np.argpartition(-scores, count - 1)[:count]]
+        rows = np.flatnonzero(allowed)
+        scores = self._scores(query, rows) if products is None else products[rows]
+        return rows[np.argpartition(-scores, count - 1)[:count]]
+
+    def _nearest(self, query: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         found = (
             self._table.search(query, vector_column_name=VECTOR)
             .distance_type("dot")
             .select([ROW, "_distance"])
             .nprobes(PROBES)
             .refine_factor(2)
-            .limit(min(count + removed, 4 * count) if removed else count)
+            .limit(count)
             .to_arrow()
         )
-        rows = found[ROW].to_numpy()
-        return rows[allowed[rows]][:count]
+        rows: NDArray[np.int64] = found[ROW].to_numpy()
+        return rows
+
+    def _scores(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the products of some rows; in chunks, because picking rows copies them."""
+        starts = range(0, len(rows), CHUNK)
+        return np.concatenate([self.vectors[rows[start : start + CHUNK]] @ query for start in starts])

@@ -1,13 +1,17 @@
-"""Reasons for a recommendation: which component carried it, and which item of the history stood behind that."""
+"""Why an item was recommended: what each component and each item of the history added to its score, in numbers.
+
+A sparse expert's score is a sum over the history before its power, and the content component's is one too: their parts
+are shared out in proportion to the summands. The tower is not a sum; what it adds beyond the item's bias is shared out
+by closeness, max(cosine, 0), to the history's items: an account of it, not a derivation.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.experts.sparse import ItemMatrixScorer
-
-WORDS = {
+TEMPLATES = {
     "rules": "often follows {title}",
     "knn": "liked by people who liked {title}",
     "ease": "goes together with {title}",
@@ -16,39 +20,136 @@ WORDS = {
     "popularity": "popular",
 }
 MAX_REASONS = 2
+SHOWN_BY_COMPONENT = 5
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How one component's part of one item's score is shared out over the history.
+
+    Attributes:
+        part: what the component adds to the score.
+        history: (history,) the part's shares, one for each different item of the history, oldest first.
+    """
+
+    part: float
+    history: NDArray[np.float64]
+
+    @property
+    def baseline(self) -> float:
+        """What no item of the history accounts for."""
+        return float(self.part - self.history.sum())
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What an item of the history added to a score."""
+
+    item_id: str
+    title: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Component:
+    """One component's part of a score: ``score = baseline + sum(history) + other_history``."""
+
+    name: str
+    score: float
+    baseline: float
+    history: list[Carried]
+    other_history: float
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word that an item's text shares with the items that carried it."""
+
+    word: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A score in parts.
+
+    Attributes:
+        components: by size; their scores add up to the item's.
+        history: the items of the history that added most, over all components.
+        other_history: what the history's other items added.
+        baseline: what no item of the history accounts for, such as popularity;
+            ``score = baseline + sum(history) + other_history``.
+        words: most telling first.
+    """
+
+    components: list[Component]
+    history: list[Carried]
+    other_history: float
+    baseline: float
+    words: list[Word]
+
+
+def in_proportion(part: float, summands: NDArray) -> Shares:
+    """Share out a part in proportion to what it was summed from; a sum of 0 leaves nothing to share."""
+    whole = float(summands.sum(dtype=np.float64))
+    shares = np.zeros(len(summands)) if whole == 0 else part * (summands.astype(np.float64) / whole)
+    return Shares(part, shares)
+
+
+def by_closeness(part: float, bias: float, cosines: NDArray) -> Shares:
+    """Share out what a part has beyond a bias by closeness; nothing, where that is not positive or nothing is close."""
+    closeness = np.maximum(cosines.astype(np.float64), 0)
+    if part <= bias or not closeness.any():
+        return Shares(part, np.zeros(len(cosines)))
+    return Shares(part, (part - bias) * closeness / closeness.sum())
 
 
 def reasons(
-    parts: Mapping[str, float],
-    item: int,
-    history: NDArray[np.int32],
-    experts: Mapping[str, ItemMatrixScorer],
-    vectors: Mapping[str, NDArray[np.float32]],
-    titles: list[str],
-) -> tuple[str, ...]:
-    """Name the components with the largest shares of a score and the history item behind each.
+    shares: Mapping[str, Shares], history: NDArray[np.int32], titles: list[str]
+) -> tuple[str, ...]:  # fmt: skip
+    """Name the components with the largest parts of a score, and the history item behind each.
 
     Args:
-        parts: what each component adds to the item's score, on the blend's scale.
-        item: the recommended item.
-        history: (events,) item indices, oldest first.
-        experts: item × item scorers by name.
-        vectors: (items, width) unit vectors of the components that compare vectors, by name.
+        shares: by component.
+        history: (history,) the different items of the history, oldest first.
         titles: of all items.
     """
     found: list[str] = []
-    for name in sorted(parts, key=lambda name: (-parts[name], name)):
-        if parts[name] <= 0 or len(found) == MAX_REASONS:
+    for name in sorted(shares, key=lambda name: (-shares[name].part, name)):
+        if shares[name].part <= 0 or len(found) == MAX_REASONS:
             break
-        if name in experts:
-            shares = experts[name].contributions(history, item)
-        elif name in vectors:
-            shares = vectors[name][history] @ vectors[name][item]
-        else:
-            found.append(WORDS[name])
-            continue
-        if shares.max(initial=0) > 0:
+        if "{title}" not in TEMPLATES[name]:
+            found.append(TEMPLATES[name])
+        elif shares[name].history.max(initial=0) > 0:
             # Among equal shares the newest event is the better story.
-            source = history[len(shares) - 1 - int(np.argmax(shares[::-1]))]
-            found.append(WORDS[name].format(title=titles[source]))
+            source = history[len(history) - 1 - int(np.argmax(shares[name].history[::-1]))]
+            found.append(TEMPLATES[name].format(title=titles[source]))
     return tuple(dict.fromkeys(found))
+
+
+def explanation(
+    shares: Mapping[str, Shares],
+    history: NDArray[np.int32],
+    ids: list[str],
+    titles: list[str],
+    words: list[Word],
+) -> Explanation:
+    """Return a score's parts by component and by item of the history; arguments as in ``reasons``."""
+
+    def carried(values: NDArray[np.float64], most: int) -> tuple[list[Carried], float]:
+        order = np.lexsort((-np.arange(len(values)), -np.abs(values)))[:most]
+        shown = [
+            Carried(ids[history[place]], titles[history[place]], float(values[place]))
+            for place in order
+            if values[place]
+        ]
+        return shown, float(values.sum() - sum(one.score for one in shown))
+
+    components = []
+    for name in sorted(shares, key=lambda name: (-abs(shares[name].part), name)):
+        shown, other = carried(shares[name].history, SHOWN_BY_COMPONENT)
+        components.append(Component(name, shares[name].part, shares[name].baseline, shown, other))
+    together = np.sum([one.history for one in shares.values()], axis=0) if shares else np.zeros(len(history))
+    shown, other = carried(together, SHOWN)
+    return Explanation(components, shown, other, sum(one.baseline for one in shares.values()), words)

@@ -39,7 +39,7 @@ def everything(system):
 @pytest.fixture(scope="module")
 def blended(recommender, everything, snapshot):
     """A recommender of that system over the same index."""
-    made = Recommender(recommender.manifest, everything, recommender._source, snapshot.items())
+    made = Recommender(recommender.manifest, everything, recommender.scoring.source, snapshot.items())
     made._user_rows, made._histories = recommender._user_rows, recommender._histories
     return made
 
@@ -139,12 +139,12 @@ def test_similar_items_are_the_nearest_vectors(recommender, system, snapshot):
 
 def test_the_moments_give_the_deviation_of_the_scores(blended, everything, snapshot):
     history = snapshot.sequences().take(np.array([2]))
-    queries = blended._dense_queries(history)
+    queries = blended.scoring._dense_queries(history)
     assert set(queries) == {"towers", "content"}
     for name, query in queries.items():
         scores = everything.components[name].score(history)[0]
         expected = everything.blend.weights[name] * scores / scores.std()
-        found = blended._source.vectors[:, blended._block(name)] @ query
+        found = blended.scoring.source.vectors[:, blended.scoring.block(name)] @ query[0]
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 

@@ -1,0 +1,74 @@
+"""Whose doing a score is: each component's part of it, shared out over the items of the history."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.experts.sparse import history_matrix
+from recsys.ranking.explain import Shares, by_closeness, in_proportion
+from recsys.scoring import Person, Rows, Scoring
+from recsys.sequences import Sequences
+from recsys.system import CONTENT, TOWERS
+
+
+def attribute(
+    scoring: Scoring, person: Person, history: NDArray[np.int32], rows: Rows, parts: dict[str, NDArray[np.float32]]
+) -> tuple[NDArray[np.int32], list[dict[str, Shares]]]:
+    """Return the different items of a history, oldest first, and for each row the shares by component.
+
+    Args:
+        scoring: what scored.
+        person: the history, prepared.
+        history: (events,) item indices, oldest first.
+        rows: the items whose scores are explained.
+        parts: what ``person.parts(rows)`` returned.
+    """
+    past = _different(history)
+    summands = {name: _summands(scoring, name, history, past, rows) for name in parts}
+    found: list[dict[str, Shares]] = []
+    for place, row in enumerate(rows):
+        shares = {}
+        for name, values in parts.items():
+            part, terms = float(values[place]), summands[name]
+            if terms is None:
+                shares[name] = Shares(part, np.zeros(len(past)))
+            elif name == TOWERS:
+                last = scoring.block(TOWERS).stop - 1  # the bias stands behind the vector
+                bias = float(scoring.source.vectors[row, last] * person.dense[TOWERS][-1])
+                shares[name] = by_closeness(part, bias, terms[:, place])
+            else:
+                shares[name] = in_proportion(part, terms[:, place])
+        found.append(shares)
+    return past, found
+
+
+def _summands(
+    scoring: Scoring, name: str, history: NDArray[np.int32], past: NDArray[np.int32], rows: Rows
+) -> NDArray | None:
+    """Return (history, rows) numbers in whose proportion a component's parts are shared out, or None."""
+    system = scoring.system
+    if name == TOWERS:
+        read = np.isin(past, history[-system.towers.shape.max_history :])
+        vectors = system.towers.vectors.cpu().numpy()
+        return np.asarray((vectors[past] @ vectors[rows].T) * read[:, None])
+    if name == CONTENT:
+        weights = _weights(history, past, len(system.content.vectors), system.content.decay, None)
+        return np.asarray(weights[:, None] * (system.content.vectors[past] @ system.content.vectors[rows].T))
+    if name in system.experts:
+        expert = system.experts[name]
+        weights = _weights(history, past, expert.matrix.shape[0], expert.decay, expert.window)
+        return np.asarray(weights[:, None] * expert.matrix[past][:, rows].toarray())
+    return None
+
+
+def _weights(
+    history: NDArray[np.int32], past: NDArray[np.int32], catalogue: int, decay: float, window: int | None
+) -> NDArray[np.float32]:
+    row = Sequences(history, np.array([0, len(history)], dtype=np.int64))
+    weights: NDArray[np.float32] = history_matrix(row, catalogue, decay, window)[0, past].toarray().ravel()
+    return weights
+
+
+def _different(history: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return each item once, in the order of its newest event."""
+    items, newest = np.unique(history[::-1], return_index=True)
+    return items[np.argsort(-newest)]
