@@ -6,10 +6,10 @@ Scoring and SQL run in threads of their own, so that a slow request never holds 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import Depends, Request, Response
+from fastapi import Depends, HTTPException, Request, Response
 from pydantic import BaseModel
 
 from recsys.home import Home
@@ -17,6 +17,9 @@ from recsys.store.events import EventStore
 from services.auth import Guard
 from services.current import CurrentGeneration
 from services.metrics import Metrics
+
+if TYPE_CHECKING:
+    from recsys.recommender import Recommender
 
 SCORING_THREADS = 2  # a worker scores on one core; the second hides the waits for SQL
 WRITING_THREADS = 1  # SQLite has one writer at a time; waiting here is fairer than in its busy loop
@@ -42,6 +45,18 @@ async def _parts(request: Request) -> Parts:
 
 
 PartsOfApp = Annotated[Parts, Depends(_parts)]
+
+
+def answering(parts: Parts, adapter: str | None) -> "Recommender":
+    """Return what answers a request, wholly, which may name an adapter.
+
+    Raises:
+        HTTPException: 404, the adapter is not served; 503, nothing is.
+    """
+    recommender = parts.generation.recommender()
+    if adapter not in (None, recommender.adapter_id):
+        raise HTTPException(404, f"Adapter {adapter!r} is not served; {recommender.adapter_id!r} is.")
+    return recommender
 
 
 async def in_thread(limiter: CapacityLimiter, work: Callable[..., T], *arguments: Any) -> T:

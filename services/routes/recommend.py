@@ -1,25 +1,40 @@
-"""Items for a person, and items like an item."""
+"""Items for a person or for many, given items in order, and items like an item."""
 
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException, Response
 
 from recsys.ranking.rules import FilterError
+from recsys.ranking.selection import LimitError, Promotion
 from services.auth import guarded_router, scoped
-from services.parts import Parts, PartsOfApp, in_thread, json_response, milliseconds_since
-from services.schemas.recommend import RankedItem, RecommendAnswer, RecommendRequest, SimilarAnswer, SimilarRequest
+from services.parts import Parts, PartsOfApp, answering, in_thread, json_response, milliseconds_since
+from services.schemas.items import RankedItem, RecommendedItem
+from services.schemas.recommend import (
+    BatchAnswer,
+    BatchRequest,
+    Person,
+    PersonsList,
+    RankAnswer,
+    RankRequest,
+    RecommendAnswer,
+    RecommendRequest,
+    SimilarAnswer,
+    SimilarRequest,
+    Wishes,
+)
 
 if TYPE_CHECKING:
-    from recsys.recommender import Recommendation, Recommender
+    from recsys.recommender import Answer, Recommender, Wish
 
 router = guarded_router()
+ERRORS = (400, 404, 413, 422)
 
 
-@router.post("/v1/recommend", response_model=RecommendAnswer, **scoped("recommend", 400, 404, 413, 422))
+@router.post("/v1/recommend", response_model=RecommendAnswer, **scoped("recommend", *ERRORS))
 async def recommend(request: RecommendRequest, parts: PartsOfApp) -> Response:
     """Return the best items for a person, given by user_id or by history.
 
@@ -28,7 +43,22 @@ async def recommend(request: RecommendRequest, parts: PartsOfApp) -> Response:
     return json_response(await in_thread(parts.scoring, _recommend, parts, request))
 
 
-@router.post("/v1/similar", response_model=SimilarAnswer, **scoped("recommend", 400, 404, 413, 422))
+@router.post("/v1/recommend/batch", response_model=BatchAnswer, **scoped("recommend", *ERRORS))
+async def recommend_batch(request: BatchRequest, parts: PartsOfApp) -> Response:
+    """Return the best items for up to 256 people: for each what /v1/recommend would answer, in less time.
+
+    What is unknown of one person (the user, items of the history) shows in that person's answer and nowhere else.
+    """
+    return json_response(await in_thread(parts.scoring, _recommend_batch, parts, request))
+
+
+@router.post("/v1/rank", response_model=RankAnswer, **scoped("recommend", *ERRORS))
+async def rank(request: RankRequest, parts: PartsOfApp) -> Response:
+    """Return up to 1,000 given items in the order in which they suit a person."""
+    return json_response(await in_thread(parts.scoring, _rank, parts, request))
+
+
+@router.post("/v1/similar", response_model=SimilarAnswer, **scoped("recommend", *ERRORS))
 async def similar(request: SimilarRequest, parts: PartsOfApp) -> Response:
     """Return the items most like a given one."""
     return json_response(await in_thread(parts.scoring, _similar, parts, request))
@@ -36,55 +66,103 @@ async def similar(request: SimilarRequest, parts: PartsOfApp) -> Response:
 
 def _recommend(parts: Parts, request: RecommendRequest) -> RecommendAnswer:
     started = time.perf_counter()
-    recommender = parts.generation.recommender()
-    if request.adapter not in (None, recommender.adapter_id):
-        raise HTTPException(404, f"Adapter {request.adapter!r} is not served; {recommender.adapter_id!r} is.")
-    if request.user_id is not None:
-        live = parts.events.history(request.user_id)
-        history = recommender.history(request.user_id, [event.item_id for event in live])
-    else:
-        history = request.history or []
-    with _refusing(recommender, request.fields):
-        answer = recommender.recommend(
-            history,
-            k=request.k,
-            filter=request.filter,
-            exclude_seen=request.exclude_seen,
-            exclude_ids=request.exclude_ids,
-            explain=request.explain,
-            fields=request.fields,
-        )
-    if answer.fallback:
-        parts.metrics.fallbacks.labels(answer.fallback).inc()
+    recommender = answering(parts, request.adapter)
+    with refusing(recommender, request.fields):
+        (answer,) = recommender.recommend_many([_history(parts, recommender, request)], _wish(request))
+    _count(parts, answer)
     return RecommendAnswer(
         rec_id=uuid.uuid4().hex,
-        items=_items(answer.items),
-        generation=answer.generation,
-        adapter=answer.adapter,
+        items=_recommended(answer),
         fallback=answer.fallback,
         missing_ids=answer.missing_ids,
-        took_ms=milliseconds_since(started),
+        **_origin(answer, started),
+    )
+
+
+def _recommend_batch(parts: Parts, request: BatchRequest) -> BatchAnswer:
+    started = time.perf_counter()
+    recommender = answering(parts, request.adapter)
+    histories = [_history(parts, recommender, person) for person in request.users]
+    with refusing(recommender, request.fields):
+        answers = recommender.recommend_many(histories, _wish(request))
+    for answer in answers:
+        _count(parts, answer)
+    return BatchAnswer(
+        answers=[
+            PersonsList(
+                rec_id=uuid.uuid4().hex,
+                user_id=person.user_id,
+                items=_recommended(answer),
+                fallback=answer.fallback,
+                missing_ids=answer.missing_ids,
+            )
+            for person, answer in zip(request.users, answers, strict=True)
+        ],
+        **_origin(answers[0], started),
+    )
+
+
+def _rank(parts: Parts, request: RankRequest) -> RankAnswer:
+    started = time.perf_counter()
+    recommender = answering(parts, request.adapter)
+    with refusing(recommender, request.fields):
+        history = _history(parts, recommender, request)
+        answer = recommender.rank(history, request.item_ids, fields=request.fields)
+    _count(parts, answer)
+    return RankAnswer(
+        items=ranked(answer),
+        fallback=answer.fallback,
+        missing_ids=answer.missing_ids,
+        **_origin(answer, started),
     )
 
 
 def _similar(parts: Parts, request: SimilarRequest) -> SimilarAnswer:
     started = time.perf_counter()
-    recommender = parts.generation.recommender()
+    recommender = answering(parts, request.adapter)
     if not recommender.known_item(request.item_id):
         raise HTTPException(404, f"There is no item {request.item_id!r} in generation {recommender.generation_id}.")
-    with _refusing(recommender, request.fields):
+    with refusing(recommender, request.fields):
         answer = recommender.similar(request.item_id, k=request.k, filter=request.filter, fields=request.fields)
-    return SimilarAnswer(
-        items=_items(answer.items),
-        generation=answer.generation,
-        adapter=answer.adapter,
-        took_ms=milliseconds_since(started),
-    )
+    return SimilarAnswer(items=ranked(answer), **_origin(answer, started))
+
+
+def _history(parts: Parts, recommender: "Recommender", person: Person) -> list[str]:
+    """Return what somebody did: the given history, or the user's from the snapshot and the live events."""
+    if person.user_id is None:
+        return person.history or []
+    live = parts.events.history(person.user_id)
+    return recommender.history(person.user_id, [event.item_id for event in live])
+
+
+def _wish(request: Wishes) -> "Wish":
+    from recsys.recommender import Wish  # brings torch, for which BentoML's supervisor has no use
+
+    given = {name: getattr(request, name) for name in Wishes.model_fields if name not in ("adapter", "promotions")}
+    return Wish(**given, promotions=[Promotion(one.item_id, one.slot) for one in request.promotions])
+
+
+def _count(parts: Parts, answer: "Answer") -> None:
+    if answer.fallback:
+        parts.metrics.fallbacks.labels(answer.fallback).inc()
+
+
+def _origin(answer: "Answer", started: float) -> dict[str, Any]:
+    return {"generation": answer.generation, "adapter": answer.adapter, "took_ms": milliseconds_since(started)}
+
+
+def _recommended(answer: "Answer") -> list[RecommendedItem]:
+    return [RecommendedItem.model_validate(item) for item in answer.items]
+
+
+def ranked(answer: "Answer") -> list[RankedItem]:
+    """Return an answer's items for a list that is not a person's."""
+    return [RankedItem.model_validate(item) for item in answer.items]
 
 
 @contextmanager
-def _refusing(recommender: "Recommender", fields: list[str]) -> Iterator[None]:
-    """Answer 422 to fields and filters that do not fit the catalogue."""
+def refusing(recommender: "Recommender", fields: list[str]) -> Iterator[None]:
+    """Answer 422 to fields, filters and limits that do not fit the catalogue."""
     unknown = [name for name in fields if name not in recommender.field_names]
     if unknown:
         raise HTTPException(422, f"body.fields: there is no {unknown[0]!r}; there are {recommender.field_names}.")
@@ -92,10 +170,5 @@ def _refusing(recommender: "Recommender", fields: list[str]) -> Iterator[None]:
         yield
     except FilterError as error:
         raise HTTPException(422, f"body.filter: {error}") from None
-
-
-def _items(recommendations: list["Recommendation"]) -> list[RankedItem]:
-    return [
-        RankedItem(item_id=found.item_id, score=found.score, reasons=list(found.reasons), fields=found.fields)
-        for found in recommendations
-    ]
+    except LimitError as error:
+        raise HTTPException(422, f"body.limits: {error}") from None

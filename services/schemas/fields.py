@@ -32,7 +32,12 @@ Fields = Annotated[list[Id], Field(max_length=MAX_FIELDS, description="Item colu
 Count = Annotated[int, Field(ge=1, le=MAX_ITEMS, description="How many items to return at most.")]
 Filter = Annotated[
     dict[str, Any] | None,
-    Field(description="A condition on item columns.", examples=[{"all": [{"field": "year", "gte": 1990}]}]),
+    Field(
+        description='A condition on item columns: {"all": […]}, {"any": […]}, {"not": {…}}, or a field with one or '
+        "more of eq, ne, in, not_in, gt, gte, lt, lte, contains (part of a text, member of a list), exists. Dates and "
+        "times are text as in ISO 8601. A missing value matches only exists: false and what not turns round.",
+        examples=[{"all": [{"field": "year", "gte": 1990}, {"not": {"field": "genres", "contains": "Horror"}}]}],
+    ),
 ]
 
 

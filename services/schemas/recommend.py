@@ -1,29 +1,38 @@
-"""Items for a person, and items like an item: requests and answers."""
+"""Items for a person, for many people, given items in order, and items like an item: requests and answers."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from services.schemas.fields import Count, Fields, Filter, Id, Request
+from services.schemas.fields import MAX_ITEMS, Count, Fields, Filter, Id, Request
+from services.schemas.items import RankedItem, RecommendedItem
 
 MAX_HISTORY = 1_000
 MAX_EXCLUDED = 1_000
+MAX_PEOPLE = 256  # in one batch
+MAX_RANKED = 1_000
+MAX_LIMITS = 10
+MAX_PROMOTIONS = 20
+
+Adapter = Annotated[Id | None, Field(description="The adapter that must answer; 404 where it is not served.")]
+Fallback = Annotated[
+    str | None,
+    Field(
+        description="Which link of the chain answered. null: the list was ranked for this person. filled: what is "
+        "known of the person did not fill the list, so what is popular completes it. popular: nothing usable is known, "
+        "so these are everybody's favourites."
+    ),
+]
+MissingIds = Annotated[list[str], Field(description="Ids of the request that the catalogue does not hold.")]
 
 
-class RecommendRequest(Request):
-    """Who asks, by user_id or by history, and what for."""
+class Person(Request):
+    """Who a list is for: a user_id, or the history of somebody without an account."""
 
     user_id: Id | None = Field(None, description="A user of the snapshot or of the live events.")
     history: Annotated[list[Id], Field(max_length=MAX_HISTORY)] | None = Field(
         None, description="Item ids, oldest first, of a person without an account."
     )
-    k: Count = 10
-    filter: Filter = None
-    exclude_seen: bool = Field(True, description="Leave out what the history holds.")
-    exclude_ids: list[Id] = Field([], max_length=MAX_EXCLUDED, description="Items to leave out as well.")
-    adapter: Id | None = Field(None, description="The adapter that must answer; another one is a 404.")
-    explain: bool = Field(False, description="Say which items of the history brought each item.")
-    fields: Fields = Field(["title"])
 
     @model_validator(mode="after")
     def _one_person(self) -> Self:
@@ -32,40 +41,153 @@ class RecommendRequest(Request):
         return self
 
 
+class NewPromotion(Request):
+    """An item for a fixed place of the list."""
+
+    item_id: Id
+    slot: int = Field(ge=1, le=MAX_ITEMS, description="Place in the list, from 1.")
+
+
+class Wishes(Request):
+    """What a list shall be like."""
+
+    k: Count = 10
+    filter: Filter = None
+    exclude_seen: bool = Field(True, description="Leave out what the history holds.")
+    exclude_ids: list[Id] = Field([], max_length=MAX_EXCLUDED, description="Items to leave out as well.")
+    adapter: Adapter = None
+    diversity: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="0 ranks by score alone; towards 1 items that are unlike those above them move up (maximal "
+        "marginal relevance).",
+    )
+    limits: Annotated[dict[Id, Annotated[int, Field(ge=1, le=MAX_ITEMS)]], Field(max_length=MAX_LIMITS)] = Field(
+        {},
+        description="How many items may hold the same value, by field; each member of a list counts. Items without a "
+        "value are not limited.",
+        examples=[{"brand": 2}],
+    )
+    promotions: list[NewPromotion] = Field(
+        [],
+        max_length=MAX_PROMOTIONS,
+        description="Items for fixed slots. A promoted item must be available, match the filter and not be excluded; "
+        "otherwise its slot is an ordinary one. It is shown even if the person has seen it; diversity does not move "
+        "it; it counts for limits, but is never turned away by them. In a list that is too short its slot is the end.",
+        examples=[[{"item_id": "50", "slot": 1}]],
+    )
+    explain: bool = Field(False, description="Say why, in sentences and in parts that add up to each score.")
+    fields: Fields = Field(["title"])
+
+    @model_validator(mode="after")
+    def _one_item_a_slot(self) -> Self:
+        slots = [promotion.slot for promotion in self.promotions]
+        if len(set(slots)) < len(slots) or len({promotion.item_id for promotion in self.promotions}) < len(slots):
+            raise ValueError("promotions need a slot and an item each of their own")
+        if max(slots, default=0) > self.k:
+            raise ValueError(f"promotions: slot {max(slots)} is outside a list of k = {self.k}")
+        return self
+
+
+class RecommendRequest(Person, Wishes):
+    """Who asks, by user_id or by history, and what for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "user_id": "196",
+                    "k": 5,
+                    "filter": {"all": [{"field": "year", "gte": 1990}, {"field": "genres", "contains": "Comedy"}]},
+                    "diversity": 0.3,
+                    "limits": {"year": 2},
+                    "promotions": [{"item_id": "50", "slot": 1}],
+                    "explain": True,
+                },
+                {"history": ["50", "181"], "k": 5},
+            ]
+        }
+    )
+
+
+class BatchRequest(Wishes):
+    """Many people and one wish for all of their lists."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"users": [{"user_id": "196"}, {"history": ["50", "181"]}], "k": 5}]}
+    )
+
+    users: list[Person] = Field(min_length=1, max_length=MAX_PEOPLE)
+
+
+class RankRequest(Person):
+    """A person, and the items to put in order."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": "196", "item_ids": ["50", "181", "1"]}]})
+
+    item_ids: list[Id] = Field(min_length=1, max_length=MAX_RANKED, description="An id that is repeated counts once.")
+    adapter: Adapter = None
+    fields: Fields = Field(["title"])
+
+
 class SimilarRequest(Request):
     """An item, to find others like it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"item_id": "50", "k": 5}]})
 
     item_id: Id
     k: Count = 10
     filter: Filter = None
+    adapter: Adapter = None
     fields: Fields = Field(["title"])
 
 
-class RankedItem(BaseModel):
-    """One item of an answer."""
+class Origin(BaseModel):
+    """Where an answer comes from."""
 
-    item_id: str
-    score: float = Field(description="Higher is better; comparable within one answer only.")
-    reasons: list[str]
-    fields: dict[str, Any]
+    generation: str
+    adapter: str
+    took_ms: float
 
 
-class RecommendAnswer(BaseModel):
+class RecommendAnswer(Origin):
     """Items for one person, best first, and where they came from."""
 
     rec_id: str
+    items: list[RecommendedItem]
+    fallback: Fallback
+    missing_ids: MissingIds
+
+
+class PersonsList(BaseModel):
+    """One person's part of a batch: what /v1/recommend would have answered."""
+
+    rec_id: str
+    user_id: str | None = Field(description="As asked; null where a history was given.")
+    items: list[RecommendedItem]
+    fallback: Fallback
+    missing_ids: MissingIds
+
+
+class BatchAnswer(Origin):
+    """The people's lists, in the order of the request."""
+
+    answers: list[PersonsList]
+
+
+class RankAnswer(Origin):
+    """All items of the request that the catalogue holds, best first, with the scores that /v1/recommend gives.
+
+    Equal scores keep the catalogue's order. Seen and unavailable items are ranked like all others.
+    """
+
     items: list[RankedItem]
-    generation: str
-    adapter: str
-    fallback: str | None = Field(description="popular: nothing is known of the person, so everybody's favourites.")
-    missing_ids: list[str] = Field(description="Ids of the request that the catalogue does not hold.")
-    took_ms: float
+    fallback: Fallback
+    missing_ids: MissingIds
 
 
-class SimilarAnswer(BaseModel):
+class SimilarAnswer(Origin):
     """Items like the given one, most alike first."""
 
     items: list[RankedItem]
-    generation: str
-    adapter: str
-    took_ms: float

@@ -12,6 +12,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 ROUTES = {
     ("post", "/v1/recommend"),
+    ("post", "/v1/recommend/batch"),
+    ("post", "/v1/rank"),
     ("post", "/v1/similar"),
     ("post", "/v1/events"),
     ("get", "/v1/generations"),
@@ -54,7 +56,7 @@ def test_an_answer_names_items_and_where_they_come_from(service: httpx.Client, k
     assert set(answer) == {"rec_id", "items", "generation", "adapter", "fallback", "missing_ids", "took_ms"}
     assert len(answer["items"]) == len(set(ids(answer))) == 5
     for item in answer["items"]:
-        assert set(item) == {"item_id", "score", "reasons", "fields"}
+        assert set(item) == {"item_id", "score", "reasons", "fields", "promoted", "explanation"}
         assert list(item["fields"]) == ["title"]
         assert item["fields"]["title"]
     assert list(scores(answer).values()) == sorted(scores(answer).values(), reverse=True)

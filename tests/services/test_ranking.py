@@ -1,0 +1,115 @@
+"""Ranking rules over HTTP: batches, given items, promotions, diversity, limits, explanations."""
+
+import uuid
+from typing import Any
+
+import httpx
+import pytest
+
+
+def ask(service: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
+    response = service.post(f"/v1/{path}", json=body)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [item["item_id"] for item in answer["items"]]
+
+
+def test_a_batch_gives_everybody_the_answer_of_a_single_request(
+    service: httpx.Client, known_user: str, catalogue: list[str]
+) -> None:
+    people: list[dict[str, Any]] = [
+        {"user_id": known_user},
+        {"user_id": uuid.uuid4().hex},
+        {"history": catalogue[:7]},
+        {"history": []},
+        {"history": ["no such item", catalogue[3]]},
+        {"history": ["no such item"]},
+        {"history": catalogue[20:60]},
+    ]
+    wish: dict[str, Any] = {"k": 12, "diversity": 0.4, "limits": {"genres": 4}, "exclude_ids": catalogue[:1]}
+    answer = ask(service, "recommend/batch", users=people, **wish)
+    assert set(answer) == {"answers", "generation", "adapter", "took_ms"}
+    assert len(answer["answers"]) == len(people)
+    for person, found in zip(people, answer["answers"], strict=True):
+        single = ask(service, "recommend", **person, **wish)
+        assert found["user_id"] == person.get("user_id")
+        assert ids(found) == ids(single)
+        for one, other in zip(found["items"], single["items"], strict=True):
+            assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+        assert (found["fallback"], found["missing_ids"]) == (single["fallback"], single["missing_ids"])
+    assert len({found["rec_id"] for found in answer["answers"]}) == len(people)
+
+
+def test_given_items_are_ranked_with_the_scores_of_a_recommendation(
+    service: httpx.Client, known_user: str, catalogue: list[str]
+) -> None:
+    listed = ask(service, "recommend", user_id=known_user, k=30, exclude_seen=False)
+    answer = ask(service, "rank", user_id=known_user, item_ids=[*sorted(catalogue), "no such item", catalogue[0]])
+    assert set(answer) == {"items", "generation", "adapter", "fallback", "missing_ids", "took_ms"}
+    assert sorted(ids(answer)) == sorted(catalogue)
+    assert answer["missing_ids"] == ["no such item"]
+    scores = {item["item_id"]: item["score"] for item in answer["items"]}
+    assert list(scores.values()) == sorted(scores.values(), reverse=True)
+    assert {item["item_id"]: item["score"] for item in listed["items"]}.items() <= scores.items()
+    assert ask(service, "rank", user_id=uuid.uuid4().hex, item_ids=catalogue[:3])["fallback"] == "popular"
+
+
+def test_promotions_stand_in_their_slots_and_nowhere_else(
+    service: httpx.Client, known_user: str, catalogue: list[str]
+) -> None:
+    before = ids(ask(service, "recommend", user_id=known_user, k=10))
+    third, last = before[0], next(item for item in catalogue if item not in before)
+    promotions = [
+        {"item_id": last, "slot": 10},
+        {"item_id": third, "slot": 3},
+        {"item_id": "no such item", "slot": 1},
+        {"item_id": before[1], "slot": 2},
+    ]
+    answer = ask(service, "recommend", user_id=known_user, k=10, promotions=promotions, exclude_ids=[before[1]])
+    assert len(set(ids(answer))) == 10
+    assert (ids(answer)[2], ids(answer)[9]) == (third, last)
+    assert [place for place, item in enumerate(answer["items"]) if item["promoted"]] == [2, 9]
+    assert before[1] not in ids(answer)  # excluded is excluded
+    assert answer["missing_ids"] == ["no such item"]
+
+
+def test_an_explanation_adds_up(service: httpx.Client, known_user: str) -> None:
+    answer = ask(service, "recommend", user_id=known_user, k=10, explain=True)
+    for item in answer["items"]:
+        parts = item["explanation"]
+        assert sum(part["score"] for part in parts["components"]) == pytest.approx(item["score"], abs=1e-4)
+        for part in [*parts["components"], {**parts, "score": item["score"]}]:
+            shares = part["baseline"] + part["other_history"] + sum(one["score"] for one in part["history"])
+            assert shares == pytest.approx(part["score"], abs=1e-4)
+    assert any(item["explanation"]["history"] and item["explanation"]["words"] for item in answer["items"])
+    assert ask(service, "recommend", user_id=known_user)["items"][0]["explanation"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "detail"),
+    [
+        ("recommend", {"history": [], "diversity": 1.1}, "body.diversity"),
+        ("recommend", {"history": [], "limits": {"nothing": 1}}, "body.limits"),
+        ("recommend", {"history": [], "limits": {"genres": 0}}, "body.limits.genres"),
+        ("recommend", {"history": [], "promotions": [{"item_id": "i", "slot": 11}]}, "outside a list of k = 10"),
+        ("recommend", {"history": [], "promotions": [{"item_id": "i", "slot": 1}] * 2}, "of their own"),
+        ("recommend", {"history": [], "promotions": [{"item_id": "i", "slot": 0}]}, "body.promotions.0.slot"),
+        ("recommend/batch", {"users": []}, "body.users"),
+        ("recommend/batch", {"users": [{"history": []}] * 257}, "body.users"),
+        ("recommend/batch", {"users": [{}]}, "exactly one"),
+        ("recommend/batch", {"users": [{"history": []}], "filter": {"field": "nothing", "eq": 1}}, "body.filter"),
+        ("rank", {"history": [], "item_ids": []}, "body.item_ids"),
+        ("rank", {"history": [], "item_ids": ["i"] * 1001}, "body.item_ids"),
+        ("rank", {"history": [], "item_ids": ["i"], "k": 3}, "body.k"),
+    ],
+)
+def test_what_cannot_be_wished_for_is_refused(
+    service: httpx.Client, path: str, body: dict[str, Any], detail: str
+) -> None:
+    response = service.post(f"/v1/{path}", json=body)
+    assert response.status_code == response.json()["status"] == 422
+    assert detail in response.json()["detail"]
