@@ -1,6 +1,6 @@
 """From a trained system to a generation, and the gate in front of the pointer.
 
-Binding writes the vectors, then the generation; nothing is served before ``publish`` has switched the pointer.
+Binding writes vectors and texts, then the generation; nothing is served before ``publish`` has switched the pointer.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from recsys.artifacts import staged_folder, write_json
 from recsys.columns import ITEM_ID, USER_ID
 from recsys.config import ModelConfig, to_dict
 from recsys.data.snapshot import Snapshot
+from recsys.data.text import item_texts
 from recsys.encoder import TextMaps
 from recsys.evaluation.gate import Verdict, judge
 from recsys.evaluation.metrics import ndcg
@@ -54,7 +55,7 @@ def bind_generation(
     """
     item_ids = snapshot.item_ids()
     vectors = np.concatenate(list(system.dense_vectors().values()), axis=1)
-    index = build_index(home.lance, item_ids, vectors)
+    index = build_index(home.lance, item_ids, vectors, item_texts(snapshot.items(), maps.text))
     with staged_folder(home.generations) as staging:
         system.save(staging)
         maps.save(staging)

@@ -1,14 +1,16 @@
-"""Candidates from the vector index: an exact product in memory for small catalogues, LanceDB's index for large ones.
+"""Candidates from LanceDB: by vectors and by words.
 
-Both answer the same question: the items with the largest dot product among those that are allowed.
+Vectors of small catalogues are compared exactly in memory, those of large ones with LanceDB's index. Both answer the
+same question: the items with the largest dot product among those that are allowed.
 """
 
 from pathlib import Path
 
 import numpy as np
+from lancedb.query import MatchQuery
 from numpy.typing import NDArray
 
-from recsys.store.index import APPROXIMATE_FROM, ROW, VECTOR, IndexReference, open_index, read_vectors
+from recsys.store.index import APPROXIMATE_FROM, ROW, TEXT, VECTOR, IndexReference, open_index, read_vectors
 
 EXACT_ALLOWED = 50_000  # with a filter: up to so many allowed items are scored exactly
 PROBES = 40
@@ -63,6 +65,26 @@ class VectorSource:
         rows = np.flatnonzero(allowed)
         scores = self._scores(query, rows) if products is None else products[rows]
         return rows[np.argpartition(-scores, count - 1)[:count]]
+
+    def worded(self, query: str, count: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return at most ``count`` allowed rows whose texts hold words of a query, best BM25 first, ties by row.
+
+        The query is nothing but words: there is no syntax in it that could be wrong.
+        """
+        wanted = 2 * count
+        while True:
+            found = (
+                self._table.search(MatchQuery(query, TEXT), query_type="fts")
+                .select([ROW, "_score"])
+                .limit(wanted)
+                .to_arrow()
+            )
+            rows = found[ROW].to_numpy()
+            rows = rows[np.lexsort((rows, -found["_score"].to_numpy()))]
+            kept: NDArray[np.int64] = rows[allowed[rows]]
+            if len(kept) >= count or len(rows) < wanted:
+                return kept[:count]
+            wanted *= 8  # what is not allowed has taken the places
 
     def _nearest(self, query: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         found = (

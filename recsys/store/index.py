@@ -1,4 +1,4 @@
-"""The item vectors in LanceDB: one table for each set of vectors, named by the hash of ids and vectors.
+"""The items' vectors and texts in LanceDB: one table for each set of them, named by the hash of ids, vectors and texts.
 
 The name binds an index to the encoder that made it: other weights give another table, also where the dimensions agree.
 A generation names a table and one version of it, which a tag protects from clean-up.
@@ -12,7 +12,7 @@ from typing import Any
 import lancedb
 import numpy as np
 import pyarrow as pa
-from lancedb.index import IvfSq
+from lancedb.index import FTS, IvfSq
 from numpy.typing import NDArray
 
 from recsys.artifacts import ArtifactError, canonical_json, digest
@@ -20,13 +20,14 @@ from recsys.columns import ITEM_ID
 
 VECTOR = "vector"
 ROW = "row"
+TEXT = "text"
 APPROXIMATE_FROM = 20_000  # items; below it an exact product in memory is faster than any index
 TAG = "served"
 
 
 @dataclass(frozen=True)
 class IndexReference:
-    """Where a generation's vectors are: table, version, shape, and the hash of ids and vectors."""
+    """Where a generation's vectors are: table, version, shape, and the hash of ids, vectors and texts."""
 
     table: str
     version: int
@@ -39,19 +40,22 @@ class IndexReference:
         return asdict(self)
 
 
-def build_index(folder: Path, item_ids: Sequence[str], vectors: NDArray[np.float32]) -> IndexReference:
-    """Write vectors into LanceDB, indexed for the dot product where there are many.
+def build_index(
+    folder: Path, item_ids: Sequence[str], vectors: NDArray[np.float32], texts: Sequence[str]
+) -> IndexReference:
+    """Write vectors and texts into LanceDB: indexed for the dot product where there are many, and by words.
 
     Args:
         folder: the LanceDB folder.
         item_ids: (items,), in the order of the rows.
         vectors: (items, dimensions) float32, finite, no row all zero.
+        texts: (items,), what the encoder read.
 
     Raises:
         FloatingPointError: a vector is zero or not finite.
     """
     _check_vectors(item_ids, vectors)
-    content = vectors_digest(item_ids, vectors)
+    content = content_digest(item_ids, vectors, texts)
     name = f"items-{content[:16]}"
     connection = lancedb.connect(folder)
     dimensions = vectors.shape[1]
@@ -66,11 +70,14 @@ def build_index(folder: Path, item_ids: Sequence[str], vectors: NDArray[np.float
             ITEM_ID: pa.array(list(item_ids), pa.string()),
             ROW: pa.array(np.arange(len(item_ids)), pa.int64()),
             VECTOR: pa.FixedSizeListArray.from_arrays(flat, dimensions),
+            TEXT: pa.array(list(texts), pa.string()),
         }
     )
     table = connection.create_table(name, data)
     if len(item_ids) >= APPROXIMATE_FROM:
         table.create_index(VECTOR, config=IvfSq(distance_type="dot"))
+    # Stop words stay: many a title consists of nothing else, and BM25 weighs them little.
+    table.create_index(TEXT, config=FTS(remove_stop_words=False))
     table.tags.create(TAG, table.version)
     return _reference(connection, name, item_ids, dimensions, content)
 
@@ -79,7 +86,7 @@ def open_index(folder: Path, reference: IndexReference) -> lancedb.table.Table:
     """Open the very version that a generation names.
 
     Raises:
-        ArtifactError: the table or the version is gone, or its shape is another.
+        ArtifactError: the table or the version is gone, or its columns or its shape are others.
     """
     connection = lancedb.connect(folder)
     if reference.table not in _table_names(connection):
@@ -89,6 +96,8 @@ def open_index(folder: Path, reference: IndexReference) -> lancedb.table.Table:
         table.checkout(reference.version)
     except (ValueError, RuntimeError, OSError) as error:
         raise ArtifactError(f"{reference.table} has no version {reference.version}: {error}. Publish again.") from error
+    if TEXT not in table.schema.names:
+        raise ArtifactError(f"{reference.table} holds no texts; an older version wrote it. Train and publish again.")
     dimensions = table.schema.field(VECTOR).type.list_size
     found = (table.count_rows(), dimensions)
     if found != (reference.rows, reference.dimensions):
@@ -103,20 +112,20 @@ def read_vectors(table: lancedb.table.Table, reference: IndexReference) -> NDArr
     """Read all vectors, (items, dimensions) float32 in the order of the catalogue, and check their hash.
 
     Raises:
-        ArtifactError: ids or vectors are not those that were indexed.
+        ArtifactError: ids, vectors or texts are not those that were indexed.
     """
     data = table.to_arrow().sort_by(ROW)
     flat = data[VECTOR].combine_chunks().values.to_numpy(zero_copy_only=False)
     vectors: NDArray[np.float32] = np.array(flat, dtype=np.float32).reshape(-1, reference.dimensions)
-    if vectors_digest(data[ITEM_ID].to_pylist(), vectors) != reference.digest:
-        raise ArtifactError(f"The vectors in {reference.table} are not those of the generation. Publish again.")
+    if content_digest(data[ITEM_ID].to_pylist(), vectors, data[TEXT].to_pylist()) != reference.digest:
+        raise ArtifactError(f"The vectors or texts in {reference.table} are not those of the generation. Publish again.")
     return vectors
 
 
-def vectors_digest(item_ids: Sequence[str], vectors: NDArray[np.float32]) -> str:
-    """Return the SHA-256 over ids and vectors, in their order."""
+def content_digest(item_ids: Sequence[str], vectors: NDArray[np.float32], texts: Sequence[str]) -> str:
+    """Return the SHA-256 over ids, texts and vectors, in their order."""
     content = np.ascontiguousarray(vectors, dtype="<f4").tobytes()
-    return digest(canonical_json([list(item_ids), list(vectors.shape)]) + content)
+    return digest(canonical_json([list(item_ids), list(texts), list(vectors.shape)]) + content)
 
 
 def drop_indexes(folder: Path, keep: set[str]) -> list[str]:

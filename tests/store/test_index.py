@@ -18,19 +18,23 @@ def ids(rows=200):
     return [f"item-{row}" for row in range(rows)]
 
 
+def texts(rows=200):
+    return [f"Title {row} | genres: Comedy" for row in range(rows)]
+
+
 def test_vectors_come_back_as_they_went_in_and_twice_is_once(tmp_path):
-    reference = build_index(tmp_path, ids(), some_vectors())
-    assert build_index(tmp_path, ids(), some_vectors()) == reference
+    reference = build_index(tmp_path, ids(), some_vectors(), texts())
+    assert build_index(tmp_path, ids(), some_vectors(), texts()) == reference
     np.testing.assert_array_equal(read_vectors(open_index(tmp_path, reference), reference), some_vectors())
 
 
 def test_other_vectors_of_the_same_shape_are_another_table(tmp_path):
-    first, second = (build_index(tmp_path, ids(), some_vectors(seed=seed)) for seed in (0, 1))
+    first, second = (build_index(tmp_path, ids(), some_vectors(seed=seed), texts()) for seed in (0, 1))
     assert first.table != second.table
 
 
 def test_vectors_of_another_encoder_are_refused_though_the_shape_agrees(tmp_path):
-    reference = build_index(tmp_path, ids(), some_vectors())
+    reference = build_index(tmp_path, ids(), some_vectors(), texts())
     table = lancedb.connect(tmp_path).open_table(reference.table)
     table.update(where="row = 3", values={"vector": some_vectors(seed=1)[3].tolist()})
     forged = index.IndexReference(**reference.to_dict() | {"version": table.version})
@@ -39,17 +43,27 @@ def test_vectors_of_another_encoder_are_refused_though_the_shape_agrees(tmp_path
     VectorSource(tmp_path, reference)  # the version that the generation names is untouched
 
 
+def test_other_texts_of_the_same_vectors_are_refused_too(tmp_path):
+    reference = build_index(tmp_path, ids(), some_vectors(), texts())
+    assert build_index(tmp_path, ids(), some_vectors(), [*texts()[:-1], "?"]).table != reference.table
+    table = lancedb.connect(tmp_path).open_table(reference.table)
+    table.update(where="row = 3", values={"text": "Buy this"})
+    forged = index.IndexReference(**reference.to_dict() | {"version": table.version})
+    with pytest.raises(ArtifactError, match="not those of the generation"):
+        VectorSource(tmp_path, forged)
+
+
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
 def test_a_broken_vector_never_reaches_an_index(tmp_path, value):
     vectors = some_vectors()
     vectors[5] = value
     with pytest.raises(FloatingPointError, match="item-5"):
-        build_index(tmp_path, ids(), vectors)
+        build_index(tmp_path, ids(), vectors, texts())
     assert drop_indexes(tmp_path, set()) == []
 
 
 def test_a_missing_table_or_version_says_what_to_do(tmp_path):
-    reference = build_index(tmp_path, ids(), some_vectors())
+    reference = build_index(tmp_path, ids(), some_vectors(), texts())
     with pytest.raises(ArtifactError, match="publish again"):
         open_index(tmp_path / "elsewhere", reference)
     with pytest.raises(ArtifactError, match="no version 99"):
@@ -57,15 +71,15 @@ def test_a_missing_table_or_version_says_what_to_do(tmp_path):
 
 
 def test_a_table_that_a_crash_left_unfinished_is_built_again(tmp_path):
-    reference = build_index(tmp_path, ids(), some_vectors())
+    reference = build_index(tmp_path, ids(), some_vectors(), texts())
     table = lancedb.connect(tmp_path).open_table(reference.table)
     table.tags.delete(index.TAG)
-    again = build_index(tmp_path, ids(), some_vectors())
+    again = build_index(tmp_path, ids(), some_vectors(), texts())
     np.testing.assert_array_equal(read_vectors(open_index(tmp_path, again), again), some_vectors())
 
 
 def test_only_tables_that_nothing_names_are_dropped(tmp_path):
-    first, second = (build_index(tmp_path, ids(), some_vectors(seed=seed)) for seed in (0, 1))
+    first, second = (build_index(tmp_path, ids(), some_vectors(seed=seed), texts()) for seed in (0, 1))
     assert drop_indexes(tmp_path, {first.table}) == [second.table]
     open_index(tmp_path, first)
 
@@ -76,7 +90,7 @@ def test_search_finds_the_largest_dot_products_that_are_allowed(tmp_path, monkey
     monkeypatch.setattr("recsys.ranking.candidates.APPROXIMATE_FROM", 10**9 if kind == "exact" else 100)
     monkeypatch.setattr("recsys.ranking.candidates.EXACT_ALLOWED", 10)
     vectors = some_vectors(2_000, 16)
-    source = VectorSource(tmp_path, build_index(tmp_path, ids(2_000), vectors))
+    source = VectorSource(tmp_path, build_index(tmp_path, ids(2_000), vectors, texts(2_000)))
     assert source.kind == kind
     rng = np.random.default_rng(1)
     found = 0
