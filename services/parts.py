@@ -16,12 +16,14 @@ from recsys.home import Home
 from recsys.store.events import EventStore
 from services.auth import Guard
 from services.current import CurrentGeneration
+from services.encoding import Encoders
 from services.metrics import Metrics
 
 if TYPE_CHECKING:
     from recsys.recommender import Recommender
 
 SCORING_THREADS = 2  # a worker scores on one core; the second hides the waits for SQL
+ENCODING_THREADS = 1  # BERT fills a core; recommendations go on beside it
 WRITING_THREADS = 1  # SQLite has one writer at a time; waiting here is fairer than in its busy loop
 T = TypeVar("T")
 
@@ -35,7 +37,9 @@ class Parts:
     events: EventStore
     metrics: Metrics
     guard: Guard
+    encoders: Encoders
     scoring: CapacityLimiter
+    encoding: CapacityLimiter
     writing: CapacityLimiter
 
 

@@ -13,9 +13,10 @@ from recsys.store.events import EventStore
 from services.api import create_app
 from services.auth import Guard
 from services.current import CurrentGeneration
+from services.encoding import Encoders
 from services.keys import REQUIRE_KEYS, Keys
 from services.metrics import Metrics
-from services.parts import SCORING_THREADS, WRITING_THREADS, Parts
+from services.parts import ENCODING_THREADS, SCORING_THREADS, WRITING_THREADS, Parts
 from services.problems import Boundary
 
 REQUEST_TIMEOUT_SECONDS = 10  # BentoML leaves a timer of this length behind for every request: no longer than needed
@@ -51,7 +52,9 @@ class RecommenderService:
             self.events,
             metrics,
             Guard(Keys(home, required=bool(os.environ.get(REQUIRE_KEYS)))),
+            encoders=Encoders(home),
             scoring=CapacityLimiter(SCORING_THREADS),
+            encoding=CapacityLimiter(ENCODING_THREADS),
             writing=CapacityLimiter(WRITING_THREADS),
         )
         self.generation.start()

@@ -1,8 +1,10 @@
 """The items that a generation ranks: ids and rows, who may be offered, and the columns that rules and answers read."""
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from recsys.artifacts import canonical_json, digest
 from recsys.columns import AVAILABLE, ITEM_ID, TITLE
 from recsys.ranking.rules import compile_filter
 
+WORD = re.compile(r"\w+")
 KEPT_MASKS = 32  # of the filters used last; a byte an item each
 
 
@@ -74,6 +77,11 @@ class Catalogue:
         """
         return self.available.copy() if condition is None else self.available & self._matching(condition)
 
+    def titled(self, title: str) -> list[int]:
+        """Return the rows of the items with a title, whatever its case and punctuation."""
+        with self._lock:
+            return self._titled.get(_plain(title), [])
+
     def values(self, field: str, rows: NDArray[np.integer]) -> list[tuple[Hashable, ...]]:
         """Return what a field holds in some rows: the members of a list, one value, or nothing where it is null.
 
@@ -107,6 +115,13 @@ class Catalogue:
             self._kind(name)
         return self.items[rows.tolist(), list(fields)].to_dicts() if fields else [{} for _ in rows]
 
+    @cached_property
+    def _titled(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for row, title in enumerate(self.titles):
+            found.setdefault(_plain(title), []).append(row)
+        return found
+
     def _kind(self, field: str) -> pl.DataType:
         kind = self.items.schema.get(field)
         if kind is None:
@@ -126,3 +141,7 @@ class Catalogue:
             while len(self._masks) > KEPT_MASKS:
                 self._masks.popitem(last=False)
         return mask
+
+
+def _plain(title: str) -> str:
+    return " ".join(WORD.findall(title.casefold()))

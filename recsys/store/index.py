@@ -118,7 +118,9 @@ def read_vectors(table: lancedb.table.Table, reference: IndexReference) -> NDArr
     flat = data[VECTOR].combine_chunks().values.to_numpy(zero_copy_only=False)
     vectors: NDArray[np.float32] = np.array(flat, dtype=np.float32).reshape(-1, reference.dimensions)
     if content_digest(data[ITEM_ID].to_pylist(), vectors, data[TEXT].to_pylist()) != reference.digest:
-        raise ArtifactError(f"The vectors or texts in {reference.table} are not those of the generation. Publish again.")
+        raise ArtifactError(
+            f"The vectors or texts in {reference.table} are not those of the generation. Publish again."
+        )
     return vectors
 
 

@@ -15,6 +15,8 @@ ROUTES = {
     ("post", "/v1/recommend/batch"),
     ("post", "/v1/rank"),
     ("post", "/v1/similar"),
+    ("post", "/v1/search"),
+    ("post", "/v1/embed"),
     ("post", "/v1/events"),
     ("get", "/v1/generations"),
     ("get", "/metrics"),

@@ -1,0 +1,45 @@
+"""The encoders behind a worker's texts: loaded when a text first needs one, kept for the generations used last."""
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from fastapi import HTTPException
+
+from recsys.artifacts import ArtifactError
+from recsys.home import Home
+
+if TYPE_CHECKING:
+    from recsys.encoder import Encoder
+    from recsys.recommender import Recommender
+
+KEPT = 2  # the one that serves and the one before it, or two adapters side by side; each is two BERTs
+
+
+class Encoders:
+    """Encoders by generation. Safe to share between threads; one thread loads while others wait for it."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._lock = threading.Lock()
+        self._loaded: OrderedDict[str, Encoder] = OrderedDict()
+
+    def of(self, recommender: "Recommender") -> "Encoder":
+        """Return the encoder that made a generation's vectors.
+
+        Raises:
+            HTTPException: 503, its adapter or its base is missing or another; the detail says which.
+        """
+        from recsys.encoder import Encoder  # brings transformers, which most answers do not need
+
+        generation_id = recommender.generation_id
+        with self._lock:
+            if generation_id not in self._loaded:
+                try:
+                    self._loaded[generation_id] = Encoder.open(self._home, generation_id, recommender.scoring.system)
+                except ArtifactError as error:
+                    raise HTTPException(503, f"Texts cannot be encoded: {error}", {"Retry-After": "10"}) from error
+                while len(self._loaded) > KEPT:
+                    self._loaded.popitem(last=False)
+            self._loaded.move_to_end(generation_id)
+            return self._loaded[generation_id]
