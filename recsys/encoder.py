@@ -79,6 +79,7 @@ class Encoder:
         self._adapted = adapted
         self._maps = maps
         self._system = system
+        self._unwhitening = np.linalg.inv(maps.content.matrix)
 
     @classmethod
     def open(cls, home: Home, generation_id: str, system: System | None = None) -> "Encoder":
@@ -124,10 +125,21 @@ class Encoder:
             self._maps.towers.apply(vectors), self._maps.content.apply(vectors[:, : self._base.hidden_size])
         )
 
-    def content_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return (texts, width) unit vectors to search the index's content block with, by meaning."""
-        features = self._maps.content.apply(self._embed(self._base, texts))
-        return self._system.content.unit(features)
+    def meaning_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return (texts, width): ``content vectors @ query / meaning_norms`` are cosines before the whitening.
+
+        Whitening suits comparing an item with a history; a query is nearer to what it asks for without it, as the base
+        has learnt, with nothing but the catalogue's mean taken away.
+        """
+        centred = self._embed(self._base, texts) - self._maps.content.mean
+        centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+        return np.asarray(centred @ self._unwhitening.T, dtype=np.float32)
+
+    def meaning_norms(self, content_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (items,), see ``meaning_queries``; ``content_vectors`` is (items, width)."""
+        starts = range(0, len(content_vectors), 8_192)
+        chunks = (content_vectors[start : start + 8_192] @ self._unwhitening for start in starts)
+        return np.maximum(np.concatenate([np.linalg.norm(chunk, axis=1) for chunk in chunks]), 1e-12)
 
     def _embed(self, backbone: Backbone, texts: Sequence[str]) -> NDArray[np.float32]:
         return embed_catalogue(backbone, tokenize(backbone, texts, self._maps.text.max_tokens))

@@ -1,7 +1,7 @@
 """Free text to items: by meaning and by words, fused, whatever the query is: a title, a wish, a question.
 
-By meaning: the query is encoded as the items' texts are and compared with their content vectors. By words: BM25 over the
-same texts. Reciprocal rank fusion makes one list of both; items whose title is the query stand before it.
+By meaning: the query is encoded as the items' texts are and compared by cosine. By words: BM25 over the same texts.
+Reciprocal rank fusion makes one list of both; items whose title is the query stand before it.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.columns import TITLE
 from recsys.encoder import Encoder
@@ -46,59 +47,68 @@ class Hits:
     fallback: str | None
 
 
-def search(
-    recommender: Recommender,
-    encoder: Encoder,
-    query: str,
-    *,
-    k: int = 10,
-    filter: dict[str, Any] | None = None,
-    fields: Sequence[str] = (TITLE,),
-) -> Hits:
-    """Find items by free text.
+class TextSearch:
+    """Search over one generation's items. Safe to share between threads.
 
-    Args:
-        recommender: whose items.
-        encoder: of the same generation.
-        query: any text; one without a letter or digit finds what is popular.
-        k: how many items; fewer only where fewer are allowed.
-        filter: a structured condition on item columns, see ``recsys.ranking.rules``.
-        fields: item columns to return.
-
-    Raises:
-        FilterError: the filter does not fit the catalogue.
-        KeyError: a field does not exist.
+    Attributes:
+        encoder: the generation's.
     """
-    catalogue, scoring = recommender.catalogue, recommender.scoring
-    allowed = catalogue.allowed(filter)
-    count = max(CANDIDATES, 2 * k)
-    if any(character.isalnum() for character in query):
-        lists = {EXACT: [row for row in catalogue.titled(query) if allowed[row]]}
-        lists[MEANING] = _by_meaning(recommender, encoder, query, count, allowed)
-        lists[WORDS] = scoring.source.worded(query, count, allowed).tolist()
+
+    def __init__(self, recommender: Recommender, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self._recommender = recommender
+        self._vectors = recommender.scoring.source.vectors[:, recommender.scoring.block(CONTENT)]
+        self._norms = encoder.meaning_norms(self._vectors)
+
+    def search(
+        self, query: str, *, k: int = 10, filter: dict[str, Any] | None = None, fields: Sequence[str] = (TITLE,)
+    ) -> Hits:
+        """Find items by free text.
+
+        Args:
+            query: any text; one without a letter or digit finds what is popular.
+            k: how many items; fewer only where fewer are allowed.
+            filter: a structured condition on item columns, see ``recsys.ranking.rules``.
+            fields: item columns to return.
+
+        Raises:
+            FilterError: the filter does not fit the catalogue.
+            KeyError: a field does not exist.
+        """
+        catalogue, scoring = self._recommender.catalogue, self._recommender.scoring
+        allowed = catalogue.allowed(filter)
+        fallback = None
+        if any(character.isalnum() for character in query):
+            found = self._found(query, max(CANDIDATES, 2 * k), allowed)[:k]
+        else:
+            counts, rows = scoring.system.popularity.counts, scoring.popular(k, allowed)
+            found, fallback = [Fused(row, float(counts[row]), ()) for row in rows.tolist()], POPULAR
+        records = catalogue.records(np.array([one.row for one in found], dtype=np.int64), fields)
+        hits = [
+            Hit(catalogue.ids[one.row], one.score, one.found_by, record)
+            for one, record in zip(found, records, strict=True)
+        ]
+        return Hits(hits, self._recommender.generation_id, self._recommender.adapter_id, fallback)
+
+    def _found(self, query: str, count: int, allowed: NDArray[np.bool_]) -> list[Fused]:
+        lists = {
+            EXACT: [row for row in self._recommender.catalogue.titled(query) if allowed[row]],
+            MEANING: self._by_meaning(query, count, allowed),
+            WORDS: self._recommender.scoring.source.worded(query, count, allowed).tolist(),
+        }
         # being the title outweighs any places in the other two lists
         found = [
             Fused(one.row, one.score + (2 / RANK_CONSTANT if EXACT in one.found_by else 0.0), one.found_by)
             for one in fuse(lists)
         ]
-        found = sorted(found, key=lambda one: (-one.score, one.row))[:k]
-        fallback = None
-    else:
-        rows = scoring.popular(k, allowed)
-        counts = scoring.system.popularity.counts
-        found, fallback = [Fused(row, float(counts[row]), ()) for row in rows.tolist()], POPULAR
-    records = catalogue.records(np.array([one.row for one in found], dtype=np.int64), fields)
-    hits = [
-        Hit(catalogue.ids[one.row], one.score, one.found_by, record) for one, record in zip(found, records, strict=True)
-    ]
-    return Hits(hits, recommender.generation_id, recommender.adapter_id, fallback)
+        return sorted(found, key=lambda one: (-one.score, one.row))
 
-
-def _by_meaning(recommender: Recommender, encoder: Encoder, query: str, count: int, allowed: np.ndarray) -> list[int]:
-    """Return allowed rows by the cosine between the query's and the items' content vectors, ties by row."""
-    source, block = recommender.scoring.source, recommender.scoring.block(CONTENT)
-    vector = np.zeros(source.vectors.shape[1], dtype=np.float32)
-    vector[block] = encoder.content_queries([query])[0]
-    rows = source.search(vector, count, allowed)
-    cosines = np.einsum("rw,w->r", source.vectors[rows][:, block], vector[block])
-    return rows[np.lexsort((rows, -cosines))].tolist()
+    def _by_meaning(self, query: str, count: int, allowed: NDArray[np.bool_]) -> list[int]:
+        """Return allowed rows by cosine, ties by row; every item is compared: its norm is in no index."""
+        rows = np.flatnonzero(allowed)
+        vector = self.encoder.meaning_queries([query])[0]
+        cosines = (self._vectors @ vector / self._norms)[rows]
+        if len(rows) > count:
+            best = np.argpartition(-cosines, count - 1)[:count]
+            rows, cosines = rows[best], cosines[best]
+        return rows[np.lexsort((rows, -cosines))].tolist()

@@ -12,6 +12,7 @@ from recsys.home import Home
 if TYPE_CHECKING:
     from recsys.encoder import Encoder
     from recsys.recommender import Recommender
+    from recsys.search import TextSearch
 
 KEPT = 2  # the one that serves and the one before it, or two adapters side by side; each is two BERTs
 
@@ -22,7 +23,7 @@ class Encoders:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._lock = threading.Lock()
-        self._loaded: OrderedDict[str, Encoder] = OrderedDict()
+        self._loaded: OrderedDict[str, TextSearch] = OrderedDict()
 
     def of(self, recommender: "Recommender") -> "Encoder":
         """Return the encoder that made a generation's vectors.
@@ -30,15 +31,26 @@ class Encoders:
         Raises:
             HTTPException: 503, its adapter or its base is missing or another; the detail says which.
         """
-        from recsys.encoder import Encoder  # brings transformers, which most answers do not need
+        return self.search_of(recommender).encoder
+
+    def search_of(self, recommender: "Recommender") -> "TextSearch":
+        """Return what searches a generation's items by text.
+
+        Raises:
+            HTTPException: as ``of``.
+        """
+        # brings transformers, which most answers do not need
+        from recsys.encoder import Encoder
+        from recsys.search import TextSearch
 
         generation_id = recommender.generation_id
         with self._lock:
             if generation_id not in self._loaded:
                 try:
-                    self._loaded[generation_id] = Encoder.open(self._home, generation_id, recommender.scoring.system)
+                    encoder = Encoder.open(self._home, generation_id, recommender.scoring.system)
                 except ArtifactError as error:
                     raise HTTPException(503, f"Texts cannot be encoded: {error}", {"Retry-After": "10"}) from error
+                self._loaded[generation_id] = TextSearch(recommender, encoder)
                 while len(self._loaded) > KEPT:
                     self._loaded.popitem(last=False)
             self._loaded.move_to_end(generation_id)

@@ -76,8 +76,7 @@ def build_index(
     table = connection.create_table(name, data)
     if len(item_ids) >= APPROXIMATE_FROM:
         table.create_index(VECTOR, config=IvfSq(distance_type="dot"))
-    # Stop words stay: many a title consists of nothing else, and BM25 weighs them little.
-    table.create_index(TEXT, config=FTS(remove_stop_words=False))
+    table.create_index(TEXT, config=FTS())
     table.tags.create(TAG, table.version)
     return _reference(connection, name, item_ids, dimensions, content)
 

@@ -44,13 +44,11 @@ def _embed(parts: Parts, request: EmbedRequest) -> EmbedAnswer:
 
 
 def _search(parts: Parts, request: SearchRequest) -> SearchAnswer:
-    from recsys.search import search as find  # brings transformers, which most answers do not need
-
     started = time.perf_counter()
     recommender = answering(parts, request.adapter)
-    encoder = parts.encoders.of(recommender)
+    found_in = parts.encoders.search_of(recommender)
     with refusing(recommender, request.fields):
-        hits = find(recommender, encoder, request.query, k=request.k, filter=request.filter, fields=request.fields)
+        hits = found_in.search(request.query, k=request.k, filter=request.filter, fields=request.fields)
     return SearchAnswer(
         items=[FoundItem.model_validate(hit) for hit in hits.items],
         fallback=hits.fallback,

@@ -27,8 +27,8 @@ class EmbedAnswer(Origin):
     model: str = Field(description="The base model.")
     dimensions: int
     vectors: list[list[float]] = Field(
-        description="Unit vectors: the base's, then the adapter's, side by side. A text's vector does not depend on the "
-        "texts beside it."
+        description="Unit vectors: the base's, then the adapter's, side by side. A text's vector does not depend on "
+        "the texts beside it."
     )
 
 
@@ -56,7 +56,7 @@ class FoundItem(BaseModel):
     item_id: str
     score: float = Field(description="Reciprocal rank fusion; comparable within one answer only.")
     found_by: list[str] = Field(
-        description="meaning: near the query's vector; words: holds its words; title: it is the title, which comes first."
+        description="meaning: near the query's vector; words: holds its words; title: is the title, and comes first."
     )
     fields: dict[str, Any]
 
