@@ -101,7 +101,7 @@ def choose(
         vectors: (items, dimensions) unit vectors.
 
     Returns:
-        Rows and scores: by score and then row, or in the order in which diversity chose them.
+        Rows and scores: by score, equal ones as proposed, or in the order in which diversity chose them.
     """
     rows, scores = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
     scale: Relevance | None = None
@@ -132,7 +132,7 @@ def choose(
             break
         allowed[rows] = False
         allowed &= ~limits.full()
-    order = np.arange(len(rows)) if diversity > 0 else np.lexsort((rows, -scores))
+    order = np.arange(len(rows)) if diversity > 0 else np.argsort(-scores, kind="stable")
     return rows[order], scores[order]
 
 

@@ -1,0 +1,48 @@
+"""Candidates of a large catalogue, through LanceDB's index: whatever is filtered away, the list is filled."""
+
+import numpy as np
+import pytest
+
+from recsys.ranking import candidates
+from recsys.ranking.candidates import VectorSource
+from recsys.store.index import build_index
+
+ITEMS = 25_000
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    vectors = np.random.default_rng(0).standard_normal((ITEMS, 16)).astype(np.float32)
+    ids, texts = [f"i{row}" for row in range(ITEMS)], ["even" if row % 2 == 0 else "odd" for row in range(ITEMS)]
+    made = VectorSource(folder := tmp_path_factory.mktemp("lance"), build_index(folder, ids, vectors, texts))
+    assert made.kind == "approximate"
+    return made
+
+
+def masks(source, query):
+    random, products = np.random.default_rng(1), source.vectors @ query
+    yield "everything", np.ones(ITEMS, dtype=bool)
+    yield "two percent", random.random(ITEMS) < 0.02
+    yield "most", random.random(ITEMS) < 0.9
+    yield "all but the best half", products < np.median(products)
+    yield "the worst few", products < np.sort(products)[30]
+
+
+@pytest.mark.parametrize("exact_allowed", [0, 10_000, candidates.EXACT_ALLOWED])
+def test_a_list_is_filled_whatever_the_filter_leaves(source, monkeypatch, exact_allowed):
+    monkeypatch.setattr(candidates, "EXACT_ALLOWED", exact_allowed)
+    query = np.random.default_rng(2).standard_normal(16).astype(np.float32)
+    for name, allowed in masks(source, query):
+        rows = source.search(query, 200, allowed)
+        assert allowed[rows].all(), name
+        assert len(set(rows.tolist())) == len(rows) == min(200, allowed.sum()), name
+        best = np.flatnonzero(allowed)[np.argsort(-(source.vectors[allowed] @ query))[:200]]
+        assert len(set(rows.tolist()) & set(best.tolist())) >= 0.95 * len(rows), name
+
+
+def test_words_are_found_whatever_the_filter_leaves(source):
+    allowed = np.zeros(ITEMS, dtype=bool)
+    allowed[::1_001] = True
+    assert source.worded("odd", 10, allowed).tolist() == [row for row in range(0, ITEMS, 1_001) if row % 2][:10]
+    assert len(source.worded("odd", 300, np.ones(ITEMS, dtype=bool))) == 300
+    assert len(source.worded("nowhere", 10, allowed)) == 0
