@@ -227,17 +227,15 @@ def recommend(
 ) -> None:
     """Print one answer of the current generation, with titles and reasons."""
     with shell(home, as_json, debug) as session:
+        from recsys.people import People
         from recsys.recommender import Recommender
-        from recsys.store.events import EventStore
+        from recsys.store.database import Database
 
         with progress.step("Load"):
             recommender = Recommender.open(session.home)
-            live = []
-            if session.home.events_database.exists():
-                store = EventStore.at(session.home.events_database)
-                live = [event.item_id for event in store.history(user)]
-                store.close()
-            history = recommender.history(user, live)
+            database = Database.of(session.home)
+            history = People(database).history(recommender, user)
+            database.close()
             answer = recommender.recommend(history, k=k, explain=explain)
         session.result = {"user_id": user, **asdict(answer)}
         _show_items(session, user, session.result)

@@ -13,6 +13,8 @@ from recsys.data.ingest import ingest
 from recsys.data.movielens import fetch_movielens_100k
 from recsys.data.snapshot import Snapshot
 from recsys.home import Home
+from recsys.store.database import Database
+from recsys.store.forgotten import Tombstones
 
 REMOTE_RETRIES = 3  # of a table in an object store; a local file does not mend itself
 _DEFAULT = IngestConfig()
@@ -29,8 +31,11 @@ def fetch_movielens(cache: Path) -> tuple[str, str]:
 @task(name="write snapshot", retry_delay_seconds=10, cache_policy=NO_CACHE)
 def write_snapshot(events: str, items: str, home: Home, config: IngestConfig) -> Snapshot:
     """Read and check both tables and write the snapshot."""
+    database = Database.of(home)
+    forgotten = Tombstones(database).read()
+    database.close()
     with progress.step("Ingest"):
-        return ingest(events, items, home, config)
+        return ingest(events, items, home, config, forgotten=forgotten)
 
 
 @flow(name="ingest")

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.artifacts import staged_folder, write_json
+from recsys.artifacts import digest, staged_folder, write_json
 from recsys.columns import ITEM_ID, USER_ID
 from recsys.config import ModelConfig, to_dict
 from recsys.data.snapshot import Snapshot
@@ -71,10 +71,10 @@ def bind_generation(
 
 
 def held_out_table(rankings: Sequence[Ranking], user_ids: Sequence[str], item_ids: Sequence[str]) -> pl.DataFrame:
-    """Return NDCG@10 by user: ``user_id``, ``item_id`` of the target, one column a system; sorted by user."""
+    """Return NDCG@10 by user: ``user_id`` (hashed: a generation outlives who is forgotten), ``item_id`` of the target, one column a system; sorted by user."""
     targets = rankings[0].targets
     columns: dict[str, Any] = {
-        USER_ID: [user_ids[user] for user in targets.users],
+        USER_ID: [digest(user_ids[user].encode()) for user in targets.users],
         ITEM_ID: [item_ids[item] for item in targets.items],
     }
     columns |= {ranking.name: ndcg(ranking.ranks, 10) for ranking in rankings}

@@ -118,6 +118,7 @@ class Recommender:
         self._system = system
         self._user_rows: dict[str, int] = {}
         self._histories = Sequences.from_lists([])
+        self._times_known = False
         self._item_vectors = system.towers.vectors.cpu().numpy()
         text = from_dict(ModelConfig, manifest["settings"]).text
         self._words = SharedWords(lambda: item_texts(items, text))
@@ -139,6 +140,7 @@ class Recommender:
         recommender = cls(manifest, System.load(folder), source, snapshot.items())
         recommender._user_rows = {user_id: row for row, user_id in enumerate(snapshot.user_ids())}
         recommender._histories = snapshot.sequences()
+        recommender._times_known = snapshot.times_known
         return recommender
 
     @property
@@ -154,11 +156,28 @@ class Recommender:
         """Tell whether the snapshot holds events of a user."""
         return user_id in self._user_rows
 
-    def history(self, user_id: str, live: Iterable[str] = ()) -> list[str]:
-        """Return the item ids of a user, oldest first: the snapshot's, then the live ones that the catalogue holds."""
-        row = self._user_rows.get(user_id)
-        known = [] if row is None else [self.catalogue.ids[item] for item in self._histories.row(row)]
+    def history(self, user_id: str, live: Iterable[str] = (), after: int | None = None) -> list[str]:
+        """Return the item ids of a user, oldest first: the snapshot's, then the live ones that the catalogue holds.
+
+        Args:
+            user_id: whose.
+            live: item ids of events since, oldest first.
+            after: microseconds since 1970; the snapshot's events up to then are left out, all where times are unknown.
+        """
+        known = [item_id for item_id, time in self.snapshot_events(user_id) if after is None or (time or 0) > after]
         return known + [item_id for item_id in live if item_id in self.catalogue]
+
+    def snapshot_events(self, user_id: str) -> list[tuple[str, int | None]]:
+        """Return item ids and times (microseconds since 1970) of a user's events in the snapshot, oldest first."""
+        row = self._user_rows.get(user_id)
+        if row is None:
+            return []
+        item_ids = [self.catalogue.ids[item] for item in self._histories.row(row)]
+        times = self._histories.times
+        if times is None or not self._times_known:
+            return [(item_id, None) for item_id in item_ids]
+        own = times[self._histories.offsets[row] : self._histories.offsets[row + 1]]
+        return [(item_id, int(time) * 1_000_000) for item_id, time in zip(item_ids, own, strict=True)]
 
     def user_vector(self, history: Sequence[str]) -> NDArray[np.float32]:
         """Return the unit vector of a history, (dimensions,); zero for an empty one."""

@@ -45,7 +45,7 @@ class RecommenderService:
         home = Home.from_environment()
         metrics = Metrics()
         self.generation = CurrentGeneration(home, metrics)
-        self.events = EventStore.at(home.events_database)
+        self.events = EventStore(Database.of(home))
         app.state.parts = Parts(
             home,
             self.generation,

@@ -8,12 +8,14 @@ import polars as pl
 
 from recsys import columns
 from recsys.config import IngestConfig, to_dict
+from recsys.data.forgetting import Forgotten
 from recsys.data.quality import QualityError, QualityReport, event_checks, item_checks, split
 from recsys.data.snapshot import Snapshot, write_snapshot
 from recsys.data.sources import read_table
 from recsys.home import Home
 
 _DEFAULT = IngestConfig()
+_NOBODY = Forgotten()
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,12 @@ class _Tables:
 
 
 def ingest(
-    events: str | Path, items: str | Path, home: Home, config: IngestConfig = _DEFAULT, now: datetime | None = None
+    events: str | Path,
+    items: str | Path,
+    home: Home,
+    config: IngestConfig = _DEFAULT,
+    now: datetime | None = None,
+    forgotten: Forgotten = _NOBODY,
 ) -> Snapshot:
     """Turn raw events and items into a snapshot; the same content, in any order and format, gives the same one.
 
@@ -34,13 +41,14 @@ def ingest(
         home: the state to write the snapshot to.
         config: column names, and how much may be set aside.
         now: with a time zone; an event after it is in the future. The clock's time by default.
+        forgotten: whose events go neither into the snapshot nor into its quarantine.
 
     Raises:
         SourceError: a table cannot be read.
         QualityError: more rows are bad than ``max_quarantined_share`` allows, or none is good.
         ArtifactError: the same content was ingested before, and that snapshot has been damaged since.
     """
-    tables = _check(events, items, config, now)
+    tables = _check(events, items, config, now, forgotten)
     if tables.report.refusal():
         raise QualityError(tables.report)
     quality = {"config": to_dict(config), "quality": tables.report.summary()}
@@ -58,11 +66,11 @@ def validate(
     return _check(events, items, config, now).report
 
 
-def _check(events: str | Path, items: str | Path, config: IngestConfig, now: datetime | None) -> _Tables:
+def _check(events: str | Path, items: str | Path, config: IngestConfig, now: datetime | None, forgotten: Forgotten = _NOBODY) -> _Tables:
     latest = (now or datetime.now(UTC)).astimezone(UTC) + timedelta(seconds=config.future_tolerance_seconds)
     good_items, bad_items, item_quality = split(read_table(items, "items", config.item_columns), "items", item_checks())
     checks = event_checks(good_items[columns.ITEM_ID], latest)
-    raw_events = read_table(events, "events", config.event_columns)
+    raw_events = forgotten.remain(read_table(events, "events", config.event_columns))
     good_events, bad_events, event_quality = split(raw_events, "events", checks)
     quarantine = pl.concat([bad_events, bad_items])
     report = QualityReport((event_quality, item_quality), quarantine, config.max_quarantined_share)

@@ -1,15 +1,7 @@
-"""One conformance suite over every database that can hold events.
+"""One conformance suite over every database that can hold events."""
 
-PostgreSQL joins where its server programs and psycopg are installed; the suite starts a private server of its own.
-"""
-
-import importlib.util
-import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
@@ -21,71 +13,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
+from recsys.store.database import Database
 from recsys.store.events import AddResult, Event, EventStore
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
-def postgres_programs() -> Path | None:
-    """Return the folder of the newest installed PostgreSQL server, or None."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    on_path = shutil.which("initdb")
-    if importlib.util.find_spec("psycopg") is None:
-        return None
-    return found[-1].parent if found else Path(on_path).parent if on_path else None
-
-
-DATABASES = ["sqlite", *(["postgresql"] if postgres_programs() else [])]
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """A private PostgreSQL server: its URL without a database name."""
-    programs = postgres_programs()
-    assert programs is not None
-    folder = Path(tempfile.mkdtemp(prefix="recsys-postgres-"))
-    user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
-    if user:
-        shutil.chown(folder, user)
-    data = folder / "data"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    quiet = {"cwd": folder, "check": True, "stdout": subprocess.DEVNULL, "user": user}
-    # en_US-like collations order "a" before "B"; the store must not depend on what the server was set up with
-    subprocess.run([programs / "initdb", "-D", data, "-U", "recsys", "-A", "trust", "-E", "UTF8"], **quiet)
-    options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder}"
-    subprocess.run([programs / "pg_ctl", "start", "-w", "-D", data, "-l", folder / "log", "-o", options], **quiet)
-    try:
-        yield f"postgresql+psycopg://recsys@127.0.0.1:{port}"
-    finally:
-        subprocess.run([programs / "pg_ctl", "stop", "-D", data, "-m", "immediate"], **quiet)
-        shutil.rmtree(folder)
-
-
-@pytest.fixture(params=DATABASES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'events.db'}"
-    import psycopg
-
-    server = request.getfixturevalue("postgres")
-    with psycopg.connect(f"{server.replace('+psycopg', '')}/postgres", autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS events")
-        connection.execute("CREATE DATABASE events")
-    return f"{server}/events"
-
-
 @pytest.fixture
 def store(url: str) -> Iterator[EventStore]:
-    store = EventStore(url)
+    store = EventStore(Database(url))
     yield store
-    store.close()
+    store.database.close()
 
 
 def event(user: str = "u", item: str = "i", seconds: float = 0, **rest: object) -> Event:
     return Event(user_id=user, item_id=item, timestamp=NOON + timedelta(seconds=seconds), **rest)  # type: ignore[arg-type]
+
+
+def forget(store: EventStore, user_id: str) -> int:
+    with store.database.engine.begin() as connection:
+        return store.forget(connection, user_id)
 
 
 def test_everything_stored_comes_back(store: EventStore) -> None:
@@ -126,19 +73,19 @@ def test_without_an_id_the_content_is_the_id(store: EventStore) -> None:
 
 
 def test_events_survive_reopening(url: str) -> None:
-    store = EventStore(url)
+    store = EventStore(Database(url))
     store.add([event()])
-    store.close()
-    reopened = EventStore(url)
+    store.database.close()
+    reopened = EventStore(Database(url))
     assert reopened.history("u") == [event()]
     assert reopened.add([event()]) == AddResult(accepted=0, duplicates=1)
-    reopened.close()
+    reopened.database.close()
 
 
 def test_forgetting_takes_one_user_only(store: EventStore) -> None:
     store.add([event("gone", "a"), event("gone", "b"), event("stays", "a")])
-    assert store.forget("gone") == 2
-    assert store.forget("gone") == 0
+    assert forget(store, "gone") == 2
+    assert forget(store, "gone") == 0
     assert store.history("gone") == []
     assert store.history("stays") == [event("stays", "a")]
 
@@ -186,10 +133,11 @@ def test_writers_of_the_same_events_in_other_orders_do_not_deadlock(store: Event
 WRITER = """
 import sys
 from datetime import datetime, timedelta, UTC
+from recsys.store.database import Database
 from recsys.store.events import Event, EventStore
 url, name = sys.argv[1:]
 sys.stdin.readline()  # all processes open the new database at the same moment
-store = EventStore(url)
+store = EventStore(Database(url))
 moment = datetime(2026, 1, 1, tzinfo=UTC)
 accepted = 0
 for step in range(40):
@@ -212,17 +160,18 @@ def test_processes_write_together_and_lose_nothing(url: str) -> None:
         writer.stdin.write("go\n")
         writer.stdin.flush()
     accepted = [int(writer.communicate(timeout=120)[0]) for writer in writers]
-    store = EventStore(url)
+    store = EventStore(Database(url))
     assert sum(accepted) == store.count() == 3 * 200 + 200
     assert [len(store.history(name)) for name in ("a", "b", "c", "both")] == [200] * 4
-    store.close()
+    store.database.close()
 
 
 CRASHING_WRITER = """
 import os, sys
 from datetime import datetime, UTC
+from recsys.store.database import Database
 from recsys.store.events import Event, EventStore
-store = EventStore(sys.argv[1])
+store = EventStore(Database(sys.argv[1]))
 store.add([Event("u", "i", datetime(2026, 1, 2, 12, tzinfo=UTC))])
 os.kill(os.getpid(), 9)
 """
@@ -230,9 +179,9 @@ os.kill(os.getpid(), 9)
 
 def test_an_accepted_event_survives_a_killed_process(url: str) -> None:
     assert subprocess.run([sys.executable, "-c", CRASHING_WRITER, url]).returncode == -9
-    store = EventStore(url)
+    store = EventStore(Database(url))
     assert store.history("u") == [event()]
-    store.close()
+    store.database.close()
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -250,7 +199,7 @@ def test_an_accepted_event_survives_a_killed_process(url: str) -> None:
     limit=st.integers(1, 12),
 )
 def test_any_calls_in_any_order_agree_with_a_dictionary(store: EventStore, events: list[Event], limit: int) -> None:
-    store.forget("u")
+    forget(store, "u")
     known: dict[str, Event] = {}
     for one in events:
         added = store.add([one])
@@ -279,13 +228,13 @@ def test_an_impossible_event_is_refused(change: dict[str, object], message: str)
 
 def test_another_kind_of_database_is_refused() -> None:
     with pytest.raises(ValueError, match="SQLite or PostgreSQL, not in mysql"):
-        EventStore("mysql+pymysql://localhost/x")
+        Database("mysql+pymysql://localhost/x")
 
 
 def test_a_history_is_read_from_the_index(tmp_path: Path) -> None:
     import sqlalchemy as sql
 
-    store = EventStore.at(tmp_path / "new" / "events.db")
+    store = EventStore(Database.at(tmp_path / "new" / "events.db"))
     plans: list[str] = []
 
     def explain(connection: sql.Connection, _: object, statement: str, parameters: object, *__: object) -> None:
@@ -295,5 +244,5 @@ def test_a_history_is_read_from_the_index(tmp_path: Path) -> None:
 
     sql.event.listen(store._engine, "before_cursor_execute", explain)
     store.history("u")
-    store.close()
+    store.database.close()
     assert plans == ["SEARCH events USING INDEX events_by_user (user_id=?)"]

@@ -1,0 +1,149 @@
+"""One SQL database for all that changes while the service runs: events, impressions, who is forgotten, live items.
+
+SQLite needs no server and is enough for one machine; any number of machines share a PostgreSQL. A commit is on disk
+when it returns: SQLite writes ahead (WAL) and syncs at every commit.
+"""
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sql
+from sqlalchemy.dialects import postgresql, sqlite
+
+from recsys.home import Home
+
+URL = "RECSYS_DATABASE_URL"  # names a PostgreSQL for several machines
+BUSY_TIMEOUT_MILLISECONDS = 10_000  # how long a SQLite writer waits for its turn
+SCHEMA_LOCK = 0x72656373  # any constant: names the PostgreSQL lock under which the tables are made
+TRUNCATE_TRIES = 40
+TRUNCATE_PAUSE_SECONDS = 0.05  # a reader that looks at the log is gone within a request's time
+
+# Bytes decide the order of ids in SQLite and in Python; PostgreSQL would ask the language of its server.
+TEXT = sql.String().with_variant(sql.String(collation="C"), "postgresql")
+
+_CHANGES = sql.Table(
+    "changes",
+    sql.MetaData(),
+    sql.Column("name", TEXT, primary_key=True),
+    sql.Column("version", sql.BigInteger, nullable=False),
+)
+
+
+class Database:
+    """An engine with the settings that durability needs; one object serves all threads of a process.
+
+    Attributes:
+        engine: for transactions.
+        insert: the dialect's ``INSERT``, which knows what to do about conflicts.
+
+    Args:
+        url: a SQLAlchemy URL of SQLite or, with psycopg installed, PostgreSQL (``postgresql+psycopg://…``).
+
+    Raises:
+        ValueError: the URL names another kind of database.
+        sqlalchemy.exc.SQLAlchemyError: the database cannot be reached; every method raises it likewise.
+    """
+
+    def __init__(self, url: str) -> None:
+        location = sql.make_url(url)
+        match location.get_backend_name():
+            case "sqlite":
+                self.insert: Any = sqlite.insert
+                self.engine = sql.create_engine(location)
+                sql.event.listen(self.engine, "connect", _configure_sqlite)
+            case "postgresql":
+                self.insert = postgresql.insert
+                # pre_ping: a pooled connection that the server has closed is replaced instead of failing a request
+                self.engine = sql.create_engine(location, pool_pre_ping=True)
+            case other:
+                raise ValueError(f"Events are kept in SQLite or PostgreSQL, not in {other} ({location!r}).")
+        self.create([_CHANGES])
+
+    @classmethod
+    def at(cls, path: Path) -> "Database":
+        """Open the SQLite database at a path; folder and file are made where missing."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return cls(f"sqlite:///{path}")
+
+    @classmethod
+    def of(cls, home: Home) -> "Database":
+        """Open the database that ``RECSYS_DATABASE_URL`` names, or else the SQLite file of a home."""
+        url = os.environ.get(URL)
+        return cls(url) if url else cls.at(home.events_database)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    def create(self, tables: Iterable[sql.Table]) -> None:
+        """Make tables and their indexes where they are missing; safe for many processes at the same moment."""
+        with self.engine.begin() as connection:
+            if not self.is_sqlite:
+                # IF NOT EXISTS is no protection there: two workers that start together would both create the table
+                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
+            for table in tables:
+                connection.execute(sql.schema.CreateTable(table, if_not_exists=True))
+                for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                    connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
+
+    def bump(self, connection: sql.Connection, name: str) -> int:
+        """Count one more change of something, in the transaction that changes it; return the new version.
+
+        Transactions that bump the same name wait for each other, so versions become visible in their order.
+        """
+        statement = self.insert(_CHANGES).values(name=name, version=1)
+        counted = statement.on_conflict_do_update(
+            index_elements=[_CHANGES.c.name], set_={"version": _CHANGES.c.version + 1}
+        )
+        version: int = connection.execute(counted.returning(_CHANGES.c.version)).scalar_one()
+        return version
+
+    def count_from_zero(self, connection: sql.Connection, name: str) -> None:
+        """Begin to count a name's changes, unless that has begun."""
+        connection.execute(self.insert(_CHANGES).values(name=name, version=0).on_conflict_do_nothing())
+
+    def hold(self, connection: sql.Connection, name: str) -> int:
+        """Return a name's version and let nobody bump it until the transaction ends.
+
+        Call it first: SQLite refuses a transaction that has read before it writes if another wrote in between.
+        """
+        same = sql.update(_CHANGES).where(_CHANGES.c.name == name).values(version=_CHANGES.c.version)
+        version: int = connection.execute(same.returning(_CHANGES.c.version)).scalar_one()
+        return version
+
+    def versions(self) -> dict[str, int]:
+        """Return how often each name was bumped; one small read, cheap enough for every request."""
+        with self.engine.connect() as connection:
+            return {row.name: row.version for row in connection.execute(sql.select(_CHANGES))}
+
+    def erase(self) -> bool:
+        """Make deleted rows unreadable in the files; return whether that is done.
+
+        SQLite overwrites deleted rows (``secure_delete``) and the log that still holds them is copied and cut to
+        nothing; False if readers kept it busy. PostgreSQL overwrites them when it vacuums, which is its own affair.
+        """
+        if not self.is_sqlite:
+            return False
+        for _ in range(TRUNCATE_TRIES):
+            with self.engine.connect() as connection:
+                busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            if not busy:
+                return True
+            time.sleep(TRUNCATE_PAUSE_SECONDS)
+        return False
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _configure_sqlite(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}")
+    cursor.execute("PRAGMA journal_mode=WAL")  # readers and the one writer do not wait for each other
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA secure_delete=ON")  # who is forgotten must not be found in free pages
+    cursor.close()
