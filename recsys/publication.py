@@ -71,7 +71,10 @@ def bind_generation(
 
 
 def held_out_table(rankings: Sequence[Ranking], user_ids: Sequence[str], item_ids: Sequence[str]) -> pl.DataFrame:
-    """Return NDCG@10 by user: ``user_id`` (hashed: a generation outlives who is forgotten), ``item_id`` of the target, one column a system; sorted by user."""
+    """Return NDCG@10 by user: ``user_id``, ``item_id`` of the target, one column a system; sorted by user.
+
+    User ids are hashed, since a generation outlives whoever is forgotten.
+    """
     targets = rankings[0].targets
     columns: dict[str, Any] = {
         USER_ID: [digest(user_ids[user].encode()) for user in targets.users],

@@ -112,6 +112,7 @@ class Recommender:
         self.adapter_id: str = manifest["adapter"]
         self.snapshot_id: str = manifest["snapshot"]
         self.manifest = manifest
+        self.items_version = 0  # of the live items that this holds; 0: none
         self.search_kind = source.kind
         self.catalogue = Catalogue(items)
         self.scoring = Scoring(system, source)
@@ -178,6 +179,11 @@ class Recommender:
             return [(item_id, None) for item_id in item_ids]
         own = times[self._histories.offsets[row] : self._histories.offsets[row + 1]]
         return [(item_id, int(time) * 1_000_000) for item_id, time in zip(item_ids, own, strict=True)]
+
+    def cold_share(self, item_ids: Sequence[str]) -> float:
+        """Return the share of some items that have no training event; 0 for none."""
+        rows, _ = self.catalogue.split(item_ids)
+        return float(np.mean(self._system.popularity.counts[rows] == 0)) if rows else 0.0
 
     def user_vector(self, history: Sequence[str]) -> NDArray[np.float32]:
         """Return the unit vector of a history, (dimensions,); zero for an empty one."""

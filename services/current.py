@@ -7,6 +7,7 @@ import gc
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fastapi import HTTPException
@@ -14,12 +15,13 @@ from fastapi import HTTPException
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from recsys.store.generations import current_id
+from services.library import Library
 from services.metrics import Metrics
 
 if TYPE_CHECKING:
     from recsys.recommender import Recommender
 
-CHECK_SECONDS = 1.0  # between two looks at the pointer
+CHECK_SECONDS = 0.25  # between two looks at the pointer
 RETRY_SECONDS = 10.0  # between two attempts at a generation that did not load; each reads all of its files
 _LOG = logging.getLogger("bentoml.recsys")  # below BentoML's logger, whose handler prints them
 
@@ -31,9 +33,12 @@ class CurrentGeneration:
         problem: why what the pointer names is not served, or None while it is.
     """
 
-    def __init__(self, home: Home, metrics: Metrics) -> None:
+    def __init__(self, home: Home, library: Library, metrics: Metrics, also: Sequence[Callable[[], None]] = ()) -> None:
         self.problem: str | None = None
         self._home = home
+        self._library = library
+        self._also = also
+        self._checking = threading.Lock()
         self._metrics = metrics
         self._recommender: Recommender | None = None
         self._failed: tuple[str, float] | None = None  # generation, and when to try it again
@@ -66,6 +71,10 @@ class CurrentGeneration:
 
     def check(self) -> None:
         """Load what the pointer names unless it is served already; whatever goes wrong, the old one stays."""
+        with self._checking:
+            self._check()
+
+    def _check(self) -> None:
         wanted = None
         try:
             wanted = current_id(self._home)
@@ -83,14 +92,12 @@ class CurrentGeneration:
             _LOG.error("Still serving %s. %s", self.serving or "nothing", self.problem, exc_info=unexpected)
 
     def _load(self, generation_id: str) -> None:
-        # Imported here because BentoML's supervisor imports the service too, and has no use for torch.
-        from recsys.recommender import Recommender
-
-        loaded, old = Recommender.open(self._home, generation_id), self._recommender
+        loaded, old = self._library.open(generation_id), self._recommender
         self._recommender = loaded
         self.problem = self._failed = None
         self._metrics.loads.labels("loaded").inc()
         if old is not None:
+            self._library.keep(old)  # a way back costs nothing
             self._metrics.serving.labels(old.generation_id, old.adapter_id).set(0)
         self._metrics.serving.labels(loaded.generation_id, loaded.adapter_id).set(1)
         _LOG.info("Serving generation %s with adapter %s.", loaded.generation_id, loaded.adapter_id)
@@ -101,3 +108,5 @@ class CurrentGeneration:
     def _follow(self) -> None:
         while not self._stopping.wait(CHECK_SECONDS):
             self.check()
+            for look in self._also:
+                look()

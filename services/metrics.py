@@ -10,6 +10,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BUCKETS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # seconds
+SHARES = tuple(tenth / 10 for tenth in range(11))
 
 
 class Metrics:
@@ -33,6 +34,16 @@ class Metrics:
             ["generation", "adapter"],
             multiprocess_mode="livesum",
         )
+        self.impressions = Counter("recsys_impressions", "Answers to be recorded, by what became of it.", ["outcome"])
+        self.shadows = Counter("recsys_shadow_answers", "Answers of the shadow, by what became of them.", ["outcome"])
+        self.shadow_overlap = Histogram(
+            "recsys_shadow_overlap", "Share of the items that live and shadow agree on.", buckets=SHARES
+        )
+        self.shadow_duration = Histogram("recsys_shadow_duration_seconds", "The shadow's time.", buckets=BUCKETS)
+        for outcome in ("written", "dropped"):
+            self.impressions.labels(outcome)
+        for outcome in ("answered", "dropped", "refused"):
+            self.shadows.labels(outcome)
         for outcome in ("accepted", "duplicate", "rejected"):  # a rate needs the zero before the first one
             self.events.labels(outcome)
         for outcome in ("loaded", "failed"):

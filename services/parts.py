@@ -12,18 +12,25 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, HTTPException, Request, Response
 from pydantic import BaseModel
 
+from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from recsys.store.events import EventStore
+from recsys.store.shadows import ShadowStore
 from services.auth import Guard
 from services.current import CurrentGeneration
 from services.encoding import Encoders
+from services.library import Library
+from services.lineage import Impressions
 from services.metrics import Metrics
+from services.shadow import Shadow
 
 if TYPE_CHECKING:
+    from recsys.people import People
     from recsys.recommender import Recommender
 
 SCORING_THREADS = 2  # a worker scores on one core; the second hides the waits for SQL
 ENCODING_THREADS = 1  # BERT fills a core; recommendations go on beside it
+LOADING_THREADS = 1  # two generations that load at once take each other's time
 WRITING_THREADS = 1  # SQLite has one writer at a time; waiting here is fairer than in its busy loop
 T = TypeVar("T")
 
@@ -34,13 +41,23 @@ class Parts:
 
     home: Home
     generation: CurrentGeneration
-    events: EventStore
+    library: Library
+    people: "People"
+    impressions: Impressions
+    shadow: Shadow
+    shadows: ShadowStore
     metrics: Metrics
     guard: Guard
     encoders: Encoders
     scoring: CapacityLimiter
     encoding: CapacityLimiter
     writing: CapacityLimiter
+    loading: CapacityLimiter
+
+    @property
+    def events(self) -> EventStore:
+        """Live events."""
+        return self.people.events
 
 
 async def _parts(request: Request) -> Parts:
@@ -55,12 +72,17 @@ def answering(parts: Parts, adapter: str | None) -> "Recommender":
     """Return what answers a request, wholly, which may name an adapter.
 
     Raises:
-        HTTPException: 404, the adapter is not served; 503, nothing is.
+        HTTPException: 404, there is no such adapter; 409, nothing was made with it or that is broken; 503, nothing is
+            served.
     """
     recommender = parts.generation.recommender()
-    if adapter not in (None, recommender.adapter_id):
-        raise HTTPException(404, f"Adapter {adapter!r} is not served; {recommender.adapter_id!r} is.")
-    return recommender
+    if adapter is None or adapter == recommender.adapter_id:
+        return recommender
+    generation_id = parts.library.answering(adapter)
+    try:
+        return parts.library.open(generation_id)
+    except ArtifactError as error:
+        raise HTTPException(409, f"Generation {generation_id} of adapter {adapter} cannot answer: {error}") from None
 
 
 async def in_thread(limiter: CapacityLimiter, work: Callable[..., T], *arguments: Any) -> T:

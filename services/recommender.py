@@ -9,17 +9,24 @@ import bentoml
 from anyio import CapacityLimiter
 
 from recsys.home import Home
-from recsys.store.events import EventStore
+from recsys.store.database import Database
+from recsys.store.shadows import ShadowStore
 from services.api import create_app
 from services.auth import Guard
 from services.current import CurrentGeneration
 from services.encoding import Encoders
 from services.keys import REQUIRE_KEYS, Keys
+from services.library import Library
+from services.lineage import Impressions
 from services.metrics import Metrics
-from services.parts import ENCODING_THREADS, SCORING_THREADS, WRITING_THREADS, Parts
+from services.parts import ENCODING_THREADS, LOADING_THREADS, SCORING_THREADS, WRITING_THREADS, Parts
 from services.problems import Boundary
+from services.shadow import Shadow
 
 REQUEST_TIMEOUT_SECONDS = 10  # BentoML leaves a timer of this length behind for every request: no longer than needed
+FLUSH_SECONDS = 3.0  # what answers that are not written down yet get at the end
+IMPRESSION_DAYS = "RECSYS_IMPRESSION_DAYS"  # for how long answers are kept
+DEFAULT_IMPRESSION_DAYS = 30.0
 
 app = create_app()
 
@@ -41,22 +48,36 @@ class RecommenderService:
     def __init__(self) -> None:
         import torch
 
+        from recsys.people import People  # brings torch, for which BentoML's supervisor has no use
+
         torch.set_num_threads(1)  # one request is small; threads would only take turns with the other workers
         home = Home.from_environment()
         metrics = Metrics()
-        self.generation = CurrentGeneration(home, metrics)
-        self.events = EventStore(Database.of(home))
+        self.database = Database.of(home)
+        people, shadows = People(self.database), ShadowStore(self.database)
+        days = float(os.environ.get(IMPRESSION_DAYS) or DEFAULT_IMPRESSION_DAYS)
+        self.impressions = Impressions(home, people.impressions, metrics, days)
+        library = Library(home)
+        self.shadow = Shadow(home, library, shadows, metrics)
+        self.generation = CurrentGeneration(home, library, metrics, also=[self.shadow.check])
         app.state.parts = Parts(
             home,
             self.generation,
-            self.events,
+            library,
+            people,
+            self.impressions,
+            self.shadow,
+            shadows,
             metrics,
             Guard(Keys(home, required=bool(os.environ.get(REQUIRE_KEYS)))),
             encoders=Encoders(home),
             scoring=CapacityLimiter(SCORING_THREADS),
             encoding=CapacityLimiter(ENCODING_THREADS),
             writing=CapacityLimiter(WRITING_THREADS),
+            loading=CapacityLimiter(LOADING_THREADS),
         )
+        self.impressions.backlog.start()
+        self.shadow.backlog.start()
         self.generation.start()
 
     async def __is_ready__(self) -> bool:
@@ -65,9 +86,11 @@ class RecommenderService:
 
     @bentoml.on_shutdown
     def close(self) -> None:
-        """Let go of the database and stop following the pointer."""
+        """Stop following the pointer, write down what waits, and let go of the database."""
         self.generation.stop()
-        self.events.close()
+        self.shadow.backlog.close(0)
+        self.impressions.backlog.close(FLUSH_SECONDS)
+        self.database.close()
 
 
 # The decorator has made a bentoml.Service of the class, which a type checker cannot see.

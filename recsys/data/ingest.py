@@ -66,7 +66,9 @@ def validate(
     return _check(events, items, config, now).report
 
 
-def _check(events: str | Path, items: str | Path, config: IngestConfig, now: datetime | None, forgotten: Forgotten = _NOBODY) -> _Tables:
+def _check(
+    events: str | Path, items: str | Path, config: IngestConfig, now: datetime | None, forgotten: Forgotten = _NOBODY
+) -> _Tables:
     latest = (now or datetime.now(UTC)).astimezone(UTC) + timedelta(seconds=config.future_tolerance_seconds)
     good_items, bad_items, item_quality = split(read_table(items, "items", config.item_columns), "items", item_checks())
     checks = event_checks(good_items[columns.ITEM_ID], latest)

@@ -107,12 +107,22 @@ def rollback(home: Home) -> str:
         ArtifactError: there is none before it, or it is broken; the pointer stays.
     """
     with _pointer_lock(home):
-        trail = _trail(home)
-        if len(trail) < 2:
-            raise ArtifactError("There is no earlier generation to go back to. `recsys generations` lists what exists.")
-        read_generation(home, trail[-2], verify=True)
-        _write_pointer(home, trail[:-1])
-        return trail[-2]
+        target = previous_id(home)
+        read_generation(home, target, verify=True)
+        _write_pointer(home, _trail(home)[:-1])
+        return target
+
+
+def previous_id(home: Home) -> str:
+    """Return the id of the generation that ``rollback`` would go back to.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    trail = _trail(home)
+    if len(trail) < 2:
+        raise ArtifactError("There is no earlier generation to go back to. `recsys generations` lists what exists.")
+    return trail[-2]
 
 
 def clean_up(home: Home) -> int:

@@ -26,12 +26,13 @@ from services.schemas.recommend import (
     SimilarRequest,
     Wishes,
 )
+from services.shadow import Shown
 
 if TYPE_CHECKING:
     from recsys.recommender import Answer, Recommender, Wish
 
 router = guarded_router()
-ERRORS = (400, 404, 413, 422)
+ERRORS = (400, 404, 409, 413, 422)
 
 
 @router.post("/v1/recommend", response_model=RecommendAnswer, **scoped("recommend", *ERRORS))
@@ -67,11 +68,14 @@ async def similar(request: SimilarRequest, parts: PartsOfApp) -> Response:
 def _recommend(parts: Parts, request: RecommendRequest) -> RecommendAnswer:
     started = time.perf_counter()
     recommender = answering(parts, request.adapter)
+    history, wish, rec_id = _history(parts, recommender, request), wish_of(request), uuid.uuid4().hex
     with refusing(recommender, request.fields):
-        (answer,) = recommender.recommend_many([_history(parts, recommender, request)], _wish(request))
+        (answer,) = recommender.recommend_many([history], wish)
     _count(parts, answer)
+    parts.impressions.record(rec_id, recommender, request, request, history, answer)
+    parts.shadow.follow(Shown(rec_id, recommender, history, wish, answer, milliseconds_since(started)))
     return RecommendAnswer(
-        rec_id=uuid.uuid4().hex,
+        rec_id=rec_id,
         items=_recommended(answer),
         fallback=answer.fallback,
         missing_ids=answer.missing_ids,
@@ -84,19 +88,21 @@ def _recommend_batch(parts: Parts, request: BatchRequest) -> BatchAnswer:
     recommender = answering(parts, request.adapter)
     histories = [_history(parts, recommender, person) for person in request.users]
     with refusing(recommender, request.fields):
-        answers = recommender.recommend_many(histories, _wish(request))
-    for answer in answers:
+        answers = recommender.recommend_many(histories, wish_of(request))
+    rec_ids = [uuid.uuid4().hex for _ in answers]
+    for rec_id, person, history, answer in zip(rec_ids, request.users, histories, answers, strict=True):
         _count(parts, answer)
+        parts.impressions.record(rec_id, recommender, person, request, history, answer)
     return BatchAnswer(
         answers=[
             PersonsList(
-                rec_id=uuid.uuid4().hex,
+                rec_id=rec_id,
                 user_id=person.user_id,
                 items=_recommended(answer),
                 fallback=answer.fallback,
                 missing_ids=answer.missing_ids,
             )
-            for person, answer in zip(request.users, answers, strict=True)
+            for rec_id, person, answer in zip(rec_ids, request.users, answers, strict=True)
         ],
         **_origin(answers[0], started),
     )
@@ -131,11 +137,11 @@ def _history(parts: Parts, recommender: "Recommender", person: Person) -> list[s
     """Return what somebody did: the given history, or the user's from the snapshot and the live events."""
     if person.user_id is None:
         return person.history or []
-    live = parts.events.history(person.user_id)
-    return recommender.history(person.user_id, [event.item_id for event in live])
+    return parts.people.history(recommender, person.user_id)
 
 
-def _wish(request: Wishes) -> "Wish":
+def wish_of(request: Wishes) -> "Wish":
+    """Return what a request wants of a list."""
     from recsys.recommender import Wish  # brings torch, for which BentoML's supervisor has no use
 
     given = {name: getattr(request, name) for name in Wishes.model_fields if name not in ("adapter", "promotions")}

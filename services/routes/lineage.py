@@ -1,0 +1,71 @@
+"""Lineage: where an answer came from, and whether the same generation still gives it."""
+
+import time
+from typing import Annotated
+
+import anyio
+from fastapi import HTTPException, Path, Query, Response
+
+from recsys.artifacts import ArtifactError
+from recsys.store.impressions import Impression
+from services.auth import guarded_router, scoped
+from services.lineage import differences
+from services.parts import Parts, PartsOfApp, in_thread, json_response
+from services.routes.recommend import wish_of
+from services.schemas.recommend import RecommendRequest, Wishes
+from services.schemas.users import LineageAnswer, Replay
+
+router = guarded_router()
+WAIT_SECONDS = 1.0  # in which another worker has written what it answered
+LOOK_SECONDS = 0.1
+
+
+@router.get("/v1/recommendations/{rec_id}", response_model=LineageAnswer, **scoped("admin", 404, 409, 422))
+async def recommendation(
+    rec_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="As the answer gave it.")],
+    parts: PartsOfApp,
+    replay: Annotated[bool, Query(description="Make the answer again from its generation, and compare.")] = False,
+) -> Response:
+    """Return what an answer was made from: request, history, generation, adapter, snapshot, flow run, index version.
+
+    Answers are kept for 30 days unless the service is told otherwise; 409 says why one cannot be replayed.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    found = await in_thread(parts.writing, _find, parts, rec_id)
+    while found is None and time.monotonic() < deadline:
+        await anyio.sleep(LOOK_SECONDS)
+        found = await in_thread(parts.writing, parts.people.impressions.find, rec_id)
+    if found is None:
+        raise HTTPException(404, f"No answer {rec_id} is recorded; it is too old, or its user was forgotten.")
+    answer = _lineage(found)
+    if replay:
+        answer.replay = await in_thread(parts.loading, _replay, parts, found)
+    return json_response(answer)
+
+
+def _find(parts: Parts, rec_id: str) -> Impression | None:
+    parts.impressions.backlog.flush(WAIT_SECONDS)
+    return parts.people.impressions.find(rec_id)
+
+
+def _lineage(found: Impression) -> LineageAnswer:
+    named = ("rec_id", "time", "user_id", "generation", "adapter", "request", "history", "items", "fallback")
+    return LineageAnswer.model_validate({name: getattr(found, name) for name in named} | found.lineage)
+
+
+def _replay(parts: Parts, found: Impression) -> Replay:
+    current = parts.generation.recommender()
+    try:
+        recommender = current if current.generation_id == found.generation else parts.library.open(found.generation)
+    except ArtifactError as error:
+        raise HTTPException(409, f"The generation {found.generation} is gone or broken: {error}") from None
+    request = RecommendRequest.model_validate(found.request)
+    wishes = Wishes(**{name: getattr(request, name) for name in Wishes.model_fields})
+    answer = recommender.recommend(found.history, **vars(wish_of(wishes)))
+    different = differences(found, answer)
+    return Replay(
+        same=not different,
+        differences=different,
+        catalogue_changed=recommender.items_version != found.lineage["items_version"],
+        items=[{"item_id": item.item_id, "score": item.score} for item in answer.items],
+    )

@@ -1,0 +1,77 @@
+"""Users: what is known of them, and forgetting it. One user's history needs the admin scope."""
+
+from collections import Counter
+from typing import Annotated
+
+from fastapi import Path, Query, Response
+
+from services.auth import guarded_router, scoped
+from services.parts import Parts, PartsOfApp, in_thread, json_response
+from services.schemas.fields import Id
+from services.schemas.users import ForgottenAnswer, HistoryEvent, Removed, UserAnswer
+
+router = guarded_router()
+UserId = Annotated[Id, Path(description="As in the events.")]
+NEXT_INGEST = (
+    "The next ingest leaves out this user's events up to forgotten_until, wherever the source still holds them; train "
+    "and publish on it, then delete older snapshots and generations."
+)
+FLUSH_SECONDS = 2.0
+
+
+@router.get("/v1/users/{user_id}", response_model=UserAnswer, **scoped("admin", 422))
+async def user(
+    user_id: UserId,
+    parts: PartsOfApp,
+    limit: Annotated[int, Query(ge=1, le=1_000, description="How many events at most.")] = 100,
+) -> Response:
+    """Return what is known of a user: events with titles and where they are kept; nothing of who is unknown."""
+    return json_response(await in_thread(parts.writing, _user, parts, user_id, limit))
+
+
+@router.delete("/v1/users/{user_id}", response_model=ForgottenAnswer, **scoped("admin", 422))
+async def forget_user(user_id: UserId, parts: PartsOfApp) -> Response:
+    """Forget a user: live events and impressions go for good, the snapshot's events are never read again.
+
+    What the user does afterwards counts again, as of somebody new.
+    """
+    return json_response(await in_thread(parts.writing, _forget, parts, user_id))
+
+
+def _user(parts: Parts, user_id: str, limit: int) -> UserAnswer:
+    recommender = parts.generation.recommender()
+    parts.impressions.backlog.flush(FLUSH_SECONDS)
+    past = parts.people.past(recommender, user_id)
+    shown = past[-limit:]
+    rows, _ = recommender.catalogue.split([event.item_id for event in shown])
+    titles = {recommender.catalogue.ids[row]: recommender.catalogue.titles[row] for row in rows}
+    return UserAnswer(
+        user_id=user_id,
+        generation=recommender.generation_id,
+        events={"snapshot": 0, "live": 0} | Counter(event.source for event in past),
+        impressions=parts.people.impressions.count(user_id),
+        history=[
+            HistoryEvent(
+                item_id=event.item_id,
+                title=titles.get(event.item_id),
+                timestamp=event.time,
+                event_type=event.event_type,
+                source=event.source,
+            )
+            for event in shown
+        ],
+    )
+
+
+def _forget(parts: Parts, user_id: str) -> ForgottenAnswer:
+    recommender = parts.generation.recommender()
+    parts.impressions.backlog.flush(FLUSH_SECONDS)
+    removal = parts.people.forget(user_id)
+    events, impressions = removal.rows
+    return ForgottenAnswer(
+        user_id=user_id,
+        removed=Removed(events=events, impressions=impressions, erased=removal.erased),
+        hidden=len(recommender.snapshot_events(user_id)),
+        next_ingest=NEXT_INGEST,
+        forgotten_until=removal.time,
+    )

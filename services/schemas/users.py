@@ -1,0 +1,81 @@
+"""Users and lineage: what is known of somebody, how it is forgotten, and where an answer came from."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class HistoryEvent(BaseModel):
+    """One event of a user."""
+
+    item_id: str
+    title: str | None = Field(description="null where the served catalogue does not hold the item.")
+    timestamp: datetime | None = Field(description="null where the snapshot's times are made up.")
+    event_type: str | None = Field(description="null for events of the snapshot.")
+    source: str = Field(description="snapshot or live")
+
+
+class UserAnswer(BaseModel):
+    """What is known of a user."""
+
+    user_id: str
+    generation: str
+    events: dict[str, int] = Field(description="How many there are, by where they are kept: snapshot and live.")
+    impressions: int = Field(description="Answers that are recorded.")
+    history: list[HistoryEvent] = Field(description="The newest events, oldest first.")
+
+
+class Removed(BaseModel):
+    """What is gone for good."""
+
+    events: int
+    impressions: int
+    erased: bool = Field(description="Whether the bytes are gone from the files; false on PostgreSQL until it vacuums.")
+
+
+class ForgottenAnswer(BaseModel):
+    """What forgetting a user did and what it leaves to do."""
+
+    user_id: str
+    removed: Removed
+    hidden: int = Field(description="Events of the served snapshot that no answer reads any more.")
+    next_ingest: str
+    forgotten_until: datetime = Field(description="Events after this count as those of a new user.")
+
+
+class ImpressedItem(BaseModel):
+    """An item that was shown."""
+
+    item_id: str
+    score: float
+    propensity: float = Field(description="Probability of being shown; the ranking is deterministic, so 1.")
+
+
+class Replay(BaseModel):
+    """The answer made again."""
+
+    same: bool
+    differences: list[str]
+    catalogue_changed: bool = Field(description="Whether live items have changed since, which may alter answers.")
+    items: list[dict[str, Any]]
+
+
+class LineageAnswer(BaseModel):
+    """Where an answer came from."""
+
+    rec_id: str
+    time: datetime
+    user_id: str | None
+    generation: str
+    adapter: str
+    adapter_digest: str | None = Field(description="SHA-256 over the digests of the adapter's files.")
+    snapshot: str
+    flow_run: str | None = Field(description="The Prefect run that made the generation.")
+    index: dict[str, Any] = Field(description="LanceDB table and version.")
+    items_version: int = Field(description="Change counter of live items; 0 before the first.")
+    request: dict[str, Any]
+    history: list[str] = Field(description="What the answer was made from, item ids, oldest first.")
+    items: list[ImpressedItem]
+    fallback: str | None
+    replay: Replay | None = None

@@ -1,0 +1,209 @@
+"""Promote, shadow and roll back while people ask; adapters by name; lineage and replay. Two workers, two generations."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from variants import make_variant
+
+from recsys.home import Home
+from recsys.store.adapters import save_adapter
+from recsys.store.generations import current_id, read_generation
+from services.serve import running
+
+Eventually = Callable[[Callable[[], bool]], None]
+CLIENTS = 64
+SWAPPING_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class World:
+    """A service of two workers over two generations, ``first`` served, and an adapter without one."""
+
+    home: Home
+    url: str
+    first: str
+    second: str
+    adapters: dict[str, str]  # by generation
+    unused: str
+
+    def ask(self, method: str, path: str, **body: Any) -> httpx.Response:
+        """Ask over a connection of its own, which either worker may take."""
+        return httpx.request(method, f"{self.url}{path}", json=body or None, timeout=30)
+
+    def answer(self, **body: Any) -> dict[str, Any]:
+        response = self.ask("POST", "/v1/recommend", **body)
+        assert response.status_code == 200, response.text
+        found: dict[str, Any] = response.json()
+        return found
+
+    def promote(self, generation_id: str) -> None:
+        response = self.ask("POST", f"/v1/generations/{generation_id}/promote", force=True)
+        assert response.status_code == 200, response.text
+
+    def serves_everywhere(self, generation_id: str) -> bool:
+        return all(self.answer(history=[])["generation"] == generation_id for _ in range(12))
+
+
+@pytest.fixture(scope="module")
+def world(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    home = copy_of_home(tmp_path_factory.mktemp("switched"))
+    first = str(current_id(home))
+    second, adapter = make_variant(home, {"content": 1.0})
+    unused = save_adapter(home, lambda folder: (folder / "x").touch(), {"task": "none"})
+    adapters = {first: read_generation(home, first)[1]["adapter"], second: adapter}
+    with running(home, workers=2) as url:
+        yield World(home, url, first, second, adapters, unused)
+
+
+@pytest.fixture(autouse=True)
+def first_is_served(world: World, eventually: Eventually) -> None:
+    world.promote(world.first)
+    eventually(lambda: world.serves_everywhere(world.first))
+
+
+def lists(answer: dict[str, Any]) -> list[tuple[str, float]]:
+    return [(item["item_id"], item["score"]) for item in answer["items"]]
+
+
+def test_adapters_are_listed_with_what_they_can_do(world: World) -> None:
+    cards = {card["id"]: card for card in world.ask("GET", "/v1/adapters").json()["adapters"]}
+    assert set(cards) == {*world.adapters.values(), world.unused}
+    for generation_id, adapter_id in world.adapters.items():
+        assert cards[adapter_id]["generations"] == [generation_id]
+        assert cards[adapter_id]["can_answer"]
+        assert cards[adapter_id]["serving"] == (generation_id == world.first)
+        assert "files" not in cards[adapter_id]
+    assert not cards[world.unused]["can_answer"]
+
+
+def test_a_named_adapter_answers_wholly(world: World, known_user: str) -> None:
+    usual = world.answer(user_id=known_user)
+    named = world.answer(user_id=known_user, adapter=world.adapters[world.second])
+    assert (named["generation"], named["adapter"]) == (world.second, world.adapters[world.second])
+    assert lists(named) != lists(usual)
+    world.promote(world.second)
+    assert lists(world.answer(user_id=known_user, adapter=world.adapters[world.second])) == lists(named)
+    assert world.ask("POST", "/v1/recommend", history=[], adapter="nothing").status_code == 404
+    refused = world.ask("POST", "/v1/recommend", history=[], adapter=world.unused)
+    assert refused.status_code == 409
+    assert "No generation" in refused.json()["detail"]
+
+
+def test_every_answer_in_many_swaps_is_wholly_one_generations(world: World, known_user: str) -> None:
+    expected = {}
+    for generation_id in (world.first, world.second):
+        answer = world.answer(user_id=known_user, adapter=world.adapters[generation_id])
+        expected[generation_id] = (world.adapters[generation_id], lists(answer))
+    assert expected[world.first] != expected[world.second]
+    stop, seen = threading.Event(), dict.fromkeys(expected, 0)
+
+    def client(_: int) -> int:
+        asked = 0
+        with httpx.Client(base_url=world.url, timeout=30) as connection:
+            while not stop.is_set():
+                response = connection.post("/v1/recommend", json={"user_id": known_user})
+                assert response.status_code == 200, response.text
+                answer = response.json()
+                assert (answer["adapter"], lists(answer)) == expected[answer["generation"]]
+                seen[answer["generation"]] += 1
+                asked += 1
+        return asked
+
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        clients = [threads.submit(client, number) for number in range(CLIENTS)]
+        deadline, swaps = time.monotonic() + SWAPPING_SECONDS, 0
+        try:
+            while time.monotonic() < deadline:
+                world.promote(world.second if swaps % 2 == 0 else world.first)
+                swaps += 1
+        finally:
+            stop.set()
+        assert all(client.result() for client in clients)
+    assert swaps > 5
+    assert all(seen.values())
+
+
+def test_a_switch_reaches_all_workers_and_rolls_back(world: World, eventually: Eventually) -> None:
+    answer = world.ask("POST", f"/v1/generations/{world.second}/promote", force=True).json()
+    assert (answer["generation"], answer["previous"]) == (world.second, world.first)
+    assert answer["findings"]
+    eventually(lambda: world.serves_everywhere(world.second))
+    back = world.ask("POST", "/v1/rollback").json()
+    assert back == {"generation": world.first, "previous": world.second, "findings": []}
+    eventually(lambda: world.serves_everywhere(world.first))
+
+
+def test_what_cannot_serve_is_refused_before_the_pointer_moves(world: World) -> None:
+    assert world.ask("POST", f"/v1/generations/{'0' * 16}/promote").status_code == 404
+    worse, _ = make_variant(world.home, {"popularity": 1.0}, worse=True)
+    refused = world.ask("POST", f"/v1/generations/{worse}/promote")
+    assert refused.status_code == 409
+    assert "gate refuses" in refused.json()["detail"]
+    broken, _ = make_variant(world.home, {"towers": 0.5})
+    (world.home.generations / broken / "system.json").write_text("{}")
+    for path in ("promote", "shadow"):
+        refused = world.ask("POST", f"/v1/generations/{broken}/{path}")
+        assert refused.status_code == 409
+        assert "system.json has changed" in refused.json()["detail"]
+    assert current_id(world.home) == world.first
+    assert world.ask("GET", "/v1/generations").json()["problem"] is None
+
+
+def test_a_shadow_is_compared_and_changes_nothing(world: World, known_user: str, eventually: Eventually) -> None:
+    before = world.answer(user_id=known_user)
+    state = world.ask("POST", f"/v1/generations/{world.second}/shadow", share=1.0).json()
+    assert (state["generation"], state["share"]) == (world.second, 1.0)
+
+    def compared() -> bool:
+        assert lists(world.answer(user_id=known_user)) == lists(before)
+        return bool(world.ask("GET", "/v1/shadow").json()["answers"] >= 20)
+
+    eventually(compared)
+    found = world.ask("GET", "/v1/shadow").json()
+    other = world.answer(user_id=known_user, adapter=world.adapters[world.second])
+    same = {item for item, _ in lists(before)} & {item for item, _ in lists(other)}
+    assert found["overlap"] == pytest.approx(len(same) / 10)
+    assert 0 < found["shadow_p50"] <= found["shadow_p95"]
+    assert found["live_cold"] == 0
+    assert 'recsys_shadow_answers_total{outcome="answered"} 0.0' not in world.ask("GET", "/metrics").text
+    assert world.ask("DELETE", f"/v1/generations/{world.first}/shadow").status_code == 404
+    assert world.ask("DELETE", f"/v1/generations/{world.second}/shadow").json()["generation"] == world.second
+    assert world.ask("GET", "/v1/shadow").json()["generation"] is None
+
+
+def test_an_answer_can_be_traced_and_replayed_in_any_worker(world: World, known_user: str) -> None:
+    wish = {"user_id": known_user, "k": 7, "diversity": 0.4, "filter": {"field": "year", "gte": 1960}}
+    answer = world.answer(**wish)
+    world.promote(world.second)
+    for _ in range(6):
+        found = world.ask("GET", f"/v1/recommendations/{answer['rec_id']}?replay=true")
+        assert found.status_code == 200, found.text
+        trace = found.json()
+        assert trace["replay"]["same"], trace["replay"]["differences"]
+        assert not trace["replay"]["catalogue_changed"]
+    _, manifest = read_generation(world.home, world.first)
+    assert (trace["generation"], trace["adapter"]) == (answer["generation"], answer["adapter"])
+    assert (trace["snapshot"], trace["flow_run"]) == (manifest["snapshot"], manifest["notes"]["flow_run"])
+    assert trace["index"] == {key: manifest["index"][key] for key in ("table", "version")}
+    assert [(item["item_id"], item["score"]) for item in trace["items"]] == lists(answer)
+    assert {item["propensity"] for item in trace["items"]} == {1.0}
+    assert trace["request"].items() >= wish.items()
+    assert trace["history"]
+    assert len(trace["adapter_digest"]) == 64
+    assert world.ask("GET", f"/v1/recommendations/{'0' * 32}").status_code == 404
+    assert world.ask("GET", "/v1/recommendations/x").status_code == 422
+
+
+def test_every_list_of_a_batch_can_be_traced(world: World, known_user: str) -> None:
+    batch = world.ask("POST", "/v1/recommend/batch", users=[{"user_id": known_user}, {"history": []}], k=3).json()
+    for part in batch["answers"]:
+        trace = world.ask("GET", f"/v1/recommendations/{part['rec_id']}?replay=true").json()
+        assert trace["user_id"] == part["user_id"]
+        assert trace["replay"]["same"]
