@@ -1,4 +1,4 @@
-"""Promote, shadow and roll back while people ask; adapters by name; lineage and replay. Two workers, two generations."""
+"""Promote, shadow and roll back while people ask; adapters by name; lineage and replay: two workers, two adapters."""
 
 import threading
 import time
