@@ -3,10 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.experts.sparse import history_matrix
 from recsys.ranking.explain import Shares, by_closeness, in_proportion
 from recsys.scoring import Person, Rows, Scoring
-from recsys.sequences import Sequences
 from recsys.system import CONTENT, TOWERS
 
 
@@ -50,22 +48,8 @@ def _summands(
         read = np.isin(past, history[-system.towers.shape.max_history :])
         vectors = system.towers.vectors.cpu().numpy()
         return np.asarray((vectors[past] @ vectors[rows].T) * read[:, None])
-    if name == CONTENT:
-        weights = _weights(history, past, len(system.content.vectors), system.content.decay, None)
-        return np.asarray(weights[:, None] * (system.content.vectors[past] @ system.content.vectors[rows].T))
-    if name in system.experts:
-        expert = system.experts[name]
-        weights = _weights(history, past, expert.matrix.shape[0], expert.decay, expert.window)
-        return np.asarray(weights[:, None] * expert.matrix[past][:, rows].toarray())
-    return None
-
-
-def _weights(
-    history: NDArray[np.int32], past: NDArray[np.int32], catalogue: int, decay: float, window: int | None
-) -> NDArray[np.float32]:
-    row = Sequences(history, np.array([0, len(history)], dtype=np.int64))
-    weights: NDArray[np.float32] = history_matrix(row, catalogue, decay, window)[0, past].toarray().ravel()
-    return weights
+    scorer = system.content if name == CONTENT else system.experts.get(name)
+    return None if scorer is None else scorer.contributions(history, past, rows)
 
 
 def _different(history: NDArray[np.int32]) -> NDArray[np.int32]:

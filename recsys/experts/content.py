@@ -38,6 +38,20 @@ class Content:
         """Return (rows, catalogue) cosines; all 0 for an empty history."""
         return self.queries(histories) @ self.vectors.T
 
+    def contributions(
+        self, history: NDArray[np.int32], past: NDArray[np.int32], items: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
+        """Return numbers in proportion to what items of a history add to some items' cosines, (past, items).
+
+        Args:
+            history: (events,) item indices, oldest first.
+            past: items of the history, each once.
+            items: whose cosines.
+        """
+        row = Sequences(history, np.array([0, len(history)], dtype=np.int64))
+        weights = history_matrix(row, len(self.vectors), self.decay)[0, past].toarray().T
+        return np.asarray(weights * (self.vectors[past] @ self.vectors[items].T), dtype=np.float32)
+
     def save(self, folder: Path, name: str) -> None:
         """Write ``name.safetensors`` into a folder."""
         tensors = {"vectors": self.vectors, "decay": np.array([self.decay])}

@@ -61,15 +61,19 @@ class ItemMatrixScorer:
         """Return (rows, catalogue) dense scores."""
         return np.asarray(self.sparse_scores(histories).todense(), dtype=np.float32)
 
-    def contributions(self, history: NDArray[np.int32], item: int) -> NDArray[np.float32]:
-        """Return what each event of a history adds to the score of one item, (events,)."""
+    def contributions(
+        self, history: NDArray[np.int32], past: NDArray[np.int32], items: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
+        """Return what items of a history add to the scores of some items, (past, items).
+
+        Args:
+            history: (events,) item indices, oldest first.
+            past: items of the history, each once; over all of them the columns add up to the scores.
+            items: whose scores.
+        """
         row = Sequences(history, np.array([0, len(history)], dtype=np.int64))
-        weights = np.power(self.decay, row.ages()).astype(np.float32)
-        if self.window is not None:
-            weights[row.ages() >= self.window] = 0
-        column = np.asarray(self.matrix[history, item].todense()).ravel()
-        seen_later = np.array([item_ in set(history[place + 1 :]) for place, item_ in enumerate(history)], dtype=bool)
-        return np.where(seen_later, 0, weights * column).astype(np.float32)
+        weights = history_matrix(row, self.matrix.shape[0], self.decay, self.window)[0, past].toarray().T
+        return np.asarray(weights * self.matrix[past][:, items].toarray(), dtype=np.float32)
 
     def save(self, folder: Path, name: str) -> None:
         """Write ``name.safetensors`` into a folder."""

@@ -22,6 +22,7 @@ TEMPLATES = {
 MAX_REASONS = 2
 SHOWN_BY_COMPONENT = 5
 SHOWN = 10
+CANCELLED = 1e-4  # of the summands' sizes: a smaller sum is what rounding left
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,12 @@ class Explanation:
 
 
 def in_proportion(part: float, summands: NDArray) -> Shares:
-    """Share out a part in proportion to what it was summed from; a sum of 0 leaves nothing to share."""
-    whole = float(summands.sum(dtype=np.float64))
-    shares = np.zeros(len(summands)) if whole == 0 else part * (summands.astype(np.float64) / whole)
-    return Shares(part, shares)
+    """Share out a part in proportion to what it was summed from; where that cancels out, nothing is shared."""
+    terms = summands.astype(np.float64)
+    whole = float(terms.sum())
+    if abs(whole) <= CANCELLED * float(np.abs(terms).sum()):
+        return Shares(part, np.zeros(len(terms)))
+    return Shares(part, part * (terms / whole))
 
 
 def by_closeness(part: float, bias: float, cosines: NDArray) -> Shares:
@@ -105,9 +108,7 @@ def by_closeness(part: float, bias: float, cosines: NDArray) -> Shares:
     return Shares(part, (part - bias) * closeness / closeness.sum())
 
 
-def reasons(
-    shares: Mapping[str, Shares], history: NDArray[np.int32], titles: list[str]
-) -> tuple[str, ...]:  # fmt: skip
+def reasons(shares: Mapping[str, Shares], history: NDArray[np.int32], titles: list[str]) -> tuple[str, ...]:
     """Name the components with the largest parts of a score, and the history item behind each.
 
     Args:
