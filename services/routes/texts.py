@@ -2,7 +2,9 @@
 
 import math
 import time
+from typing import TYPE_CHECKING
 
+import numpy as np
 from fastapi import Response
 
 from services.auth import guarded_router, scoped
@@ -10,6 +12,11 @@ from services.parts import Parts, PartsOfApp, answering, in_thread, json_respons
 from services.routes.recommend import ERRORS, refusing
 from services.schemas.texts import EmbedAnswer, EmbedRequest, FoundItem, SearchAnswer, SearchRequest
 
+if TYPE_CHECKING:
+    from recsys.encoder import Encoder
+    from recsys.recommender import Recommender
+
+CHUNK = 32  # texts
 router = guarded_router()
 
 
@@ -19,7 +26,22 @@ async def embed(request: EmbedRequest, parts: PartsOfApp) -> Response:
 
     The first text after a start, or after a switch, waits some seconds for the encoder to be loaded.
     """
-    return json_response(await in_thread(parts.encoding, _embed, parts, request))
+    started = time.perf_counter()
+    recommender, encoder = await in_thread(parts.encoding, _encoder, parts, request.adapter)
+    chunks = []
+    for start in range(0, len(request.texts), CHUNK):  # between two chunks a search has its turn
+        chunk = request.texts[start : start + CHUNK]
+        chunks.append(await in_thread(parts.encoding, encoder.encode, chunk))
+    vectors = np.concatenate(chunks) / math.sqrt(2)  # two unit vectors side by side make one of this length
+    answer = EmbedAnswer(
+        model=recommender.manifest["settings"]["adapter"]["base"],
+        dimensions=vectors.shape[1],
+        vectors=vectors.tolist(),
+        generation=recommender.generation_id,
+        adapter=encoder.adapter_id,
+        took_ms=milliseconds_since(started),
+    )
+    return json_response(answer)
 
 
 @router.post("/v1/search", response_model=SearchAnswer, **scoped("recommend", *ERRORS))
@@ -28,19 +50,9 @@ async def search(request: SearchRequest, parts: PartsOfApp) -> Response:
     return json_response(await in_thread(parts.encoding, _search, parts, request))
 
 
-def _embed(parts: Parts, request: EmbedRequest) -> EmbedAnswer:
-    started = time.perf_counter()
-    recommender = answering(parts, request.adapter)
-    encoder = parts.encoders.of(recommender)
-    vectors = encoder.encode(request.texts) / math.sqrt(2)  # two unit vectors side by side make one of this length
-    return EmbedAnswer(
-        model=recommender.manifest["settings"]["adapter"]["base"],
-        dimensions=vectors.shape[1],
-        vectors=vectors.tolist(),
-        generation=recommender.generation_id,
-        adapter=encoder.adapter_id,
-        took_ms=milliseconds_since(started),
-    )
+def _encoder(parts: Parts, adapter: str | None) -> "tuple[Recommender, Encoder]":
+    recommender = answering(parts, adapter)
+    return recommender, parts.encoders.of(recommender)
 
 
 def _search(parts: Parts, request: SearchRequest) -> SearchAnswer:

@@ -13,6 +13,7 @@ MAX_PEOPLE = 256  # in one batch
 MAX_RANKED = 1_000
 MAX_LIMITS = 10
 MAX_PROMOTIONS = 20
+MAX_EXPLAINED = 2_000  # items of one batch: explaining takes ten times as long as ranking
 
 Adapter = Annotated[Id | None, Field(description="The adapter that must answer; 404 where it is not served.")]
 Fallback = Annotated[
@@ -119,6 +120,12 @@ class BatchRequest(Wishes):
     )
 
     users: list[Person] = Field(min_length=1, max_length=MAX_PEOPLE)
+
+    @model_validator(mode="after")
+    def _explanations_in_time(self) -> Self:
+        if self.explain and len(self.users) * self.k > MAX_EXPLAINED:
+            raise ValueError(f"explain: at most {MAX_EXPLAINED:,} items in one request, users times k")
+        return self
 
 
 class RankRequest(Person):

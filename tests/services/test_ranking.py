@@ -101,6 +101,7 @@ def test_an_explanation_adds_up(service: httpx.Client, known_user: str) -> None:
         ("recommend/batch", {"users": []}, "body.users"),
         ("recommend/batch", {"users": [{"history": []}] * 257}, "body.users"),
         ("recommend/batch", {"users": [{}]}, "exactly one"),
+        ("recommend/batch", {"users": [{"history": []}] * 201, "explain": True}, "at most 2,000 items"),
         ("recommend/batch", {"users": [{"history": []}], "filter": {"field": "nothing", "eq": 1}}, "body.filter"),
         ("rank", {"history": [], "item_ids": []}, "body.item_ids"),
         ("rank", {"history": [], "item_ids": ["i"] * 1001}, "body.item_ids"),

@@ -32,16 +32,24 @@ def titles(answer: dict[str, Any]) -> list[str]:
 
 
 def test_a_text_has_the_same_unit_vector_alone_and_in_a_batch(service: httpx.Client) -> None:
-    texts = ["A haunted cellar", "", "x" * 5_000, "Paris, a letter and a kiss " * 20, "é\u0000\u202e🎬", "Sheriff"]
+    texts = [
+        *["A long walk"] * 40,
+        "A haunted cellar",
+        "",
+        "x" * 5_000,
+        "Paris, a letter and a kiss " * 20,
+        "é\u0000\u202e🎬",
+        "Sheriff",
+    ]
     answer = ask(service, "embed", texts=texts)
     assert set(answer) == {"vectors", "dimensions", "adapter", "model", "generation", "took_ms"}
     vectors = np.array(answer["vectors"])
     assert vectors.shape == (len(texts), answer["dimensions"])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    for place, text in enumerate(texts):
+    for place, text in list(enumerate(texts))[39:]:
         alone = np.array(ask(service, "embed", texts=[text], adapter=answer["adapter"])["vectors"][0])
         assert alone @ vectors[place] >= 0.9999
-    assert vectors[0] @ vectors[3] < 0.99
+    assert vectors[0] @ vectors[-1] < 0.99
 
 
 def test_a_title_finds_its_item_first_whatever_its_case(service: httpx.Client, catalogue: list[str]) -> None:
