@@ -144,6 +144,11 @@ class Recommender:
         recommender._times_known = snapshot.times_known
         return recommender
 
+    def rebind(self, system: System, scoring: Scoring, words: SharedWords) -> None:
+        """Answer from another system, in a copy that nobody uses yet."""
+        self._system, self.scoring, self._words = system, scoring, words
+        self._item_vectors = system.towers.vectors.cpu().numpy()
+
     @property
     def field_names(self) -> list[str]:
         """Columns of the catalogue."""

@@ -4,6 +4,8 @@ Vector search finds the best items of the dense components, the sparse experts a
 be scored exactly. Many histories share one pass through the user tower and one product with the item vectors.
 """
 
+import copy
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -27,6 +29,7 @@ class Scoring:
     def __init__(self, system: System, source: VectorSource) -> None:
         self.system = system
         self.source = source
+        self.trained = len(system.popularity.counts)  # items over which scores are put on one scale
         self.widths = {TOWERS: system.towers.vectors.shape[1] + 1, CONTENT: system.content.vectors.shape[1]}
         self.weights = system.blend.weights
         self._covariances = {name: _covariance(source.vectors[:, self.block(name)]) for name in self.widths}
@@ -34,6 +37,15 @@ class Scoring:
         self.popularity = self.weights.get(POPULARITY, 0.0) * popularity
         counts = system.popularity.counts
         self.by_popularity: Rows = np.lexsort((np.arange(len(counts)), -counts))
+
+    def extended(self, system: System, source: VectorSource) -> "Scoring":
+        """Return the scoring of a system with more items, which leaves the scores of the others as they are."""
+        other = copy.copy(self)
+        other.system, other.source = system, source
+        counts = system.popularity.counts
+        other.popularity = np.concatenate([self.popularity, np.zeros(len(counts) - len(self.popularity), np.float32)])
+        other.by_popularity = np.lexsort((np.arange(len(counts)), -counts))
+        return other
 
     def block(self, name: str) -> slice:
         """Return the columns of the index that belong to a dense component."""
@@ -92,7 +104,7 @@ class Scoring:
         parts = self.system.experts[name].sparse_scores(histories)
         parts.sort_indices()
         parts.data = raise_keeping_sign(parts.data, blend.powers[name])
-        size = parts.shape[1]
+        size = self.trained
         for start, end in zip(parts.indptr[:-1], parts.indptr[1:], strict=True):
             data = parts.data[start:end]
             mean = data.sum(dtype=np.float64) / size

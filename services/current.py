@@ -15,6 +15,7 @@ from fastapi import HTTPException
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from recsys.store.generations import current_id
+from services.items import LiveItems
 from services.library import Library
 from services.metrics import Metrics
 
@@ -33,17 +34,28 @@ class CurrentGeneration:
         problem: why what the pointer names is not served, or None while it is.
     """
 
-    def __init__(self, home: Home, library: Library, metrics: Metrics, also: Sequence[Callable[[], None]] = ()) -> None:
+    def __init__(
+        self,
+        home: Home,
+        library: Library,
+        items: LiveItems,
+        metrics: Metrics,
+        also: Sequence[Callable[[], None]] = (),
+    ) -> None:
         self.problem: str | None = None
         self._home = home
         self._library = library
+        self._items = items
         self._also = also
         self._checking = threading.Lock()
         self._metrics = metrics
-        self._recommender: Recommender | None = None
+        self._base: Recommender | None = None  # as it was opened
+        self._recommender: Recommender | None = None  # with the live items
+        self._flipping = threading.Lock()
         self._failed: tuple[str, float] | None = None  # generation, and when to try it again
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follow-pointer", daemon=True)
+        self._items_thread = threading.Thread(target=self._follow_items, name="follow-items", daemon=True)
 
     @property
     def serving(self) -> str | None:
@@ -64,6 +76,17 @@ class CurrentGeneration:
         """Load what the pointer names, then keep looking at it in the background."""
         self.check()
         self._thread.start()
+        self._items_thread.start()
+
+    def refresh(self) -> None:
+        """Answer with the live items as they are now; those whose texts are not encoded yet follow."""
+        base = self._base
+        if base is not None and self._items.pending(base):
+            dressed = self._items.dress(base, wait=False)
+            with self._flipping:
+                if self._base is base:
+                    self._recommender = dressed
+            self._metrics.items_version.set(self._items.version(base))
 
     def stop(self) -> None:
         """Stop following; a load that is under way is left to itself."""
@@ -92,8 +115,11 @@ class CurrentGeneration:
             _LOG.error("Still serving %s. %s", self.serving or "nothing", self.problem, exc_info=unexpected)
 
     def _load(self, generation_id: str) -> None:
-        loaded, old = self._library.open(generation_id), self._recommender
-        self._recommender = loaded
+        loaded, old = self._library.open(generation_id), self._base
+        dressed = self._items.dress(loaded)
+        with self._flipping:
+            self._base, self._recommender = loaded, dressed
+        self._metrics.items_version.set(self._items.version(loaded))
         self.problem = self._failed = None
         self._metrics.loads.labels("loaded").inc()
         if old is not None:
@@ -104,6 +130,18 @@ class CurrentGeneration:
         # What was just loaded lives long: looking through it in every full collection would stall requests.
         gc.collect()
         gc.freeze()
+
+    def _follow_items(self) -> None:
+        pause = CHECK_SECONDS
+        while not self._stopping.wait(pause):
+            started = time.monotonic()
+            try:
+                self.refresh()
+            except Exception as error:  # a database that is away must not end the following
+                _LOG.error("Live items cannot be followed; those known stay.", exc_info=error)
+                started -= RETRY_SECONDS / 2
+            # a large catalogue takes long to dress; that may be half of the time, no more
+            pause = max(CHECK_SECONDS, time.monotonic() - started)
 
     def _follow(self) -> None:
         while not self._stopping.wait(CHECK_SECONDS):

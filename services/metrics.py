@@ -34,6 +34,11 @@ class Metrics:
             ["generation", "adapter"],
             multiprocess_mode="livesum",
         )
+        self.items_version = Gauge(
+            "recsys_live_items_version",
+            "Changes to live items that every worker's answers know; behind what a PUT answered while texts wait.",
+            multiprocess_mode="livemin",
+        )
         self.impressions = Counter("recsys_impressions", "Answers to be recorded, by what became of it.", ["outcome"])
         self.shadows = Counter("recsys_shadow_answers", "Answers of the shadow, by what became of them.", ["outcome"])
         self.shadow_overlap = Histogram(

@@ -19,6 +19,7 @@ from recsys.store.shadows import ShadowStore
 from services.auth import Guard
 from services.current import CurrentGeneration
 from services.encoding import Encoders
+from services.items import LiveItems
 from services.library import Library
 from services.lineage import Impressions
 from services.metrics import Metrics
@@ -42,6 +43,7 @@ class Parts:
     home: Home
     generation: CurrentGeneration
     library: Library
+    items: LiveItems
     people: "People"
     impressions: Impressions
     shadow: Shadow
@@ -80,7 +82,7 @@ def answering(parts: Parts, adapter: str | None) -> "Recommender":
         return recommender
     generation_id = parts.library.answering(adapter)
     try:
-        return parts.library.open(generation_id)
+        return parts.items.dress(parts.library.open(generation_id))
     except ArtifactError as error:
         raise HTTPException(409, f"Generation {generation_id} of adapter {adapter} cannot answer: {error}") from None
 

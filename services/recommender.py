@@ -10,11 +10,13 @@ from anyio import CapacityLimiter
 
 from recsys.home import Home
 from recsys.store.database import Database
+from recsys.store.items import ItemStore
 from recsys.store.shadows import ShadowStore
 from services.api import create_app
 from services.auth import Guard
 from services.current import CurrentGeneration
 from services.encoding import Encoders
+from services.items import LiveItems
 from services.keys import REQUIRE_KEYS, Keys
 from services.library import Library
 from services.lineage import Impressions
@@ -57,20 +59,22 @@ class RecommenderService:
         people, shadows = People(self.database), ShadowStore(self.database)
         days = float(os.environ.get(IMPRESSION_DAYS) or DEFAULT_IMPRESSION_DAYS)
         self.impressions = Impressions(home, people.impressions, metrics, days)
-        library = Library(home)
-        self.shadow = Shadow(home, library, shadows, metrics)
-        self.generation = CurrentGeneration(home, library, metrics, also=[self.shadow.check])
+        library, encoders = Library(home), Encoders(home)
+        items = LiveItems(home, ItemStore(self.database), encoders)
+        self.shadow = Shadow(home, library, items, shadows, metrics)
+        self.generation = CurrentGeneration(home, library, items, metrics, also=[self.shadow.check])
         app.state.parts = Parts(
             home,
             self.generation,
             library,
+            items,
             people,
             self.impressions,
             self.shadow,
             shadows,
             metrics,
             Guard(Keys(home, required=bool(os.environ.get(REQUIRE_KEYS)))),
-            encoders=Encoders(home),
+            encoders=encoders,
             scoring=CapacityLimiter(SCORING_THREADS),
             encoding=CapacityLimiter(ENCODING_THREADS),
             writing=CapacityLimiter(WRITING_THREADS),

@@ -14,6 +14,7 @@ from recsys.home import Home
 from recsys.ranking.rules import FilterError
 from recsys.store.shadows import Comparison, ShadowStore
 from services.background import Backlog
+from services.items import LiveItems
 from services.library import Library
 from services.metrics import Metrics
 
@@ -68,9 +69,10 @@ def end_shadow(home: Home) -> None:
 class Shadow:
     """Follows the state and answers in the background."""
 
-    def __init__(self, home: Home, library: Library, store: ShadowStore, metrics: Metrics) -> None:
+    def __init__(self, home: Home, library: Library, items: LiveItems, store: ShadowStore, metrics: Metrics) -> None:
         self._home = home
         self._library = library
+        self._items = items
         self._store = store
         self._metrics = metrics
         self._current: tuple[ShadowState, Recommender] | None = None
@@ -103,7 +105,8 @@ class Shadow:
     def _answer(self, entries: Sequence[Shown]) -> None:
         current = self._current
         if current is not None:
-            compared = [self._compare(current[1], shown) for shown in entries]
+            shadow = self._items.dress(current[1])
+            compared = [self._compare(shadow, shown) for shown in entries]
             found = [one for one in compared if one is not None]
             self._store.add(found)
             self._metrics.shadows.labels("answered").inc(len(found))

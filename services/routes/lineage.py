@@ -56,7 +56,11 @@ def _lineage(found: Impression) -> LineageAnswer:
 def _replay(parts: Parts, found: Impression) -> Replay:
     current = parts.generation.recommender()
     try:
-        recommender = current if current.generation_id == found.generation else parts.library.open(found.generation)
+        recommender = (
+            current
+            if current.generation_id == found.generation
+            else parts.items.dress(parts.library.open(found.generation))
+        )
     except ArtifactError as error:
         raise HTTPException(409, f"The generation {found.generation} is gone or broken: {error}") from None
     request = RecommendRequest.model_validate(found.request)

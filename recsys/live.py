@@ -1,0 +1,200 @@
+"""A generation with live items beside its own: another recommender, made from the loaded one, which stays as it is.
+
+New items stand behind the catalogue's rows and are ranked by their text, without an id residual and with the bias of
+rare ones. An item of the catalogue that was put again keeps its trained vectors unless its text has changed.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+
+from recsys.columns import AVAILABLE, ITEM_ID, TITLE
+from recsys.data.parsing import parse_timestamps
+from recsys.encoder import Encoder
+from recsys.experts.popularity import Popularity
+from recsys.experts.sparse import ItemMatrixScorer
+from recsys.ranking.candidates import VectorSource
+from recsys.ranking.catalogue import Catalogue
+from recsys.ranking.words import WORD, SharedWords
+from recsys.recommender import Recommender
+from recsys.store.items import LiveItem
+from recsys.system import CONTENT, TOWERS, System
+
+MAX_TEXT = 20_000  # characters of one value
+MAX_MEMBERS = 1_000  # of one list
+
+
+class ItemError(ValueError):
+    """A live item does not fit the catalogue's columns. The message names the column and what would fit."""
+
+
+def check_columns(columns: Mapping[str, Any], schema: Mapping[str, pl.DataType]) -> None:
+    """Check a live item's columns, as JSON values, against the catalogue's.
+
+    Raises:
+        ItemError: a column is unknown or does not fit its type, or the title is missing.
+    """
+    title = columns.get(TITLE)
+    if not isinstance(title, str) or not title.strip():
+        raise ItemError("title: an item needs one.")
+    for name, value in columns.items():
+        if name == AVAILABLE:
+            if not isinstance(value, bool):
+                raise ItemError("available: true or false.")
+        elif name == ITEM_ID or name not in schema:
+            known = ", ".join(sorted(({*schema} | {AVAILABLE}) - {ITEM_ID}))
+            raise ItemError(f"{name}: there is no such column; there are {known}.")
+        elif value is not None and not _fits(value, schema[name]):
+            raise ItemError(f"{name}: {schema[name]} is wanted, not {str(value)[:50]!r}.")
+
+
+def live_frame(items: Sequence[LiveItem], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return rows of the catalogue's schema; columns that do not fit it (any more) are null."""
+    data = {}
+    for name, kind in schema.items():
+        values = [item.item_id if name == ITEM_ID else (item.columns or {}).get(name) for item in items]
+        fitting = [value if value is not None and _fits(value, kind) else None for value in values]
+        if isinstance(kind, pl.Datetime):
+            data[name] = parse_timestamps(pl.Series(name, fitting, dtype=pl.String)).cast(kind)
+        else:
+            data[name] = pl.Series(name, fitting, dtype=kind)
+    return pl.DataFrame(data)
+
+
+def with_live_items(
+    base: Recommender, encoder: Encoder | None, live: Sequence[LiveItem], vectors: Mapping[str, NDArray], version: int
+) -> Recommender:
+    """Return a recommender that answers with live items as well.
+
+    Args:
+        base: a generation as it was opened.
+        encoder: its encoder; None where nothing was encoded.
+        live: all live items; deleted and unavailable ones are not offered, those without a vector are not there yet.
+        vectors: what ``encoder.encode`` made of items' texts, by id.
+        version: of the live items.
+    """
+    own = base.catalogue
+    hidden = [item.item_id for item in live if item.columns is None or item.columns.get(AVAILABLE) is False]
+    present = [item for item in live if item.columns is not None and (item.item_id in own or item.item_id in vectors)]
+    frame = live_frame(present, own.items.schema)
+    places = np.arange(len(own))
+    changed, fresh = [], []  # rows of the catalogue that get another text, and items behind its end
+    for number, item in enumerate(present):
+        if item.item_id in own:
+            places[own.row(item.item_id)] = len(own) + number
+            if item.item_id in vectors:
+                changed.append((own.row(item.item_id), vectors[item.item_id]))
+        else:
+            fresh.append((number, vectors[item.item_id]))
+    order = np.concatenate([places, [len(own) + number for number, _ in fresh]]).astype(np.int64)
+    items = pl.concat([own.items, frame])[order.tolist()]
+    extended = copy.copy(base)
+    extended.items_version = version
+    extended.catalogue = catalogue = Catalogue(items)
+    rows, _ = catalogue.split(hidden)
+    catalogue.available[rows] = False
+    if fresh or changed:
+        assert encoder is not None
+        rewritten = np.array([row for row, _ in changed], dtype=np.int64)
+        dense = encoder.dense_vectors(np.array([vector for _, vector in [*changed, *fresh]], dtype=np.float32))
+        system = _system(base.scoring.system, dense, rewritten, len(fresh))
+        index = _replaced(base.scoring.source.vectors, np.concatenate([*dense.values()], axis=1), rewritten)
+        texts = encoder.item_texts(items)
+        source = _LiveSource(base.scoring.source, index, rewritten, texts)
+        extended.rebind(system, base.scoring.extended(system, source), SharedWords(lambda: texts))
+    return extended
+
+
+class _LiveSource(VectorSource):
+    """A generation's source with rows in the place of some and behind its own; those are always compared exactly."""
+
+    def __init__(
+        self, base: VectorSource, vectors: NDArray[np.float32], rewritten: NDArray[np.int64], texts: list[str]
+    ) -> None:
+        self._table = base._table
+        self._base = base
+        self.vectors = vectors
+        self.kind = base.kind
+        self._own = np.ones(len(base.vectors), dtype=bool)
+        self._own[rewritten] = False
+        self._live = np.concatenate([rewritten, np.arange(len(base.vectors), len(vectors))])
+        self._words = {int(row): set(WORD.findall(texts[row].lower())) for row in self._live}
+
+    def search(
+        self,
+        query: NDArray[np.float32],
+        count: int,
+        allowed: NDArray[np.bool_],
+        products: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.int64]:
+        if products is not None:
+            return super().search(query, count, allowed, products)
+        found = self._base.search(query, count, allowed[: len(self._own)] & self._own)
+        rows = np.concatenate([found, self._live[allowed[self._live]]])
+        if len(rows) <= count:
+            return rows
+        return rows[np.argpartition(-(self.vectors[rows] @ query), count - 1)[:count]]
+
+    def worded(self, query: str, count: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Put live items that hold every word of the query first: the index of words does not know them."""
+        words = set(WORD.findall(query.lower()))
+        live = [row for row in self._live.tolist() if words and words <= self._words[row] and allowed[row]]
+        found = self._base.worded(query, count, allowed[: len(self._own)] & self._own)
+        return np.array([*sorted(live), *found.tolist()][:count], dtype=np.int64)
+
+
+def _system(system: System, dense: dict[str, NDArray[np.float32]], rewritten: NDArray[np.int64], fresh: int) -> System:
+    towers, content = copy.copy(system.towers), copy.copy(system.content)
+    towers._buffers = dict(towers._buffers)  # a copy of a module shares what it registers
+    directions = dense[TOWERS][:, :-1]
+    directions = directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
+    vectors = _replaced(system.towers.vectors.cpu().numpy(), np.asarray(directions, np.float32), rewritten)
+    towers.vectors = torch.from_numpy(vectors)
+    content.vectors = _replaced(system.content.vectors, dense[CONTENT], rewritten)
+    counts = np.concatenate([system.popularity.counts, np.zeros(fresh, np.float32)])
+    experts = {name: _padded(expert, fresh) for name, expert in system.experts.items()}
+    return replace(system, towers=towers, content=content, experts=experts, popularity=Popularity(counts))
+
+
+def _replaced(
+    vectors: NDArray[np.float32], new: NDArray[np.float32], rewritten: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return a copy with the first of ``new`` in the rewritten rows and the others behind the end."""
+    result = np.concatenate([vectors, new[len(rewritten) :]])
+    result[rewritten] = new[: len(rewritten)]
+    return result
+
+
+def _padded(expert: ItemMatrixScorer, fresh: int) -> ItemMatrixScorer:
+    """Return a scorer of more items, which shares its entries with the one that it was made from."""
+    matrix = expert.matrix
+    ends = np.concatenate([matrix.indptr, np.full(fresh, matrix.indptr[-1], dtype=matrix.indptr.dtype)])
+    size = matrix.shape[0] + fresh
+    padded = copy.copy(expert)
+    padded.matrix = sparse.csr_matrix((matrix.data, matrix.indices, ends), shape=(size, size))
+    return padded
+
+
+def _fits(value: Any, kind: pl.DataType) -> bool:
+    if isinstance(kind, pl.List):
+        members = isinstance(value, list) and len(value) <= MAX_MEMBERS
+        return members and all(_fits(member, kind.inner) for member in value)  # type: ignore[arg-type]
+    if kind == pl.String:
+        return isinstance(value, str) and len(value) <= MAX_TEXT
+    if kind == pl.Boolean:
+        return isinstance(value, bool)
+    if isinstance(kind, pl.Datetime):
+        return isinstance(value, str) and parse_timestamps(pl.Series([value])).is_not_null().all()
+    if not kind.is_numeric() or isinstance(value, bool):
+        return False
+    if kind.is_integer():
+        inside = isinstance(value, int) and -(2**63) <= value < 2**63
+        return inside and bool(pl.Series([value], dtype=pl.Int64).cast(kind, strict=False).is_not_null().all())
+    return isinstance(value, int | float) and abs(value) <= 1e300

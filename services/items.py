@@ -1,0 +1,138 @@
+"""Live items in a worker: follows their counter, has new texts encoded once, and dresses generations with them.
+
+What is deleted or not available goes at the next look; a new text takes as long as BERT does, in small batches, so
+that one item does not wait for a bulk upload to end.
+"""
+
+import fcntl
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+from fastapi import HTTPException
+from numpy.typing import NDArray
+
+from recsys.artifacts import digest
+from recsys.home import Home
+from recsys.store.items import ItemStore, LiveItem
+from services.encoding import Encoders
+
+if TYPE_CHECKING:
+    from recsys.encoder import Encoder
+    from recsys.recommender import Recommender
+
+BATCH = 16  # texts encoded at once
+ENCODING_SECONDS = 1.0  # after which what is there is shown, before the next ones are encoded
+KEPT = 3  # dressed generations: the current one and those of the library
+_LOG = logging.getLogger("bentoml.recsys")  # below BentoML's logger, whose handler prints them
+
+
+class LiveItems:
+    """The live items of a worker. Safe to share between threads."""
+
+    def __init__(self, home: Home, store: ItemStore, encoders: Encoders) -> None:
+        self.store = store
+        self._home = home
+        self._encoders = encoders
+        self._items: dict[str, LiveItem] = {}
+        self._version = 0
+        self._reading = threading.Lock()
+        self._dressing = threading.Lock()
+        self._known: dict[str, dict[str, tuple[str, NDArray[np.float32]]]] = {}  # by adapter and item: digest, vector
+        self._dressed: dict[str, tuple[int, Recommender, Recommender]] = {}  # by generation: version, base, dressed
+
+    def dress(self, base: "Recommender", wait: bool = True) -> "Recommender":
+        """Return a generation with the live items.
+
+        Args:
+            base: as it was opened.
+            wait: encode everything first; otherwise what is not encoded yet is left out, and encoded a batch a call.
+        """
+        with self._dressing:
+            version, items = self._read()
+            known = self._dressed.get(base.generation_id)
+            if known is not None and known[0] == version and known[1] is base:
+                return known[2]
+            if not items:
+                return base
+            finished, dressed = False, base
+            while not finished:
+                dressed, finished = self._dress(base, items, version)
+                if not wait:
+                    break
+            if finished:
+                self._dressed[base.generation_id] = (version, base, dressed)
+                while len(self._dressed) > KEPT:
+                    self._dressed.pop(next(iter(self._dressed)))
+            return dressed
+
+    def pending(self, base: "Recommender") -> bool:
+        """Tell whether ``dress`` would return something new."""
+        known = self._dressed.get(base.generation_id)
+        version = self.store.version()
+        return version > 0 and (known is None or known[0] != version or known[1] is not base)
+
+    def version(self, base: "Recommender") -> int:
+        """Return the changes that a generation is dressed with completely."""
+        known = self._dressed.get(base.generation_id)
+        return 0 if known is None or known[1] is not base else known[0]
+
+    def _read(self) -> tuple[int, list[LiveItem]]:
+        with self._reading:
+            for item in self.store.changed(self._version):
+                self._items.pop(item.item_id, None)  # the newest stands last
+                self._items[item.item_id] = item
+                self._version = item.version
+            return self._version, list(self._items.values())
+
+    def _dress(self, base: "Recommender", items: Sequence[LiveItem], version: int) -> tuple["Recommender", bool]:
+        """Return what can be had now, and whether it is all; what is missing has been encoded up to one batch."""
+        from recsys.live import live_frame, with_live_items  # brings transformers
+
+        there = [item for item in items if item.columns is not None]
+        if not there:
+            return with_live_items(base, None, items, {}, version), True
+        try:
+            encoder = self._encoders.of(base)
+        except HTTPException as error:
+            _LOG.error("Live items that need a vector are left out. %s", error.detail)
+            return with_live_items(base, None, items, {}, version), True
+        own = base.catalogue
+        texts = dict(
+            zip((item.item_id for item in there), encoder.item_texts(live_frame(there, own.items.schema)), strict=True)
+        )
+        rows, _ = own.split(texts)
+        trained = dict(zip((own.ids[row] for row in rows), encoder.item_texts(own.items[rows]), strict=True))
+        wanted = {item_id: text for item_id, text in texts.items() if trained.get(item_id) != text}
+        vectors = self._vectors(base.adapter_id, encoder, wanted)
+        return with_live_items(base, encoder, items, vectors, version), len(vectors) == len(wanted)
+
+    def _vectors(self, adapter: str, encoder: "Encoder", texts: dict[str, str]) -> dict[str, NDArray[np.float32]]:
+        """Return the vectors of texts by item id, encoding what nobody has encoded yet for about a second."""
+        digests = {item_id: digest(text.encode()) for item_id, text in texts.items()}
+        known = self._known.setdefault(adapter, {})
+        missing = [item_id for item_id in texts if known.get(item_id, ("",))[0] != digests[item_id]]
+        if missing:
+            with self._one_encodes():
+                known |= self.store.vectors(adapter)
+                missing = [item_id for item_id in missing if known.get(item_id, ("",))[0] != digests[item_id]]
+                started = time.monotonic()
+                while missing and time.monotonic() - started < ENCODING_SECONDS:
+                    # the newest first: whoever adds one item during an upload waits for it
+                    batch, missing = missing[-BATCH:], missing[:-BATCH]
+                    made = encoder.encode([texts[item_id] for item_id in batch])
+                    self.store.add_vectors(adapter, batch, [digests[item_id] for item_id in batch], made)
+                    known |= {item_id: (digests[item_id], vector) for item_id, vector in zip(batch, made, strict=True)}
+        found = {item_id: known[item_id] for item_id in texts if item_id in known}
+        return {item_id: vector for item_id, (text, vector) in found.items() if text == digests[item_id]}
+
+    @contextmanager
+    def _one_encodes(self) -> Iterator[None]:
+        """Let one worker of this machine encode; the others wait and find its vectors."""
+        with (self._home.root / ".encoding.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield

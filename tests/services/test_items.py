@@ -1,0 +1,173 @@
+"""Live items over HTTP: new, changed, hidden and deleted ones, in both workers, while many are put."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from variants import make_variant
+
+from recsys.home import Home
+from services.serve import running
+
+Eventually = Callable[[Callable[[], bool]], None]
+ASKED = 8  # connections, each of which either worker may take
+
+
+@dataclass(frozen=True)
+class World:
+    home: Home
+    url: str
+
+    def ask(self, method: str, path: str, status: int = 200, **body: Any) -> dict[str, Any]:
+        response = httpx.request(method, f"{self.url}{path}", json=body or None, timeout=30)
+        assert response.status_code == status, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def put(self, item_id: str, **columns: Any) -> int:
+        version: int = self.ask("PUT", f"/v1/items/{item_id}", **columns)["version"]
+        return version
+
+    def known(self, version: int) -> bool:
+        """Tell whether all workers know a change."""
+        lines = httpx.get(f"{self.url}/metrics").text.splitlines()
+        return [float(line.split()[1]) for line in lines if line.startswith("recsys_live_items_version ")] >= [version]
+
+    def listed(self, **body: Any) -> list[str]:
+        asked = {"history": ["i000", "i004"], "k": 200, "exclude_seen": False} | body
+        return [item["item_id"] for item in self.ask("POST", "/v1/recommend", **asked)["items"]]
+
+    def holds(self, item_id: str, **body: Any) -> bool:
+        """Tell whether an item is in all of some lists; fails where workers disagree."""
+        found = {item_id in self.listed(**body) for _ in range(ASKED)}
+        assert len(found) == 1
+        return found.pop()
+
+
+@pytest.fixture(scope="module")
+def world(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    home = copy_of_home(tmp_path_factory.mktemp("live"))
+    with running(home, workers=2) as url:
+        yield World(home, url)
+
+
+WESTERN = {"title": "Saddle Outlaw Canyon", "genres": ["Western"], "year": 2031}
+
+
+def test_a_new_item_is_offered_by_its_text_in_every_worker(world: World, eventually: Eventually) -> None:
+    before = {
+        item["item_id"]: item["score"] for item in world.ask("POST", "/v1/recommend", history=["i000"], k=200)["items"]
+    }
+    version = world.put("new-western", **WESTERN)
+    eventually(lambda: world.known(version))
+    assert world.holds("new-western", filter={"field": "year", "eq": 2031})
+    answer = world.ask(
+        "POST", "/v1/recommend", history=["i000"], k=200, fields=["title", "year", "genres"], explain=True
+    )
+    scores = {item["item_id"]: item["score"] for item in answer["items"]}
+    new = next(item for item in answer["items"] if item["item_id"] == "new-western")
+    assert new["fields"] == WESTERN
+    assert {item: score for item, score in scores.items() if item != "new-western"} == before
+    same_genre = world.ask("POST", "/v1/similar", item_id="new-western", k=10, fields=["genres"])["items"]
+    assert sum(item["fields"]["genres"] == ["Western"] for item in same_genre) >= 4  # of a quarter each
+    assert world.ask("POST", "/v1/search", query="Saddle Outlaw Canyon")["items"][0]["item_id"] == "new-western"
+    ranked = world.ask("POST", "/v1/rank", history=["i000"], item_ids=["i001", "new-western", "nothing"])
+    assert {item["item_id"] for item in ranked["items"]} == {"i001", "new-western"}
+    event = {"user_id": "first buyer", "item_id": "new-western"}
+    assert world.ask("POST", "/v1/events", events=[event])["accepted"] == 1
+    assert world.ask("POST", "/v1/recommend", user_id="first buyer")["fallback"] is None
+    item = world.ask("GET", "/v1/items/new-western")
+    assert (item["source"], item["fields"], item["recommendable"]) == ("live", WESTERN, True)
+
+
+def test_an_item_vanishes_and_comes_back(world: World, eventually: Eventually) -> None:
+    old = world.ask("GET", "/v1/items/i008")
+    assert (old["source"], old["version"]) == ("catalogue", None)
+    version = world.put("i008", **old["fields"], available=False)
+    eventually(lambda: world.known(version))
+    assert not world.holds("i008")
+    assert not world.ask("GET", "/v1/items/i008")["recommendable"]
+    version = world.put("i008", **old["fields"])
+    eventually(lambda: world.known(version))
+    assert world.holds("i008")
+    version = world.ask("DELETE", "/v1/items/i008")["version"]
+    eventually(lambda: world.known(version))
+    assert not world.holds("i008")
+    world.ask("GET", "/v1/items/i008", status=404)
+    world.ask("DELETE", "/v1/items/i008", status=404)
+    version = world.put("i008", **old["fields"])
+    eventually(lambda: world.known(version))
+    assert world.holds("i008")
+
+
+def test_what_is_gone_is_gone_at_once_for_who_took_it_away(world: World) -> None:
+    with httpx.Client(base_url=world.url, timeout=30) as one_worker:
+        assert one_worker.delete("/v1/items/i012").status_code == 200
+        answer = one_worker.post("/v1/recommend", json={"history": ["i000"], "k": 200}).json()
+        assert "i012" not in [item["item_id"] for item in answer["items"]]
+
+
+def test_a_changed_column_keeps_the_trained_vectors_and_a_changed_text_does_not(
+    world: World, eventually: Eventually
+) -> None:
+    old = world.ask("GET", "/v1/items/i020")["fields"]
+
+    def score() -> float:
+        ranked = world.ask("POST", "/v1/rank", history=["i000", "i004"], item_ids=["i020"])
+        return float(ranked["items"][0]["score"])
+
+    trained = score()
+    version = world.put("i020", **old)
+    eventually(lambda: world.known(version))
+    assert {score() for _ in range(ASKED)} == {trained}
+    version = world.put("i020", **old | {"title": "Kiss Garden Summer", "genres": ["Romance"]})
+    eventually(lambda: world.known(version))
+    assert world.holds("i020", filter={"field": "title", "eq": "Kiss Garden Summer"})
+    assert trained not in {score() for _ in range(ASKED)}
+
+
+def test_one_item_does_not_wait_for_a_bulk_upload(world: World, eventually: Eventually) -> None:
+    with httpx.Client(base_url=world.url, timeout=30) as client:
+        for number in range(120):
+            response = client.put(f"/v1/items/bulk-{number}", json={"title": f"Prank Uncle {number}", "year": 2032})
+            assert response.status_code == 200
+        urgent = client.put("/v1/items/urgent", json={"title": "Haunted Cellar", "year": 2033})
+        version = urgent.json()["version"]
+        only = {"history": ["i000"], "filter": {"field": "year", "eq": 2033}}
+        eventually(lambda: len(client.post("/v1/recommend", json=only).json()["items"]) == 1)
+    eventually(lambda: world.known(version))
+    assert len(world.listed(filter={"field": "year", "eq": 2032})) == 120
+    assert world.holds("urgent")
+
+
+def test_another_generation_has_the_live_items_from_its_first_answer(world: World) -> None:
+    generation_id, adapter_id = make_variant(world.home, {"content": 1.0})
+    only = {"field": "year", "eq": 2031}
+    assert world.listed(adapter=adapter_id, filter=only) == ["new-western"]
+    world.ask("POST", f"/v1/generations/{generation_id}/promote", force=True)
+    for _ in range(ASKED):
+        answer = world.ask("POST", "/v1/recommend", history=["i000"], filter=only)
+        assert [item["item_id"] for item in answer["items"]] == ["new-western"]
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"title": " "}, "title"),
+        ({"year": 1999}, "title"),
+        ({"title": "x", "colour": "red"}, "colour: there is no such column"),
+        ({"title": "x", "year": "1999"}, "year: Int64 is wanted"),
+        ({"title": "x", "year": True}, "year"),
+        ({"title": "x", "year": 2**70}, "year"),
+        ({"title": "x", "genres": "Western"}, "genres"),
+        ({"title": "x", "genres": [1]}, "genres"),
+        ({"title": "x", "item_id": "y"}, "item_id"),
+        ({"title": "x", "available": "perhaps"}, "available"),
+    ],
+)
+def test_what_does_not_fit_the_catalogue_is_refused(world: World, body: dict[str, Any], detail: str) -> None:
+    assert detail in world.ask("PUT", "/v1/items/odd", status=422, **body)["detail"]
+    world.ask("GET", "/v1/items/odd", status=404)
