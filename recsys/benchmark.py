@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from recsys.config import ModelConfig
-from recsys.data.splits import Split, Targets, leave_one_out, sample, temporal
+from recsys.data.splits import Split, Targets, cold_items, leave_one_out, sample, temporal
 from recsys.evaluation.protocols import Ranking, evaluate
 from recsys.fitting import (
     FIXED_POWER,
@@ -66,7 +66,9 @@ def make_split(sequences: Sequences, catalogue: int, protocol: str, config: Mode
             seed=config.seed,
             catalogue=catalogue,
         )
-    raise ValueError(f"There is no protocol {protocol!r}; there are leave-one-out and temporal.")
+    if protocol == "cold-items":
+        return cold_items(sequences, share=config.evaluation.cold_share, seed=config.seed, catalogue=catalogue)
+    raise ValueError(f"There is no protocol {protocol!r}; there are leave-one-out, temporal and cold-items.")
 
 
 def train_on(

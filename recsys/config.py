@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 Config = TypeVar("Config")
-Protocol = Literal["leave-one-out", "temporal"]
+Protocol = Literal["leave-one-out", "temporal", "cold-items"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ class EvaluationConfig:
     protocols: tuple[Protocol, ...] = ("temporal", "leave-one-out")
     validation_share: float = 0.1  # of the events, by time, before the test part (temporal)
     test_share: float = 0.1  # of the events, by time (temporal)
+    cold_share: float = 0.1  # of the items, for each of validation and test (cold-items)
     max_validation_users: int = 2_000  # random sample, used for choosing settings and weights
     bootstrap_samples: int = 2_000
 

@@ -88,13 +88,13 @@ class Snapshot:
         return self.items()[columns.ITEM_ID].to_list()
 
     def sequences(self) -> Sequences:
-        """Return a row of item indices for every user, oldest first, with times in Unix seconds."""
+        """Return a row of item indices for every user, oldest first, with times in Unix seconds where all are known."""
         events = self.events()
         lengths = events[columns.USER_ID].rle().struct.field("len").cast(pl.Int64)
         offsets = pl.concat([pl.Series([0], dtype=pl.Int64), lengths.cum_sum()])
         codes = events[columns.ITEM_ID].cast(pl.Enum(self.item_ids())).to_physical().cast(pl.Int32)
         times = events[columns.TIMESTAMP].dt.epoch("s").cast(pl.Int64)
-        return Sequences(codes.to_numpy(), offsets.to_numpy(), times.to_numpy())
+        return Sequences(codes.to_numpy(), offsets.to_numpy(), times.to_numpy() if self.times_known else None)
 
 
 def write_snapshot(

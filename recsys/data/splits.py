@@ -1,4 +1,6 @@
-"""Which events a model may learn from, and which it is asked to foretell: leave-one-out and a global cut in time.
+"""Which events a model may learn from, and which it is asked to foretell.
+
+Leave-one-out holds out each user's last event, a global cut in time everything after it, and cold items whole items.
 
 A split holds copies of item indices only, so nothing downstream can reach past a cut by accident; ``check_split``
 proves it against the sequences that the split was made from.
@@ -14,6 +16,7 @@ from recsys.sequences import Sequences
 VALIDATION_TARGETS_PER_USER = 10  # few users have events between two cuts in time, so each is asked more often
 LEAVE_ONE_OUT = "leave-one-out"
 TEMPORAL = "temporal"
+COLD_ITEMS = "cold-items"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Split:
     """Training rows and two sets of targets.
 
     Attributes:
-        protocol: ``leave-one-out`` or ``temporal``.
+        protocol: ``leave-one-out``, ``temporal`` or ``cold-items``.
         train: a row for every user, possibly empty: all that models may learn from.
         validation: targets for choosing settings.
         test: targets for the final figures only.
@@ -130,6 +133,55 @@ def temporal(
     )
 
 
+def cold_items(
+    sequences: Sequences, *, share: float = 0.1, seed: int = 0, catalogue: int | None = None
+) -> Split:
+    """Hold out whole items: nobody's use of them is learnt from, and they are what has to be found.
+
+    The items born last, by their first event, are for the test and those born before them for validation; where times
+    are unknown, both are drawn at random. A user of a test item gives one test target, the last event on such an
+    item, and of the others a user of a validation item likewise a validation target. Their training rows and
+    histories end before the target; nobody's holds any of these items. Users without a history stay in.
+
+    Args:
+        sequences: a row a user, oldest first.
+        share: of the items with events, for each of test and validation.
+        seed: decides where times are unknown.
+        catalogue: number of items; None: up to the highest index seen.
+
+    Raises:
+        ValueError: the share is out of range, or there are too few items to hold out two parts.
+    """
+    if not 0 < share < 0.5:
+        raise ValueError(f"The share of cold items {share} must be above 0 and below 0.5.")
+    size = _catalogue(sequences, catalogue)
+    used = np.unique(sequences.items)
+    count = round(share * len(used))
+    if count == 0:
+        raise ValueError(f"{len(used)} items with events are too few to hold out {share:.0%} of them. Bring more events.")
+    part = np.zeros(size, dtype=np.int8)  # 1: validation, 2: test
+    order = _by_birth(sequences, used, seed)
+    part[order[-count:]], part[order[-2 * count : -count]] = 2, 1
+
+    of_event, rows, everyone = part[sequences.items], sequences.rows(), np.arange(len(sequences))
+    last = [np.full(len(sequences), -1), np.full(len(sequences), -1)]  # the place of the last such event of each user
+    for number in (1, 2):
+        places = np.flatnonzero(of_event == number)
+        last[number - 1][rows[places]] = places  # ascending, so that the last one stays
+    tested = everyone[last[1] >= 0]
+    asked = everyone[(last[0] >= 0) & (last[1] < 0)]
+    ends = sequences.offsets[1:].copy()
+    ends[tested], ends[asked] = last[1][tested], last[0][asked]
+    warm = _only(sequences, of_event == 0)
+    warm_before = np.concatenate([[0], np.cumsum(of_event == 0)])
+    train = warm.slice(warm.offsets[:-1], warm_before[ends])
+
+    def targets(users: NDArray[np.int64], number: int) -> Targets:
+        return Targets(users.astype(np.int32), train.take(users), sequences.items[last[number - 1][users]])
+
+    return Split(COLD_ITEMS, train, targets(asked, 1), targets(tested, 2), size)
+
+
 def sample(targets: Targets, count: int, seed: int = 0) -> Targets:
     """Return ``count`` targets drawn at random without replacement, in their order; all of them if there are fewer."""
     if count >= len(targets):
@@ -147,6 +199,9 @@ def check_split(split: Split, sequences: Sequences) -> None:
     if len(split.train) != len(sequences):
         raise ValueError(f"The split has {len(split.train):,} training rows, the sequences have {len(sequences):,}.")
     _catalogue(sequences, split.catalogue)
+    if split.protocol == COLD_ITEMS:
+        _check_cold(split, sequences)
+        return
     _check_prefix("The training row", split.train, np.arange(len(sequences)), sequences)
     never = np.iinfo(np.int64).max
     earliest, latest = {}, {}  # row of a user → position of the first and of the last target within it
@@ -256,6 +311,43 @@ def _check_cuts(split: Split, sequences: Sequences) -> None:
     ):
         if len(earlier) and len(later) and earlier.max() >= later.min():
             raise ValueError(f"The {what} overlap in time: {earlier.max()} is not before {later.min()}.")
+
+
+def _by_birth(sequences: Sequences, used: NDArray[np.integer], seed: int) -> NDArray[np.integer]:
+    """Return items by their first event, equal ones by index; at random where times are unknown."""
+    if sequences.times is None:
+        return np.random.default_rng(seed).permutation(used)
+    born = np.full(int(used.max()) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(born, sequences.items, sequences.times)
+    return used[np.lexsort((used, born[used]))]
+
+
+def _only(sequences: Sequences, chosen: NDArray[np.bool_]) -> Sequences:
+    """Return the rows without the events that were not chosen."""
+    running = np.concatenate([[0], np.cumsum(chosen)])
+    times = None if sequences.times is None else sequences.times[chosen]
+    return Sequences(sequences.items[chosen], running[sequences.offsets], times)
+
+
+def _check_cold(split: Split, sequences: Sequences) -> None:
+    """Refuse a split by items that learns from a held-out item, or from a user's events after the target."""
+    held = np.zeros(split.catalogue, dtype=bool)
+    held[split.validation.items] = held[split.test.items] = True
+    parts = {"training row": split.train, "validation history": split.validation.histories}
+    for what, part in (parts | {"test history": split.test.histories}).items():
+        _refuse(f"The {what} holds a held-out item", part.rows(), held[part.items])
+    if np.intersect1d(split.validation.users, split.test.users).size:
+        raise ValueError("A user has a validation and a test target.")
+    learnt = np.zeros(split.catalogue, dtype=bool)
+    learnt[split.train.items] = True
+    for name, targets in (("validation", split.validation), ("test", split.test)):
+        _check_prefix(f"The {name} history", targets.histories, targets.users, split.train)
+        for user, item in zip(targets.users, targets.items, strict=True):
+            row = sequences.row(user)
+            place = np.flatnonzero(row == item)
+            before = row[: place[-1]] if len(place) else row[:0]
+            if not len(place) or not np.array_equal(before[learnt[before]], split.train.row(user)):
+                raise ValueError(f"The training row of user row {user} is not what came before the {name} target.")
 
 
 def _refuse(what: str, users: NDArray[np.integer], bad: NDArray[np.bool_]) -> None:

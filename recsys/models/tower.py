@@ -104,7 +104,8 @@ class ItemTower(nn.Module):
     @property
     def place_among_known(self) -> torch.Tensor:
         """For every item its place in ``known_items``, (catalogue,) int64; meaningless for the others."""
-        return self.known.squeeze(1).long().cumsum(0) - 1
+        # Padded targets weigh nothing but are looked up all the same, so that even an unknown first item needs a place.
+        return (self.known.squeeze(1).long().cumsum(0) - 1).clamp_min(0)
 
     @property
     def scale(self) -> torch.Tensor:
