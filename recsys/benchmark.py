@@ -14,8 +14,10 @@ from recsys.fitting import (
     Progress,
     TextEncoding,
     adapted_encoding,
+    fit_best_ials,
     fit_content,
     fit_system,
+    fit_undecayed_ease,
     stage,
     tower_validation,
 )
@@ -26,10 +28,11 @@ from recsys.sequences import Scorer, Sequences
 from recsys.system import TOWERS, System
 
 OURS = "recsys"
-BASELINES = ("popularity", "rules", "knn", "ease", "blend", "bert", "bert-whitened", "sasrec")
+BASELINES = ("popularity", "rules", "knn", "ease", "ease-undecayed", "ials", "bert", "bert-whitened", "sasrec", "blend")
 ABLATIONS = ("recsys.towers", "recsys.text", "recsys.frozen-towers", "recsys.frozen-text")
 SYSTEMS = (OURS, *ABLATIONS, *BASELINES)
-QUICK = (OURS, "recsys.towers", "popularity", "rules", "knn", "ease", "blend", "bert", "bert-whitened")
+SIGNED = frozenset({"ials", "bert", "sasrec"})  # baselines whose scores are of any sign
+QUICK = (OURS, "recsys.towers", "popularity", "rules", "knn", "ease", "bert", "bert-whitened", "blend")
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def rank_systems(
         frozen: text vectors of the base alone.
         trained: our system, as fitted on this split.
         config: all settings.
-        systems: names from ``SYSTEMS``, each fitted and ranked in this order.
+        systems: names from ``SYSTEMS``. ``blend`` is that of all simple components and of the baselines named here.
         progress: called with stage, done, total.
 
     Raises:
@@ -106,12 +109,26 @@ def rank_systems(
         raise ValueError(f"There is no system {unknown[0]!r}; there are {', '.join(SYSTEMS)}.")
     validation = sample(split.validation, config.evaluation.max_validation_users, config.seed)
     rankings = []
-    for name in systems:
-        scorer = _scorer(name, split, frozen, trained, validation, config, progress)
+    baselines: dict[str, Scorer] = {}
+    for name in sorted(systems, key=lambda name: name == "blend"):  # which needs the others
+        if name == "blend":
+            scorer: Scorer | None = _blend(trained.system, baselines, validation)
+        else:
+            scorer = _scorer(name, split, frozen, trained, validation, config, progress)
         if scorer is not None:
+            if name in BASELINES:
+                baselines[name] = scorer
             report = stage(progress, f"Rank {name}")
             rankings.append(evaluate(name, scorer, split.test, seed=config.seed, progress=report))
     return rankings
+
+
+def _blend(system: System, baselines: dict[str, Scorer], validation: Targets) -> Scorer:
+    """Return the best that can be had without our towers: every simple component and every baseline of the run."""
+    simple: dict[str, Scorer] = {name: scorer for name, scorer in system.components.items() if name != TOWERS}
+    simple |= {name: scorer for name, scorer in baselines.items() if name != "bert-whitened"}  # that is ``content``
+    blend, _ = fit_blend(simple, FIXED_POWER | SIGNED, validation.histories, validation.items)
+    return BlendScorer(blend, simple)
 
 
 def _scorer(
@@ -133,10 +150,11 @@ def _scorer(
         return system.components[name]
     if name == "ease":
         return None
-    if name == "blend":
-        simple: dict[str, Scorer] = {key: value for key, value in system.components.items() if key != TOWERS}
-        blend, _ = fit_blend(simple, FIXED_POWER, validation.histories, validation.items)
-        return BlendScorer(blend, simple)
+    large = split.catalogue > config.experts.max_ease_items
+    if name == "ease-undecayed":
+        return None if large else fit_undecayed_ease(split.train, split.catalogue, config.experts, validation)
+    if name == "ials":
+        return fit_best_ials(split.train, split.catalogue, validation, config.seed)
     if name == "bert":
         return fit_content(frozen.vectors, validation)
     if name == "bert-whitened":

@@ -55,7 +55,7 @@ class TowerConfig:
     dimensions: int = 128
     blocks: int | None = None  # None: 1 for short histories, 2 for long ones
     heads: int = 2
-    max_history: int | None = None  # None: 50, or 200 where histories are long
+    max_history: int | None = None  # None: 50, or 200 where histories are long and events many
     dropout: float | None = None  # None: from the number of training events
     residual_norm: float = 0.5  # bound of the id part of an item vector; 0: text alone
     max_scale: float = 40.0  # bound of the learned scale of the cosine
@@ -89,7 +89,7 @@ class EvaluationConfig:
     validation_share: float = 0.1  # of the events, by time, before the test part (temporal)
     test_share: float = 0.1  # of the events, by time (temporal)
     cold_share: float = 0.1  # of the items, for each of validation and test (cold-items)
-    max_validation_users: int = 2_000  # random sample, used for choosing settings and weights
+    max_validation_users: int = 5_000  # random sample, used for choosing settings and weights
     bootstrap_samples: int = 2_000
 
 

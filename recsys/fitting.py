@@ -17,6 +17,7 @@ from recsys.evaluation.metrics import ndcg
 from recsys.evaluation.protocols import evaluate
 from recsys.experts.content import Content
 from recsys.experts.ease import fit_ease
+from recsys.experts.ials import ImplicitFactors, fit_ials
 from recsys.experts.knn import fit_knn
 from recsys.experts.popularity import Popularity
 from recsys.experts.rules import fit_rules
@@ -31,6 +32,7 @@ from recsys.system import CONTENT, POPULARITY, TOWERS, System
 
 DECAYS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 RIDGES = (20.0, 100.0, 500.0)
+IALS_GRID = ((2.0, 1.0), (2.0, 10.0), (10.0, 1.0), (10.0, 10.0), (40.0, 1.0), (40.0, 10.0))  # confidence, ridge
 WARM_STEPS = 150  # of the towers that the adapter learns through
 FIXED_POWER = frozenset({TOWERS, CONTENT})  # scores of any sign: a power would bend them about zero
 JUDGED_EVENTS = 50_000  # of validation histories read after each epoch
@@ -203,6 +205,21 @@ def fit_expert(
     if name == "ease":
         return fit_ease(train, catalogue, RIDGES[1] if ridge is None else ridge, config.neighbours, decay)
     raise ValueError(f"There is no expert {name!r}; there are rules, knn and ease.")
+
+
+def fit_undecayed_ease(
+    train: Sequences, catalogue: int, config: ExpertsConfig, validation: Targets
+) -> ItemMatrixScorer:
+    """Return EASE as published, every event of a history weighing the same, its ridge chosen by validation NDCG@10."""
+    scorers = [fit_ease(train, catalogue, ridge, config.neighbours, decay=1.0) for ridge in RIDGES]
+    return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))
+
+
+def fit_best_ials(train: Sequences, catalogue: int, validation: Targets, seed: int) -> ImplicitFactors:
+    """Return iALS with confidence, ridge and history decay chosen by validation NDCG@10."""
+    fitted = (fit_ials(train, catalogue, *choice, decay=1.0, seed=seed) for choice in IALS_GRID)
+    scorers = (factors.with_decay(decay) for factors in fitted for decay in DECAYS)
+    return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))
 
 
 def tower_validation(validation: Targets, config: ModelConfig) -> Callable[[TwoTower], float]:

@@ -133,9 +133,7 @@ def temporal(
     )
 
 
-def cold_items(
-    sequences: Sequences, *, share: float = 0.1, seed: int = 0, catalogue: int | None = None
-) -> Split:
+def cold_items(sequences: Sequences, *, share: float = 0.1, seed: int = 0, catalogue: int | None = None) -> Split:
     """Hold out whole items: nobody's use of them is learnt from, and they are what has to be found.
 
     The items born last, by their first event, are for the test and those born before them for validation; where times
@@ -158,7 +156,9 @@ def cold_items(
     used = np.unique(sequences.items)
     count = round(share * len(used))
     if count == 0:
-        raise ValueError(f"{len(used)} items with events are too few to hold out {share:.0%} of them. Bring more events.")
+        raise ValueError(
+            f"{len(used)} items with events are too few to hold out {share:.0%} of them. Bring more events."
+        )
     part = np.zeros(size, dtype=np.int8)  # 1: validation, 2: test
     order = _by_birth(sequences, used, seed)
     part[order[-count:]], part[order[-2 * count : -count]] = 2, 1

@@ -24,7 +24,8 @@ from recsys.sequences import Sequences
 
 WARMUP_STEPS = 200
 ENCODE_TOKENS = 2048  # padded tokens encoded with gradient at once
-LONG_HISTORY = 50  # median events a user above which two blocks and a longer window pay
+LONG_HISTORY = 50  # median events a user above which two blocks pay
+MANY_EVENTS = 400_000  # from here on a longer window pays as well; fewer events are learnt from better in short ones
 Validate = Callable[[TwoTower], float]
 
 
@@ -56,13 +57,14 @@ def is_long(train: Sequences) -> bool:
 def tower_shape(train: Sequences, features: int, catalogue: int, config: TowerConfig) -> TowerShape:
     """Choose what the configuration leaves open from the number and the length of the training histories."""
     long = is_long(train)
+    window = 200 if long and len(train.items) >= MANY_EVENTS else 50
     return TowerShape(
         features=features,
         catalogue=catalogue,
         dimensions=config.dimensions,
         blocks=config.blocks if config.blocks is not None else (2 if long else 1),
         heads=config.heads,
-        max_history=config.max_history if config.max_history is not None else (200 if long else 50),
+        max_history=config.max_history if config.max_history is not None else window,
         dropout=config.dropout if config.dropout is not None else (0.2 if long else 0.5),
         residual_norm=config.residual_norm,
         max_scale=config.max_scale,
@@ -296,13 +298,14 @@ def batch_tokens(positions: int, long: bool) -> int:
     """Return how many positions share a step: small batches learn more from few events, long rows need larger ones."""
     if positions < 100_000:
         return 1024 if long else 512
-    return 1024 if positions < 400_000 else 2048
+    return 1024 if positions < MANY_EVENTS else 2048
 
 
 def _epochs(positions: int, long: bool) -> int:
+    many = positions >= MANY_EVENTS
     if long:
-        return 7  # every user gives many positions, so few epochs show the towers enough
-    return 10 if positions >= 400_000 else 20
+        return 7 if many else 14  # every user gives many positions, so few epochs show the towers enough
+    return 10 if many else 20
 
 
 def _rounds(tokens: Tokens) -> int:
