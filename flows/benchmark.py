@@ -32,6 +32,7 @@ def run_benchmark(
     preset: Preset = "cpu",
     seed: int = 0,
     systems: tuple[str, ...] | None = None,
+    seeds: int = 1,
 ) -> dict[str, Any]:
     """Ingest a folder, train and rank all systems, write ``metrics.json``, ``lists.parquet`` and a page.
 
@@ -43,6 +44,7 @@ def run_benchmark(
         preset: how much to train.
         seed: fixes every random choice.
         systems: which to train and rank; empty: all.
+        seeds: how many trainings from ``seed`` on; figures are their means.
 
     Raises:
         SourceError: the folder does not hold one table of each kind, or a table cannot be read.
@@ -52,7 +54,7 @@ def run_benchmark(
     root, folder = str(open_home(home).root), Path(data)
     snapshot_id = ingest_tables(find_table(folder, "events"), find_table(folder, "items"), root, _INGEST)
     config = replace(PRESETS[preset], seed=seed)
-    return evaluate_systems(snapshot_id, out, root, protocol, config, systems or SYSTEMS, folder.resolve().name)
+    return evaluate_systems(snapshot_id, out, root, protocol, config, systems or SYSTEMS, folder.resolve().name, seeds)
 
 
 def find_table(folder: Path, name: str) -> str:

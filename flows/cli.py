@@ -248,6 +248,7 @@ def benchmark(
     protocol: Annotated[Protocol, typer.Option(help="How targets are held out.")] = "leave-one-out",
     preset: Annotated[Literal["cpu", "gpu"], typer.Option(help="How much to train.")] = "cpu",
     seed: Seed = None,
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="Trainings, from --seed on; figures are means.")] = 1,
     systems: Annotated[str | None, typer.Option(help="Comma-separated names; all by default.")] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -258,7 +259,8 @@ def benchmark(
         from flows.benchmark import run_benchmark
 
         chosen = tuple(systems.split(",")) if systems else None
-        document = run_benchmark(str(data), str(out), str(session.home.root), protocol, preset, seed or 0, chosen)
+        root = str(session.home.root)
+        document = run_benchmark(str(data), str(out), root, protocol, preset, seed or 0, chosen, seeds)
         _show_metrics(session, document)
         session.show(f"Written to {out.absolute()}.")
         session.result = {"out": out.absolute(), **document}

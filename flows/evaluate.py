@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,12 @@ def measure(
     frozen: TextEncoding,
     config: ModelConfig,
     systems: Sequence[str],
+    seeds: int = 1,
 ) -> Measured:
     """Train our system on one protocol's training part and rank the test targets with all systems.
+
+    With several seeds everything is trained so many times on the same split; the figures are means, and the system and
+    the rankings those of the first.
 
     Raises:
         ValueError: the data does not allow the protocol, or a system does not exist.
@@ -73,8 +77,14 @@ def measure(
     callback = progress.under(protocol)
     trained = train_on(split, texts, frozen, config, callback)
     rankings = rank_systems(split, frozen, trained, config, systems, callback)
+    repeated = []
+    for seed in range(config.seed + 1, config.seed + seeds):
+        again = replace(config, seed=seed)
+        repeated += rank_systems(
+            split, frozen, train_on(split, texts, frozen, again, callback), again, systems, callback
+        )
     samples = config.evaluation.bootstrap_samples
-    figures = section(rankings, split, frozen.vectors, samples=samples, seed=config.seed)
+    figures = section([*rankings, *repeated], split, frozen.vectors, samples=samples, seed=config.seed)
     return Measured(split, trained, rankings, figures)
 
 
@@ -87,6 +97,7 @@ def evaluate_systems(
     config: ModelConfig = _DEFAULT,
     systems: tuple[str, ...] = SYSTEMS,
     name: str | None = None,
+    seeds: int = 1,
 ) -> dict[str, Any]:
     """Train all systems on a snapshot, write metrics, top lists and a page, and return the metrics document.
 
@@ -98,6 +109,7 @@ def evaluate_systems(
         config: all settings of our system, some of them shared by the baselines.
         systems: which to train and rank; ``recsys`` is ours.
         name: what the report calls the data; empty: the snapshot's id.
+        seeds: how many trainings, with this many seeds from ``config.seed`` on; figures are means, lists the first's.
 
     Raises:
         ArtifactError: there is no such snapshot.
@@ -107,7 +119,7 @@ def evaluate_systems(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be written is known at once
     texts, frozen = encode_texts(snapshot, config)
-    measured = measure(snapshot, protocol, texts, frozen, config, systems)
+    measured = measure(snapshot, protocol, texts, frozen, config, systems, seeds)
     document = describe(snapshot, config, {protocol: measured.figures}, name)
     write_lists(folder / LISTS, measured.rankings, snapshot.user_ids(), snapshot.item_ids())
     write_atomic(folder / PAGE, page(document).encode())

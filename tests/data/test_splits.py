@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.splits import Split, Targets, check_split, leave_one_out, sample, temporal
+from recsys.data.splits import Split, Targets, check_split, cold_items, leave_one_out, sample, temporal
 from recsys.sequences import Sequences
 
 # rows of (time, item); few distinct times make ties the rule
@@ -213,3 +213,62 @@ def test_check_split_finds_a_cut_that_differs_between_users():
     check_split(per_user, sequences)
     with pytest.raises(ValueError, match="overlap in time"):
         check_split(replace(per_user, protocol="temporal"), sequences)
+
+
+@given(rows=ROWS, seed=st.integers(0, 3), timed=st.booleans())
+def test_cold_items_are_never_learnt_from(rows, seed, timed):
+    sequences = build(rows)
+    used = np.unique(sequences.items)
+    if round(0.3 * len(used)) == 0:
+        return
+    sequences = sequences if timed else replace(sequences, times=None)
+    split = cold_items(sequences, share=0.3, seed=seed)
+    check_split(split, sequences)
+    learnt = set(split.train.items.tolist())
+    asked, tested = set(split.validation.items.tolist()), set(split.test.items.tolist())
+    assert not learnt & asked
+    assert not learnt & tested
+    assert not asked & tested
+    assert not set(split.test.histories.items.tolist()) & (asked | tested)
+    assert not set(split.validation.users.tolist()) & set(split.test.users.tolist())
+    if timed:
+        born = {item: sequences.times[sequences.items == item].min() for item in used.tolist()}
+        assert max((born[item] for item in asked), default=0) <= min((born[item] for item in tested), default=2**62)
+
+
+def test_every_user_of_a_new_item_is_asked_for_the_last_one():
+    sequences = build([[(0, 0), (1, 1), (9, 4), (10, 2)], [(0, 0), (5, 3), (6, 1)], [(0, 1)], [(11, 4)]])
+    split = cold_items(sequences, share=0.2)
+    assert (split.test.users.tolist(), split.test.items.tolist()) == ([0], [2])
+    assert split.test.histories.row(0).tolist() == [0, 1]  # the item for validation is not in it
+    assert (split.validation.users.tolist(), split.validation.items.tolist()) == ([3], [4])
+    assert split.validation.histories.lengths.tolist() == [0]
+    check_split(split, sequences)
+
+
+def test_cold_items_refuses_shares_and_catalogues_without_sense(sequences):
+    with pytest.raises(ValueError, match=r"must be above 0 and below 0\.5"):
+        cold_items(sequences, share=0.5)
+    with pytest.raises(ValueError, match="too few to hold out"):
+        cold_items(build([[(0, 0), (1, 1)]]), share=0.1)
+
+
+def learn_cold_item(split: Split, sequences: Sequences) -> Split:
+    train = split.train
+    return replace(
+        split, train=replace(train, items=np.where(train.items == train.items[0], split.test.items[0], train.items))
+    )
+
+
+def learn_the_future(split: Split, sequences: Sequences) -> Split:
+    warm = np.isin(sequences.items, split.train.items)
+    running = np.concatenate([[0], np.cumsum(warm)])
+    return replace(split, train=Sequences(sequences.items[warm], running[sequences.offsets]))
+
+
+@pytest.mark.parametrize("leak", [learn_cold_item, learn_the_future])
+def test_check_split_finds_a_leak_between_items(sequences, leak):
+    split = cold_items(sequences, share=0.2)
+    check_split(split, sequences)
+    with pytest.raises(ValueError, match=r"held-out item|is not what came before|history is not the beginning"):
+        check_split(leak(split, sequences), sequences)

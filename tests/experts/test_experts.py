@@ -6,6 +6,7 @@ from scipy import sparse
 
 from recsys.experts.content import Content
 from recsys.experts.ease import fit_ease
+from recsys.experts.ials import fit_ials
 from recsys.experts.knn import SHRINKAGE, fit_knn
 from recsys.experts.popularity import Popularity
 from recsys.experts.rules import fit_rules
@@ -19,8 +20,9 @@ FITS = {
     "rules": lambda train: fit_rules(train, CATALOGUE, window=5, neighbours=50, decay=0.8),
     "knn": lambda train: fit_knn(train, CATALOGUE, neighbours=50, decay=0.8),
     "ease": lambda train: fit_ease(train, CATALOGUE, ridge=10.0, neighbours=50, decay=0.8),
+    "content": lambda train: Content(VECTORS, decay=0.8),
+    "ials": lambda train: fit_ials(train, CATALOGUE, confidence=10.0, ridge=1.0, decay=0.8, seed=0),
 }
-FITS["content"] = lambda train: Content(VECTORS, decay=0.8)
 MATRICES = ("rules", "knn", "ease")
 
 
@@ -45,7 +47,7 @@ def test_scores_are_finite_with_a_column_for_every_item(scorer):
 def test_a_score_does_not_depend_on_its_batch(scorer):
     rows = [[1, 2, 3], [], [4, 4, 5]]
     alone = np.concatenate([scorer.score(Sequences.from_lists([row])) for row in rows])
-    np.testing.assert_allclose(scorer.score(Sequences.from_lists(rows)), alone, rtol=1e-6)
+    np.testing.assert_allclose(scorer.score(Sequences.from_lists(rows)), alone, rtol=1e-6, atol=1e-6)
 
 
 def test_an_item_never_seen_gets_nothing(scorer):
@@ -138,3 +140,14 @@ def test_a_window_drops_older_events():
 def test_keep_largest_breaks_ties_by_column():
     matrix = sparse.csr_matrix(np.array([[1.0, 3.0, 1.0, 2.0], [0.0, 0.0, 5.0, 0.0]]))
     assert keep_largest(matrix, 3).toarray().tolist() == [[1, 3, 0, 2], [0, 0, 5, 0]]
+
+
+def test_ials_folds_a_history_in_by_its_normal_equations(train):
+    scorer = FITS["ials"](train)
+    items = scorer._model.item_factors
+    weights = history_matrix(Sequences.from_lists([[1, 2, 3]]), CATALOGUE, decay=0.8).toarray()[0]
+    confidence = 1 + 10.0 * weights
+    liked = weights > 0
+    gram = items.T @ (items * confidence[:, None]) + np.eye(items.shape[1])
+    user = np.linalg.solve(gram.astype(np.float64), (items * (confidence * liked)[:, None]).sum(axis=0))
+    np.testing.assert_allclose(scorer.score(Sequences.from_lists([[1, 2, 3]]))[0], items @ user, atol=2e-3)

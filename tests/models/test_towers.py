@@ -142,3 +142,9 @@ def test_whitening_centres_and_evens_out():
     white = Whitening.fit(vectors, shrinkage=1e-6).apply(vectors)
     np.testing.assert_allclose(white.mean(axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(np.cov(white.T), np.eye(6), atol=0.02)
+
+
+def test_the_first_item_may_be_without_events():
+    """Padded targets point at it, whatever it is."""
+    run = train_towers(None, Sequences.from_lists([[1, 2, 3], [2, 3, 1]]), 4, CONFIG, seed=0, epochs=1)
+    assert np.isfinite(run.history[0]["loss"])
