@@ -23,8 +23,7 @@ from recsys.benchmark import QUICK
 from recsys.config import ModelConfig, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.encoder import TextMaps, written_out
-from recsys.evaluation.protocols import Ranking
-from recsys.evaluation.report import OURS
+from recsys.evaluation.report import OURS, slices
 from recsys.fitting import refit_system
 from recsys.home import Home
 from recsys.models.backbone import save_lora
@@ -34,6 +33,7 @@ from recsys.store.adapters import save_adapter
 from recsys.store.generations import read_generation
 from recsys.system import System
 
+GATED = ("cold_items", "warm_items", "head_items", "tail_items")  # slices in which a generation must not be worse
 CARD_METRICS = ("ndcg@10", "recall@10", "mrr@20")
 _DEFAULT = ModelConfig()
 
@@ -93,7 +93,7 @@ def train_generation(snapshot_id: str, home: str | None = None, config: ModelCon
     system = refit(snapshot, own, config)
     notes = {"flow_run": flow_run.id, "seconds": round(time.monotonic() - started, 1)}
     maps = TextMaps(written_out(snapshot.items(), config.text), own.trained.encoding.whitening, frozen.whitening)
-    generation_id = bind(place, snapshot, adapter_id, maps, own.rankings, system, document, config, notes)
+    generation_id = bind(place, snapshot, adapter_id, maps, own, system, document, config, notes)
 
     metrics = read_generation(place, generation_id)[0] / METRICS
     training = Training(generation_id, adapter_id, snapshot.id, str(metrics), round(time.monotonic() - started, 1))
@@ -114,7 +114,7 @@ def bind(
     snapshot: Snapshot,
     adapter_id: str,
     maps: TextMaps,
-    rankings: list[Ranking],
+    own: Measured,
     system: System,
     document: dict[str, Any],
     config: ModelConfig,
@@ -122,7 +122,8 @@ def bind(
 ) -> str:
     """Index the item vectors into LanceDB and bind the generation; return its id."""
     with progress.step("Index and bind"):
-        return bind_generation(home, snapshot, adapter_id, maps, system, rankings, document, config, notes)
+        parts = {name: chosen for name, chosen in slices(own.rankings[0], own.split).items() if name in GATED}
+        return bind_generation(home, snapshot, adapter_id, maps, system, own.rankings, parts, document, config, notes)
 
 
 def adapter_card(snapshot: Snapshot, config: ModelConfig, protocol: str, own: Measured) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Binding writes vectors and texts, then the generation; nothing is served before ``publish`` has switched the pointer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from recsys.system import POPULARITY, System
 HELD_OUT = "held_out.parquet"
 METRICS = "metrics.json"
 OURS = "recsys"
+SLICE = "slice:"  # before the name of a slice's column
 
 
 def bind_generation(
@@ -36,6 +37,7 @@ def bind_generation(
     maps: TextMaps,
     system: System,
     rankings: Sequence[Ranking],
+    parts: Mapping[str, NDArray[np.bool_]],
     metrics: dict[str, Any],
     config: ModelConfig,
     notes: dict[str, Any],
@@ -49,6 +51,7 @@ def bind_generation(
         maps: how the items became text and features.
         system: fitted on all events of the snapshot.
         rankings: of the held-out targets, our system's and popularity's among them.
+        parts: which of these targets belong to each slice, by name.
         metrics: the metrics document that goes with the generation.
         config: all settings.
         notes: what may differ between equal generations: flow run, timings.
@@ -59,7 +62,7 @@ def bind_generation(
     with staged_folder(home.generations) as staging:
         system.save(staging)
         maps.save(staging)
-        held_out_table(rankings, snapshot.user_ids(), item_ids).write_parquet(staging / HELD_OUT)
+        held_out_table(rankings, parts, snapshot.user_ids(), item_ids).write_parquet(staging / HELD_OUT)
         write_json(staging / METRICS, metrics)
         bound = {
             "snapshot": snapshot.id,
@@ -70,8 +73,13 @@ def bind_generation(
         return commit_generation(home, staging, bound, notes)
 
 
-def held_out_table(rankings: Sequence[Ranking], user_ids: Sequence[str], item_ids: Sequence[str]) -> pl.DataFrame:
-    """Return NDCG@10 by user: ``user_id``, ``item_id`` of the target, one column a system; sorted by user.
+def held_out_table(
+    rankings: Sequence[Ranking],
+    parts: Mapping[str, NDArray[np.bool_]],
+    user_ids: Sequence[str],
+    item_ids: Sequence[str],
+) -> pl.DataFrame:
+    """Return NDCG@10 by user: ``user_id``, ``item_id`` of the target, a column a system and a slice; sorted by user.
 
     User ids are hashed, since a generation outlives whoever is forgotten.
     """
@@ -81,6 +89,7 @@ def held_out_table(rankings: Sequence[Ranking], user_ids: Sequence[str], item_id
         ITEM_ID: [item_ids[item] for item in targets.items],
     }
     columns |= {ranking.name: ndcg(ranking.ranks, 10) for ranking in rankings}
+    columns |= {SLICE + name: chosen for name, chosen in parts.items()}
     return pl.DataFrame(columns).sort(USER_ID, ITEM_ID)
 
 
@@ -100,7 +109,10 @@ def check_gate(home: Home, generation_id: str) -> Verdict:
         if other.select(USER_ID, ITEM_ID).equals(candidate.select(USER_ID, ITEM_ID)):
             served = other[OURS].to_numpy()
     seed = int(manifest["settings"]["seed"])
-    return judge(candidate[OURS].to_numpy(), candidate[POPULARITY].to_numpy(), served, seed)
+    parts = {
+        name.removeprefix(SLICE): candidate[name].to_numpy() for name in candidate.columns if name.startswith(SLICE)
+    }
+    return judge(candidate[OURS].to_numpy(), candidate[POPULARITY].to_numpy(), served, parts, seed)
 
 
 def publish(home: Home, generation_id: str, force: bool = False) -> Verdict:

@@ -1,9 +1,11 @@
 """The gate: whether a trained generation may replace the one that is served.
 
 A candidate must beat popularity beyond doubt and must not be worse than the served generation where both were asked the
-same targets. Differences are means over users with paired bootstrap intervals.
+same targets, neither in all nor for head, tail, warm or cold items alone. Differences are means over users with paired
+bootstrap intervals.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,8 @@ from numpy.typing import NDArray
 from recsys.evaluation.bootstrap import paired_bootstrap
 
 TOLERANCE = 0.01  # relative loss of NDCG@10 that counts as noise even where the interval is narrow
+SLICE_TOLERANCE = 0.1  # likewise within a slice: what one gains another may lose a little
+MIN_SLICE = 50  # targets below which a slice says nothing
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ def judge(
     candidate: NDArray[np.float64],
     popularity: NDArray[np.float64],
     served: NDArray[np.float64] | None,
+    slices: Mapping[str, NDArray[np.bool_]] | None = None,
     seed: int = 0,
 ) -> Verdict:
     """Judge a candidate by NDCG@10 of each test target.
@@ -35,6 +40,7 @@ def judge(
         candidate: (targets,) of the candidate.
         popularity: (targets,) of the popularity baseline on the same targets.
         served: (targets,) of the served generation on the same targets; None where there is none to compare.
+        slices: (targets,) which targets belong to each slice, by name; those of few targets are not judged.
         seed: of the bootstrap.
     """
     findings, passed = [], True
@@ -59,6 +65,18 @@ def judge(
         )
     else:
         findings.append(f"NDCG@10 {candidate.mean():.4f} is no worse than the served generation's {served.mean():.4f}.")
+    for name, chosen in (slices or {}).items():
+        if chosen.sum() < MIN_SLICE:
+            continue
+        part, before = candidate[chosen], served[chosen]
+        change = paired_bootstrap(part, before, seed=seed)
+        if change.high < 0 and change.mean_difference < -SLICE_TOLERANCE * before.mean():
+            passed = False
+            findings.append(
+                f"On {name.replace('_', ' ')} ({chosen.sum():,} targets) NDCG@10 {part.mean():.4f} is below the served "
+                f"generation's {before.mean():.4f} (95 % interval of the difference {change.low:+.4f} to "
+                f"{change.high:+.4f})."
+            )
     return Verdict(passed, tuple(findings))
 
 

@@ -148,3 +148,13 @@ def test_the_service_answers_known_and_unknown_people(copied_home: Home) -> None
     assert answers["u000"]["generation"] == current_id(copied_home)
     assert all(item["fields"]["title"] and item["reasons"] for item in answers["u000"]["items"])
     assert answers[UNKNOWN_USER]["fallback"] == "popular"
+
+
+def test_the_same_inputs_settings_and_seed_give_the_same_ids(home: Home, dataset: Dataset, tmp_path: Path) -> None:
+    pipeline(dataset.events, dataset.items, str(tmp_path), model=SMALL)
+    again = Home(tmp_path)
+    assert current_id(again) == current_id(home)
+    _, manifest = read_generation(home, str(current_id(home)))
+    _, repeated = read_generation(again, str(current_id(again)), verify=True)
+    assert [repeated[name] for name in ("snapshot", "adapter")] == [manifest[name] for name in ("snapshot", "adapter")]
+    assert repeated["files"] == manifest["files"]
