@@ -122,7 +122,8 @@ def fit_system(
     popularity = Popularity.fit(split.train, split.catalogue, config.experts.popularity_half_life_days)
     content = fit_content(content_features, validation)
     components: dict[str, Scorer] = {TOWERS: run.towers, CONTENT: content, POPULARITY: popularity, **experts}
-    blend, figure = fit_blend(components, FIXED_POWER, validation.histories, validation.items)
+    text = frozenset({TOWERS, CONTENT})
+    blend, figure = fit_blend(components, FIXED_POWER, validation.histories, validation.items, text)
     chosen |= {"epochs": run.epochs, "tower_history": run.history, "validation_ndcg@10": figure}
     return System(run.towers, experts, content, popularity, blend, chosen)
 

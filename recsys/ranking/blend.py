@@ -71,6 +71,7 @@ def fit_blend(
     fixed_power: frozenset[str],
     histories: Sequences,
     targets: NDArray[np.int32],
+    text: frozenset[str] = frozenset(),
 ) -> tuple[Blend, float]:
     """Search weights and powers for NDCG@10 on validation rows, items of the history left out.
 
@@ -79,6 +80,7 @@ def fit_blend(
         fixed_power: names whose power stays 1 (scores that may be of any sign and size).
         histories: the validation histories, one row a target.
         targets: (rows,) the held-out items.
+        text: names of which one at least keeps a weight: whatever the known items need, new ones have text alone.
 
     Returns:
         The blend, without components of weight 0, and its NDCG@10.
@@ -110,6 +112,10 @@ def fit_blend(
             total = rest + np.float32(weights[name]) * parts[name]
         if best <= before + 1e-6:
             break
+    if text and not any(weights[name] for name in text):
+        name = max(text, key=lambda name: (single[name], name))
+        weights[name] = min(weight for weight in WEIGHTS if weight)
+        best = _ndcg(total + np.float32(weights[name]) * parts[name], hidden, targets)
     kept = {name: weight for name, weight in weights.items() if weight > 0}
     return Blend(kept, {name: powers[name] for name in kept}), best
 

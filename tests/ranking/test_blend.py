@@ -72,3 +72,11 @@ def test_a_component_without_an_opinion_counts_nothing():
 def test_the_scale_of_a_component_does_not_matter():
     scores = np.random.default_rng(0).random((3, 10)).astype(np.float32)
     np.testing.assert_allclose(standardise(scores, 0.5), standardise(scores * 1000, 0.5), rtol=1e-4)
+
+
+def test_text_keeps_a_small_weight_since_new_items_have_nothing_else(world):
+    histories, targets, truth, rng = world
+    components = {"noise": Fixed(rng.random((CATALOGUE, CATALOGUE))), "truth": Fixed(truth)}
+    blend, figure = fit_blend(components, frozenset(), histories, targets, text=frozenset({"noise"}))
+    assert blend.weights == {"noise": 0.05, "truth": 1.0}
+    assert figure > 0.99
