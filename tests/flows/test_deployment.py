@@ -90,6 +90,7 @@ def test_the_parameters_are_a_form(deployment: dict[str, Any]) -> None:
     assert schema["definitions"]["EvaluationConfig"]["properties"]["protocols"]["items"]["enum"] == [
         "leave-one-out",
         "temporal",
+        "cold-items",
     ]
 
 
