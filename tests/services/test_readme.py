@@ -9,6 +9,7 @@ import pytest
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 REQUESTS = re.findall(r"ask ([a-z/]+) '(\{.*\})'", README)
+PYTHON = re.findall(r"<!-- client -->\n```python\n(.*?)```", README, re.DOTALL)
 ANSWERS = dict(re.findall(r"^\| `([a-z/]+)` \| (`.*) \|$", README, re.MULTILINE))
 
 
@@ -25,3 +26,12 @@ def test_a_request_of_the_readme_is_answered_as_described(service: httpx.Client,
 
 def test_the_readme_shows_every_route_of_this_kind() -> None:
     assert {path for path, _ in REQUESTS} | {"similar"} == set(ANSWERS)
+
+
+def test_the_python_of_the_readme_runs(service: httpx.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = PYTHON
+    assert "http://localhost:3000" in example
+    exec(compile(example.replace("http://localhost:3000", str(service.base_url)), "README.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 5
+    assert all(re.match(r"-?\d+\.\d\d \S", line) for line in printed)
