@@ -1,0 +1,100 @@
+// What serves, what else there is, and switching it, which is asked about first.
+
+import { get, post } from "./api.js";
+import { button, find, make, say } from "./dom.js";
+
+const dialog = find("#confirm"), note = find("#generations-note");
+let known = ""; // what was drawn last, so that a table that stays the same keeps its focus
+let switched = () => {};
+
+/** `onswitch` is called with the adapters and what serves, whenever they have become others. */
+export function startGenerations(onswitch) {
+  switched = onswitch;
+  find("#confirm-no").onclick = () => dialog.close();
+  find("#roll-back").onclick = () => confirm("Roll back?", "The generation that served before the current one serves again, in every worker.", "Roll back", false, () => post("/v1/rollback"));
+}
+
+/** Ask what serves; return how far the key goes: "admin", "limited", "none" or "unknown". */
+export async function loadGenerations() {
+  let reach = "admin", answer = null, adapters = [];
+  try {
+    [answer, { adapters }] = await Promise.all([get("/v1/generations"), get("/v1/adapters")]);
+    say(note, answer.generations.length ? "" : "Nothing has been published yet.");
+  } catch (error) {
+    reach = { 401: "none", 403: "limited" }[error.status] ?? "unknown";
+    say(note, reach === "unknown" ? error.message : "Listing generations, and switching them, takes an admin key.");
+  }
+  await readiness(answer);
+  const state = JSON.stringify([answer, adapters.map((card) => [card.id, card.serving, card.generations]), reach]);
+  if (state !== known) {
+    known = state;
+    draw(answer);
+    switched(adapters, answer?.serving ?? null);
+  }
+  return reach;
+}
+
+async function readiness(answer) {
+  const state = find("#readiness"), problem = find("#problem");
+  let trouble = answer?.problem ?? "";
+  let ready = true;
+  try {
+    await get("/readyz");
+  } catch (error) {
+    ready = false;
+    trouble ||= error.message;
+  }
+  say(state, ready ? (trouble ? "serving, with a problem" : "ready") : "not ready");
+  state.className = `state ${ready && !trouble ? "good" : "bad"}`;
+  say(problem, trouble);
+  problem.hidden = !trouble;
+  const serving = answer?.generations.find((one) => one.id === answer.serving);
+  say(find("#serving"), answer ? (answer.serving ?? "none") : "–");
+  say(find("#serving-adapter"), serving?.adapter ?? "–");
+}
+
+function draw(answer) {
+  const generations = [...(answer?.generations ?? [])].sort((one, other) => (other.id === answer.serving) - (one.id === answer.serving));
+  find("#generations table").hidden = !generations.length;
+  find("#roll-back").hidden = !answer;
+  find("#generation-rows").replaceChildren(...generations.map((one) => {
+    const cell = (label, ...children) => make("td", { data: { label } }, ...children);
+    const id = (text) => make("span", { class: "id" }, text ?? "–");
+    const serves = one.id === answer.serving;
+    const last = serves ? make("td") : make("td", {}, button("Promote", () => ask(one.id, answer.serving), "quiet small", `Promote generation ${one.id}`));
+    return make("tr", {},
+      cell("Generation", id(one.id), serves ? make("span", { class: "chip" }, "serving") : one.current ? make("span", { class: "chip alone" }, "wanted") : null),
+      cell("Adapter", id(one.adapter)), cell("Snapshot", id(one.snapshot)),
+      cell("Items", one.index?.rows?.toLocaleString() ?? "–"), cell("Base model", one.settings?.adapter?.base ?? "–"), last);
+  }));
+}
+
+function ask(id, serving) {
+  const text = `Generation ${id} is loaded, verified and judged by the gate, then serves in every worker${serving ? ` in the place of ${serving}` : ""}. No request fails meanwhile.`;
+  confirm("Promote this generation?", text, "Promote", true, () => post(`/v1/generations/${encodeURIComponent(id)}/promote`, { force: find("#force").checked }));
+}
+
+function confirm(title, text, verb, gated, act) {
+  const yes = find("#confirm-yes"), error = find("#confirm-error");
+  say(find("#confirm-title"), title);
+  say(find("#confirm-text"), text);
+  say(error, "");
+  say(yes, verb);
+  find("#force").checked = false;
+  find("#force-line").hidden = !gated;
+  yes.disabled = false;
+  yes.onclick = async () => {
+    yes.disabled = true;
+    say(error, "");
+    try {
+      const { generation, findings } = await act();
+      dialog.close();
+      await loadGenerations();
+      say(note, [`Generation ${generation} serves.`, ...findings].join(" "));
+    } catch (refused) {
+      say(error, refused.message);
+    }
+    yes.disabled = false;
+  };
+  dialog.showModal();
+}

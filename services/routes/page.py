@@ -1,0 +1,76 @@
+"""The page that people look at: a few static files of the package, which call the routes as any client does.
+
+Nothing on it comes from elsewhere, and the headers make the browser hold it to that: scripts, styles, pictures and
+requests of this origin alone, no markup made from text (trusted types), no form that is sent, no frame around it. The
+key that somebody types stays in the page's scripts; the page itself is open, since it shows nothing without one.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import HTTPException, Request, Response
+
+from services.auth import OPEN, guarded_router
+
+FOLDER = Path(__file__).parent.parent / "page"
+INDEX = "index.html"
+MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+POLICY = (
+    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # Modules import each other by name, so a kept one must never meet those of another version: always ask, by ETag.
+    "Cache-Control": "no-cache",
+}
+
+router = guarded_router()
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """A file as it is sent."""
+
+    content: bytes
+    media_type: str
+    etag: str
+
+
+def read_files(folder: Path) -> dict[str, PageFile]:
+    """Return a folder's files by name; nothing else can be asked for, whatever a path says."""
+    files = {}
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        files[path.name] = PageFile(content, f"{MEDIA_TYPES[path.suffix]}; charset=utf-8", etag)
+    return files
+
+
+def answer_with(file: PageFile, request: Request) -> Response:
+    """Return a file, or 304 to a browser that has it."""
+    headers = HEADERS | {"ETag": file.etag}
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")]
+    if file.etag in known:
+        return Response(status_code=304, headers=headers)
+    return Response(file.content, headers=headers | {"Content-Type": file.media_type})
+
+
+FILES = read_files(FOLDER)
+
+
+@router.get("/", include_in_schema=False, **OPEN)
+async def page(request: Request) -> Response:
+    """Return the page; without this route people would get BentoML's, which loads a tracker."""
+    return answer_with(FILES[INDEX], request)
+
+
+@router.get("/page/{name}", include_in_schema=False, **OPEN)
+async def part_of_page(name: str, request: Request) -> Response:
+    """Return one of the page's own files."""
+    if name not in FILES:
+        raise HTTPException(404, f"The page has no file {name!r}.")
+    return answer_with(FILES[name], request)

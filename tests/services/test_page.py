@@ -1,0 +1,217 @@
+"""The page: its files over HTTP, and a walk through it in a real headless browser where there is one."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from variants import make_variant
+
+from recsys.home import Home
+from recsys.store.generations import current_id
+from services.keys import create_key
+from services.routes.page import FILES, INDEX, POLICY
+from services.serve import running
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PHONE = {"width": 360, "height": 740}
+HOSTILE = "<img src=x onerror=document.title='broken'>"
+
+
+@dataclass(frozen=True)
+class World:
+    """A service with a key, two generations, ``first`` served, and an item whose title is markup."""
+
+    url: str
+    key: str
+    first: str
+    second: str
+
+
+@dataclass
+class Visit:
+    """A tab on the page, and what it was seen to do."""
+
+    page: Any
+    errors: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def world(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    home = copy_of_home(tmp_path_factory.mktemp("page"))
+    first = str(current_id(home))
+    second, _ = make_variant(home, {"content": 1.0})
+    _, token = create_key(home, "page", ["admin"])
+    with running(home) as url:
+        world = World(url, token, first, second)
+        put = httpx.put(f"{url}/v1/items/hostile", json={"title": HOSTILE, "year": 2020}, headers=_bearer(token))
+        assert put.status_code == 200, put.text
+        yield world
+
+
+@pytest.fixture(scope="module")
+def browser(world: World) -> Iterator[Any]:
+    """Chromium. For this module alone: while it runs, its thread has an event loop, which other tests would meet."""
+    if CHROMIUM is None:
+        pytest.skip("There is no Chromium on this machine; `apt-get install chromium` brings one.")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(world: World, browser: Any) -> Iterator[Visit]:
+    """The page with the key in use and both lists there; it may log no error and ask no other origin."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(60_000)
+    context.add_init_script(f"sessionStorage.setItem('recsys-key', '{world.key}')")
+    visit = Visit(context.new_page())
+    visit.page.on("console", lambda message: visit.errors.append(message.text) if message.type == "error" else None)
+    visit.page.on("pageerror", lambda error: visit.errors.append(str(error)))
+    visit.page.on("request", lambda request: visit.requested.append(request.url))
+    visit.page.goto(world.url)
+    visit.page.locator("#list-B .items > li").first.wait_for()
+    yield visit
+    context.close()
+    assert all(url.startswith(f"{world.url}/") for url in visit.requested)
+    assert world.key not in "".join(visit.requested)
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def shown(page: Any, name: str) -> list[str]:
+    """Return the ids of a list's items, once it is not busy."""
+    page.locator(f"#list-{name}[aria-busy=false]").wait_for(state="attached")
+    ids: list[str] = page.locator(f"#list-{name} .items > li").evaluate_all("rows => rows.map(row => row.dataset.item)")
+    return ids
+
+
+def ask_as(page: Any, user: str) -> None:
+    """Find a user and wait for the answer to the request for that user."""
+    with page.expect_response(lambda response: user in (response.request.post_data or "")):
+        page.fill("#user", user)
+        page.click("#user-form button")
+    page.locator("#history li").first.wait_for()
+
+
+def test_the_files_are_served_open_with_types_and_a_strict_policy(service: httpx.Client) -> None:
+    paths = {"/": INDEX} | {f"/page/{name}": name for name in FILES}
+    for path, name in paths.items():
+        response = service.get(path)
+        assert response.status_code == 200
+        assert response.headers["Content-Security-Policy"] == POLICY
+        assert POLICY.startswith("default-src 'self';")
+        assert "unsafe" not in POLICY
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Content-Type"] == FILES[name].media_type
+        assert response.headers["Cache-Control"] == "no-cache"
+        again = service.get(path, headers={"If-None-Match": response.headers["ETag"]})
+        assert (again.status_code, again.content) == (304, b"")
+    for path in ("/page/none.js", "/page/..%2f..%2fapi.py", "/page/%2e%2e/api.py"):
+        assert service.get(path).status_code == 404
+
+
+def test_the_files_name_nothing_outside_and_make_no_markup_from_text() -> None:
+    for name, file in FILES.items():
+        text = file.content.decode().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"(?<![\w\\])//(?=\w+\.)|\bhttps?://\w", text), name
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", text), name
+        assert not re.search(r"<style|<script>|\son\w+=\"|\sstyle=\"", text), name
+        for linked in re.findall(r"(?:src|href)=\"/page/([^\"]+)\"|from \"\./([^\"]+)\"", text):
+            assert (linked[0] or linked[1]) in FILES
+
+
+def test_a_user_is_found_compared_explained_and_filtered(visit: Visit, known_user: str) -> None:
+    page = visit.page
+    ask_as(page, known_user)
+    a, b = shown(page, "A"), shown(page, "B")
+    assert len(a) == len(b) == 10
+    assert a != b  # the other adapter's list, by its own blend
+    assert page.locator("#overlap").inner_text() == f"{len(set(a) & set(b))} of 10 items in both lists"
+    assert page.locator("#list-A .chip:not(.alone)").count() == len(set(a) & set(b))
+    assert page.locator("#list-A .reason").count() > 0
+    page.locator("#list-A details summary").first.click()
+    assert page.locator("#list-A details[open] .parts li").count() > 0
+    page.click("#add-condition")
+    page.get_by_label("Field").fill("year")
+    page.get_by_label("Operator").select_option("gte")
+    with page.expect_response(lambda response: '"gte":1990' in (response.request.post_data or "")) as answer:
+        page.get_by_label("Value").fill("1990")
+    assert answer.value.status == 200
+    page.locator("#filter-json").evaluate("element => element.closest('details').open = true")
+    assert json.loads(page.locator("#filter-json").input_value()) == {"field": "year", "gte": 1990}
+    page.fill("#filter-json", '{"field": "nothing", "eq": 1}')
+    page.locator("#list-A .note.bad").wait_for()
+    assert "body.filter" in page.locator("#list-A .note").inner_text()
+    page.fill("#filter-json", "")
+    page.locator("#list-A .items > li").first.wait_for()
+    assert all("422" in error for error in visit.errors)  # the browser's own line about the filter refused
+
+
+def test_a_search_adds_to_the_history_and_a_hostile_title_stays_text(visit: Visit) -> None:
+    page = visit.page
+    page.fill("#query", HOSTILE)
+    page.click("#search-form button")
+    row = page.locator("#found li", has_text="onerror")
+    row.wait_for()
+    row.get_by_role("button").click()
+    page.locator("#history li", has_text=HOSTILE).wait_for()
+    assert page.locator("input[value=history]").is_checked()
+    assert page.locator("main img").count() == 0
+    assert page.title() == "recsys"
+    assert "hostile" not in shown(page, "A")
+    assert visit.errors == []
+
+
+def test_a_phone_scrolls_one_way_and_shows_one_list_at_a_time(visit: Visit, known_user: str) -> None:
+    page = visit.page
+    page.set_viewport_size(PHONE)
+    ask_as(page, known_user)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert not page.locator("#list-B").is_visible()
+    page.click("[data-show=B]")
+    assert page.locator("#list-B").is_visible()
+    assert not page.locator("#list-A").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert visit.errors == []
+
+
+def test_promoting_asks_first_then_switches_and_rolls_back(visit: Visit, world: World) -> None:
+    page = visit.page
+    page.get_by_role("button", name=f"Promote generation {world.second}").click()
+    page.check("#force")
+    assert page.locator("#serving").inner_text() == world.first
+    page.click("#confirm-yes")
+    page.locator("#serving", has_text=world.second).wait_for()
+    page.locator("#list-A .origin", has_text=world.second).wait_for()
+    page.click("#roll-back")
+    page.click("#confirm-yes")
+    page.locator("#serving", has_text=world.first).wait_for()
+    page.click("#roll-back")
+    page.click("#confirm-yes")
+    page.locator("#confirm-error", has_text="no earlier generation").wait_for()
+    page.click("#confirm-no")
+    assert all("409" in error for error in visit.errors)
+
+
+def test_without_a_key_the_page_says_so(world: World, browser: Any) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(world.url)
+    page.locator("#list-A .note.bad", has_text="Send a key").wait_for()
+    assert page.locator("#key-state").inner_text() == "A key is needed."
+    page.fill("#key", world.key)
+    page.click("#key-form button")
+    page.locator("#list-A .items > li").first.wait_for()
+    assert world.key not in page.url
+    context.close()
