@@ -139,7 +139,7 @@ function itemRow(item, place, share) {
     make("span", { class: "side" }, button("+", () => add({ item_id: item.item_id, title }), "quiet small", `Add ${title} to the history`)),
     fields ? make("p", { class: "fields" }, (item.promoted ? "promoted · " : "") + fields) : null,
     make("div", { class: "score" }, make("span", { class: "bar" }, bar), make("b", { title: "score" }, decimals(item.score))),
-    item.reasons.length ? make("p", { class: "reason" }, item.reasons.join(" ")) : null,
+    item.reasons.length ? make("p", { class: "reason" }, item.reasons.join(" · ")) : null,
     item.explanation ? why(item.explanation) : null);
 }
 
