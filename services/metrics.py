@@ -88,5 +88,5 @@ class Measured:
         try:
             await self.app(scope, receive, send_noting)
         finally:
-            route = getattr(scope.get("route"), "path", "") or "other"
+            route = getattr(scope.get("route"), "path_format", "") or "other"
             self.metrics().requests.labels(route, status).observe(time.perf_counter() - started)

@@ -271,7 +271,7 @@ def _segment(name: str, value: str) -> str:
         _ID.validate_python(value)
     except ValidationError as error:
         raise invalid(error) from None
-    if value in (".", "..") or "/" in value:
+    if value in (".", ".."):
         # servers and proxies resolve these before a route sees them
         raise Invalid(422, "Unprocessable Content", f"{name}: {value!r} cannot be part of an address.")
     return quote(value, safe="")

@@ -14,19 +14,19 @@ router = guarded_router()
 ItemId = Annotated[Id, Path(description="As in the catalogue, or new.")]
 
 
-@router.put("/v1/items/{item_id}", response_model=ItemChange, **scoped("write", 400, 413, 422))
+@router.put("/v1/items/{item_id:path}", response_model=ItemChange, **scoped("write", 400, 413, 422))
 async def put_item(item_id: ItemId, request: PutItemRequest, parts: PartsOfApp) -> Response:
     """Store an item in the place of what was there; it is recommendable, by its text, within seconds."""
     return json_response(await in_thread(parts.writing, _put, parts, item_id, request))
 
 
-@router.get("/v1/items/{item_id}", response_model=ItemAnswer, **scoped("recommend", 404, 422))
+@router.get("/v1/items/{item_id:path}", response_model=ItemAnswer, **scoped("recommend", 404, 422))
 async def item(item_id: ItemId, parts: PartsOfApp) -> Response:
     """Return an item, live or of the catalogue."""
     return json_response(await in_thread(parts.writing, _item, parts, item_id))
 
 
-@router.delete("/v1/items/{item_id}", response_model=ItemChange, **scoped("write", 404, 422))
+@router.delete("/v1/items/{item_id:path}", response_model=ItemChange, **scoped("write", 404, 422))
 async def delete_item(item_id: ItemId, parts: PartsOfApp) -> Response:
     """Take an item out of all lists; histories that hold it still count it."""
     return json_response(await in_thread(parts.writing, _delete, parts, item_id))

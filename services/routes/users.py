@@ -19,7 +19,7 @@ NEXT_INGEST = (
 FLUSH_SECONDS = 2.0
 
 
-@router.get("/v1/users/{user_id}", response_model=UserAnswer, **scoped("admin", 422))
+@router.get("/v1/users/{user_id:path}", response_model=UserAnswer, **scoped("admin", 422))
 async def user(
     user_id: UserId,
     parts: PartsOfApp,
@@ -29,7 +29,7 @@ async def user(
     return json_response(await in_thread(parts.writing, _user, parts, user_id, limit))
 
 
-@router.delete("/v1/users/{user_id}", response_model=ForgottenAnswer, **scoped("admin", 422))
+@router.delete("/v1/users/{user_id:path}", response_model=ForgottenAnswer, **scoped("admin", 422))
 async def forget_user(user_id: UserId, parts: PartsOfApp) -> Response:
     """Forget a user: live events and impressions go for good, the snapshot's events are never read again.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import polars as pl
@@ -109,6 +110,16 @@ def test_a_forgotten_user_is_a_new_one_and_leaves_no_trace(world: World, dataset
     assert next_one.events().height == events.height - known["events"]["snapshot"] + 1
     assert user not in str(next_one.quarantine().to_dicts())
     shutil.rmtree(fresh.root)
+
+
+@pytest.mark.parametrize("user_id", ["team/42", "a/../b", "100% me?"])
+def test_ids_that_look_like_addresses_can_be_read_and_forgotten(world: World, user_id: str) -> None:
+    world.ask("POST", "/v1/events", events=[{"user_id": user_id, "item_id": "i002"}])
+    path = f"/v1/users/{quote(user_id, safe='')}"
+    answer = world.ask("GET", path)
+    assert (answer["user_id"], answer["events"]["live"]) == (user_id, 1)
+    assert world.ask("DELETE", path)["removed"]["events"] == 1
+    assert world.ask("GET", path)["events"]["live"] == 0
 
 
 def test_what_happened_before_forgetting_is_not_read_when_it_comes_late(world: World) -> None:
