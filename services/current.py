@@ -16,8 +16,8 @@ from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from recsys.store.generations import current_id
 from services.items import LiveItems
-from services.library import Library
 from services.metrics import Metrics
+from services.shelf import Shelf
 
 if TYPE_CHECKING:
     from recsys.recommender import Recommender
@@ -37,14 +37,14 @@ class CurrentGeneration:
     def __init__(
         self,
         home: Home,
-        library: Library,
+        shelf: Shelf,
         items: LiveItems,
         metrics: Metrics,
         also: Sequence[Callable[[], None]] = (),
     ) -> None:
         self.problem: str | None = None
         self._home = home
-        self._library = library
+        self._shelf = shelf
         self._items = items
         self._also = also
         self._checking = threading.Lock()
@@ -115,7 +115,7 @@ class CurrentGeneration:
             _LOG.error("Still serving %s. %s", self.serving or "nothing", self.problem, exc_info=unexpected)
 
     def _load(self, generation_id: str) -> None:
-        loaded, old = self._library.open(generation_id), self._base
+        loaded, old = self._shelf.open(generation_id), self._base
         dressed = self._items.dress(loaded)
         with self._flipping:
             self._base, self._recommender = loaded, dressed
@@ -123,7 +123,7 @@ class CurrentGeneration:
         self.problem = self._failed = None
         self._metrics.loads.labels("loaded").inc()
         if old is not None:
-            self._library.keep(old)  # a way back costs nothing
+            self._shelf.keep(old)  # a way back costs nothing
             self._metrics.serving.labels(old.generation_id, old.adapter_id).set(0)
         self._metrics.serving.labels(loaded.generation_id, loaded.adapter_id).set(1)
         _LOG.info("Serving generation %s with adapter %s.", loaded.generation_id, loaded.adapter_id)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BATCH = 16  # texts encoded at once
 ENCODING_SECONDS = 1.0  # after which what is there is shown, before the next ones are encoded
-KEPT = 3  # dressed generations: the current one and those of the library
+KEPT = 3  # dressed generations: the current one and those of the shelf
 _LOG = logging.getLogger("bentoml.recsys")  # below BentoML's logger, whose handler prints them
 
 

@@ -20,10 +20,10 @@ from services.auth import Guard
 from services.current import CurrentGeneration
 from services.encoding import Encoders
 from services.items import LiveItems
-from services.library import Library
 from services.lineage import Impressions
 from services.metrics import Metrics
 from services.shadow import Shadow
+from services.shelf import Shelf
 
 if TYPE_CHECKING:
     from recsys.people import People
@@ -42,7 +42,7 @@ class Parts:
 
     home: Home
     generation: CurrentGeneration
-    library: Library
+    shelf: Shelf
     items: LiveItems
     people: "People"
     impressions: Impressions
@@ -80,9 +80,9 @@ def answering(parts: Parts, adapter: str | None) -> "Recommender":
     recommender = parts.generation.recommender()
     if adapter is None or adapter == recommender.adapter_id:
         return recommender
-    generation_id = parts.library.answering(adapter)
+    generation_id = parts.shelf.answering(adapter)
     try:
-        return parts.items.dress(parts.library.open(generation_id))
+        return parts.items.dress(parts.shelf.open(generation_id))
     except ArtifactError as error:
         raise HTTPException(409, f"Generation {generation_id} of adapter {adapter} cannot answer: {error}") from None
 

@@ -18,12 +18,12 @@ from services.current import CurrentGeneration
 from services.encoding import Encoders
 from services.items import LiveItems
 from services.keys import REQUIRE_KEYS, Keys
-from services.library import Library
 from services.lineage import Impressions
 from services.metrics import Metrics
 from services.parts import ENCODING_THREADS, LOADING_THREADS, SCORING_THREADS, WRITING_THREADS, Parts
 from services.problems import Boundary
 from services.shadow import Shadow
+from services.shelf import Shelf
 
 REQUEST_TIMEOUT_SECONDS = 10  # BentoML leaves a timer of this length behind for every request: no longer than needed
 FLUSH_SECONDS = 3.0  # what answers that are not written down yet get at the end
@@ -59,14 +59,14 @@ class RecommenderService:
         people, shadows = People(self.database), ShadowStore(self.database)
         days = float(os.environ.get(IMPRESSION_DAYS) or DEFAULT_IMPRESSION_DAYS)
         self.impressions = Impressions(home, people.impressions, metrics, days)
-        library, encoders = Library(home), Encoders(home)
+        shelf, encoders = Shelf(home), Encoders(home)
         items = LiveItems(home, ItemStore(self.database), encoders)
-        self.shadow = Shadow(home, library, items, shadows, metrics)
-        self.generation = CurrentGeneration(home, library, items, metrics, also=[self.shadow.check])
+        self.shadow = Shadow(home, shelf, items, shadows, metrics)
+        self.generation = CurrentGeneration(home, shelf, items, metrics, also=[self.shadow.check])
         app.state.parts = Parts(
             home,
             self.generation,
-            library,
+            shelf,
             items,
             people,
             self.impressions,

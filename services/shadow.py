@@ -15,8 +15,8 @@ from recsys.ranking.rules import FilterError
 from recsys.store.shadows import Comparison, ShadowStore
 from services.background import Backlog
 from services.items import LiveItems
-from services.library import Library
 from services.metrics import Metrics
+from services.shelf import Shelf
 
 if TYPE_CHECKING:
     from recsys.recommender import Answer, Recommender, Wish
@@ -69,9 +69,9 @@ def end_shadow(home: Home) -> None:
 class Shadow:
     """Follows the state and answers in the background."""
 
-    def __init__(self, home: Home, library: Library, items: LiveItems, store: ShadowStore, metrics: Metrics) -> None:
+    def __init__(self, home: Home, shelf: Shelf, items: LiveItems, store: ShadowStore, metrics: Metrics) -> None:
         self._home = home
-        self._library = library
+        self._shelf = shelf
         self._items = items
         self._store = store
         self._metrics = metrics
@@ -91,7 +91,7 @@ class Shadow:
                 if wanted is None:
                     self._current = self._failed = None
                 elif wanted != self._failed and (self._current is None or self._current[0] != wanted):
-                    self._current = wanted, self._library.open(wanted.generation)
+                    self._current = wanted, self._shelf.open(wanted.generation)
             except Exception as error:
                 self._current, self._failed = None, wanted
                 _LOG.error("There is no shadow. %s", error, exc_info=not isinstance(error, ArtifactError))

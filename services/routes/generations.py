@@ -8,7 +8,6 @@ from recsys.artifacts import ArtifactError
 from recsys.store.adapters import list_adapters
 from recsys.store.generations import current_id, list_generations, previous_id, promote, read_generation, rollback
 from services.auth import guarded_router, scoped
-from services.library import newest_last
 from services.parts import Parts, PartsOfApp, in_thread, json_response
 from services.schemas.generations import (
     AdapterCard,
@@ -20,6 +19,7 @@ from services.schemas.generations import (
     SwitchAnswer,
 )
 from services.shadow import begin_shadow, end_shadow, summary
+from services.shelf import newest_last
 
 router = guarded_router()
 GenerationId = Annotated[str, Path(max_length=64, description="As GET /v1/generations shows it.")]
@@ -120,7 +120,7 @@ def _roll_back(parts: Parts) -> SwitchAnswer:
     before = current_id(parts.home)
     try:
         target = previous_id(parts.home)
-        parts.library.open(target)
+        parts.shelf.open(target)
         generation_id = rollback(parts.home)
     except ArtifactError as error:
         raise HTTPException(409, str(error)) from None
@@ -155,7 +155,7 @@ def _load(parts: Parts, generation_id: str) -> None:
     except ArtifactError as error:
         raise HTTPException(404, str(error)) from None
     try:
-        parts.library.open(generation_id)
+        parts.shelf.open(generation_id)
     except Exception as error:  # whatever a broken file makes its reader raise
         raise HTTPException(409, f"Generation {generation_id} cannot be loaded: {error}") from None
 

@@ -59,7 +59,7 @@ def _replay(parts: Parts, found: Impression) -> Replay:
         recommender = (
             current
             if current.generation_id == found.generation
-            else parts.items.dress(parts.library.open(found.generation))
+            else parts.items.dress(parts.shelf.open(found.generation))
         )
     except ArtifactError as error:
         raise HTTPException(409, f"The generation {found.generation} is gone or broken: {error}") from None
