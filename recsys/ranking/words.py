@@ -45,7 +45,8 @@ class SharedWords:
             Word(word, round(float(weight * np.log(len(texts) / frequency[word])), 6))
             for word, weight in weights.items()
         ]
-        kept = [word for word in scored if word.weight > 0]
+        # what most texts hold, names of fields above all, says nothing about one of them
+        kept = [word for word in scored if 2 * frequency[word.word] <= len(texts)]
         return sorted(kept, key=lambda one: (-one.weight, one.word))[:MAX_WORDS]
 
     @cached_property
