@@ -85,6 +85,7 @@ class TowerConfig:
     batch_tokens: int | None = None  # None: 512 below 100k events, then 1,024 and 2,048
     epochs: int | None = None  # at most; None: from the number of events
     patience: int = 5  # epochs without a better validation NDCG@10 before training stops
+    max_softmax_items: int = 32_768  # a step's softmax over more known items is taken over a sample
 
 
 @dataclass(frozen=True)

@@ -102,24 +102,20 @@ class ItemTower(nn.Module):
         return self.known.squeeze(1).nonzero().squeeze(1)
 
     @property
-    def place_among_known(self) -> torch.Tensor:
-        """For every item its place in ``known_items``, (catalogue,) int64; meaningless for the others."""
-        # Padded targets weigh nothing but are looked up all the same, so that even an unknown first item needs a place.
-        return (self.known.squeeze(1).long().cumsum(0) - 1).clamp_min(0)
-
-    @property
     def scale(self) -> torch.Tensor:
         return self.log_scale.exp().clamp(max=self.shape.max_scale)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the vectors of all items, or of some rows."""
+        own, known = (self.residual, self.known) if rows is None else (self.residual[rows], self.known[rows])
         if not self.shape.features:
-            return functional.normalize(self.residual, dim=1)
-        text = functional.normalize(self.projection(features).float(), dim=1)
+            return functional.normalize(own, dim=1)
+        text = functional.normalize(self.projection(features if rows is None else features[rows]).float(), dim=1)
         bound = self.shape.residual_norm
         if not bound:
             return text
-        norm = self.residual.norm(dim=1, keepdim=True).clamp_min(1e-6)
-        residual = self.residual / norm * bound * torch.tanh(norm / bound) * self.known
+        norm = own.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        residual = own / norm * bound * torch.tanh(norm / bound) * known
         return functional.normalize(text + residual, dim=1)
 
     def item_bias(self) -> torch.Tensor:
@@ -206,9 +202,9 @@ class TwoTower(nn.Module):
         )
         self.register_buffer("vectors", torch.empty(0), persistent=False)
 
-    def item_vectors(self) -> torch.Tensor:
-        """Return the unit vectors of all items, (catalogue, dimensions), with gradient."""
-        vectors: torch.Tensor = self.items(self.features)
+    def item_vectors(self, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the unit vectors of all items, or of some rows, (items, dimensions), with gradient."""
+        vectors: torch.Tensor = self.items(self.features, rows)
         return vectors
 
     def encode(self, histories: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,6 +18,7 @@ from recsys.config import AdapterConfig, TowerConfig
 from recsys.models.backbone import Backbone, autocast, default_device, has_cpu_bf16
 from recsys.models.histories import HistoryBatch, history_batches, training_windows
 from recsys.models.losses import catalogue_cross_entropy
+from recsys.models.sampling import softmax_items
 from recsys.models.texts import Progress, Tokens, embed, forward
 from recsys.models.tower import TowerShape, TwoTower, Whitening
 from recsys.sequences import Sequences
@@ -126,7 +127,7 @@ def train_towers(
         towers.train()
         losses = []
         for batch in history_batches(windows, size, config.future_items, config.future_decay, rng, device):
-            loss = _step(towers, batch, low)
+            loss = _step(towers, batch, config, low, rng)
             if not torch.isfinite(loss):
                 raise DivergedError(f"The loss became {loss.item()} in epoch {epoch}. Lower tower.learning_rate.")
             optimizer.zero_grad(set_to_none=True)
@@ -219,7 +220,7 @@ def train_adapter(
         chosen, order = order[: config.items_per_round], order[config.items_per_round :]
         leaf = stored.clone().requires_grad_(True)
         towers.features = (leaf - mean) @ matrix
-        loss = _step(towers, next(batches), low)
+        loss = _step(towers, next(batches), tower_config, low, rng)
         if not torch.isfinite(loss):
             raise DivergedError(f"The loss became {loss.item()} in round {number}. Lower adapter.learning_rate.")
         optimizer.zero_grad(set_to_none=True)
@@ -253,17 +254,25 @@ def embed_catalogue(backbone: Backbone, tokens: Tokens, progress: Progress | Non
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _step(towers: TwoTower, batch: HistoryBatch, low: bool) -> torch.Tensor:
-    device = batch.items.device
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=low):
-        vectors = towers.item_vectors()
-        hidden, real = towers.encode(batch.items, vectors)
-    # Items without training events are no negatives: nothing is known against them.
-    known = towers.items.known_items
-    bias = towers.items.item_bias()[known]
-    targets = towers.items.place_among_known[batch.targets]
+def _step(
+    towers: TwoTower, batch: HistoryBatch, config: TowerConfig, low: bool, rng: np.random.Generator
+) -> torch.Tensor:
+    """Return the loss of one batch over the known items; nothing is known against the others."""
+    items = towers.items
+    among = softmax_items(items.known_items, batch, config.max_softmax_items, rng)
+    histories, rows, softmax_rows = batch.items, None, among.items
+    if among.sampled:  # vectors of what this step needs, no others
+        rows = torch.unique(torch.cat([batch.items[batch.items >= 0], among.items]))
+        histories = torch.where(batch.items >= 0, torch.searchsorted(rows, batch.items.contiguous()), -1)
+        softmax_rows = torch.searchsorted(rows, among.items)
+    with torch.autocast(batch.items.device.type, dtype=torch.bfloat16, enabled=low):
+        vectors = towers.item_vectors(rows)
+        hidden, real = towers.encode(histories, vectors)
+    bias = items.item_bias()[among.items] + among.corrections
+    # A padded target weighs nothing but is looked up all the same.
+    targets = among.places(batch.targets)
     return catalogue_cross_entropy(
-        hidden[real].float(), vectors[known], bias, towers.items.scale, targets, batch.weights, low
+        hidden[real].float(), vectors[softmax_rows], bias, items.scale, targets, batch.weights, low
     )
 
 
