@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from recsys.ranking.explain import Shares, by_closeness, in_proportion
 from recsys.scoring import Person, Rows, Scoring
-from recsys.system import CONTENT, TOWERS
+from recsys.system import CONTENT
 
 
 def attribute(
@@ -29,9 +29,9 @@ def attribute(
             part, terms = float(values[place]), summands[name]
             if terms is None:
                 shares[name] = Shares(part, np.zeros(len(past)))
-            elif name == TOWERS:
-                last = scoring.block(TOWERS).stop - 1  # the bias stands behind the vector
-                bias = float(scoring.source.vectors[row, last] * person.dense[TOWERS][-1])
+            elif name in scoring.system.learnt:
+                last = scoring.block(name).stop - 1  # the bias stands behind the vector
+                bias = float(scoring.source.vectors[row, last] * person.dense[name][-1])
                 shares[name] = by_closeness(part, bias, terms[:, place])
             else:
                 shares[name] = in_proportion(part, terms[:, place])
@@ -44,9 +44,10 @@ def _summands(
 ) -> NDArray | None:
     """Return (history, rows) numbers in whose proportion a component's parts are shared out, or None."""
     system = scoring.system
-    if name == TOWERS:
-        read = np.isin(past, history[-system.towers.shape.max_history :])
-        vectors = system.towers.vectors.cpu().numpy()
+    if name in system.learnt:
+        towers = system.learnt[name]
+        read = np.isin(past, history[-towers.shape.max_history :])
+        vectors = towers.vectors.cpu().numpy()
         return np.asarray((vectors[past] @ vectors[rows].T) * read[:, None])
     scorer = system.content if name == CONTENT else system.experts.get(name)
     return None if scorer is None else scorer.contributions(history, past, rows)

@@ -25,7 +25,7 @@ from recsys.models.backbone import Backbone
 from recsys.models.training import train_towers
 from recsys.ranking.blend import BlendScorer, fit_blend
 from recsys.sequences import Scorer, Sequences
-from recsys.system import TOWERS, System
+from recsys.system import System
 
 OURS = "recsys"
 BASELINES = ("popularity", "rules", "knn", "ease", "ease-undecayed", "ials", "bert", "bert-whitened", "sasrec", "blend")
@@ -125,7 +125,9 @@ def rank_systems(
 
 def _blend(system: System, baselines: dict[str, Scorer], validation: Targets) -> Scorer:
     """Return the best that can be had without our towers: every simple component and every baseline of the run."""
-    simple: dict[str, Scorer] = {name: scorer for name, scorer in system.components.items() if name != TOWERS}
+    simple: dict[str, Scorer] = {
+        name: scorer for name, scorer in system.components.items() if name not in system.learnt
+    }
     simple |= {name: scorer for name, scorer in baselines.items() if name != "bert-whitened"}  # that is ``content``
     blend, _ = fit_blend(simple, FIXED_POWER | SIGNED, validation.histories, validation.items)
     return BlendScorer(blend, simple)
@@ -146,6 +148,8 @@ def _scorer(
         return system
     if name == "recsys.towers":
         return system.towers
+    if name == "sasrec" and system.ids is not None:
+        return system.ids  # trained on this split with these settings
     if name in system.components:
         return system.components[name]
     if name == "ease":

@@ -25,16 +25,16 @@ from recsys.experts.sparse import ItemMatrixScorer
 from recsys.models.backbone import Backbone, add_lora, load_backbone
 from recsys.models.texts import tokenize
 from recsys.models.tower import TwoTower, Whitening
-from recsys.models.training import embed_catalogue, text_features, train_adapter, train_towers
+from recsys.models.training import TowerRun, embed_catalogue, learns_ids, text_features, train_adapter, train_towers
 from recsys.ranking.blend import fit_blend
 from recsys.sequences import Scorer, Sequences
-from recsys.system import CONTENT, POPULARITY, TOWERS, System
+from recsys.system import CONTENT, IDS, POPULARITY, TOWERS, System
 
 DECAYS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 RIDGES = (20.0, 100.0, 500.0)
 IALS_GRID = ((2.0, 1.0), (2.0, 10.0), (10.0, 1.0), (10.0, 10.0), (40.0, 1.0), (40.0, 10.0))  # confidence, ridge
 WARM_STEPS = 150  # of the towers that the adapter learns through
-FIXED_POWER = frozenset({TOWERS, CONTENT})  # scores of any sign: a power would bend them about zero
+FIXED_POWER = frozenset({TOWERS, IDS, CONTENT})  # scores of any sign: a power would bend them about zero
 JUDGED_EVENTS = 50_000  # of validation histories read after each epoch
 MIN_JUDGED = 300
 MAX_JUDGED_LENGTH = 200
@@ -110,22 +110,29 @@ def fit_system(
     """
     validation = sample(split.validation, config.evaluation.max_validation_users, config.seed)
     experts, chosen = fit_experts(split.train, split.catalogue, config.experts, validation, progress)
+    judge = tower_validation(validation, config)
     run = train_towers(
-        features,
-        split.train,
-        split.catalogue,
-        config.tower,
-        config.seed,
-        validate=tower_validation(validation, config),
+        features, split.train, split.catalogue, config.tower, config.seed, judge,
         progress=stage(progress, "Train towers"),
-    )
+    )  # fmt: skip
+    ids: TowerRun | None = None
+    if learns_ids(split.train):
+        ids = train_towers(
+            None, split.train, split.catalogue, config.tower, config.seed, judge,
+            progress=stage(progress, "Train towers over ids"),
+        )  # fmt: skip
     popularity = Popularity.fit(split.train, split.catalogue, config.experts.popularity_half_life_days)
     content = fit_content(content_features, validation)
     components: dict[str, Scorer] = {TOWERS: run.towers, CONTENT: content, POPULARITY: popularity, **experts}
+    components |= {} if ids is None else {IDS: ids.towers}
     text = frozenset({TOWERS, CONTENT})
     blend, figure = fit_blend(components, FIXED_POWER, validation.histories, validation.items, text)
     chosen |= {"epochs": run.epochs, "tower_history": run.history, "validation_ndcg@10": figure}
-    return System(run.towers, experts, content, popularity, blend, chosen)
+    kept: TwoTower | None = None
+    if ids is not None and IDS in blend.weights:
+        kept = ids.towers
+        chosen |= {"id_epochs": ids.epochs, "id_tower_history": ids.history}
+    return System(run.towers, kept, experts, content, popularity, blend, chosen)
 
 
 def fit_content(features: NDArray[np.float32], validation: Targets) -> Content:
@@ -157,8 +164,19 @@ def refit_system(
         epochs=chosen["epochs"],
         progress=stage(progress, "Refit towers"),
     )
+    ids: TwoTower | None = None
+    if system.ids is not None:
+        ids = train_towers(
+            None,
+            sequences,
+            catalogue,
+            config.tower,
+            config.seed,
+            epochs=chosen["id_epochs"],
+            progress=stage(progress, "Refit towers over ids"),
+        ).towers
     popularity = Popularity.fit(sequences, catalogue, config.experts.popularity_half_life_days)
-    return replace(system, towers=run.towers, experts=experts, popularity=popularity)
+    return replace(system, towers=run.towers, ids=ids, experts=experts, popularity=popularity)
 
 
 def fit_experts(

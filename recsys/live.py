@@ -20,12 +20,13 @@ from recsys.data.parsing import parse_timestamps
 from recsys.encoder import Encoder
 from recsys.experts.popularity import Popularity
 from recsys.experts.sparse import ItemMatrixScorer
+from recsys.models.tower import TwoTower
 from recsys.ranking.candidates import VectorSource
 from recsys.ranking.catalogue import Catalogue
 from recsys.ranking.words import WORD, SharedWords
 from recsys.recommender import Recommender
 from recsys.store.items import LiveItem
-from recsys.system import CONTENT, TOWERS, System
+from recsys.system import CONTENT, IDS, TOWERS, System
 
 MAX_TEXT = 20_000  # characters of one value
 MAX_MEMBERS = 1_000  # of one list
@@ -151,16 +152,29 @@ class _LiveSource(VectorSource):
 
 
 def _system(system: System, dense: dict[str, NDArray[np.float32]], rewritten: NDArray[np.int64], fresh: int) -> System:
-    towers, content = copy.copy(system.towers), copy.copy(system.content)
-    towers._buffers = dict(towers._buffers)  # a copy of a module shares what it registers
-    directions = dense[TOWERS][:, :-1]
-    directions = directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
-    vectors = _replaced(system.towers.vectors.cpu().numpy(), np.asarray(directions, np.float32), rewritten)
-    towers.vectors = torch.from_numpy(vectors)
+    learnt = {name: _with_vectors(towers, dense[name], rewritten) for name, towers in system.learnt.items()}
+    content = copy.copy(system.content)
     content.vectors = _replaced(system.content.vectors, dense[CONTENT], rewritten)
     counts = np.concatenate([system.popularity.counts, np.zeros(fresh, np.float32)])
     experts = {name: _padded(expert, fresh) for name, expert in system.experts.items()}
-    return replace(system, towers=towers, content=content, experts=experts, popularity=Popularity(counts))
+    return replace(
+        system,
+        towers=learnt[TOWERS],
+        ids=learnt.get(IDS),
+        content=content,
+        experts=experts,
+        popularity=Popularity(counts),
+    )
+
+
+def _with_vectors(towers: TwoTower, rows: NDArray[np.float32], rewritten: NDArray[np.int64]) -> TwoTower:
+    """Return towers with the item vectors that belong to some rows of the search matrix."""
+    other = copy.copy(towers)
+    other._buffers = dict(other._buffers)  # a copy of a module shares what it registers
+    directions = rows[:, :-1] / np.maximum(np.linalg.norm(rows[:, :-1], axis=1, keepdims=True), 1e-12)
+    vectors = _replaced(towers.vectors.cpu().numpy(), np.asarray(directions, np.float32), rewritten)
+    other.vectors = torch.from_numpy(vectors)
+    return other
 
 
 def _replaced(

@@ -20,6 +20,7 @@ from recsys.ranking.blend import Blend
 from recsys.sequences import Scorer, Sequences
 
 TOWERS = "towers"
+IDS = "ids"
 POPULARITY = "popularity"
 CONTENT = "content"
 
@@ -30,6 +31,7 @@ class System:
 
     Attributes:
         towers: text, id residual and history.
+        ids: the same over ids alone where events are many enough to learn from, or None.
         experts: rules, ItemKNN and, where the catalogue allows, EASE.
         content: text vectors of the base model, whitened.
         popularity: event counts.
@@ -38,6 +40,7 @@ class System:
     """
 
     towers: TwoTower
+    ids: TwoTower | None
     experts: dict[str, ItemMatrixScorer]
     content: Content
     popularity: Popularity
@@ -45,26 +48,34 @@ class System:
     chosen: dict[str, Any]
 
     @property
+    def learnt(self) -> dict[str, TwoTower]:
+        """The trained towers by name."""
+        return {TOWERS: self.towers} | ({} if self.ids is None else {IDS: self.ids})
+
+    @property
     def components(self) -> dict[str, Scorer]:
         """All scorers by name."""
-        return {TOWERS: self.towers, CONTENT: self.content, POPULARITY: self.popularity, **self.experts}
+        return {**self.learnt, CONTENT: self.content, POPULARITY: self.popularity, **self.experts}
 
     def dense_vectors(self) -> dict[str, NDArray[np.float32]]:
         """Return the item vectors of the components whose score is a dot product, (catalogue, width) by name.
 
         Side by side they are what the index holds, so that one search serves any weights of the blend.
         """
-        return {TOWERS: self.towers.search_matrix(), CONTENT: self.content.vectors}
+        learnt = {name: towers.search_matrix() for name, towers in self.learnt.items()}
+        return {**learnt, CONTENT: self.content.vectors}
 
     def new_dense_vectors(
         self, tower_features: NDArray[np.float32], content_features: NDArray[np.float32]
     ) -> dict[str, NDArray[np.float32]]:
         """Return what ``dense_vectors`` would hold for items that were not trained on, from their whitened vectors."""
-        return {TOWERS: self.towers.new_search_rows(tower_features), CONTENT: self.content.unit(content_features)}
+        learnt = {name: towers.new_search_rows(tower_features) for name, towers in self.learnt.items()}
+        return {**learnt, CONTENT: self.content.unit(content_features)}
 
     def dense_queries(self, histories: Sequences) -> dict[str, NDArray[np.float32]]:
         """Return the queries that belong to ``dense_vectors``, (rows, width) by name."""
-        return {TOWERS: self.towers.search_queries(histories), CONTENT: self.content.queries(histories)}
+        learnt = {name: towers.search_queries(histories) for name, towers in self.learnt.items()}
+        return {**learnt, CONTENT: self.content.queries(histories)}
 
     def score(self, histories: Sequences) -> NDArray[np.float32]:
         """Return (rows, catalogue) blended scores."""
@@ -73,12 +84,18 @@ class System:
     def save(self, folder: Path) -> None:
         """Write everything into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.towers.save(folder)
+        for name, towers in self.learnt.items():
+            towers.save(folder, name)
         for name, expert in self.experts.items():
             expert.save(folder, name)
         self.content.save(folder, CONTENT)
         save_file({"counts": self.popularity.counts}, folder / f"{POPULARITY}.safetensors")
-        settings = {"blend": vars(self.blend), "experts": sorted(self.experts), "chosen": self.chosen}
+        settings = {
+            "blend": vars(self.blend),
+            "ids": self.ids is not None,
+            "experts": sorted(self.experts),
+            "chosen": self.chosen,
+        }
         (folder / "system.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
     @classmethod
@@ -87,6 +104,7 @@ class System:
         settings = json.loads((folder / "system.json").read_text())
         return cls(
             towers=TwoTower.load(folder),
+            ids=TwoTower.load(folder, IDS) if settings["ids"] else None,
             experts={name: ItemMatrixScorer.load(folder, name) for name in settings["experts"]},
             content=Content.load(folder, CONTENT),
             popularity=Popularity(load_file(folder / f"{POPULARITY}.safetensors")["counts"]),

@@ -106,10 +106,10 @@ class ItemTower(nn.Module):
         return self.log_scale.exp().clamp(max=self.shape.max_scale)
 
     def forward(self, features: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the vectors of all items, or of some rows."""
+        """Return the vectors of all items, or of some rows; of ids alone, an unknown item's is zero."""
         own, known = (self.residual, self.known) if rows is None else (self.residual[rows], self.known[rows])
         if not self.shape.features:
-            return functional.normalize(own, dim=1)
+            return functional.normalize(own, dim=1) * known
         text = functional.normalize(self.projection(features if rows is None else features[rows]).float(), dim=1)
         bound = self.shape.residual_norm
         if not bound:
@@ -251,11 +251,14 @@ class TwoTower(nn.Module):
         """Return rows of the search matrix for items that were not trained on, (items, dimensions + 1).
 
         Args:
-            features: (items, features) whitened text vectors.
+            features: (items, features) whitened text vectors; towers over ids alone read their number only.
         """
         with torch.inference_mode():
-            text = self.items.projection(torch.from_numpy(features).to(self.vectors.device))
-            scaled = functional.normalize(text.float(), dim=1) * self.items.scale
+            if not self.shape.features:
+                scaled = self.vectors.new_zeros((len(features), self.shape.dimensions))
+            else:
+                text = self.items.projection(torch.from_numpy(features).to(self.vectors.device))
+                scaled = functional.normalize(text.float(), dim=1) * self.items.scale
             bias = self.items.new_item_bias().expand(len(features), 1)
             return torch.cat([scaled, bias], dim=1).cpu().numpy()
 
@@ -264,18 +267,18 @@ class TwoTower(nn.Module):
         queries = self.queries(histories)
         return np.concatenate([queries, np.ones((len(queries), 1), np.float32)], axis=1)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, name: str = "towers") -> None:
         """Write the weights, the item vectors and the shape."""
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.contiguous().cpu() for name, tensor in self.state_dict().items()}
-        save_file({**state, "vectors": self.vectors.contiguous().cpu()}, folder / "towers.safetensors")
-        (folder / "towers.json").write_text(json.dumps(vars(self.shape), indent=2, sort_keys=True) + "\n")
+        save_file({**state, "vectors": self.vectors.contiguous().cpu()}, folder / f"{name}.safetensors")
+        (folder / f"{name}.json").write_text(json.dumps(vars(self.shape), indent=2, sort_keys=True) + "\n")
 
     @classmethod
-    def load(cls, folder: Path) -> "TwoTower":
+    def load(cls, folder: Path, name: str = "towers") -> "TwoTower":
         """Read towers for scoring; the text features are not kept, so they cannot be trained further."""
-        towers = cls(TowerShape(**json.loads((folder / "towers.json").read_text())), None)
-        state = load_file(folder / "towers.safetensors")
+        towers = cls(TowerShape(**json.loads((folder / f"{name}.json").read_text())), None)
+        state = load_file(folder / f"{name}.safetensors")
         towers.vectors = state.pop("vectors")
         towers.load_state_dict(state)
         return towers.eval()

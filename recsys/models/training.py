@@ -55,6 +55,11 @@ def is_long(train: Sequences) -> bool:
     return bool(len(lengths)) and float(np.median(lengths)) > LONG_HISTORY
 
 
+def learns_ids(train: Sequences) -> bool:
+    """Tell whether events are many enough for towers over ids alone to see what towers over texts do not."""
+    return is_long(train) and len(train.items) >= MANY_EVENTS
+
+
 def tower_shape(train: Sequences, features: int, catalogue: int, config: TowerConfig) -> TowerShape:
     """Choose what the configuration leaves open from the number and the length of the training histories."""
     long = is_long(train)
@@ -311,10 +316,9 @@ def batch_tokens(positions: int, long: bool) -> int:
 
 
 def _epochs(positions: int, long: bool) -> int:
-    many = positions >= MANY_EVENTS
     if long:
-        return 7 if many else 14  # every user gives many positions, so few epochs show the towers enough
-    return 10 if many else 20
+        return 14  # every user gives many positions, so fewer epochs show the towers enough
+    return 10 if positions >= MANY_EVENTS else 20
 
 
 def _rounds(tokens: Tokens) -> int:

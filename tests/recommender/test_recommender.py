@@ -1,5 +1,6 @@
 """One answer from a real generation: what is served is what was measured."""
 
+import copy
 import shutil
 from dataclasses import replace
 
@@ -8,8 +9,10 @@ import pytest
 
 from recsys import recommender as module
 from recsys.artifacts import ArtifactError
+from recsys.config import TowerConfig
 from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
+from recsys.models.training import train_towers
 from recsys.ranking.blend import Blend
 from recsys.ranking.rules import FilterError
 from recsys.recommender import Recommender
@@ -29,17 +32,22 @@ def system(home):
 
 
 @pytest.fixture(scope="module")
-def everything(system):
-    """The system with every component in its blend, whatever validation thought of them."""
+def everything(system, snapshot):
+    """The system with every component in its blend, whatever validation thought of them, and towers over ids."""
+    shape = TowerConfig(dimensions=8, epochs=1)
+    ids = train_towers(None, snapshot.sequences(), len(snapshot.item_ids()), shape, seed=0).towers
+    system = replace(system, ids=ids)
     names = sorted(system.components)
-    powers = {name: 1.0 if name in ("towers", "content") else 0.5 for name in names}
+    powers = {name: 1.0 if name in ("towers", "ids", "content") else 0.5 for name in names}
     return replace(system, blend=Blend(dict.fromkeys(names, 0.7), powers))
 
 
 @pytest.fixture(scope="module")
 def blended(recommender, everything, snapshot):
     """A recommender of that system over the same index."""
-    made = Recommender(recommender.manifest, everything, recommender.scoring.source, snapshot.items())
+    source = copy.copy(recommender.scoring.source)
+    source.vectors = np.concatenate(list(everything.dense_vectors().values()), axis=1)
+    made = Recommender(recommender.manifest, everything, source, snapshot.items())
     made._user_rows, made._histories = recommender._user_rows, recommender._histories
     return made
 
@@ -140,7 +148,7 @@ def test_similar_items_are_the_nearest_vectors(recommender, system, snapshot):
 def test_the_moments_give_the_deviation_of_the_scores(blended, everything, snapshot):
     history = snapshot.sequences().take(np.array([2]))
     queries = blended.scoring._dense_queries(history)
-    assert set(queries) == {"towers", "content"}
+    assert set(queries) == {"towers", "ids", "content"}
     for name, query in queries.items():
         scores = everything.components[name].score(history)[0]
         expected = everything.blend.weights[name] * scores / scores.std()
