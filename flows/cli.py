@@ -15,6 +15,7 @@ from flows.keys import keys
 from flows.listings import adapters, generations, newest_generations
 from flows.runtime import peak_memory
 from flows.terminal import FAILED, DebugOption, HomeOption, JsonOption, Refused, Shell, shell, table
+from flows.texts import classify
 from recsys.artifacts import ArtifactError, read_json
 from recsys.config import IngestConfig, ModelConfig, Protocol, from_dict
 
@@ -268,6 +269,7 @@ def benchmark(
 
 app.command()(generations)
 app.command()(adapters)
+app.command()(classify)
 app.add_typer(keys, name="keys")
 
 

@@ -1,5 +1,6 @@
 """The flow from raw files to a snapshot and its quality report; and MovieLens for those without data of their own."""
 
+from functools import partial
 from pathlib import Path
 
 from prefect import flow, task
@@ -8,8 +9,9 @@ from prefect.cache_policies import NO_CACHE
 from flows import progress
 from flows.reports import report_quality
 from flows.runtime import open_home
+from recsys.classification import fill_categories, open_classifier, rate_reviews
 from recsys.config import IngestConfig
-from recsys.data.ingest import ingest
+from recsys.data.ingest import Complete, ingest
 from recsys.data.movielens import fetch_movielens_100k
 from recsys.data.snapshot import Snapshot
 from recsys.home import Home
@@ -34,8 +36,17 @@ def write_snapshot(events: str, items: str, home: Home, config: IngestConfig) ->
     database = Database.of(home)
     forgotten = Tombstones(database).read()
     database.close()
+    completions: dict[str, Complete] = {}
+    if config.reviews is not None:
+        completions["complete_events"] = partial(
+            rate_reviews, classifier=open_classifier(home, config.reviews.adapter), config=config.reviews
+        )
+    if config.categories is not None:
+        completions["complete_items"] = partial(
+            fill_categories, classifier=open_classifier(home, config.categories.adapter), config=config.categories
+        )
     with progress.step("Ingest"):
-        return ingest(events, items, home, config, forgotten=forgotten)
+        return ingest(events, items, home, config, None, forgotten, **completions)
 
 
 @flow(name="ingest")

@@ -57,9 +57,10 @@ def adapters(
         if action == "list":
             cards = list_adapters(session.home)
             session.result = {"adapters": [_without_files(card) for card in cards]}
-            headings = {"adapter": "", "base": "", "task": "", "snapshot": "", "protocol": "", "NDCG@10": "right"}
+            headings = {"adapter": "", "base": "", "task": "", "snapshot": "", "protocol": "", "figure": "right"}
             rows = [
-                [card["id"], *(card[name] for name in list(headings)[1:-1]), _figure(card["metrics"])] for card in cards
+                [card["id"], *(_text(card[name]) for name in list(headings)[1:-1]), _adapter_figure(card)]
+                for card in cards
             ]
             session.show(table(headings, rows))
         elif action == "show":
@@ -122,6 +123,12 @@ def _generation_row(home: Home, manifest: dict[str, Any]) -> list[str]:
     served = "yes" if manifest["current"] else ""
     made = manifest["made"][:19].replace("T", " ")
     return [manifest["id"], served, made, manifest["adapter"], manifest["snapshot"], _figure(figures)]
+
+
+def _adapter_figure(card: dict[str, Any]) -> str:
+    if card["task"] == "classification":
+        return f"accuracy {_text(card['metrics']['dev']['accuracy'])}"
+    return f"NDCG@10 {_figure(card['metrics'])}"
 
 
 def _figure(metrics: dict[str, Any]) -> str:

@@ -14,6 +14,23 @@ Protocol = Literal["leave-one-out", "temporal", "cold-items"]
 
 
 @dataclass(frozen=True)
+class ReviewConfig:
+    """Reviews that tell how much an event is worth, by a classifier."""
+
+    adapter: str  # id of the classifier
+    column: str = "review"  # of the events
+    positive: str = "positive"  # the label whose probability becomes the value
+
+
+@dataclass(frozen=True)
+class CategoryConfig:
+    """A classifier that knows an item's category by its text."""
+
+    adapter: str  # id of the classifier
+    column: str = "category"  # of the items
+
+
+@dataclass(frozen=True)
 class IngestConfig:
     """How raw files become a snapshot."""
 
@@ -21,6 +38,8 @@ class IngestConfig:
     item_columns: dict[str, str] = field(default_factory=dict)  # contract name → name in the files
     max_quarantined_share: float = 0.01  # of all rows of a table; above it nothing is written
     future_tolerance_seconds: int = 300  # how far a clock may run ahead before an event is refused
+    reviews: ReviewConfig | None = None  # None: values are as given
+    categories: CategoryConfig | None = None  # None: categories are as given
 
 
 @dataclass(frozen=True)
@@ -56,9 +75,9 @@ class ClassifierConfig:
     rank: int = 16
     alpha: float = 32.0
     rslora: bool = False
-    dropout: float = 0.1  # of LoRA's inputs and of the pooled vector
+    dropout: float = 0.0  # of every layer while training
     targets: tuple[str, ...] = ("all-linear",)  # names of linear layers, or this word for all of them
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     weight_decay: float = 0.01
     batch_size: int = 32  # texts a step
     epochs: int = 4  # at most

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from services.auth import GuardedRoute, describe_keys
 from services.metrics import Measured
 from services.problems import documented, install_handlers
-from services.routes import events, generations, items, lineage, operations, page, recommend, texts, users
+from services.routes import classify, events, generations, items, lineage, operations, page, recommend, texts, users
 from services.schemas.fields import Problem
 
 
@@ -26,7 +26,7 @@ def create_app() -> FastAPI:
     )
     app.add_middleware(Measured, metrics=lambda: app.state.parts.metrics)
     install_handlers(app)
-    for module in (recommend, texts, events, items, users, generations, lineage, operations, page):
+    for module in (recommend, texts, classify, events, items, users, generations, lineage, operations, page):
         unguarded = [route for route in module.router.routes if not isinstance(route, GuardedRoute)]
         if unguarded:
             raise TypeError(f"{module.__name__} has routes that no key guards; make its router by guarded_router().")

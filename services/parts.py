@@ -17,6 +17,7 @@ from recsys.home import Home
 from recsys.store.events import EventStore
 from recsys.store.shadows import ShadowStore
 from services.auth import Guard
+from services.classifiers import Classifiers
 from services.current import CurrentGeneration
 from services.encoding import Encoders
 from services.items import LiveItems
@@ -51,6 +52,7 @@ class Parts:
     metrics: Metrics
     guard: Guard
     encoders: Encoders
+    classifiers: Classifiers
     scoring: CapacityLimiter
     encoding: CapacityLimiter
     writing: CapacityLimiter

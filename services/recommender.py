@@ -14,6 +14,7 @@ from recsys.store.items import ItemStore
 from recsys.store.shadows import ShadowStore
 from services.api import create_app
 from services.auth import Guard
+from services.classifiers import Classifiers
 from services.current import CurrentGeneration
 from services.encoding import Encoders
 from services.items import LiveItems
@@ -75,6 +76,7 @@ class RecommenderService:
             metrics,
             Guard(Keys(home, required=bool(os.environ.get(REQUIRE_KEYS)))),
             encoders=encoders,
+            classifiers=Classifiers(home),
             scoring=CapacityLimiter(SCORING_THREADS),
             encoding=CapacityLimiter(ENCODING_THREADS),
             writing=CapacityLimiter(WRITING_THREADS),

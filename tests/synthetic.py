@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from recsys.config import AdapterConfig, EvaluationConfig, ModelConfig, TowerConfig
+from recsys.config import AdapterConfig, ClassifierConfig, EvaluationConfig, ModelConfig, TowerConfig
 
 SMALL = ModelConfig(
     adapter=AdapterConfig(rounds=2, items_per_round=64),
     tower=TowerConfig(dimensions=16, epochs=2),
     evaluation=EvaluationConfig(bootstrap_samples=200),
+)
+SMALL_CLASSIFIER = ClassifierConfig(
+    rank=4, alpha=8, batch_size=16, epochs=3, learning_rate=3e-3, max_tokens=16, dropout=0.0
 )
 
 
@@ -72,3 +75,31 @@ def write_dataset(folder: Path, users: int = 60, items: int = 80, seed: int = 0)
                 rows.append((f"u{user:03}", f"i{item:03}", moment))
     pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row").write_parquet(events)
     return events, catalogue
+
+
+TICKETS = {
+    "billing": ("My invoice shows a {} charge", "Please refund the {} payment", "The {} bill is wrong"),
+    "login": ("I cannot log in with my {} account", "The {} password reset fails", "My {} session signs me out"),
+    "shipping": ("Where is my {} parcel", "The {} delivery is late", "My {} order has not arrived"),
+}
+HEADLINES = {
+    "negative": ("{} shares plunge after losses", "{} warns of weak demand", "{} cuts jobs as sales fall"),
+    "positive": ("{} shares soar on record profit", "{} raises its outlook", "{} wins a large contract"),
+}
+SUBJECTS = ("May", "second", "annual", "work", "old", "blue", "first", "spare", "large", "new", "local", "late")
+
+
+def write_labelled(folder: Path, templates: dict[str, tuple[str, ...]]) -> tuple[Path, Path]:
+    """Write lines of label and text, ``train.txt`` and ``dev.txt``, into a folder and return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = folder / "train.txt", folder / "dev.txt"
+    for place, path in enumerate(paths):
+        subjects = [subject for number, subject in enumerate(SUBJECTS) if (number % 4 == 3) == bool(place)]
+        lines = [
+            f"{label} {template.format(subject)}"
+            for subject in subjects
+            for label in sorted(templates)
+            for template in templates[label]
+        ]
+        path.write_text("\n".join(lines) + "\n")
+    return paths

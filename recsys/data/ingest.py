@@ -1,5 +1,6 @@
 """From raw files to a snapshot: read both tables, set bad rows aside, and write what is good, or refuse."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,8 +15,13 @@ from recsys.data.snapshot import Snapshot, write_snapshot
 from recsys.data.sources import read_table
 from recsys.home import Home
 
+Complete = Callable[[pl.DataFrame], pl.DataFrame]
 _DEFAULT = IngestConfig()
 _NOBODY = Forgotten()
+
+
+def _unchanged(table: pl.DataFrame) -> pl.DataFrame:
+    return table
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ def ingest(
     config: IngestConfig = _DEFAULT,
     now: datetime | None = None,
     forgotten: Forgotten = _NOBODY,
+    complete_events: Complete = _unchanged,
+    complete_items: Complete = _unchanged,
 ) -> Snapshot:
     """Turn raw events and items into a snapshot; the same content, in any order and format, gives the same one.
 
@@ -42,6 +50,8 @@ def ingest(
         config: column names, and how much may be set aside.
         now: with a time zone; an event after it is in the future. The clock's time by default.
         forgotten: whose events go neither into the snapshot nor into its quarantine.
+        complete_events: fills in what good events lack.
+        complete_items: fills in what good items lack.
 
     Raises:
         SourceError: a table cannot be read.
@@ -52,7 +62,8 @@ def ingest(
     if tables.report.refusal():
         raise QualityError(tables.report)
     quality = {"config": to_dict(config), "quality": tables.report.summary()}
-    return write_snapshot(home, tables.events, tables.items, tables.report.quarantine, quality)
+    events_table, items_table = complete_events(tables.events), complete_items(tables.items)
+    return write_snapshot(home, events_table, items_table, tables.report.quarantine, quality)
 
 
 def validate(

@@ -175,6 +175,9 @@ def train_classifier(
     if len(labels) < 2:
         raise ValueError(f"The training texts have one label only ({labels[0]!r}). Give texts of at least two.")
     backbone = add_lora(load_backbone(config.base), config, seed)
+    for module in backbone.model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = config.dropout  # the base's own are meant for pre-training
     head = nn.Linear(backbone.hidden_size, len(labels)).to(backbone.device)
     classifier = Classifier(backbone, head, labels, config.max_tokens)
     targets, wanted = (numbered(part, labels) for part in (train, dev))

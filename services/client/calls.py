@@ -13,6 +13,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from services.client.errors import Invalid, ServiceError, error_of, invalid
+from services.schemas.classify import ClassifyAnswer, ClassifyRequest
 from services.schemas.events import EventsAnswer, EventsRequest, NewEvent
 from services.schemas.fields import Id
 from services.schemas.generations import (
@@ -137,6 +138,12 @@ def search(query: str, **choice: Unpack[Choice]) -> Call[SearchAnswer]:
 def embed(texts: Iterable[str], *, adapter: str | None = None) -> Call[EmbedAnswer]:
     """Return up to 256 texts as unit vectors, in their order."""
     return _call("POST", "/v1/embed", EmbedAnswer, _checked(EmbedRequest, {"texts": list(texts), "adapter": adapter}))
+
+
+def classify(texts: Iterable[str], *, adapter: str | None = None) -> Call[ClassifyAnswer]:
+    """Return what up to 256 texts are, in their order, by a classifier."""
+    request = _checked(ClassifyRequest, {"texts": list(texts), "adapter": adapter})
+    return _call("POST", "/v1/classify", ClassifyAnswer, request)
 
 
 def add_events(events: Iterable[NewEvent | Mapping[str, Any]]) -> Call[EventsAnswer]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from synthetic import SMALL_CLASSIFIER, TICKETS, write_labelled
 
 from recsys.data import snapshot
 from recsys.home import Home
@@ -26,9 +27,15 @@ def copy_of_home(home: Home) -> Callable[[Path], Home]:
 
 
 @pytest.fixture(scope="session")
-def service(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of a running service; tests that write use users of their own."""
+def service(
+    copy_of_home: Callable[[Path], Home], prefect_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """A client of a running service, with a classifier of tickets; tests that write use users of their own."""
+    from flows.classify import train_text_classifier
+
     served = copy_of_home(tmp_path_factory.mktemp("served"))
+    learnt, judged = write_labelled(tmp_path_factory.mktemp("tickets"), TICKETS)
+    train_text_classifier(str(learnt), str(judged), home=str(served.root), config=SMALL_CLASSIFIER)
     with running(served) as url, httpx.Client(base_url=url, timeout=30) as client:
         yield client
 

@@ -70,6 +70,7 @@ def steps(mark: str, known_user: str, item: str, other: str, rec_id: str, genera
         Step("similar", (item,), filtered),
         Step("search", ("a film",), filtered),
         Step("embed", (["a film", "another"],)),
+        Step("classify", (["My parcel is late"],)),
         Step("add_events", ([NewEvent(user_id=mark, item_id=item), {"user_id": mark, "item_id": "nothing"}],)),
         Step("user", (mark,), {"limit": 5}),
         Step("forget_user", (mark,)),

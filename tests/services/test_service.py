@@ -17,6 +17,7 @@ ROUTES = {
     ("post", "/v1/similar"),
     ("post", "/v1/search"),
     ("post", "/v1/embed"),
+    ("post", "/v1/classify"),
     ("post", "/v1/events"),
     ("put", "/v1/items/{item_id}"),
     ("get", "/v1/items/{item_id}"),
@@ -264,7 +265,7 @@ def test_the_description_is_complete_and_valid(service: httpx.Client) -> None:
             assert "application/problem+json" in operation["responses"]["422"]["content"]
         if method == "get" and "{" not in path:
             assert service.get(path).status_code == 200
-    for path in ("recommend", "recommend/batch", "rank", "similar", "search", "embed"):
+    for path in ("recommend", "recommend/batch", "rank", "similar", "search", "embed", "classify"):
         body = document["paths"][f"/v1/{path}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
         for example in document["components"]["schemas"][body["$ref"].rsplit("/", 1)[1]]["examples"]:
             assert service.post(f"/v1/{path}", json=example).status_code in (200, 404)  # 404: an item of MovieLens

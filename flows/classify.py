@@ -1,0 +1,160 @@
+"""The flow from labelled texts to a classifier: train with an eye on the development texts, test once, store."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows import progress
+from flows.runtime import open_home
+from recsys.artifacts import ArtifactError, digest_file, read_json, short_id, write_json
+from recsys.classification import TASK
+from recsys.config import ClassifierConfig, to_dict
+from recsys.data.labelled import LABEL, TEXT, read_labelled
+from recsys.home import Home
+from recsys.models.checkpoints import Checkpoint
+from recsys.models.classifier import ClassifierRun, LabelledTexts, Scores, numbered, train_classifier
+from recsys.models.texts import tokenize
+from recsys.store.adapters import save_adapter, verify_adapter
+
+_DEFAULT = ClassifierConfig()
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a training gave.
+
+    Attributes:
+        adapter: id of the stored classifier.
+        labels: what it tells apart.
+        history: loss and accuracy of train and dev by epoch.
+        epochs: epochs behind the weights that were kept.
+        test: loss and accuracy on the test texts, or None where none were given.
+        reused: whether it was found done.
+    """
+
+    adapter: str
+    labels: list[str]
+    history: list[dict[str, float]]
+    epochs: int
+    test: dict[str, float] | None
+    reused: bool = False
+
+
+@flow(name="classify")
+def train_text_classifier(
+    train: str,
+    dev: str,
+    test: str | None = None,
+    home: str | None = None,
+    config: ClassifierConfig = _DEFAULT,
+    seed: int = 0,
+    text_column: str = TEXT,
+    label_column: str = LABEL,
+) -> Classification:
+    """Train a text classifier and store it as an adapter, or find the one that the same files gave before.
+
+    A training that was killed goes on from its last whole epoch and ends with the same weights.
+
+    Args:
+        train: labelled texts: Parquet, CSV, TSV, NDJSON, or lines of label and text.
+        dev: likewise; what the epochs are judged by.
+        test: likewise; looked at once, at the end.
+        home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
+        config: all settings.
+        seed: fixes every random choice.
+        text_column: where the texts are.
+        label_column: where the labels are.
+
+    Raises:
+        SourceError: a file cannot be read.
+        ValueError: there are fewer than two labels, or a file has one that the training texts have not.
+    """
+    place = open_home(home)
+    given = {"train": train, "dev": dev} | ({"test": test} if test else {})
+    parts = {name: read_part(Path(path), text_column, label_column) for name, path in given.items()}
+    digests = {name: digest_file(Path(path)) for name, path in given.items()}
+    key = short_id(digests, to_dict(config), seed, text_column, label_column, version("recsys"))
+    record = place.runs / f"classify-{key}.json"
+    found = recorded(place, record)
+    if found is not None:
+        return found
+
+    checkpoint = Checkpoint(place.runs / f"classify-{key}.checkpoint", key)
+    run = fit(parts["train"], parts["dev"], config, seed, checkpoint)
+    tested = score(run, parts["test"]) if "test" in parts else None
+    card = {
+        "task": TASK,
+        "base": config.base,
+        "base_digest": run.classifier.backbone.base_digest,
+        "snapshot": None,
+        "protocol": None,
+        "settings": to_dict(config) | {"seed": seed},
+        "labels": list(run.classifier.labels),
+        "data": {name: {"sha256": digests[name], "texts": len(part)} for name, part in parts.items()},
+        "training": {"history": run.history, "epochs": run.epochs},
+        "metrics": {
+            "dev": {"accuracy": run.history[run.epochs - 1]["dev_accuracy"]},
+            **({"test": {"accuracy": tested.accuracy}} if tested else {}),
+        },
+        "parent": None,
+    }
+    adapter_id = save_adapter(place, run.classifier.save, card)
+    done = Classification(
+        adapter_id,
+        list(run.classifier.labels),
+        run.history,
+        run.epochs,
+        asdict(tested) if tested else None,
+    )
+    write_json(record, asdict(done))
+    checkpoint.remove()
+    create_table_artifact(
+        [{name: round(value, 4) for name, value in row.items()} for row in run.history],
+        key="classifier",
+        description=f"Adapter {adapter_id}: epochs, of which {run.epochs} were kept.",
+    )
+    return done
+
+
+@task(name="read texts", task_run_name="read {path}", cache_policy=NO_CACHE)
+def read_part(path: Path, text_column: str, label_column: str) -> LabelledTexts:
+    """Read one file of labelled texts."""
+    table = read_labelled(path, text_column, label_column)
+    return LabelledTexts(table[TEXT].to_list(), table[LABEL].to_list())
+
+
+@task(name="train classifier", cache_policy=NO_CACHE)
+def fit(
+    train: LabelledTexts, dev: LabelledTexts, config: ClassifierConfig, seed: int, checkpoint: Checkpoint
+) -> ClassifierRun:
+    """Train, judge each epoch, keep the best."""
+    report = partial(progress.report, "Train classifier")
+    return train_classifier(train, dev, config, seed, progress=report, checkpoint=checkpoint)
+
+
+@task(name="test classifier", cache_policy=NO_CACHE)
+def score(run: ClassifierRun, test: LabelledTexts) -> Scores:
+    """Return loss and accuracy on the test texts."""
+    classifier = run.classifier
+    with progress.step("Test classifier"):
+        tokens = tokenize(classifier.backbone, test.texts, classifier.max_tokens)
+        return classifier.judge(tokens, numbered(test, classifier.labels))
+
+
+def recorded(home: Home, record: Path) -> Classification | None:
+    """Return a recorded training if its adapter is still there and whole."""
+    if not record.is_file():
+        return None
+    try:
+        values: dict[str, Any] = read_json(record)
+        done = Classification(**values | {"reused": True})
+        verify_adapter(home, done.adapter)
+    except (ArtifactError, TypeError):
+        return None  # deleted or damaged since: train again
+    return done

@@ -1,0 +1,77 @@
+"""Labelled texts from files: Parquet, CSV, TSV or NDJSON with two columns, or lines of ``label text``."""
+
+from pathlib import Path
+
+import polars as pl
+
+from recsys.data.sources import SourceError
+
+TEXT, LABEL = "text", "label"
+_READERS = {
+    ".parquet": lambda path: pl.read_parquet(path, glob=False),
+    ".csv": lambda path: pl.read_csv(path, infer_schema=False, glob=False),
+    ".tsv": lambda path: pl.read_csv(path, infer_schema=False, glob=False, separator="\t"),
+    ".ndjson": lambda path: pl.read_ndjson(path, infer_schema_length=None),
+    ".jsonl": lambda path: pl.read_ndjson(path, infer_schema_length=None),
+}
+
+
+def read_labelled(path: Path, text: str = TEXT, label: str = LABEL) -> pl.DataFrame:
+    """Read labelled texts: the columns ``text`` and ``label``, both of strings, in the order of the file.
+
+    Args:
+        path: a table by its suffix; any other file holds lines, each a label, a blank or a tab, and a text.
+        text: the column with the texts.
+        label: the column with the labels; numbers become their decimal digits.
+
+    Raises:
+        SourceError: the file is absent, empty, of another form, or a text or label is missing; names the line.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path} does not exist. Give a file of labelled texts.")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        return _read_lines(path)
+    try:
+        table = reader(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        cause = str(error).partition("\n")[0]
+        raise SourceError(f"{path} cannot be read as {path.suffix[1:]}: {cause}. Write it again.") from error
+    for name in (text, label):
+        if name not in table.columns:
+            raise SourceError(
+                f"{path} has no column {name!r}; it has {', '.join(table.columns)}. "
+                "Rename it, or name the columns with --text-column and --label-column."
+            )
+    chosen = table.select(
+        pl.col(text).cast(pl.String).alias(TEXT), pl.col(label).cast(pl.String).str.strip_chars().alias(LABEL)
+    )
+    return _checked(chosen, path, "row")
+
+
+def _read_lines(path: Path) -> pl.DataFrame:
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} is not UTF-8 ({error}). Write it again as UTF-8.") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        label, _, words = line.strip().replace("\t", " ").partition(" ")
+        if not words.strip():
+            shown = line.strip()[:60]
+            raise SourceError(f"{path}, line {number}: {shown!r} has a label and no text. Correct the line.")
+        rows.append((words.strip(), label))
+    return _checked(pl.DataFrame(rows, {TEXT: pl.String, LABEL: pl.String}, orient="row"), path, "line")
+
+
+def _checked(table: pl.DataFrame, path: Path, unit: str) -> pl.DataFrame:
+    if table.is_empty():
+        raise SourceError(f"{path} holds no texts. Give a file with at least one.")
+    for name in (TEXT, LABEL):
+        empty = table[name].fill_null("").str.strip_chars() == ""
+        if empty.any():
+            number = int(empty.arg_max() or 0) + 1
+            raise SourceError(f"{path}, {unit} {number}: the {name} is missing. Fill it in, or leave the {unit} out.")
+    return table
