@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flows import progress
+from flows.embedding import embed, export
 from flows.keys import keys
 from flows.listings import adapters, generations, newest_generations
 from flows.runtime import peak_memory
@@ -267,6 +268,8 @@ def benchmark(
         session.result = {"out": out.absolute(), **document}
 
 
+app.command()(embed)
+app.command()(export)
 app.command()(generations)
 app.command()(adapters)
 app.command()(classify)

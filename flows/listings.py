@@ -51,6 +51,7 @@ def adapters(
 ) -> None:
     """List, show, compare or delete adapters."""
     from recsys.store.adapters import delete_adapter, list_adapters, read_card
+    from recsys.store.encoders import delete_encoders
 
     chosen = _ids(action, adapter_id, other_id)
     with shell(home, as_json, debug) as session:
@@ -69,6 +70,7 @@ def adapters(
             _compare(session, read_card(session.home, chosen[0]), read_card(session.home, chosen[1]))
         else:
             delete_adapter(session.home, chosen[0])
+            delete_encoders(session.home, chosen[0])
             session.result = {"deleted": chosen[0]}
             session.show(f"Deleted adapter {chosen[0]}.")
 

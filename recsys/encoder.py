@@ -5,24 +5,25 @@ names, a new item gets the vectors that it would have had in training, and a que
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from recsys.artifacts import ArtifactError
-from recsys.config import ModelConfig, TextConfig, from_dict, to_dict
+from recsys.config import TextConfig, from_dict, to_dict
 from recsys.data.text import chosen_fields, item_texts
 from recsys.home import Home
-from recsys.models.backbone import Backbone, load_backbone, load_lora
-from recsys.models.texts import tokenize
+from recsys.models.export import ExportedEncoder, Form
+from recsys.models.texts import Progress
 from recsys.models.tower import Whitening
-from recsys.models.training import embed_catalogue
 from recsys.store.adapters import read_card, verify_adapter
+from recsys.store.encoders import open_encoder
 from recsys.store.generations import read_generation
 from recsys.system import CONTENT, TOWERS, System
 
@@ -64,26 +65,101 @@ def written_out(items: pl.DataFrame, config: TextConfig) -> TextConfig:
     return replace(config, fields=chosen_fields(items, config))
 
 
+@dataclass(frozen=True)
+class TextVectors:
+    """Texts as vectors by one or more exported encoders side by side. Safe to share between threads.
+
+    Attributes:
+        parts: the frozen base, then the base with the adapter; the base alone where there is no adapter.
+        base: how the base is called.
+        adapter_id: the adapter; None without one.
+    """
+
+    parts: tuple[ExportedEncoder, ...]
+    base: str
+    adapter_id: str | None = None
+
+    @classmethod
+    def of_adapter(cls, home: Home, adapter_id: str, form: Form | None = None) -> "TextVectors":
+        """Open the exported encoders of an adapter and of its base; what was not exported yet is exported now.
+
+        Args:
+            home: where state lives.
+            adapter_id: a stored adapter, whatever its task.
+            form: of the export; None: the fastest here.
+
+        Raises:
+            ArtifactError: the adapter is missing, or the base is not the one of its card.
+        """
+        card = read_card(home, adapter_id)
+        tokens = _max_tokens(card["settings"])
+        base, digest = card["base"], card["base_digest"]
+        parts = (
+            open_encoder(home, base, tokens, form=form, base_digest=digest),
+            open_encoder(home, base, tokens, form=form, base_digest=digest, adapter_id=adapter_id),
+        )
+        return cls(parts, base, adapter_id)
+
+    @classmethod
+    def of_base(cls, home: Home, base: str, max_tokens: int, form: Form | None = None) -> "TextVectors":
+        """Open the exported encoder of a base model without an adapter.
+
+        Raises:
+            ArtifactError: there is no such base.
+        """
+        return cls((open_encoder(home, base, max_tokens, form=form),), base)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Widths of the parts."""
+        return tuple(part.dimensions for part in self.parts)
+
+    def encode(
+        self, texts: Sequence[str], names: Sequence[str] | None = None, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Return (texts, sum of widths) float32: a unit vector of each part, side by side.
+
+        Args:
+            texts: what to encode.
+            names: what a message calls the texts; their ids, for instance.
+            progress: called with texts done and texts in all, each part counted.
+
+        Raises:
+            FloatingPointError: a vector is zero or not finite; the message names its text.
+        """
+        vectors = []
+        for number, part in enumerate(self.parts):
+            vectors.append(part.encode(texts, names, _share(progress, number, len(self.parts))))
+        return np.concatenate(vectors, axis=1)
+
+    def unit_vectors(
+        self, texts: Sequence[str], names: Sequence[str] | None = None, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Return ``encode`` as unit vectors: what ``POST /v1/embed`` and ``recsys embed`` give."""
+        # So many unit vectors side by side have the length of the square root of their number.
+        return self.encode(texts, names, progress) / np.float32(math.sqrt(len(self.parts)))
+
+
 class Encoder:
     """Encodes texts as one generation does. Safe to share between threads: nothing changes after opening.
 
     Attributes:
         adapter_id: the adapter behind the vectors.
         dimensions: width of what ``encode`` returns.
+        vectors: the exported encoders of base and adapter.
     """
 
-    def __init__(self, base: Backbone, adapted: Backbone, maps: TextMaps, system: System, adapter_id: str) -> None:
+    def __init__(self, vectors: TextVectors, maps: TextMaps, system: System, adapter_id: str) -> None:
         self.adapter_id = adapter_id
-        self.dimensions = base.hidden_size + adapted.hidden_size
-        self._base = base
-        self._adapted = adapted
+        self.dimensions = sum(vectors.widths)
+        self.vectors = vectors
         self._maps = maps
         self._system = system
         self._unwhitening = np.linalg.inv(maps.content.matrix)
 
     @classmethod
     def open(cls, home: Home, generation_id: str, system: System | None = None) -> "Encoder":
-        """Load the base twice, once with the adapter of a generation merged into it.
+        """Open the exported encoders of a generation's adapter and of its base.
 
         Args:
             home: where state lives.
@@ -94,17 +170,10 @@ class Encoder:
             ArtifactError: the generation or the adapter is missing, or the base is not the one of the adapter's card.
         """
         folder, manifest = read_generation(home, generation_id)
-        adapter = verify_adapter(home, manifest["adapter"])
-        name = from_dict(ModelConfig, manifest["settings"]).adapter.base
-        base = load_backbone(name)
-        wanted = read_card(home, manifest["adapter"])["base_digest"]
-        if base.base_digest != wanted:
-            raise ArtifactError(
-                f"The base model {name} that is installed here is not the one that adapter {manifest['adapter']} was "
-                "trained on. Install that version again, or train a new adapter."
-            )
+        verify_adapter(home, manifest["adapter"])
+        vectors = TextVectors.of_adapter(home, manifest["adapter"])
         loaded = system or System.load(folder)
-        return cls(base, load_lora(adapter, name), TextMaps.load(folder), loaded, manifest["adapter"])
+        return cls(vectors, TextMaps.load(folder), loaded, manifest["adapter"])
 
     def item_texts(self, items: pl.DataFrame) -> list[str]:
         """Return the texts of item rows, read as those of the catalogue; columns that are absent count as empty."""
@@ -112,9 +181,17 @@ class Encoder:
         absent = [pl.lit(None, dtype=pl.String).alias(name) for name in fields if name not in items.columns]
         return item_texts(items.with_columns(absent), self._maps.text)
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return (texts, dimensions) float32: unit vectors of the base, then of base and adapter, side by side."""
-        return np.concatenate([self._embed(self._base, texts), self._embed(self._adapted, texts)], axis=1)
+    def encode(self, texts: Sequence[str], names: Sequence[str] | None = None) -> NDArray[np.float32]:
+        """Return (texts, dimensions) float32: unit vectors of the base, then of base and adapter, side by side.
+
+        Args:
+            texts: what to encode.
+            names: what a message calls the texts; their ids, for instance.
+
+        Raises:
+            FloatingPointError: a vector is zero or not finite; the message names its text.
+        """
+        return self.vectors.encode(texts, names)
 
     def dense_vectors(self, vectors: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Return the rows that new items with these ``encode`` vectors have in the index, (texts, width) by name.
@@ -122,7 +199,7 @@ class Encoder:
         The blocks and their order are those of ``System.dense_vectors``.
         """
         return self._system.new_dense_vectors(
-            self._maps.towers.apply(vectors), self._maps.content.apply(vectors[:, : self._base.hidden_size])
+            self._maps.towers.apply(vectors), self._maps.content.apply(vectors[:, : self.vectors.widths[0]])
         )
 
     def meaning_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -131,7 +208,7 @@ class Encoder:
         Whitening suits comparing an item with a history; a query is nearer to what it asks for without it, as the base
         has learnt, with nothing but the catalogue's mean taken away.
         """
-        centred = self._embed(self._base, texts) - self._maps.content.mean
+        centred = self.vectors.parts[0].encode(texts) - self._maps.content.mean
         centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
         return np.asarray(centred @ self._unwhitening.T, dtype=np.float32)
 
@@ -141,5 +218,14 @@ class Encoder:
         chunks = (content_vectors[start : start + 8_192] @ self._unwhitening for start in starts)
         return np.maximum(np.concatenate([np.linalg.norm(chunk, axis=1) for chunk in chunks]), 1e-12)
 
-    def _embed(self, backbone: Backbone, texts: Sequence[str]) -> NDArray[np.float32]:
-        return embed_catalogue(backbone, tokenize(backbone, texts, self._maps.text.max_tokens))
+
+def _max_tokens(settings: dict[str, Any]) -> int:
+    """Return how many tokens of a text an adapter was trained to read: a recommender's card nests it, others don't."""
+    found = settings.get("text", settings).get("max_tokens")
+    return TextConfig().max_tokens if found is None else int(found)
+
+
+def _share(progress: Progress | None, number: int, parts: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(number * total + done, parts * total)

@@ -23,9 +23,10 @@ from recsys.experts.popularity import Popularity
 from recsys.experts.rules import fit_rules
 from recsys.experts.sparse import ItemMatrixScorer
 from recsys.models.backbone import Backbone, add_lora, load_backbone
+from recsys.models.export import encode_texts
 from recsys.models.texts import tokenize
 from recsys.models.tower import TwoTower, Whitening
-from recsys.models.training import TowerRun, embed_catalogue, learns_ids, text_features, train_adapter, train_towers
+from recsys.models.training import TowerRun, learns_ids, text_features, train_adapter, train_towers
 from recsys.ranking.blend import fit_blend
 from recsys.sequences import Scorer, Sequences
 from recsys.system import CONTENT, IDS, POPULARITY, TOWERS, System
@@ -59,8 +60,7 @@ class TextEncoding:
 def frozen_encoding(texts: list[str], config: ModelConfig, progress: Progress | None = None) -> TextEncoding:
     """Encode the catalogue with the base model alone."""
     backbone = load_backbone(config.adapter.base)
-    tokens = tokenize(backbone, texts, config.text.max_tokens)
-    vectors = embed_catalogue(backbone, tokens, stage(progress, "Encode texts"))
+    vectors = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
     return _encoding([vectors])
 
 
@@ -88,7 +88,7 @@ def adapted_encoding(
         backbone, tokens, train, config.adapter, config.tower, config.seed, warm, frozen.vectors,
         stage(progress, "Fine-tune BERT"),
     )  # fmt: skip
-    adapted = embed_catalogue(backbone, tokens, stage(progress, "Encode texts"))
+    adapted = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
     return _encoding([frozen.vectors, adapted]), backbone, records
 
 

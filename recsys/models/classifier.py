@@ -21,10 +21,11 @@ from torch.nn import functional
 
 from recsys.artifacts import ArtifactError
 from recsys.config import ClassifierConfig
-from recsys.models.backbone import Backbone, add_lora, autocast, load_backbone, load_lora, mean_pool, save_lora
+from recsys.models.backbone import Backbone, add_lora, load_backbone, load_lora, mean_pool, save_lora
 from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
+from recsys.models.descent import DivergedError
+from recsys.models.devices import autocast
 from recsys.models.texts import Tokens, tokenize
-from recsys.models.training import DivergedError
 
 HEAD, LABELS = "head.safetensors", "labels.json"
 SORTED_BATCHES = 64  # batches that are cut from one shuffled part after sorting it by length

@@ -24,6 +24,13 @@ class HistoryBatch:
     targets: torch.Tensor
     weights: torch.Tensor
 
+    def part(self, start: int, stop: int) -> "HistoryBatch":
+        """Return some rows with their targets."""
+        lengths = (self.items >= 0).sum(1)
+        first, count = int(lengths[:start].sum()), int(lengths[start:stop].sum())
+        positions = slice(first, first + count)
+        return HistoryBatch(self.items[start:stop], self.targets[positions], self.weights[positions])
+
 
 def pad_histories(histories: Sequences, length: int) -> NDArray[np.int64]:
     """Return the newest ``length`` items of every row, (rows, longest) int64, aligned right, padded with -1."""

@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recsys.models.backbone import Backbone, autocast, mean_pool
+from recsys.models.backbone import Backbone, mean_pool
+from recsys.models.devices import autocast, fitting_memory
 
+LEAST_TOKENS = 512  # a batch that does not fit into memory is halved down to this: one text as long as BERT reads
+MOST_NAMED = 5  # bad texts in a message
 Progress = Callable[[int, int], None]
 
 
@@ -64,21 +67,39 @@ def embed(
 
     Raises:
         FloatingPointError: a vector is not finite or is zero.
+        OutOfMemoryError: not even a batch of ``LEAST_TOKENS`` fits.
     """
     vectors = np.zeros((len(tokens), backbone.hidden_size), dtype=np.float32)
-    done = 0
     backbone.model.eval()
-    with torch.inference_mode(), autocast(backbone.device):
-        for indices in tokens.buckets(np.arange(len(tokens)), budget):
-            vectors[indices] = forward(backbone, tokens, indices).cpu().numpy()
-            done += len(indices)
-            if progress:
-                progress(done, len(tokens))
+
+    def run(size: int) -> None:
+        done = 0
+        with torch.inference_mode(), autocast(backbone.device):
+            for indices in tokens.buckets(np.arange(len(tokens)), size):
+                vectors[indices] = forward(backbone, tokens, indices).cpu().numpy()
+                done += len(indices)
+                if progress:
+                    progress(done, len(tokens))
+
+    fitting_memory(run, budget, LEAST_TOKENS, "encoding texts")
+    check_vectors(vectors)
+    return vectors
+
+
+def check_vectors(vectors: NDArray[np.float32], names: Sequence[str] | None = None) -> None:
+    """Check that every row of (texts, width) is finite and not zero.
+
+    Raises:
+        FloatingPointError: one is not; the message says how many and names the first ones.
+    """
     norms = np.linalg.norm(vectors, axis=1)
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if len(bad):
-        raise FloatingPointError(f"Text {bad[0]} got a vector that is zero or not finite; the weights are broken.")
-    return vectors
+        first = ", ".join(repr(names[row]) if names is not None else str(row) for row in bad[:MOST_NAMED])
+        raise FloatingPointError(
+            f"{len(bad)} of {len(vectors)} texts got a vector that is zero or not finite: {first}"
+            f"{', …' if len(bad) > MOST_NAMED else ''}. The weights are broken; train the adapter again."
+        )
 
 
 def forward(backbone: Backbone, tokens: Tokens, indices: NDArray[np.integer]) -> torch.Tensor:

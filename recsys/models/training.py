@@ -5,7 +5,7 @@ Both minimise the same cross-entropy over the whole catalogue. Same inputs, sett
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,13 @@ from torch import nn
 from torch.nn import functional
 
 from recsys.config import AdapterConfig, TowerConfig
-from recsys.models.backbone import Backbone, autocast, default_device, has_cpu_bf16
+from recsys.models.backbone import Backbone
+from recsys.models.descent import Descent, check_descent
+from recsys.models.devices import Team, autocast, computes_bf16, default_device, fitting_memory
 from recsys.models.histories import HistoryBatch, history_batches, training_windows
 from recsys.models.losses import catalogue_cross_entropy
 from recsys.models.sampling import softmax_items
-from recsys.models.texts import Progress, Tokens, embed, forward
+from recsys.models.texts import LEAST_TOKENS, Progress, Tokens, embed, forward
 from recsys.models.tower import TowerShape, TwoTower, Whitening
 from recsys.sequences import Sequences
 
@@ -28,10 +30,6 @@ ENCODE_TOKENS = 2048  # padded tokens encoded with gradient at once
 LONG_HISTORY = 50  # median events a user above which two blocks pay
 MANY_EVENTS = 400_000  # from here on a longer window pays as well; fewer events are learnt from better in short ones
 Validate = Callable[[TwoTower], float]
-
-
-class DivergedError(RuntimeError):
-    """The loss is no longer a finite number."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,8 @@ def train_towers(
     limit = epochs or config.epochs or _epochs(positions, is_long(train))
     optimizer = _optimizer(towers, config)
     schedule = _schedule(optimizer, limit * steps_per_epoch)
-    low = device.type == "cuda" or has_cpu_bf16()
+    low = computes_bf16(device)
+    descent = Descent()
 
     history: list[dict[str, float]] = []
     best_figure, best_epoch, best_state = -math.inf, 0, copy.deepcopy(towers.state_dict())
@@ -132,15 +131,14 @@ def train_towers(
         towers.train()
         losses = []
         for batch in history_batches(windows, size, config.future_items, config.future_decay, rng, device):
-            loss = _step(towers, batch, config, low, rng)
-            if not torch.isfinite(loss):
-                raise DivergedError(f"The loss became {loss.item()} in epoch {epoch}. Lower tower.learning_rate.")
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(towers.parameters(), 5.0)
+            loss = descent.gradient(
+                list(towers.parameters()), batch, lambda part, draws: _step(towers, part, config, low, draws), rng
+            )
+            norm = nn.utils.clip_grad_norm_(towers.parameters(), 5.0)
+            check_descent(loss, norm, f"epoch {epoch}", "tower.learning_rate")
             optimizer.step()
             schedule.step()
-            losses.append(loss.detach())
+            losses.append(loss)
             step += 1
             if progress:
                 progress(min(step, limit * steps_per_epoch), limit * steps_per_epoch)
@@ -213,9 +211,10 @@ def train_adapter(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _warm_cosine(step, min(10, rounds // 5), rounds)
     )
-    low = device.type == "cuda" or has_cpu_bf16()
+    low = computes_bf16(device)
     size = 4 * batch_tokens(len(windows.items), is_long(train))  # a gradient for BERT, which few users would make noisy
     batches = _endless(windows, size, tower_config, rng, device)
+    descent, encode_tokens = Descent(), ENCODE_TOKENS
     order = np.empty(0, dtype=np.int64)
     records = []
     backbone.model.eval()  # without dropout: the gradient must belong to the vectors that were stored
@@ -224,26 +223,68 @@ def train_adapter(
             order = rng.permutation(len(tokens))
         chosen, order = order[: config.items_per_round], order[config.items_per_round :]
         leaf = stored.clone().requires_grad_(True)
-        towers.features = (leaf - mean) @ matrix
-        loss = _step(towers, next(batches), tower_config, low, rng)
-        if not torch.isfinite(loss):
-            raise DivergedError(f"The loss became {loss.item()} in round {number}. Lower adapter.learning_rate.")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+
+        def loss_of(part: HistoryBatch, draws: np.random.Generator, leaf: torch.Tensor = leaf) -> torch.Tensor:
+            towers.features = (leaf - mean) @ matrix
+            return _step(towers, part, tower_config, low, draws)
+
+        loss = descent.gradient([*towers.parameters(), leaf], next(batches), loss_of, rng)
         assert leaf.grad is not None
-        for part in tokens.buckets(chosen, ENCODE_TOKENS):
-            with autocast(device):
-                vectors = functional.normalize(forward(backbone, tokens, part), dim=1)
-            rows = torch.from_numpy(part).to(device)
-            vectors.backward(leaf.grad[rows])
-            stored[rows] = vectors.detach()
-        nn.utils.clip_grad_norm_(lora, 1.0)
+        encode_tokens = carry_back(backbone, tokens, chosen, leaf.grad, stored, lora, descent.team, encode_tokens)
+        norm = nn.utils.clip_grad_norm_(lora, 1.0)
+        check_descent(loss, norm, f"round {number}", "adapter.learning_rate")
         optimizer.step()
         schedule.step()
         records.append({"round": float(number), "loss": loss.item()})
         if progress:
             progress(number, rounds)
     return records
+
+
+def carry_back(
+    backbone: Backbone,
+    tokens: Tokens,
+    chosen: NDArray[np.integer],
+    gradient: torch.Tensor,
+    stored: torch.Tensor,
+    lora: Sequence[torch.Tensor],
+    team: Team,
+    size: int,
+) -> int:
+    """Encode some texts, carry the gradient at their vectors back into the LoRA weights, and store the new vectors.
+
+    Args:
+        backbone: carries the LoRA weights.
+        tokens: the catalogue's texts.
+        chosen: the texts to encode; the processes of the team share them.
+        gradient: (catalogue, hidden), at the stored vectors.
+        stored: (catalogue, hidden), changed in place.
+        lora: weights whose gradient is set.
+        team: who trains together.
+        size: padded tokens encoded at once.
+
+    Returns:
+        The size that fitted into memory.
+    """
+    found = torch.zeros_like(stored[: len(chosen)])
+    places = torch.full((len(stored),), -1, device=stored.device)
+    places[torch.from_numpy(chosen).to(stored.device)] = torch.arange(len(chosen), device=stored.device)
+
+    def attempt(budget: int) -> None:
+        found.zero_()
+        for weight in lora:
+            weight.grad = None
+        for part in team.share(tokens.buckets(chosen, budget)):
+            with autocast(stored.device):
+                vectors = functional.normalize(forward(backbone, tokens, part), dim=1)
+            rows = torch.from_numpy(part).to(stored.device)
+            vectors.backward(gradient[rows])
+            found[places[rows]] = vectors.detach()
+
+    size = fitting_memory(attempt, size, LEAST_TOKENS, "fine-tuning BERT", team)
+    team.sum_gradients(lora)
+    stored[torch.from_numpy(chosen).to(stored.device)] = team.sum(found)
+    return size
 
 
 def text_features(vectors: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], Whitening]:

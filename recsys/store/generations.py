@@ -127,7 +127,7 @@ def previous_id(home: Home) -> str:
 
 def clean_up(home: Home) -> int:
     """Remove what crashed writers left; return how many entries went. Generations themselves stay."""
-    return sum(remove_staging(folder) for folder in (home.snapshots, home.adapters, home.generations))
+    return sum(remove_staging(folder) for folder in (home.snapshots, home.adapters, home.encoders, home.generations))
 
 
 def delete_generation(home: Home, generation_id: str) -> None:

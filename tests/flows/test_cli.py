@@ -25,7 +25,7 @@ from recsys.store.generations import current_id
 
 COMMANDS = {
     *("demo", "ingest", "validate", "train", "evaluate", "publish", "rollback", "generations", "adapters"),
-    *("serve", "recommend", "benchmark", "classify"),
+    *("serve", "recommend", "benchmark", "classify", "embed", "export"),
 }
 
 

@@ -11,7 +11,7 @@ from recsys.artifacts import ArtifactError
 from recsys.models import classifier as module
 from recsys.models.checkpoints import Checkpoint
 from recsys.models.classifier import Classifier, LabelledTexts, numbered, train_classifier
-from recsys.models.training import DivergedError
+from recsys.models.descent import DivergedError
 
 CONFIG = replace(SMALL_CLASSIFIER, dropout=0.1)
 

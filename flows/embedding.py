@@ -1,0 +1,102 @@
+"""``recsys embed`` and ``recsys export``: texts to vectors, and the encoder itself for other programs."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from flows import progress
+from flows.terminal import DebugOption, HomeOption, JsonOption, Shell, shell
+from recsys.artifacts import ArtifactError
+
+if TYPE_CHECKING:
+    from recsys.config import TextConfig
+    from recsys.encoder import TextVectors
+
+AdapterOption = Annotated[str | None, typer.Option(help="Adapter id; the one of the served generation by default.")]
+BaseOption = Annotated[str | None, typer.Option(help="A base model without any adapter.")]
+
+
+def embed(
+    texts: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="Parquet, CSV, NDJSON; .txt: a text a line.")
+    ],
+    out: Annotated[Path, typer.Option(help="Parquet file for id and vector.")],
+    adapter: AdapterOption = None,
+    base: BaseOption = None,
+    id_column: Annotated[str | None, typer.Option("--id", help="Column of ids; id or item_id by default.")] = None,
+    text_column: Annotated[str | None, typer.Option("--text", help="Column of texts; text by default.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=3, max=512, help="Of a text, with --base.")] = 64,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Write texts, or a catalogue, as unit vectors: the same that POST /v1/embed answers. Killed, it goes on."""
+    with shell(home, as_json, debug) as session:
+        from recsys.embedding import embed_table, read_texts
+
+        with progress.step("Open the encoder"):
+            encoder, text = _encoder(session, adapter, base, max_tokens)
+        table = read_texts(texts, id_column, text_column, text)
+        started = time.monotonic()
+        done = embed_table(table, encoder, out.absolute(), lambda now, all_: progress.report("Encode texts", now, all_))
+        seconds = round(time.monotonic() - started, 2)
+        form = encoder.parts[0].card["form"]
+        session.result = {
+            **asdict(done), "out": out.absolute(), "base": encoder.base, "adapter": encoder.adapter_id,
+            "form": form, "seconds": seconds,
+        }  # fmt: skip
+        found = f", {done.resumed:,} of them found done" if done.resumed else ""
+        session.show(f"{done.rows:,} vectors of {done.dimensions} in {out}{found}; {seconds:.1f} s with {form}.")
+
+
+def export(
+    out: Annotated[Path, typer.Option(help="A folder that does not exist yet.")],
+    adapter: AdapterOption = None,
+    base: BaseOption = None,
+    form: Annotated[Literal["onnx", "openvino", "torch"], typer.Option(help="ONNX runs nearly everywhere.")] = "onnx",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Write an encoder, its adapter merged, with its tokenizer, for other programs: ids and mask to vectors."""
+    with shell(home, as_json, debug) as session:
+        from recsys.store.encoders import export_encoder
+
+        if out.exists():
+            raise ValueError(f"{out} exists already. Name a new folder.")
+        chosen = adapter if base or adapter else _served_adapter(session)
+        with progress.step("Export"):
+            card = export_encoder(session.home, out.absolute(), form, base, chosen)
+        session.result = {"out": out.absolute(), **card}
+        session.show(f"{form} of {card['base']} with adapter {card['adapter']} in {out}.")
+
+
+def _encoder(
+    session: Shell, adapter: str | None, base: str | None, max_tokens: int
+) -> "tuple[TextVectors, TextConfig]":
+    from recsys.config import TextConfig
+    from recsys.encoder import TextMaps, TextVectors
+    from recsys.store.generations import current_id, read_generation
+
+    if adapter and base:
+        raise ValueError("An adapter has its own base: give --adapter or --base, not both.")
+    if base:
+        return TextVectors.of_base(session.home, base, max_tokens), TextConfig(max_tokens=max_tokens)
+    if adapter:
+        return TextVectors.of_adapter(session.home, adapter), TextConfig()
+    vectors = TextVectors.of_adapter(session.home, _served_adapter(session))
+    folder, _ = read_generation(session.home, str(current_id(session.home)))
+    return vectors, TextMaps.load(folder).text
+
+
+def _served_adapter(session: Shell) -> str:
+    from recsys.store.generations import current_id, read_generation
+
+    current = current_id(session.home)
+    if current is None:
+        raise ArtifactError("No generation is served. Name an --adapter or a --base, or run `recsys publish` first.")
+    adapter_id: str = read_generation(session.home, current)[1]["adapter"]
+    return adapter_id

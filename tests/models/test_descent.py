@@ -1,0 +1,153 @@
+"""A batch's gradient does not depend on how it is cut: into parts where memory is short, or between processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys.config import AdapterConfig, TowerConfig
+from recsys.models import training
+from recsys.models.backbone import load_backbone
+from recsys.models.descent import Descent, DivergedError
+from recsys.models.devices import OutOfMemoryError, Team, fitting_memory, is_out_of_memory
+from recsys.models.histories import history_batches, training_windows
+from recsys.models.texts import embed, tokenize
+from recsys.models.training import train_towers
+from recsys.sequences import Sequences
+
+PROGRAM = Path(__file__).with_name("two_processes.py")
+CONFIG = TowerConfig(dimensions=16, epochs=2, dropout=0.0, batch_tokens=64)
+
+
+def behaviour(users: int = 40) -> Sequences:
+    return Sequences.from_lists([[(user + step) % 20 for step in range(2 + user % 7)] for user in range(users)])
+
+
+def batch():
+    windows = training_windows(behaviour(), 10)
+    return next(history_batches(windows, 1_000, 2, 0.5, np.random.default_rng(0), torch.device("cpu")))
+
+
+@given(start=st.integers(0, 45), stop=st.integers(0, 45))
+@settings(deadline=None, max_examples=30)
+def test_parts_of_a_batch_are_its_rows_with_their_targets(start: int, stop: int) -> None:
+    whole = batch()
+    one = whole.part(start, stop)
+    real = (whole.items >= 0).nonzero()[:, 0]
+    inside = (real >= start) & (real < stop)
+    assert torch.equal(one.items, whole.items[start:stop])
+    assert torch.equal(one.targets, whole.targets[inside])
+    assert torch.equal(one.weights, whole.weights[inside])
+
+
+def test_memory_that_runs_out_halves_the_batch_and_leaves_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = batch()
+    weight = torch.randn(20, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    sizes = []
+
+    def loss_of(part, _rng):
+        sizes.append(len(part.items))
+        if len(part.items) > 10:
+            weight.grad = torch.full_like(weight, 7.0)  # what a step that broke off may leave behind
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return (weight[part.targets] * part.weights).sum() / len(part.targets)
+
+    expected = (weight[whole.targets] * whole.weights).sum() / len(whole.targets)
+    (gradient,) = torch.autograd.grad(expected, weight)
+    descent = Descent()
+    loss = descent.gradient([weight], whole, loss_of, np.random.default_rng(0))
+    torch.testing.assert_close(loss, expected.detach())
+    torch.testing.assert_close(weight.grad, gradient)
+    assert max(sizes[sizes.index(10) :]) == 10
+    sizes.clear()
+    descent.gradient([weight], whole, loss_of, np.random.default_rng(0))
+    assert max(sizes) == 10  # what fitted once is kept to
+
+
+def test_training_goes_on_with_the_same_batch_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "computes_bf16", lambda _device: False)  # bf16 sums differ with their order
+
+    def trained():
+        features = np.random.default_rng(1).standard_normal((20, 12)).astype(np.float32)
+        return train_towers(features, behaviour(), 20, CONFIG, seed=0, epochs=2)
+
+    roomy = trained()
+    step = training._step
+
+    def scarce(towers, part, *rest):
+        if len(part.items) > 4:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: not enough memory")
+        return step(towers, part, *rest)
+
+    monkeypatch.setattr(training, "_step", scarce)
+    tight = trained()
+    for one, other in zip(roomy.history, tight.history, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+
+
+def test_no_memory_at_all_is_a_reason_and_other_errors_are_not_hidden() -> None:
+    def nothing_fits(_size: int) -> None:
+        raise MemoryError
+
+    with pytest.raises(OutOfMemoryError, match="even in parts of 3"):
+        fitting_memory(nothing_fits, 13, 3, "testing")
+
+    def broken(_size: int) -> None:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        fitting_memory(broken, 13, 3, "testing")
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_texts_are_encoded_in_smaller_batches_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = load_backbone(AdapterConfig().base, torch.device("cpu"))
+    tokens = tokenize(backbone, [f"a text of number {number}" for number in range(200)], 16)
+    roomy = embed(backbone, tokens)
+    whole = backbone.model.forward
+
+    def scarce(*arguments, **named):
+        if named["input_ids"].numel() > 600:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(*arguments, **named)
+
+    monkeypatch.setattr(backbone.model, "forward", scarce)
+    tight = embed(backbone, tokens)
+    cosines = (roomy * tight).sum(axis=1) / np.linalg.norm(roomy, axis=1) / np.linalg.norm(tight, axis=1)
+    assert cosines.min() > 0.9999
+
+
+@pytest.mark.parametrize("setting", ["learning_rate"])
+def test_a_training_that_diverges_stops_with_its_reason(setting: str) -> None:
+    features = np.random.default_rng(1).standard_normal((20, 12)).astype(np.float32)
+    features[3] = np.inf
+    with pytest.raises(DivergedError, match=rf"in epoch 1\. Lower tower\.{setting}; nothing was saved"):
+        train_towers(features, behaviour(), 20, CONFIG, seed=0, epochs=1)
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+    """The towers' losses and the adapter's, the LoRA weights too, on the same global batches."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    alone = [sys.executable, str(PROGRAM), str(tmp_path / "one.npz")]
+    pair = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
+    for command in (alone, [*pair, "--master-port=0", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0",
+                            str(PROGRAM), str(tmp_path / "two.npz")]):  # fmt: skip
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert run.returncode == 0, run.stderr
+    one, two = (np.load(tmp_path / f"{name}.npz") for name in ("one", "two"))
+    assert (int(one["processes"]), int(two["processes"])) == (1, 2)
+    for name in ("tower_losses", "adapter_losses"):
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-4)
+    np.testing.assert_allclose(two["lora"], one["lora"], atol=1e-4)
+    assert np.abs(one["lora"]).max() > 1e-3
+
+
+def test_alone_is_a_team_of_one() -> None:
+    assert Team.current() == Team(0, 1)
+    assert Team(1, 3).share("abcdefg") == ["b", "e"]
