@@ -1,4 +1,4 @@
-"""Write the README's quality table from the result files in ``infra/results``: ``python infra/quality.py``.
+"""Write the README's tables of quality from the result files in ``infra/results``: ``python infra/quality.py``.
 
 A result file is a ``metrics.json`` that ``recsys benchmark`` or ``recsys train`` wrote, stored under the data's name.
 """
@@ -44,13 +44,39 @@ def table(path: Path) -> str:
     return "\n".join(blocks)
 
 
-def main() -> None:
-    """Replace what stands between the markers in the README."""
+def epochs(path: Path) -> str:
+    """Return the Markdown of a classifier's epochs."""
+    document = json.loads(path.read_text())
+    data, environment, settings = document["data"], document["environment"], document["settings"]
+    names = ("train_loss", "train_accuracy", "dev_loss", "dev_accuracy")
+    lines = [
+        f"**{data['name']}**, {data['train']:,} texts, {data['dev']:,} to judge by; {settings['base']}, seed "
+        f"{document['seed']}; {environment['threads']} thread, torch {environment['packages']['torch']}",
+        "",
+        f"| epoch | {' | '.join(name.replace('_', ' ') for name in names)} |",
+        "|---|---|---|---|---|",
+    ]
+    for row in document["history"]:
+        kept = " (kept)" if row["epoch"] == document["epochs"] else ""
+        lines.append(f"| {row['epoch']:.0f}{kept} | {' | '.join(f'{row[name]:.4f}' for name in names)} |")
+    return "\n".join([*lines, ""])
+
+
+def write(begin: str, end: str, content: str) -> None:
+    """Replace what stands between two markers in the README."""
     readme = ROOT.parent / "README.md"
-    before, _, rest = readme.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    tables = "\n".join(table(path) for path in sorted((ROOT / "results").glob("*.json")))
-    readme.write_text(f"{before}{BEGIN}\n{tables}{END}{after}")
+    before, _, rest = readme.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    readme.write_text(f"{before}{begin}\n{content}{end}{after}")
+
+
+def main() -> None:
+    """Write both tables."""
+    paths = sorted((ROOT / "results").glob("*.json"))
+    documents = {path: json.loads(path.read_text()) for path in paths}
+    write(BEGIN, END, "\n".join(table(path) for path in paths if "protocols" in documents[path]))
+    classifiers = [path for path in paths if documents[path].get("task") == "classification"]
+    write("<!-- classifier -->", "<!-- /classifier -->", "\n".join(map(epochs, classifiers)))
 
 
 if __name__ == "__main__":

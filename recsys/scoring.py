@@ -13,7 +13,7 @@ from scipy import sparse
 from recsys.ranking.blend import raise_keeping_sign, standardise
 from recsys.ranking.candidates import VectorSource
 from recsys.sequences import Sequences
-from recsys.system import CONTENT, POPULARITY, System
+from recsys.system import POPULARITY, System
 
 Rows = NDArray[np.int64]
 
@@ -30,8 +30,7 @@ class Scoring:
         self.system = system
         self.source = source
         self.trained = len(system.popularity.counts)  # items over which scores are put on one scale
-        self.widths = {name: towers.vectors.shape[1] + 1 for name, towers in system.learnt.items()}
-        self.widths[CONTENT] = system.content.vectors.shape[1]
+        self.widths = system.dense_widths()
         self.weights = system.blend.weights
         self._covariances = {name: _covariance(source.vectors[:, self.block(name)]) for name in self.widths}
         popularity = standardise(system.popularity.counts[None], system.blend.powers.get(POPULARITY, 1.0))[0]

@@ -65,6 +65,11 @@ class System:
         learnt = {name: towers.search_matrix() for name, towers in self.learnt.items()}
         return {**learnt, CONTENT: self.content.vectors}
 
+    def dense_widths(self) -> dict[str, int]:
+        """Return how many columns of the index each component of ``dense_vectors`` has, in their order."""
+        learnt = {name: towers.vectors.shape[1] + 1 for name, towers in self.learnt.items()}
+        return {**learnt, CONTENT: self.content.vectors.shape[1]}
+
     def new_dense_vectors(
         self, tower_features: NDArray[np.float32], content_features: NDArray[np.float32]
     ) -> dict[str, NDArray[np.float32]]:
@@ -104,7 +109,7 @@ class System:
         settings = json.loads((folder / "system.json").read_text())
         return cls(
             towers=TwoTower.load(folder),
-            ids=TwoTower.load(folder, IDS) if settings["ids"] else None,
+            ids=TwoTower.load(folder, IDS) if settings.get("ids") else None,
             experts={name: ItemMatrixScorer.load(folder, name) for name in settings["experts"]},
             content=Content.load(folder, CONTENT),
             popularity=Popularity(load_file(folder / f"{POPULARITY}.safetensors")["counts"]),

@@ -23,6 +23,7 @@ from services.encoding import Encoders
 from services.items import LiveItems
 from services.lineage import Impressions
 from services.metrics import Metrics
+from services.schemas.recommend import FromModel
 from services.shadow import Shadow
 from services.shelf import Shelf
 
@@ -72,21 +73,26 @@ async def _parts(request: Request) -> Parts:
 PartsOfApp = Annotated[Parts, Depends(_parts)]
 
 
-def answering(parts: Parts, adapter: str | None) -> "Recommender":
-    """Return what answers a request, wholly, which may name an adapter.
+def answering(parts: Parts, asked: FromModel) -> "Recommender":
+    """Return what answers a request, wholly, which may name an adapter or a generation.
 
     Raises:
-        HTTPException: 404, there is no such adapter; 409, nothing was made with it or that is broken; 503, nothing is
-            served.
+        HTTPException: 404, there is no such adapter or generation; 409, nothing was made with the adapter, or the
+            generation was made with another one or is broken; 503, nothing is served.
     """
-    recommender = parts.generation.recommender()
-    if adapter is None or adapter == recommender.adapter_id:
+    recommender, adapter = parts.generation.recommender(), asked.adapter
+    if asked.generation is None and adapter in (None, recommender.adapter_id):
         return recommender
-    generation_id = parts.shelf.answering(adapter)
-    try:
-        return parts.items.dress(parts.shelf.open(generation_id))
-    except ArtifactError as error:
-        raise HTTPException(409, f"Generation {generation_id} of adapter {adapter} cannot answer: {error}") from None
+    generation_id = asked.generation or parts.shelf.answering(adapter or "")
+    if generation_id != recommender.generation_id:
+        parts.shelf.known(generation_id)
+        try:
+            recommender = parts.items.dress(parts.shelf.open(generation_id))
+        except ArtifactError as error:
+            raise HTTPException(409, f"Generation {generation_id} cannot answer: {error}") from None
+    if adapter not in (None, recommender.adapter_id):
+        raise HTTPException(409, f"Generation {generation_id} was made with adapter {recommender.adapter_id}.")
+    return recommender
 
 
 async def in_thread(limiter: CapacityLimiter, work: Callable[..., T], *arguments: Any) -> T:

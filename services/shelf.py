@@ -73,6 +73,17 @@ class Shelf:
             raise HTTPException(404, f"There is no adapter {adapter_id!r}; GET /v1/adapters lists them.") from None
         raise HTTPException(409, f"No generation was made with adapter {adapter_id!r}, so it cannot answer.")
 
+    def known(self, generation_id: str) -> None:
+        """Check that a generation is there.
+
+        Raises:
+            HTTPException: 404, it is not.
+        """
+        if generation_id not in self._by_adapter().values() and all(
+            one["id"] != generation_id for one in list_generations(self._home)
+        ):
+            raise HTTPException(404, f"There is no generation {generation_id!r}; GET /v1/generations lists them.")
+
     def _find(self, generation_id: str) -> "Recommender | None":
         with self._changing:
             found = self._loaded.get(generation_id)

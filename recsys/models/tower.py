@@ -106,11 +106,14 @@ class ItemTower(nn.Module):
         return self.log_scale.exp().clamp(max=self.shape.max_scale)
 
     def forward(self, features: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the vectors of all items, or of some rows; of ids alone, an unknown item's is zero."""
+        """Return the vectors of all items, or of some rows, whose features these are.
+
+        Of ids alone, an unknown item's vector is zero.
+        """
         own, known = (self.residual, self.known) if rows is None else (self.residual[rows], self.known[rows])
         if not self.shape.features:
             return functional.normalize(own, dim=1) * known
-        text = functional.normalize(self.projection(features if rows is None else features[rows]).float(), dim=1)
+        text = functional.normalize(self.projection(features).float(), dim=1)
         bound = self.shape.residual_norm
         if not bound:
             return text
@@ -204,7 +207,8 @@ class TwoTower(nn.Module):
 
     def item_vectors(self, rows: torch.Tensor | None = None) -> torch.Tensor:
         """Return the unit vectors of all items, or of some rows, (items, dimensions), with gradient."""
-        vectors: torch.Tensor = self.items(self.features, rows)
+        chosen = rows is not None and self.shape.features > 0
+        vectors: torch.Tensor = self.items(self.features[rows] if chosen else self.features, rows)
         return vectors
 
     def encode(self, histories: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -261,6 +265,13 @@ class TwoTower(nn.Module):
                 scaled = functional.normalize(text.float(), dim=1) * self.items.scale
             bias = self.items.new_item_bias().expand(len(features), 1)
             return torch.cat([scaled, bias], dim=1).cpu().numpy()
+
+    def made_again(self, rows: NDArray[np.int64], features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the unit vectors that some items get from their whitened text vectors, (items, dimensions)."""
+        with torch.inference_mode():
+            device = self.vectors.device
+            made = self.items(torch.from_numpy(features).to(device), torch.from_numpy(rows).to(device))
+            return np.asarray(made.float().cpu().numpy())
 
     def search_queries(self, histories: Sequences) -> NDArray[np.float32]:
         """Return (rows, dimensions + 1) queries for ``search_matrix``."""

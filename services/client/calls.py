@@ -58,6 +58,7 @@ class Choice(TypedDict, total=False):
     k: int
     filter: Mapping[str, Any] | None
     adapter: str | None
+    generation: str | None
     fields: Sequence[str]
 
 
@@ -70,6 +71,7 @@ class Wish(Choice, total=False):
     limits: Mapping[str, int]
     promotions: Sequence[NewPromotion | Mapping[str, Any]]
     explain: bool
+    record: bool
 
 
 class PersonalWish(Whose, Wish, total=False):
@@ -80,6 +82,8 @@ class PersonalOrder(Whose, total=False):
     """A person, and how given items are shown."""
 
     adapter: str | None
+    generation: str | None
+    explain: bool
     fields: Sequence[str]
 
 
@@ -135,9 +139,10 @@ def search(query: str, **choice: Unpack[Choice]) -> Call[SearchAnswer]:
     return _call("POST", "/v1/search", SearchAnswer, _checked(SearchRequest, {"query": query, **choice}))
 
 
-def embed(texts: Iterable[str], *, adapter: str | None = None) -> Call[EmbedAnswer]:
+def embed(texts: Iterable[str], *, adapter: str | None = None, generation: str | None = None) -> Call[EmbedAnswer]:
     """Return up to 256 texts as unit vectors, in their order."""
-    return _call("POST", "/v1/embed", EmbedAnswer, _checked(EmbedRequest, {"texts": list(texts), "adapter": adapter}))
+    asked = {"texts": list(texts), "adapter": adapter, "generation": generation}
+    return _call("POST", "/v1/embed", EmbedAnswer, _checked(EmbedRequest, asked))
 
 
 def classify(texts: Iterable[str], *, adapter: str | None = None) -> Call[ClassifyAnswer]:

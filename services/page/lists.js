@@ -5,7 +5,7 @@ import { learn, shownFields } from "./catalogue.js";
 import { button, count, decimals, find, make, readable, say } from "./dom.js";
 import { add } from "./person.js";
 
-const SERVED = "served", PLAIN = "plain", OTHER = "other"; // choices beside adapters
+const SERVED = "served", PLAIN = "plain", OTHER = "other"; // choices beside generations
 const FALLBACKS = { filled: "What is known did not fill the list, so popular items complete it.", popular: "Nothing usable is known, so these are everybody's favourites." };
 const SCORERS = { towers: "taste (towers)", content: "text", rules: "what follows what", knn: "seen together (knn)", ease: "seen together (ease)", popularity: "popularity" };
 const MOST_PARTS = 5;
@@ -31,7 +31,7 @@ function Column(name) {
   this.other.onchange = () => load(this);
 }
 
-/** `current` gives the body of a request for both lists, without the adapter. */
+/** `current` gives the body of a request for both lists, without what answers it. */
 export function startLists(current) {
   wishes = current;
   offer([], null);
@@ -43,18 +43,20 @@ export function startLists(current) {
   }
 }
 
-/** Offer adapters, as GET /v1/adapters gives them; a choice that is still there stays. */
+/** Offer the generations of all adapters, as GET /v1/adapters gives them, the newest first; a choice that is still there stays. */
 export function offer(adapters, serving) {
-  const others = adapters.filter((card) => card.can_answer && !card.serving);
+  const others = adapters
+    .filter((card) => card.can_answer)
+    .flatMap((card) => card.generations.filter((id) => id !== serving).reverse().map((id) => ({ id, adapter: card.id })));
   for (const column of columns) {
     const before = column.choice.value;
     column.choice.replaceChildren(
       make("option", { value: SERVED }, serving ? `What serves now (${serving})` : "What serves now"),
       make("option", { value: PLAIN }, "What serves now, without filter and diversity"),
-      ...others.map((card) => make("option", { value: card.id }, `Adapter ${card.id} (generation ${card.generations.at(-1)})`)),
+      ...others.map((one) => make("option", { value: one.id }, `Generation ${one.id} (adapter ${one.adapter})`)),
       make("option", { value: OTHER }, "Another adapter, by id …"),
     );
-    const usual = column.name === "A" ? SERVED : (others.at(-1)?.id ?? PLAIN);
+    const usual = column.name === "A" ? SERVED : (others[0]?.id ?? PLAIN);
     const kept = [...column.choice.options].some((option) => option.value === before);
     column.choice.value = column.touched && kept ? before : usual;
     find(".other", column.root).hidden = column.choice.value !== OTHER;
@@ -67,11 +69,11 @@ export const loadLists = () => Promise.all(columns.map(load));
 async function load(column) {
   column.ending?.abort();
   const ending = (column.ending = new AbortController());
-  const body = { ...wishes(), fields: shownFields() };
+  const body = { ...wishes(), fields: shownFields(), record: false }; // looking is no showing
   const chosen = column.choice.value;
   if (chosen === PLAIN) Object.assign(body, { filter: null, diversity: 0 });
   else if (chosen === OTHER) body.adapter = column.other.value.trim() || "?";
-  else if (chosen !== SERVED) body.adapter = chosen;
+  else if (chosen !== SERVED) body.generation = chosen;
   column.root.setAttribute("aria-busy", "true");
   if (!column.answer) say(column.note, "Loading …");
   try {

@@ -16,6 +16,7 @@ from services.schemas.items import RankedItem, RecommendedItem
 from services.schemas.recommend import (
     BatchAnswer,
     BatchRequest,
+    FromModel,
     Person,
     PersonsList,
     RankAnswer,
@@ -67,13 +68,14 @@ async def similar(request: SimilarRequest, parts: PartsOfApp) -> Response:
 
 def _recommend(parts: Parts, request: RecommendRequest) -> RecommendAnswer:
     started = time.perf_counter()
-    recommender = answering(parts, request.adapter)
+    recommender = answering(parts, request)
     history, wish, rec_id = _history(parts, recommender, request), wish_of(request), uuid.uuid4().hex
     with refusing(recommender, request.fields):
         (answer,) = recommender.recommend_many([history], wish)
     _count(parts, answer)
-    parts.impressions.record(rec_id, recommender, request, request, history, answer)
-    parts.shadow.follow(Shown(rec_id, recommender, history, wish, answer, milliseconds_since(started)))
+    if request.record:
+        parts.impressions.record(rec_id, recommender, request, request, history, answer)
+        parts.shadow.follow(Shown(rec_id, recommender, history, wish, answer, milliseconds_since(started)))
     return RecommendAnswer(
         rec_id=rec_id,
         items=_recommended(answer),
@@ -85,14 +87,15 @@ def _recommend(parts: Parts, request: RecommendRequest) -> RecommendAnswer:
 
 def _recommend_batch(parts: Parts, request: BatchRequest) -> BatchAnswer:
     started = time.perf_counter()
-    recommender = answering(parts, request.adapter)
+    recommender = answering(parts, request)
     histories = [_history(parts, recommender, person) for person in request.users]
     with refusing(recommender, request.fields):
         answers = recommender.recommend_many(histories, wish_of(request))
     rec_ids = [uuid.uuid4().hex for _ in answers]
     for rec_id, person, history, answer in zip(rec_ids, request.users, histories, answers, strict=True):
         _count(parts, answer)
-        parts.impressions.record(rec_id, recommender, person, request, history, answer)
+        if request.record:
+            parts.impressions.record(rec_id, recommender, person, request, history, answer)
     return BatchAnswer(
         answers=[
             PersonsList(
@@ -110,10 +113,10 @@ def _recommend_batch(parts: Parts, request: BatchRequest) -> BatchAnswer:
 
 def _rank(parts: Parts, request: RankRequest) -> RankAnswer:
     started = time.perf_counter()
-    recommender = answering(parts, request.adapter)
+    recommender = answering(parts, request)
     with refusing(recommender, request.fields):
         history = _history(parts, recommender, request)
-        answer = recommender.rank(history, request.item_ids, fields=request.fields)
+        answer = recommender.rank(history, request.item_ids, explain=request.explain, fields=request.fields)
     _count(parts, answer)
     return RankAnswer(
         items=ranked(answer),
@@ -125,7 +128,7 @@ def _rank(parts: Parts, request: RankRequest) -> RankAnswer:
 
 def _similar(parts: Parts, request: SimilarRequest) -> SimilarAnswer:
     started = time.perf_counter()
-    recommender = answering(parts, request.adapter)
+    recommender = answering(parts, request)
     if not recommender.known_item(request.item_id):
         raise HTTPException(404, f"There is no item {request.item_id!r} in generation {recommender.generation_id}.")
     with refusing(recommender, request.fields):
@@ -144,7 +147,8 @@ def wish_of(request: Wishes) -> "Wish":
     """Return what a request wants of a list."""
     from recsys.recommender import Wish  # brings torch, for which BentoML's supervisor has no use
 
-    given = {name: getattr(request, name) for name in Wishes.model_fields if name not in ("adapter", "promotions")}
+    of_the_list = set(Wishes.model_fields) - set(FromModel.model_fields) - {"promotions", "record"}
+    given = {name: getattr(request, name) for name in of_the_list}
     return Wish(**given, promotions=[Promotion(one.item_id, one.slot) for one in request.promotions])
 
 

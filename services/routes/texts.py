@@ -27,7 +27,7 @@ async def embed(request: EmbedRequest, parts: PartsOfApp) -> Response:
     The first text after a start, or after a switch, waits some seconds for the encoder to be loaded.
     """
     started = time.perf_counter()
-    recommender, encoder = await in_thread(parts.encoding, _encoder, parts, request.adapter)
+    recommender, encoder = await in_thread(parts.encoding, _encoder, parts, request)
     chunks = []
     for start in range(0, len(request.texts), CHUNK):  # between two chunks a search has its turn
         chunk = request.texts[start : start + CHUNK]
@@ -50,14 +50,14 @@ async def search(request: SearchRequest, parts: PartsOfApp) -> Response:
     return json_response(await in_thread(parts.encoding, _search, parts, request))
 
 
-def _encoder(parts: Parts, adapter: str | None) -> "tuple[Recommender, Encoder]":
-    recommender = answering(parts, adapter)
+def _encoder(parts: Parts, asked: EmbedRequest) -> "tuple[Recommender, Encoder]":
+    recommender = answering(parts, asked)
     return recommender, parts.encoders.of(recommender)
 
 
 def _search(parts: Parts, request: SearchRequest) -> SearchAnswer:
     started = time.perf_counter()
-    recommender = answering(parts, request.adapter)
+    recommender = answering(parts, request)
     found_in = parts.encoders.search_of(recommender)
     with refusing(recommender, request.fields):
         hits = found_in.search(request.query, k=request.k, filter=request.filter, fields=request.fields)

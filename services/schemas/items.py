@@ -63,10 +63,10 @@ class RankedItem(BaseModel):
     score: float = Field(description="Higher is better; comparable within one answer only.")
     reasons: list[str] = Field(description="Sentences, where explain was asked for.")
     fields: dict[str, Any]
+    explanation: Explanation | None = Field(description="The score in parts, where explain was asked for.")
 
 
 class RecommendedItem(RankedItem):
     """One item of a person's list."""
 
     promoted: bool = Field(description="Whether a promotion put it into its slot.")
-    explanation: Explanation | None = Field(description="The score in parts, where explain was asked for.")

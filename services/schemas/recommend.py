@@ -16,6 +16,10 @@ MAX_PROMOTIONS = 20
 MAX_EXPLAINED = 2_000  # items of one batch: explaining takes ten times as long as ranking
 
 Adapter = Annotated[Id | None, Field(description="The adapter that must answer; 404 where it is not served.")]
+Generation = Annotated[
+    Id | None,
+    Field(description="The generation that must answer, also where one adapter made several; 404 where there is none."),
+]
 Fallback = Annotated[
     str | None,
     Field(
@@ -25,6 +29,13 @@ Fallback = Annotated[
     ),
 ]
 MissingIds = Annotated[list[str], Field(description="Ids of the request that the catalogue does not hold.")]
+
+
+class FromModel(Request):
+    """Which model must answer; what serves, unless one is named."""
+
+    adapter: Adapter = None
+    generation: Generation = None
 
 
 class Person(Request):
@@ -49,14 +60,13 @@ class NewPromotion(Request):
     slot: int = Field(ge=1, le=MAX_ITEMS, description="Place in the list, from 1.")
 
 
-class Wishes(Request):
+class Wishes(FromModel):
     """What a list shall be like."""
 
     k: Count = 10
     filter: Filter = None
     exclude_seen: bool = Field(True, description="Leave out what the history holds.")
     exclude_ids: list[Id] = Field([], max_length=MAX_EXCLUDED, description="Items to leave out as well.")
-    adapter: Adapter = None
     diversity: float = Field(
         0.0,
         ge=0,
@@ -79,6 +89,11 @@ class Wishes(Request):
         examples=[[{"item_id": "50", "slot": 1}]],
     )
     explain: bool = Field(False, description="Say why, in sentences and in parts that add up to each score.")
+    record: bool = Field(
+        True,
+        description="Remember the list as shown to the person. Without, it leaves no impression, no shadow follows it "
+        "and its rec_id tells nothing: for previews and tests.",
+    )
     fields: Fields = Field(["title"])
 
     @model_validator(mode="after")
@@ -128,17 +143,17 @@ class BatchRequest(Wishes):
         return self
 
 
-class RankRequest(Person):
+class RankRequest(Person, FromModel):
     """A person, and the items to put in order."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": "196", "item_ids": ["50", "181", "1"]}]})
 
     item_ids: list[Id] = Field(min_length=1, max_length=MAX_RANKED, description="An id that is repeated counts once.")
-    adapter: Adapter = None
+    explain: bool = Field(False, description="Say why, in sentences and in parts that add up to each score.")
     fields: Fields = Field(["title"])
 
 
-class SimilarRequest(Request):
+class SimilarRequest(FromModel):
     """An item, to find others like it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"item_id": "50", "k": 5}]})
@@ -146,7 +161,6 @@ class SimilarRequest(Request):
     item_id: Id
     k: Count = 10
     filter: Filter = None
-    adapter: Adapter = None
     fields: Fields = Field(["title"])
 
 

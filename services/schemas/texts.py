@@ -4,21 +4,20 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from services.schemas.fields import Count, Fields, Filter, Request
-from services.schemas.recommend import Adapter, Origin
+from services.schemas.fields import Count, Fields, Filter
+from services.schemas.recommend import FromModel, Origin
 
 MAX_TEXTS = 256
 MAX_TEXT = 10_000  # characters; the encoder reads the first few dozen tokens
 MAX_QUERY = 1_000
 
 
-class EmbedRequest(Request):
+class EmbedRequest(FromModel):
     """Texts to encode."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"texts": ["a quiet film about the sea"]}]})
 
     texts: list[Annotated[str, StringConstraints(max_length=MAX_TEXT)]] = Field(min_length=1, max_length=MAX_TEXTS)
-    adapter: Adapter = None
 
 
 class EmbedAnswer(Origin):
@@ -32,7 +31,7 @@ class EmbedAnswer(Origin):
     )
 
 
-class SearchRequest(Request):
+class SearchRequest(FromModel):
     """Free text: a title, a wish, a question."""
 
     model_config = ConfigDict(
@@ -44,7 +43,6 @@ class SearchRequest(Request):
     query: str = Field(max_length=MAX_QUERY, description="One without a letter or a digit finds what is popular.")
     k: Count = 10
     filter: Filter = None
-    adapter: Adapter = None
     fields: Fields = Field(["title"])
 
 

@@ -114,3 +114,12 @@ def test_what_cannot_be_wished_for_is_refused(
     response = service.post(f"/v1/{path}", json=body)
     assert response.status_code == response.json()["status"] == 422
     assert detail in response.json()["detail"]
+
+
+def test_given_items_are_explained_when_asked(service: httpx.Client, known_user: str, catalogue: list[str]) -> None:
+    plain = ask(service, "rank", user_id=known_user, item_ids=catalogue[:5])
+    assert all(item["explanation"] is None for item in plain["items"])
+    explained = ask(service, "rank", user_id=known_user, item_ids=catalogue[:5], explain=True)
+    for item in explained["items"]:
+        parts = sum(component["score"] for component in item["explanation"]["components"])
+        assert parts == pytest.approx(item["score"], rel=1e-3, abs=1e-3)

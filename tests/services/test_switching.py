@@ -207,3 +207,23 @@ def test_every_list_of_a_batch_can_be_traced(world: World, known_user: str) -> N
         trace = world.ask("GET", f"/v1/recommendations/{part['rec_id']}?replay=true").json()
         assert trace["user_id"] == part["user_id"]
         assert trace["replay"]["same"]
+
+
+def test_a_named_generation_answers_wholly(world: World, known_user: str) -> None:
+    named = world.answer(user_id=known_user, generation=world.second)
+    assert (named["generation"], named["adapter"]) == (world.second, world.adapters[world.second])
+    assert lists(named) == lists(world.answer(user_id=known_user, adapter=world.adapters[world.second]))
+    both = world.answer(user_id=known_user, generation=world.first, adapter=world.adapters[world.first])
+    assert both["generation"] == world.first
+    assert world.ask("POST", "/v1/recommend", history=[], generation="../" + world.first).status_code == 404
+    other = world.adapters[world.second]
+    refused = world.ask("POST", "/v1/recommend", history=[], generation=world.first, adapter=other)
+    assert refused.status_code == 409
+    assert "was made with adapter" in refused.json()["detail"]
+
+
+def test_a_list_that_is_not_recorded_leaves_no_trace(world: World, known_user: str, eventually: Eventually) -> None:
+    preview = world.answer(user_id=known_user, record=False)["rec_id"]
+    shown = world.answer(user_id=known_user)["rec_id"]
+    eventually(lambda: world.ask("GET", f"/v1/recommendations/{shown}").status_code == 200)
+    assert world.ask("GET", f"/v1/recommendations/{preview}").status_code == 404
