@@ -16,7 +16,10 @@ import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from recsys.artifacts import ArtifactError
+from recsys.columns import ITEM_ID
 from recsys.config import TextConfig, from_dict, to_dict
+from recsys.data.snapshot import open_snapshot
 from recsys.data.text import chosen_fields, item_texts
 from recsys.home import Home
 from recsys.models.export import ExportedEncoder, Form
@@ -28,6 +31,8 @@ from recsys.store.generations import read_generation
 from recsys.system import CONTENT, TOWERS, System
 
 SETTINGS, MAPS = "text.json", "text.safetensors"
+CHECKED_ITEMS = 8  # encoded again to see that adapter and index belong together
+SAME_COSINE = 0.995  # rounding of bf16 stays above
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,36 @@ class Encoder:
         verify_adapter(home, manifest["adapter"])
         vectors = TextVectors.of_adapter(home, manifest["adapter"])
         loaded = system or System.load(folder)
-        return cls(vectors, TextMaps.load(folder), loaded, manifest["adapter"])
+        encoder = cls(vectors, TextMaps.load(folder), loaded, manifest["adapter"])
+        encoder.check(open_snapshot(home, manifest["snapshot"]).items())
+        return encoder
+
+    def check(self, items: pl.DataFrame) -> None:
+        """Encode some items again and compare with the vectors that the generation ranks by.
+
+        Equal dimensions prove nothing, and neither does a manifest that somebody has written by hand.
+
+        Args:
+            items: the generation's catalogue, without live items.
+
+        Raises:
+            ArtifactError: they are not those that this base and this adapter make.
+        """
+        rows = np.unique(np.linspace(0, len(items) - 1, CHECKED_ITEMS).astype(np.int64))
+        vectors = self.encode(self.item_texts(items[rows.tolist()]))
+        towers, content = self._system.towers, self._system.content
+        pairs = {
+            TOWERS: (towers.made_again(rows, self._maps.towers.apply(vectors)), towers.vectors.cpu().numpy()[rows]),
+            CONTENT: (self.dense_vectors(vectors)[CONTENT], content.vectors[rows]),
+        }
+        for name, (made, kept) in pairs.items():
+            cosines = (made * kept).sum(axis=1)
+            if not cosines.min() >= SAME_COSINE:
+                item = items[ITEM_ID][int(rows[cosines.argmin()])]
+                raise ArtifactError(
+                    f"The index was not made by adapter {self.adapter_id}: encoded again, item {item} has a cosine of "
+                    f"{cosines.min():.3f} to its {name} vector. Train and publish again, or roll back."
+                )
 
     def item_texts(self, items: pl.DataFrame) -> list[str]:
         """Return the texts of item rows, read as those of the catalogue; columns that are absent count as empty."""

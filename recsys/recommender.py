@@ -138,7 +138,9 @@ class Recommender:
         verify_adapter(home, manifest["adapter"])
         snapshot = open_snapshot(home, manifest["snapshot"])
         source = VectorSource(home.lance, IndexReference(**manifest["index"]))
-        recommender = cls(manifest, System.load(folder), source, snapshot.items())
+        system = System.load(folder)
+        _check_index(system, source, generation_id)
+        recommender = cls(manifest, system, source, snapshot.items())
         recommender._user_rows = {user_id: row for row, user_id in enumerate(snapshot.user_ids())}
         recommender._histories = snapshot.sequences()
         recommender._times_known = snapshot.times_known
@@ -375,3 +377,17 @@ class Recommender:
 
     def _answer(self, items: list[Recommendation], fallback: str | None, missing: list[str]) -> Answer:
         return Answer(items, self.generation_id, self.adapter_id, fallback, missing)
+
+
+def _check_index(system: System, source: VectorSource, generation_id: str) -> None:
+    """Compare the index with the system's own vectors: equal dimensions do not make it this system's.
+
+    Raises:
+        ArtifactError: it is another's.
+    """
+    made = np.concatenate(list(system.dense_vectors().values()), axis=1)
+    if made.shape != source.vectors.shape or not np.allclose(made, source.vectors, rtol=1e-3, atol=1e-3):
+        raise ArtifactError(
+            f"The index of generation {generation_id} was not made by its adapter and towers: their vectors differ. "
+            "Train and publish again, or roll back."
+        )

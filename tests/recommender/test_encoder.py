@@ -1,6 +1,8 @@
 """New texts get the vectors that the generation's items have."""
 
+import copy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +83,14 @@ def test_another_base_under_the_same_name_is_refused(home: Home, tmp_path: Path)
     write_json(card, read_json(card) | {"base_digest": "0" * 64})
     with pytest.raises(ArtifactError, match="is not the one that adapter"):
         Encoder.open(place, generation)
+
+
+def test_vectors_of_another_adapter_are_told_apart_though_the_dimensions_agree(
+    encoder: Encoder, items: pl.DataFrame
+) -> None:
+    encoder.check(items)
+    other = copy.copy(encoder)
+    towers = encoder._maps.towers  # as another adapter's texts would come out of its own map
+    other._maps = replace(encoder._maps, towers=replace(towers, matrix=np.roll(towers.matrix, 1, axis=0)))
+    with pytest.raises(ArtifactError, match="was not made by adapter"):
+        other.check(items)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsys import recommender as module
-from recsys.artifacts import ArtifactError
+from recsys.artifacts import ArtifactError, staged_folder
 from recsys.config import TowerConfig
 from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
@@ -17,7 +17,8 @@ from recsys.ranking.blend import Blend
 from recsys.ranking.rules import FilterError
 from recsys.recommender import Recommender
 from recsys.sequences import Sequences
-from recsys.store.generations import current_id, read_generation
+from recsys.store.generations import MANIFEST, commit_generation, current_id, read_generation
+from recsys.store.index import build_index
 from recsys.system import System
 
 
@@ -179,3 +180,22 @@ def test_histories_are_the_snapshots_rows(recommender, snapshot):
     assert recommender.knows_user(user_id)
     assert recommender.history("nobody") == []
     assert isinstance(sequences, Sequences)
+
+
+def test_an_index_of_another_model_is_refused_though_its_dimensions_agree(
+    home, recommender, system, snapshot, tmp_path
+):
+    place = Home(tmp_path / "home")
+    shutil.copytree(home.root, place.root, ignore=shutil.ignore_patterns("prefect", "runs"))
+    folder, manifest = read_generation(place, recommender.generation_id)
+    vectors = np.concatenate(list(system.dense_vectors().values()), axis=1)
+    index = build_index(
+        place.lance, snapshot.item_ids(), np.roll(vectors, 1, axis=0), snapshot.items()["title"].to_list()
+    )
+    with staged_folder(place.generations) as staging:
+        shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        bound = {key: manifest[key] for key in ("snapshot", "adapter", "settings")} | {"index": index.to_dict()}
+        forged = commit_generation(place, staging, bound, {"flow_run": None})
+    Recommender.open(place, recommender.generation_id)
+    with pytest.raises(ArtifactError, match="was not made by its adapter"):
+        Recommender.open(place, forged)
