@@ -5,14 +5,14 @@ fill the list, the most popular of the other allowed items do (``filled``); of w
 favourites are offered (``popular``).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.answers import FILLED, POPULAR, Answer, Recommendation, Wish
 from recsys.artifacts import ArtifactError
 from recsys.attribution import attribute
 from recsys.columns import TITLE
@@ -23,7 +23,7 @@ from recsys.home import Home
 from recsys.ranking.candidates import VectorSource
 from recsys.ranking.catalogue import Catalogue
 from recsys.ranking.explain import Explanation, Shares, explanation, reasons
-from recsys.ranking.selection import Limits, Promotion, choose, place_promoted
+from recsys.ranking.selection import Limits, choose, place_promoted
 from recsys.ranking.words import SharedWords
 from recsys.scoring import Person, Rows, Scoring, total
 from recsys.sequences import Sequences
@@ -33,75 +33,6 @@ from recsys.store.index import IndexReference
 from recsys.system import POPULARITY, System
 
 CANDIDATES = 500  # from each source
-POPULAR = "popular"
-FILLED = "filled"
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a list shall be like, whoever it is for.
-
-    Attributes:
-        k: its length; shorter only where fewer items are left.
-        filter: a structured condition on item columns, see ``recsys.ranking.rules``.
-        exclude_seen: leave out items of the history.
-        exclude_ids: leave out these items.
-        diversity: from 0, by score alone, to 1, see ``recsys.ranking.diversity``.
-        limits: how many items may hold the same value, by field; promoted items count, but are never turned away.
-        promotions: items for fixed slots. They must be available, match the filter and not be excluded, or their slot
-            is an ordinary one; having been seen, diversity and limits do not keep them away.
-        explain: say why.
-        fields: item columns to return.
-    """
-
-    k: int = 10
-    filter: dict[str, Any] | None = None
-    exclude_seen: bool = True
-    exclude_ids: Sequence[str] = ()
-    diversity: float = 0.0
-    limits: Mapping[str, int] = field(default_factory=dict)
-    promotions: Sequence[Promotion] = ()
-    explain: bool = False
-    fields: Sequence[str] = (TITLE,)
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """One ranked item.
-
-    Attributes:
-        score: higher is better; comparable within one answer.
-        reasons: sentences, where an explanation was wished for.
-        fields: columns of the catalogue.
-        promoted: whether it stands where a promotion put it.
-        explanation: the score in parts, where that was wished for.
-    """
-
-    item_id: str
-    score: float
-    reasons: tuple[str, ...]
-    fields: dict[str, Any]
-    promoted: bool = False
-    explanation: Explanation | None = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A ranked list and where it came from.
-
-    Attributes:
-        items: best first.
-        generation: id of the generation that answered.
-        adapter: id of its adapter.
-        fallback: which link of the chain answered: None, ``filled`` or ``popular``.
-        missing_ids: ids of the request that the catalogue does not hold.
-    """
-
-    items: list[Recommendation]
-    generation: str
-    adapter: str
-    fallback: str | None
-    missing_ids: list[str]
 
 
 class Recommender:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.answers import POPULAR
 from recsys.columns import TITLE
 from recsys.encoder import Encoder
 from recsys.ranking.fusion import RANK_CONSTANT, Fused, fuse
-from recsys.recommender import POPULAR, Recommender
+from recsys.recommender import Recommender
 from recsys.system import CONTENT
 
 CANDIDATES = 100  # from each list, at least

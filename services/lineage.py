@@ -13,7 +13,8 @@ from services.metrics import Metrics
 from services.schemas.recommend import Person, Wishes
 
 if TYPE_CHECKING:
-    from recsys.recommender import Answer, Recommender
+    from recsys.answers import Answer
+    from recsys.recommender import Recommender
 
 WAITING = 10_000  # impressions in memory; at 500 answers a second a database may be away for 20 s
 BATCH = 200

@@ -6,6 +6,7 @@ Everything the server writes goes below the home, into ``runs/service-PORT``.
 import ipaddress
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -25,6 +26,7 @@ from services.keys import REQUIRE_KEYS, read_keys
 
 SERVICE = "services.recommender:RecommenderService"
 LOOPBACK = "127.0.0.1"
+PORTS = range(20_000, 32_000)  # from which a free one is taken
 DRAIN_SECONDS = 5  # what requests under way get after SIGTERM
 STOP_SECONDS = DRAIN_SECONDS + 10  # after which a server that does not end is killed
 START_SECONDS = 120  # a cold import of torch on a busy machine is slow
@@ -94,11 +96,22 @@ def running(home: Home, port: int = 0, workers: int = 1) -> Iterator[str]:
 
 
 def free_port() -> int:
-    """Return a TCP port that nothing listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port that nothing listens on at the moment.
+
+    It lies below the range from which systems give ports to outgoing connections (32,768 and up on Linux): a port of
+    that range can be taken again before the server that it was meant for binds it.
+
+    Raises:
+        ServeError: none of the ports tried is free.
+    """
+    for port in random.SystemRandom().sample(PORTS, k=200):
+        with socket.socket() as probe:
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
+    raise ServeError(f"No free port was found on {LOOPBACK} between {PORTS.start} and {PORTS.stop - 1}.")
 
 
 def log_file(home: Home, port: int) -> Path:

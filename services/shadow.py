@@ -19,7 +19,8 @@ from services.metrics import Metrics
 from services.shelf import Shelf
 
 if TYPE_CHECKING:
-    from recsys.recommender import Answer, Recommender, Wish
+    from recsys.answers import Answer, Wish
+    from recsys.recommender import Recommender
 
 STATE = "shadow.json"
 WAITING = 100  # answers that wait for their shadow; above it they go without

@@ -1,7 +1,6 @@
 """What tests of flows and services share: a small data set, a Prefect server, a home with a served generation."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from processes import end
 from synthetic import SMALL, Dataset, write_dataset
 
 from recsys.home import Home
+from services.serve import free_port
 
 # Read when torch is first imported, here or in a child. Tiny tensors: a second thread would only wait for the first.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,9 +33,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API's URL of a real server with a state of its own; flows in this process and its children run against it."""
     folder = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     settings = {
         "PREFECT_HOME": str(folder),

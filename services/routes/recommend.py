@@ -30,7 +30,8 @@ from services.schemas.recommend import (
 from services.shadow import Shown
 
 if TYPE_CHECKING:
-    from recsys.recommender import Answer, Recommender, Wish
+    from recsys.answers import Answer, Wish
+    from recsys.recommender import Recommender
 
 router = guarded_router()
 ERRORS = (400, 404, 409, 413, 422)
@@ -145,7 +146,7 @@ def _history(parts: Parts, recommender: "Recommender", person: Person) -> list[s
 
 def wish_of(request: Wishes) -> "Wish":
     """Return what a request wants of a list."""
-    from recsys.recommender import Wish  # brings torch, for which BentoML's supervisor has no use
+    from recsys.answers import Wish  # brings torch, for which BentoML's supervisor has no use
 
     of_the_list = set(Wishes.model_fields) - set(FromModel.model_fields) - {"promotions", "record"}
     given = {name: getattr(request, name) for name in of_the_list}

@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 
 from recsys import recommender as module
+from recsys.answers import FILLED, POPULAR, Wish
 from recsys.data.snapshot import open_snapshot
 from recsys.ranking.blend import Blend
 from recsys.ranking.selection import Promotion
-from recsys.recommender import FILLED, POPULAR, Recommender, Wish
+from recsys.recommender import Recommender
 from recsys.store.generations import current_id, read_generation
 from recsys.system import System
 

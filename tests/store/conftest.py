@@ -6,7 +6,6 @@ PostgreSQL joins where its server programs and psycopg are installed; a private 
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from recsys.store.database import Database
+from services.serve import free_port
 
 
 def postgres_programs() -> Path | None:
@@ -39,9 +39,7 @@ def postgres() -> Iterator[str]:
     if user:
         shutil.chown(folder, user)
     data = folder / "data"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     quiet = {"cwd": folder, "check": True, "stdout": subprocess.DEVNULL, "user": user}
     # en_US-like collations order "a" before "B"; the store must not depend on what the server was set up with
     subprocess.run([programs / "initdb", "-D", data, "-U", "recsys", "-A", "trust", "-E", "UTF8"], **quiet)
