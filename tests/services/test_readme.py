@@ -2,14 +2,23 @@
 
 import json
 import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+from variants import make_variant
+
+from recsys.home import Home
+from recsys.store.generations import current_id, promote
+from services.serve import running
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 REQUESTS = re.findall(r"ask ([a-z/]+) '(\{.*\})'", README)
 PYTHON = re.findall(r"<!-- client -->\n```python\n(.*?)```", README, re.DOTALL)
+CURL = re.findall(r"<!-- curl -->\n```bash\n(.*?)```", README, re.DOTALL)
 ANSWERS = dict(re.findall(r"^\| `([a-z/]+)` \| (`.*) \|$", README, re.MULTILINE))
 
 
@@ -35,3 +44,65 @@ def test_the_python_of_the_readme_runs(service: httpx.Client, capsys: pytest.Cap
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 5
     assert all(re.match(r"-?\d+\.\d\d \S", line) for line in printed)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A curl command of the README, its variables set."""
+
+    method: str
+    url: str
+    body: str | None
+
+    @classmethod
+    def parse(cls, line: str) -> "Command":
+        program, *words = shlex.split(line, comments=True)
+        assert program == "curl"
+        options = {"-X": None, "-d": None, "-H": None}
+        urls = []
+        rest = iter(words)
+        for word in rest:
+            if word in options:
+                options[word] = next(rest)
+            else:
+                urls.append(word)
+        (url,) = urls
+        body = options["-d"]
+        assert (body is None) == (options["-H"] is None), line
+        return cls(options["-X"] or ("POST" if body else "GET"), url, body)
+
+
+def test_every_route_has_a_curl_that_works(
+    copy_of_home: Callable[[Path], Home], service: httpx.Client, catalogue: list[str], tmp_path: Path
+) -> None:
+    home = copy_of_home(tmp_path)
+    first = str(current_id(home))
+    second, _ = make_variant(home, {"content": 1.0})
+    promote(home, second)  # so that there is a way back
+    (script,) = CURL
+    asked: set[tuple[str, str]] = set()
+    with running(home) as url, httpx.Client(timeout=30) as client:
+        document = client.get(f"{url}/docs.json").json()
+        rec_id = client.post(f"{url}/v1/recommend", json={"history": []}).json()["rec_id"]
+        variables = {"u": "http://localhost:3000", "j": "content-type: application/json"}
+        values = {"GENERATION": second, "REC_ID": rec_id, **variables}
+        for line in script.splitlines():
+            if match := re.fullmatch(r"(\w)=(.*)", line):
+                assert shlex.split(match[2]) == [variables[match[1]]]
+                continue
+            line = re.sub(r"\$(\w+)", lambda match: values[match[1]], line)
+            # the ids of MovieLens, by those of this small catalogue
+            line = re.sub(r'"(50|181|1)"', lambda match: json.dumps(catalogue[int(match[1]) % 7]), line)
+            command = Command.parse(line)
+            target = command.url.replace(variables["u"], url)
+            headers = {"content-type": "application/json"} if command.body else {}
+            # the classifier is in the other home
+            to = str(service.base_url) + "/v1/classify" if target.endswith("/v1/classify") else target
+            response = client.request(command.method, to, content=command.body, headers=headers)
+            assert response.status_code == 200, (line, response.text)
+            asked.add((command.method.lower(), target.removeprefix(url).partition("?")[0]))
+        assert client.get(f"{url}/v1/generations").json()["current"] == first
+    for path, operations in document["paths"].items():
+        concrete = re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)))
+        for method in operations:
+            assert any(verb == method and concrete.fullmatch(where) for verb, where in asked), f"{method} {path}"
