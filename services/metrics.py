@@ -4,8 +4,11 @@ Workers share numbers through files in PROMETHEUS_MULTIPROC_DIR, which BentoML s
 decides at its first import whether it does so; hence everything here is imported and made when a worker starts.
 """
 
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -60,9 +63,24 @@ def exposition() -> tuple[bytes, str]:
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
     from prometheus_client.multiprocess import MultiProcessCollector
 
+    _forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
     return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Remove the gauges of workers that have ended, which would count as if they lived; what they counted stays."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            with suppress(FileNotFoundError):  # another worker is at it as well
+                mark_process_dead(pid, str(folder))
+        except PermissionError:  # it lives, under another user
+            pass
 
 
 class Measured:

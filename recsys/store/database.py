@@ -5,6 +5,7 @@ when it returns: SQLite writes ahead (WAL) and syncs at every commit.
 """
 
 import os
+import sqlite3
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,7 @@ URL = "RECSYS_DATABASE_URL"  # names a PostgreSQL for several machines
 BUSY_TIMEOUT_MILLISECONDS = 10_000  # how long a SQLite writer waits for its turn
 SCHEMA_LOCK = 0x72656373  # any constant: names the PostgreSQL lock under which the tables are made
 TRUNCATE_TRIES = 40
+WAL_PAUSE_SECONDS = 0.01  # another process makes the file, which takes a few milliseconds
 TRUNCATE_PAUSE_SECONDS = 0.05  # a reader that looks at the log is gone within a request's time
 
 # Bytes decide the order of ids in SQLite and in Python; PostgreSQL would ask the language of its server.
@@ -143,7 +145,23 @@ class Database:
 def _configure_sqlite(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}")
-    cursor.execute("PRAGMA journal_mode=WAL")  # readers and the one writer do not wait for each other
+    _write_ahead(cursor)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA secure_delete=ON")  # who is forgotten must not be found in free pages
     cursor.close()
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Turn on the write-ahead log, with which readers and the one writer do not wait for each other.
+
+    Of two processes that turn it on in a new file at once, SQLite refuses one immediately, whatever its busy timeout.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_MILLISECONDS / 1_000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(WAL_PAUSE_SECONDS)
