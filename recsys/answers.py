@@ -10,6 +10,7 @@ from recsys.ranking.selection import Promotion
 
 POPULAR = "popular"
 FILLED = "filled"
+DEGRADED = "degraded"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Answer:
         items: best first.
         generation: id of the generation that answered.
         adapter: id of its adapter.
-        fallback: which link of the chain answered: None, ``filled`` or ``popular``.
+        fallback: which link of the chain answered: None, ``filled``, ``popular`` or ``degraded``.
         missing_ids: ids of the request that the catalogue does not hold.
     """
 

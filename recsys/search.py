@@ -4,6 +4,7 @@ By meaning: the query is encoded as the items' texts are and compared by cosine.
 Reciprocal rank fusion makes one list of both; items whose title is the query stand before it.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,12 @@ from recsys.columns import TITLE
 from recsys.encoder import Encoder
 from recsys.ranking.fusion import RANK_CONSTANT, Fused, fuse
 from recsys.recommender import Recommender
+from recsys.store.index import UnreadableError
 from recsys.system import CONTENT
 
 CANDIDATES = 100  # from each list, at least
 MEANING, WORDS, EXACT = "meaning", "words", "title"
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,11 @@ class Hit:
 
 @dataclass(frozen=True)
 class Hits:
-    """What was found, best first; ``fallback`` is ``popular`` where the query holds no word, else None."""
+    """What was found, best first.
+
+    Attributes:
+        fallback: ``popular`` where the query holds no word, ``meaning`` where words cannot be looked up, else None.
+    """
 
     items: list[Hit]
     generation: str
@@ -78,9 +85,10 @@ class TextSearch:
         """
         catalogue, scoring = self._recommender.catalogue, self._recommender.scoring
         allowed = catalogue.allowed(filter)
-        fallback = None
+        fallback: str | None
         if any(character.isalnum() for character in query):
-            found = self._found(query, max(CANDIDATES, 2 * k), allowed)[:k]
+            found, fallback = self._found(query, max(CANDIDATES, 2 * k), allowed)
+            found = found[:k]
         else:
             counts, rows = scoring.system.popularity.counts, scoring.popular(k, allowed)
             found, fallback = [Fused(row, float(counts[row]), ()) for row in rows.tolist()], POPULAR
@@ -91,18 +99,24 @@ class TextSearch:
         ]
         return Hits(hits, self._recommender.generation_id, self._recommender.adapter_id, fallback)
 
-    def _found(self, query: str, count: int, allowed: NDArray[np.bool_]) -> list[Fused]:
+    def _found(self, query: str, count: int, allowed: NDArray[np.bool_]) -> tuple[list[Fused], str | None]:
+        """Return what all lists find, fused, and the fallback where the words' index cannot be read."""
         lists = {
             EXACT: [row for row in self._recommender.catalogue.titled(query) if allowed[row]],
             MEANING: self._by_meaning(query, count, allowed),
-            WORDS: self._recommender.scoring.source.worded(query, count, allowed).tolist(),
         }
+        fallback = None
+        try:
+            lists[WORDS] = self._recommender.scoring.source.worded(query, count, allowed).tolist()
+        except UnreadableError as error:
+            _LOG.warning("%s. Searching by meaning alone.", error)
+            fallback = MEANING
         # being the title outweighs any places in the other two lists
         found = [
             Fused(one.row, one.score + (2 / RANK_CONSTANT if EXACT in one.found_by else 0.0), one.found_by)
             for one in fuse(lists)
         ]
-        return sorted(found, key=lambda one: (-one.score, one.row))
+        return sorted(found, key=lambda one: (-one.score, one.row)), fallback
 
     def _by_meaning(self, query: str, count: int, allowed: NDArray[np.bool_]) -> list[int]:
         """Return allowed rows by cosine, ties by row; every item is compared: its norm is in no index."""

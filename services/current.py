@@ -14,7 +14,7 @@ from fastapi import HTTPException
 
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
-from recsys.store.generations import current_id
+from recsys.store.generations import current_id, earlier_ids
 from services.items import LiveItems
 from services.metrics import Metrics
 from services.shelf import Shelf
@@ -107,12 +107,33 @@ class CurrentGeneration:
                 self.problem = self._failed = None
             elif self._failed is None or self._failed[0] != wanted or time.monotonic() >= self._failed[1]:
                 self._load(wanted)
+                self.problem = self._failed = None
         except Exception as error:  # a broken file must stop neither the answers nor the following
-            self.problem = f"Generation {wanted or 'in the pointer'} cannot be loaded: {error}"
+            self._note(wanted or "in the pointer", error)
             self._failed = (wanted or "", time.monotonic() + RETRY_SECONDS)
-            self._metrics.loads.labels("failed").inc()
-            unexpected = None if isinstance(error, ArtifactError) else error
-            _LOG.error("Still serving %s. %s", self.serving or "nothing", self.problem, exc_info=unexpected)
+            if self.serving is None:
+                self._load_earlier()
+            meanwhile = f" Generation {self.serving} answers meanwhile." if self.serving else ""
+            self.problem = f"Generation {wanted or 'in the pointer'} cannot be loaded: {error}{meanwhile}"
+
+    def _load_earlier(self) -> None:
+        """Serve the last generation before the current one that is whole: a restart must not make a fault an outage."""
+        try:
+            earlier = earlier_ids(self._home)
+        except ArtifactError as error:
+            _LOG.error("%s", error)
+            return
+        for generation_id in earlier:
+            try:
+                self._load(generation_id)
+                return
+            except Exception as error:
+                self._note(generation_id, error)
+
+    def _note(self, generation_id: str, error: Exception) -> None:
+        self._metrics.loads.labels("failed").inc()
+        unexpected = None if isinstance(error, ArtifactError) else error
+        _LOG.error("Generation %s cannot be loaded: %s", generation_id, error, exc_info=unexpected)
 
     def _load(self, generation_id: str) -> None:
         loaded, old = self._shelf.open(generation_id), self._base
@@ -120,7 +141,6 @@ class CurrentGeneration:
         with self._flipping:
             self._base, self._recommender = loaded, dressed
         self._metrics.items_version.set(self._items.version(loaded))
-        self.problem = self._failed = None
         self._metrics.loads.labels("loaded").inc()
         if old is not None:
             self._shelf.keep(old)  # a way back costs nothing

@@ -83,6 +83,8 @@ class LiveItems:
 
     def _read(self) -> tuple[int, list[LiveItem]]:
         with self._reading:
+            if self.store.version() < self._version:  # an older copy of the database was put in its place
+                self._items, self._version = {}, 0
             for item in self.store.changed(self._version):
                 self._items.pop(item.item_id, None)  # the newest stands last
                 self._items[item.item_id] = item

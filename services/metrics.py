@@ -28,7 +28,9 @@ class Metrics:
             ["route", "status"],
             buckets=BUCKETS,
         )
-        self.fallbacks = Counter("recsys_fallback", "Answers that did not know the person.", ["fallback"])
+        self.fallbacks = Counter(
+            "recsys_fallback", "Answers that are not the whole ranking, by what they are.", ["fallback"]
+        )
         self.events = Counter("recsys_events", "Events received, by what became of them.", ["outcome"])
         self.loads = Counter("recsys_generation_loads", "Attempts to load a generation.", ["outcome"])
         self.serving = Gauge(
@@ -48,6 +50,7 @@ class Metrics:
             "recsys_shadow_overlap", "Share of the items that live and shadow agree on.", buckets=SHARES
         )
         self.shadow_duration = Histogram("recsys_shadow_duration_seconds", "The shadow's time.", buckets=BUCKETS)
+        self.shed = Counter("recsys_shed", "Requests turned away because too many waited, by what for.", ["lane"])
         for outcome in ("written", "dropped"):
             self.impressions.labels(outcome)
         for outcome in ("answered", "dropped", "refused"):

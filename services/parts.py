@@ -1,14 +1,9 @@
-"""What the routes work with, and how they work: in a few threads, answering JSON.
-
-Scoring and SQL run in threads of their own, so that a slow request never holds up the others or the health checks.
-"""
+"""What the routes work with, and how they answer."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, HTTPException, Request, Response
 from pydantic import BaseModel
 
@@ -20,7 +15,9 @@ from services.auth import Guard
 from services.classifiers import Classifiers
 from services.current import CurrentGeneration
 from services.encoding import Encoders
+from services.histories import Histories
 from services.items import LiveItems
+from services.limits import Lane
 from services.lineage import Impressions
 from services.metrics import Metrics
 from services.schemas.recommend import FromModel
@@ -30,12 +27,6 @@ from services.shelf import Shelf
 if TYPE_CHECKING:
     from recsys.people import People
     from recsys.recommender import Recommender
-
-SCORING_THREADS = 2  # a worker scores on one core; the second hides the waits for SQL
-ENCODING_THREADS = 1  # BERT fills a core; recommendations go on beside it
-LOADING_THREADS = 1  # two generations that load at once take each other's time
-WRITING_THREADS = 1  # SQLite has one writer at a time; waiting here is fairer than in its busy loop
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,6 +38,7 @@ class Parts:
     shelf: Shelf
     items: LiveItems
     people: "People"
+    histories: Histories
     impressions: Impressions
     shadow: Shadow
     shadows: ShadowStore
@@ -54,10 +46,10 @@ class Parts:
     guard: Guard
     encoders: Encoders
     classifiers: Classifiers
-    scoring: CapacityLimiter
-    encoding: CapacityLimiter
-    writing: CapacityLimiter
-    loading: CapacityLimiter
+    scoring: Lane
+    encoding: Lane
+    writing: Lane
+    loading: Lane
 
     @property
     def events(self) -> EventStore:
@@ -93,11 +85,6 @@ def answering(parts: Parts, asked: FromModel) -> "Recommender":
     if adapter not in (None, recommender.adapter_id):
         raise HTTPException(409, f"Generation {generation_id} was made with adapter {recommender.adapter_id}.")
     return recommender
-
-
-async def in_thread(limiter: CapacityLimiter, work: Callable[..., T], *arguments: Any) -> T:
-    """Run blocking work in one of a limiter's threads."""
-    return await to_thread.run_sync(work, *arguments, limiter=limiter)
 
 
 def json_response(answer: BaseModel) -> Response:

@@ -17,9 +17,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.schemas.fields import Problem
+from services.schemas.fields import PROBLEM_JSON, Problem
 
-MEDIA_TYPE = "application/problem+json"
 MAX_BODY_BYTES = 4 * 2**20  # 1,000 events with the longest ids fit, also outside ASCII
 TOO_LARGE = f"The body is larger than {MAX_BODY_BYTES // 2**20} MiB; send less in one request."
 KEPT_HEADERS = ("allow", "retry-after")
@@ -30,12 +29,12 @@ _LOG = logging.getLogger("bentoml.recsys")  # below BentoML's logger, whose hand
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error response."""
     content = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
-    return Response(content.model_dump_json(), status, headers=headers, media_type=MEDIA_TYPE)
+    return Response(content.model_dump_json(), status, headers=headers, media_type=PROBLEM_JSON)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI descriptions of a route's errors."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
@@ -101,7 +100,7 @@ class Boundary:
             nonlocal shapeless, content
             if message["type"] == "http.response.start":
                 media_type = Headers(raw=message["headers"]).get("content-type")
-                shapeless = message if message["status"] >= 400 and media_type != MEDIA_TYPE else None
+                shapeless = message if message["status"] >= 400 and media_type != PROBLEM_JSON else None
             if shapeless is None:
                 await send(message)
                 return

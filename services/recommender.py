@@ -6,7 +6,6 @@
 import os
 
 import bentoml
-from anyio import CapacityLimiter
 
 from recsys.home import Home
 from recsys.store.database import Database
@@ -15,13 +14,16 @@ from recsys.store.shadows import ShadowStore
 from services.api import create_app
 from services.auth import Guard
 from services.classifiers import Classifiers
+from services.connections import guard_connections
 from services.current import CurrentGeneration
 from services.encoding import Encoders
+from services.histories import Histories
 from services.items import LiveItems
 from services.keys import REQUIRE_KEYS, Keys
+from services.limits import Lane
 from services.lineage import Impressions
 from services.metrics import Metrics
-from services.parts import ENCODING_THREADS, LOADING_THREADS, SCORING_THREADS, WRITING_THREADS, Parts
+from services.parts import Parts
 from services.problems import Boundary
 from services.shadow import Shadow
 from services.shelf import Shelf
@@ -30,6 +32,16 @@ REQUEST_TIMEOUT_SECONDS = 10  # BentoML leaves a timer of this length behind for
 FLUSH_SECONDS = 3.0  # what answers that are not written down yet get at the end
 IMPRESSION_DAYS = "RECSYS_IMPRESSION_DAYS"  # for how long answers are kept
 DEFAULT_IMPRESSION_DAYS = 30.0
+# Threads of a worker, and requests that wait for one at most. Scoring and SQL have their own, so that a slow request
+# never holds up others of another kind or the health checks.
+LANES = {
+    "scoring": (2, 128),  # a worker scores on one core; the second hides the waits for SQL
+    "encoding": (1, 64),  # BERT fills a core; recommendations go on beside it
+    "writing": (1, 128),  # SQLite has one writer at a time; waiting here is fairer than in its busy loop
+    "loading": (1, 8),  # two generations that load at once take each other's time
+}
+
+guard_connections()
 
 app = create_app()
 
@@ -70,6 +82,7 @@ class RecommenderService:
             shelf,
             items,
             people,
+            Histories(people),
             self.impressions,
             self.shadow,
             shadows,
@@ -77,10 +90,7 @@ class RecommenderService:
             Guard(Keys(home, required=bool(os.environ.get(REQUIRE_KEYS)))),
             encoders=encoders,
             classifiers=Classifiers(home),
-            scoring=CapacityLimiter(SCORING_THREADS),
-            encoding=CapacityLimiter(ENCODING_THREADS),
-            writing=CapacityLimiter(WRITING_THREADS),
-            loading=CapacityLimiter(LOADING_THREADS),
+            **{name: Lane(*sizes, metrics.shed.labels(name).inc) for name, sizes in LANES.items()},
         )
         self.impressions.backlog.start()
         self.shadow.backlog.start()

@@ -4,18 +4,30 @@ Vectors of small catalogues are compared exactly in memory, those of large ones 
 same question: the items with the largest dot product among those that are allowed.
 """
 
+import logging
 from pathlib import Path
 
 import numpy as np
 from lancedb.query import MatchQuery
 from numpy.typing import NDArray
 
-from recsys.store.index import APPROXIMATE_FROM, ROW, TEXT, VECTOR, IndexReference, open_index, read_vectors
+from recsys.store.index import (
+    APPROXIMATE_FROM,
+    ROW,
+    TEXT,
+    VECTOR,
+    IndexReference,
+    UnreadableError,
+    open_index,
+    read_vectors,
+    reading,
+)
 
 EXACT_ALLOWED = 50_000  # with a filter: up to so many allowed items are scored exactly
 PROBES = 40
 SPARE = 100  # found beyond what a mask takes away on average
 CHUNK = 8_192
+_LOG = logging.getLogger(__name__)
 
 
 class VectorSource:
@@ -45,7 +57,8 @@ class VectorSource:
         """Return ``count`` rows with the largest ``vectors @ query`` among the allowed ones, in no order.
 
         They are fewer only where fewer are allowed. The approximate index is asked where most items are allowed, for so
-        many more as the mask will take away on average; if it takes away more, the allowed ones are scored exactly.
+        many more as the mask will take away on average; if it takes away more, or cannot be read, the
+        allowed ones are scored exactly.
 
         Args:
             query: (dimensions,).
@@ -70,15 +83,15 @@ class VectorSource:
         """Return at most ``count`` allowed rows whose texts hold words of a query, best BM25 first, ties by row.
 
         The query is nothing but words: there is no syntax in it that could be wrong.
+
+        Raises:
+            UnreadableError: LanceDB cannot read its index.
         """
         wanted = 2 * count
         while True:
-            found = (
-                self._table.search(MatchQuery(query, TEXT), query_type="fts")
-                .select([ROW, "_score"])
-                .limit(wanted)
-                .to_arrow()
-            )
+            with reading(self._table):
+                search = self._table.search(MatchQuery(query, TEXT), query_type="fts")
+                found = search.select([ROW, "_score"]).limit(wanted).to_arrow()
             rows = found[ROW].to_numpy()
             rows = rows[np.lexsort((rows, -found["_score"].to_numpy()))]
             kept: NDArray[np.int64] = rows[allowed[rows]]
@@ -87,15 +100,14 @@ class VectorSource:
             wanted *= 8  # what is not allowed has taken the places
 
     def _nearest(self, query: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-        found = (
-            self._table.search(query, vector_column_name=VECTOR)
-            .distance_type("dot")
-            .select([ROW, "_distance"])
-            .nprobes(PROBES)
-            .refine_factor(2)
-            .limit(count)
-            .to_arrow()
-        )
+        """Return what the index finds; nothing where LanceDB cannot read it."""
+        search = self._table.search(query, vector_column_name=VECTOR).distance_type("dot").select([ROW, "_distance"])
+        try:
+            with reading(self._table):
+                found = search.nprobes(PROBES).refine_factor(2).limit(count).to_arrow()
+        except UnreadableError as error:
+            _LOG.warning("%s. All vectors are in memory and are compared instead.", error)
+            return np.empty(0, dtype=np.int64)
         rows: NDArray[np.int64] = found[ROW].to_numpy()
         return rows
 

@@ -10,14 +10,18 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from recsys.home import Home
 
 URL = "RECSYS_DATABASE_URL"  # names a PostgreSQL for several machines
-BUSY_TIMEOUT_MILLISECONDS = 10_000  # how long a SQLite writer waits for its turn
+BUSY_TIMEOUT_MILLISECONDS = 5_000  # how long a SQLite writer waits for its turn; half of a request's time
+REACH_SECONDS = 3  # for a PostgreSQL to answer; without, a lost network holds a request for minutes
 SCHEMA_LOCK = 0x72656373  # any constant: names the PostgreSQL lock under which the tables are made
 TRUNCATE_TRIES = 40
 WAL_PAUSE_SECONDS = 0.01  # another process makes the file, which takes a few milliseconds
@@ -54,12 +58,14 @@ class Database:
         match location.get_backend_name():
             case "sqlite":
                 self.insert: Any = sqlite.insert
-                self.engine = sql.create_engine(location)
-                sql.event.listen(self.engine, "connect", _configure_sqlite)
+                self.engine = _sqlite_engine(location)
             case "postgresql":
                 self.insert = postgresql.insert
                 # pre_ping: a pooled connection that the server has closed is replaced instead of failing a request
-                self.engine = sql.create_engine(location, pool_pre_ping=True)
+                reach = {"connect_timeout": REACH_SECONDS, "tcp_user_timeout": REACH_SECONDS * 1_000}
+                self.engine = sql.create_engine(
+                    location, pool_pre_ping=True, pool_timeout=REACH_SECONDS, connect_args=reach
+                )
             case other:
                 raise ValueError(f"Events are kept in SQLite or PostgreSQL, not in {other} ({location!r}).")
         self.create([_CHANGES])
@@ -142,7 +148,42 @@ class Database:
         self.engine.dispose()
 
 
-def _configure_sqlite(connection: Any, _: Any) -> None:
+def _sqlite_engine(location: sql.URL) -> sql.Engine:
+    """Return an engine over one file, which is made here or never.
+
+    Whoever removes or replaces the file while it is open must not have writes go to what no name leads to: each use of
+    a connection looks whether its file is still the one with the name. A file that is gone is an error until it is put
+    back; a new, empty one in its place would have forgotten who is forgotten.
+    """
+    if not location.database or location.database == ":memory:":
+        raise ValueError(f"A SQLite database needs a file, which all workers share; {location!r} names none.")
+    path = Path(location.database).absolute()
+    path.touch()
+    existing = location.set(database=f"file:{quote(str(path))}").update_query_dict({"mode": "rw", "uri": "true"})
+    engine = sql.create_engine(existing)
+
+    @sql.event.listens_for(engine, "connect")
+    def configure(connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["file"] = _file(path)
+        _configure_sqlite(connection)
+
+    @sql.event.listens_for(engine, "checkout")
+    def check(_: Any, record: ConnectionPoolEntry, __: Any) -> None:
+        if record.info["file"] != _file(path):
+            raise DisconnectionError(f"{path} is gone or is another file.")  # SQLAlchemy connects anew
+
+    return engine
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _configure_sqlite(connection: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}")
     _write_ahead(cursor)

@@ -119,10 +119,19 @@ def previous_id(home: Home) -> str:
     Raises:
         ArtifactError: there is none.
     """
-    trail = _trail(home)
-    if len(trail) < 2:
+    earlier = earlier_ids(home)
+    if not earlier:
         raise ArtifactError("There is no earlier generation to go back to. `recsys generations` lists what exists.")
-    return trail[-2]
+    return earlier[0]
+
+
+def earlier_ids(home: Home) -> list[str]:
+    """Return the ids of the generations that were served before the current one, the last one first.
+
+    Raises:
+        ArtifactError: the pointer is broken.
+    """
+    return _trail(home)[-2::-1]
 
 
 def clean_up(home: Home) -> int:

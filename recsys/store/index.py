@@ -4,7 +4,8 @@ The name binds an index to the encoder that made it: other weights give another 
 A generation names a table and one version of it, which a tag protects from clean-up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ ROW = "row"
 TEXT = "text"
 APPROXIMATE_FROM = 20_000  # items; below it an exact product in memory is faster than any index
 TAG = "served"
+
+
+class UnreadableError(Exception):
+    """LanceDB fails to read a table that was opened. The message has its reason."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,19 @@ def open_index(folder: Path, reference: IndexReference) -> lancedb.table.Table:
             f"{reference.rows} × {reference.dimensions}. Publish again."
         )
     return table
+
+
+@contextmanager
+def reading(table: lancedb.table.Table) -> Iterator[None]:
+    """Give whatever LanceDB raises for files that it cannot read one name.
+
+    Raises:
+        UnreadableError: it raised.
+    """
+    try:
+        yield
+    except (ValueError, RuntimeError, OSError) as error:
+        raise UnreadableError(f"LanceDB cannot read {table.name}: {error}") from error
 
 
 def read_vectors(table: lancedb.table.Table, reference: IndexReference) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ import numpy as np
 from fastapi import Response
 
 from services.auth import guarded_router, scoped
-from services.parts import PartsOfApp, in_thread, json_response, milliseconds_since
+from services.parts import PartsOfApp, json_response, milliseconds_since
 from services.routes.recommend import ERRORS
 from services.routes.texts import CHUNK
 from services.schemas.classify import Classified, ClassifyAnswer, ClassifyRequest
@@ -22,11 +22,11 @@ async def classify(request: ClassifyRequest, parts: PartsOfApp) -> Response:
     depend on the texts beside it.
     """
     started = time.perf_counter()
-    adapter, classifier = await in_thread(parts.encoding, parts.classifiers.of, request.adapter)
+    adapter, classifier = await parts.encoding.run(parts.classifiers.of, request.adapter)
     chunks = []
     for start in range(0, len(request.texts), CHUNK):  # between two chunks a search has its turn
         chunk = request.texts[start : start + CHUNK]
-        chunks.append(await in_thread(parts.encoding, classifier.probabilities, chunk))
+        chunks.append(await parts.encoding.run(classifier.probabilities, chunk))
     results = [
         Classified(
             label=classifier.labels[int(row.argmax())], probabilities=dict(zip(classifier.labels, row, strict=True))

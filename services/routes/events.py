@@ -7,7 +7,7 @@ from fastapi import Response
 from recsys.config import IngestConfig
 from recsys.store.events import Event
 from services.auth import guarded_router, scoped
-from services.parts import Parts, PartsOfApp, in_thread, json_response
+from services.parts import Parts, PartsOfApp, json_response
 from services.schemas.events import EventsAnswer, EventsRequest, Rejection
 
 FUTURE_TOLERANCE = timedelta(seconds=IngestConfig().future_tolerance_seconds)
@@ -17,7 +17,7 @@ router = guarded_router()
 @router.post("/v1/events", response_model=EventsAnswer, **scoped("write", 400, 413, 422))
 async def add_events(request: EventsRequest, parts: PartsOfApp) -> Response:
     """Store live events; repeating a request is safe where events have a timestamp or an event_id."""
-    return json_response(await in_thread(parts.writing, _add_events, parts, request))
+    return json_response(await parts.writing.run(_add_events, parts, request))
 
 
 def _add_events(parts: Parts, request: EventsRequest) -> EventsAnswer:

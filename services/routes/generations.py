@@ -8,7 +8,7 @@ from recsys.artifacts import ArtifactError
 from recsys.store.adapters import list_adapters
 from recsys.store.generations import current_id, list_generations, previous_id, promote, read_generation, rollback
 from services.auth import guarded_router, scoped
-from services.parts import Parts, PartsOfApp, in_thread, json_response
+from services.parts import Parts, PartsOfApp, json_response
 from services.schemas.generations import (
     AdapterCard,
     AdaptersAnswer,
@@ -28,13 +28,13 @@ GenerationId = Annotated[str, Path(max_length=64, description="As GET /v1/genera
 @router.get("/v1/generations", response_model=GenerationsAnswer, **scoped("admin"))
 async def generations(parts: PartsOfApp) -> Response:
     """List all generations, and say which one answers here."""
-    return json_response(await in_thread(parts.writing, _generations, parts))
+    return json_response(await parts.writing.run(_generations, parts))
 
 
 @router.get("/v1/adapters", response_model=AdaptersAnswer, **scoped("admin"))
 async def adapters(parts: PartsOfApp) -> Response:
     """List all adapters, and say which ones a request may name."""
-    return json_response(await in_thread(parts.writing, _adapters, parts))
+    return json_response(await parts.writing.run(_adapters, parts))
 
 
 @router.post(
@@ -48,13 +48,13 @@ async def promote_generation(
     409 says why it is not served, and the one that was served still is.
     """
     force = request is not None and request.force
-    return json_response(await in_thread(parts.loading, _promote, parts, generation_id, force))
+    return json_response(await parts.loading.run(_promote, parts, generation_id, force))
 
 
 @router.post("/v1/rollback", response_model=SwitchAnswer, **scoped("admin", 409))
 async def roll_back(parts: PartsOfApp) -> Response:
     """Serve the generation before the current one again; 409 where there is none, or where it is broken."""
-    return json_response(await in_thread(parts.loading, _roll_back, parts))
+    return json_response(await parts.loading.run(_roll_back, parts))
 
 
 @router.post(
@@ -65,19 +65,19 @@ async def shadow_generation(
 ) -> Response:
     """Let a generation answer a share of the requests in the background, to compare; no answer changes by it."""
     share = (request or ShadowRequest()).share
-    return json_response(await in_thread(parts.loading, _shadow, parts, generation_id, share))
+    return json_response(await parts.loading.run(_shadow, parts, generation_id, share))
 
 
 @router.delete("/v1/generations/{generation_id}/shadow", response_model=ShadowAnswer, **scoped("admin", 404))
 async def end_shadowing(generation_id: GenerationId, parts: PartsOfApp) -> Response:
     """Let a generation be the shadow no longer; the answer is its last summary."""
-    return json_response(await in_thread(parts.loading, _end_shadow, parts, generation_id))
+    return json_response(await parts.loading.run(_end_shadow, parts, generation_id))
 
 
 @router.get("/v1/shadow", response_model=ShadowAnswer, **scoped("admin"))
 async def shadow(parts: PartsOfApp) -> Response:
     """Compare the shadow with what was answered."""
-    return json_response(await in_thread(parts.writing, _summary, parts))
+    return json_response(await parts.writing.run(_summary, parts))
 
 
 def _generations(parts: Parts) -> GenerationsAnswer:

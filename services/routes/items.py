@@ -6,7 +6,7 @@ from fastapi import HTTPException, Path, Response
 
 from recsys.columns import ITEM_ID
 from services.auth import guarded_router, scoped
-from services.parts import Parts, PartsOfApp, in_thread, json_response
+from services.parts import Parts, PartsOfApp, json_response
 from services.schemas.fields import Id
 from services.schemas.live import MAX_COLUMNS, ItemAnswer, ItemChange, PutItemRequest
 
@@ -17,19 +17,19 @@ ItemId = Annotated[Id, Path(description="As in the catalogue, or new.")]
 @router.put("/v1/items/{item_id:path}", response_model=ItemChange, **scoped("write", 400, 413, 422))
 async def put_item(item_id: ItemId, request: PutItemRequest, parts: PartsOfApp) -> Response:
     """Store an item in the place of what was there; it is recommendable, by its text, within seconds."""
-    return json_response(await in_thread(parts.writing, _put, parts, item_id, request))
+    return json_response(await parts.writing.run(_put, parts, item_id, request))
 
 
 @router.get("/v1/items/{item_id:path}", response_model=ItemAnswer, **scoped("recommend", 404, 422))
 async def item(item_id: ItemId, parts: PartsOfApp) -> Response:
     """Return an item, live or of the catalogue."""
-    return json_response(await in_thread(parts.writing, _item, parts, item_id))
+    return json_response(await parts.writing.run(_item, parts, item_id))
 
 
 @router.delete("/v1/items/{item_id:path}", response_model=ItemChange, **scoped("write", 404, 422))
 async def delete_item(item_id: ItemId, parts: PartsOfApp) -> Response:
     """Take an item out of all lists; histories that hold it still count it."""
-    return json_response(await in_thread(parts.writing, _delete, parts, item_id))
+    return json_response(await parts.writing.run(_delete, parts, item_id))
 
 
 def _put(parts: Parts, item_id: str, request: PutItemRequest) -> ItemChange:

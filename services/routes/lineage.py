@@ -10,7 +10,7 @@ from recsys.artifacts import ArtifactError
 from recsys.store.impressions import Impression
 from services.auth import guarded_router, scoped
 from services.lineage import differences
-from services.parts import Parts, PartsOfApp, in_thread, json_response
+from services.parts import Parts, PartsOfApp, json_response
 from services.routes.recommend import wish_of
 from services.schemas.recommend import RecommendRequest, Wishes
 from services.schemas.users import LineageAnswer, Replay
@@ -31,15 +31,15 @@ async def recommendation(
     Answers are kept for 30 days unless the service is told otherwise; 409 says why one cannot be replayed.
     """
     deadline = time.monotonic() + WAIT_SECONDS
-    found = await in_thread(parts.writing, _find, parts, rec_id)
+    found = await parts.writing.run(_find, parts, rec_id)
     while found is None and time.monotonic() < deadline:
         await anyio.sleep(LOOK_SECONDS)
-        found = await in_thread(parts.writing, parts.people.impressions.find, rec_id)
+        found = await parts.writing.run(parts.people.impressions.find, rec_id)
     if found is None:
         raise HTTPException(404, f"No answer {rec_id} is recorded; it is too old, or its user was forgotten.")
     answer = _lineage(found)
     if replay:
-        answer.replay = await in_thread(parts.loading, _replay, parts, found)
+        answer.replay = await parts.loading.run(_replay, parts, found)
     return json_response(answer)
 
 

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException, Response
@@ -11,13 +12,12 @@ from fastapi import HTTPException, Response
 from recsys.ranking.rules import FilterError
 from recsys.ranking.selection import LimitError, Promotion
 from services.auth import guarded_router, scoped
-from services.parts import Parts, PartsOfApp, answering, in_thread, json_response, milliseconds_since
+from services.parts import Parts, PartsOfApp, answering, json_response, milliseconds_since
 from services.schemas.items import RankedItem, RecommendedItem
 from services.schemas.recommend import (
     BatchAnswer,
     BatchRequest,
     FromModel,
-    Person,
     PersonsList,
     RankAnswer,
     RankRequest,
@@ -43,7 +43,7 @@ async def recommend(request: RecommendRequest, parts: PartsOfApp) -> Response:
 
     A user whom neither the snapshot nor the live events know gets what is popular, with ``fallback`` saying so.
     """
-    return json_response(await in_thread(parts.scoring, _recommend, parts, request))
+    return json_response(await parts.scoring.run(_recommend, parts, request))
 
 
 @router.post("/v1/recommend/batch", response_model=BatchAnswer, **scoped("recommend", *ERRORS))
@@ -52,28 +52,30 @@ async def recommend_batch(request: BatchRequest, parts: PartsOfApp) -> Response:
 
     What is unknown of one person (the user, items of the history) shows in that person's answer and nowhere else.
     """
-    return json_response(await in_thread(parts.scoring, _recommend_batch, parts, request))
+    return json_response(await parts.scoring.run(_recommend_batch, parts, request))
 
 
 @router.post("/v1/rank", response_model=RankAnswer, **scoped("recommend", *ERRORS))
 async def rank(request: RankRequest, parts: PartsOfApp) -> Response:
     """Return up to 1,000 given items in the order in which they suit a person."""
-    return json_response(await in_thread(parts.scoring, _rank, parts, request))
+    return json_response(await parts.scoring.run(_rank, parts, request))
 
 
 @router.post("/v1/similar", response_model=SimilarAnswer, **scoped("recommend", *ERRORS))
 async def similar(request: SimilarRequest, parts: PartsOfApp) -> Response:
     """Return the items most like a given one."""
-    return json_response(await in_thread(parts.scoring, _similar, parts, request))
+    return json_response(await parts.scoring.run(_similar, parts, request))
 
 
 def _recommend(parts: Parts, request: RecommendRequest) -> RecommendAnswer:
     started = time.perf_counter()
     recommender = answering(parts, request)
-    history, wish, rec_id = _history(parts, recommender, request), wish_of(request), uuid.uuid4().hex
+    wish, rec_id = wish_of(request), uuid.uuid4().hex
+    (known,) = parts.histories.of(recommender, [request])
+    history = known or []
     with refusing(recommender, request.fields):
         (answer,) = recommender.recommend_many([history], wish)
-    _count(parts, answer)
+    answer = _told(parts, answer, known)
     if request.record:
         parts.impressions.record(rec_id, recommender, request, request, history, answer)
         parts.shadow.follow(Shown(rec_id, recommender, history, wish, answer, milliseconds_since(started)))
@@ -89,12 +91,13 @@ def _recommend(parts: Parts, request: RecommendRequest) -> RecommendAnswer:
 def _recommend_batch(parts: Parts, request: BatchRequest) -> BatchAnswer:
     started = time.perf_counter()
     recommender = answering(parts, request)
-    histories = [_history(parts, recommender, person) for person in request.users]
+    known = parts.histories.of(recommender, request.users)
+    histories = [history or [] for history in known]
     with refusing(recommender, request.fields):
         answers = recommender.recommend_many(histories, wish_of(request))
+    answers = [_told(parts, answer, history) for answer, history in zip(answers, known, strict=True)]
     rec_ids = [uuid.uuid4().hex for _ in answers]
     for rec_id, person, history, answer in zip(rec_ids, request.users, histories, answers, strict=True):
-        _count(parts, answer)
         if request.record:
             parts.impressions.record(rec_id, recommender, person, request, history, answer)
     return BatchAnswer(
@@ -115,10 +118,10 @@ def _recommend_batch(parts: Parts, request: BatchRequest) -> BatchAnswer:
 def _rank(parts: Parts, request: RankRequest) -> RankAnswer:
     started = time.perf_counter()
     recommender = answering(parts, request)
+    (known,) = parts.histories.of(recommender, [request])
     with refusing(recommender, request.fields):
-        history = _history(parts, recommender, request)
-        answer = recommender.rank(history, request.item_ids, explain=request.explain, fields=request.fields)
-    _count(parts, answer)
+        answer = recommender.rank(known or [], request.item_ids, explain=request.explain, fields=request.fields)
+    answer = _told(parts, answer, known)
     return RankAnswer(
         items=ranked(answer),
         fallback=answer.fallback,
@@ -137,13 +140,6 @@ def _similar(parts: Parts, request: SimilarRequest) -> SimilarAnswer:
     return SimilarAnswer(items=ranked(answer), **_origin(answer, started))
 
 
-def _history(parts: Parts, recommender: "Recommender", person: Person) -> list[str]:
-    """Return what somebody did: the given history, or the user's from the snapshot and the live events."""
-    if person.user_id is None:
-        return person.history or []
-    return parts.people.history(recommender, person.user_id)
-
-
 def wish_of(request: Wishes) -> "Wish":
     """Return what a request wants of a list."""
     from recsys.answers import Wish  # brings torch, for which BentoML's supervisor has no use
@@ -153,9 +149,15 @@ def wish_of(request: Wishes) -> "Wish":
     return Wish(**given, promotions=[Promotion(one.item_id, one.slot) for one in request.promotions])
 
 
-def _count(parts: Parts, answer: "Answer") -> None:
+def _told(parts: Parts, answer: "Answer", history: list[str] | None) -> "Answer":
+    """Return an answer that says so where the history could not be read; count which link of the chain it came from."""
+    from recsys.answers import DEGRADED
+
+    if history is None:
+        answer = replace(answer, fallback=DEGRADED)
     if answer.fallback:
         parts.metrics.fallbacks.labels(answer.fallback).inc()
+    return answer
 
 
 def _origin(answer: "Answer", started: float) -> dict[str, Any]:

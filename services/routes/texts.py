@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import Response
 
 from services.auth import guarded_router, scoped
-from services.parts import Parts, PartsOfApp, answering, in_thread, json_response, milliseconds_since
+from services.parts import Parts, PartsOfApp, answering, json_response, milliseconds_since
 from services.routes.recommend import ERRORS, refusing
 from services.schemas.texts import EmbedAnswer, EmbedRequest, FoundItem, SearchAnswer, SearchRequest
 
@@ -27,11 +27,11 @@ async def embed(request: EmbedRequest, parts: PartsOfApp) -> Response:
     The first text after a start, or after a switch, waits some seconds for the encoder to be loaded.
     """
     started = time.perf_counter()
-    recommender, encoder = await in_thread(parts.encoding, _encoder, parts, request)
+    recommender, encoder = await parts.encoding.run(_encoder, parts, request)
     chunks = []
     for start in range(0, len(request.texts), CHUNK):  # between two chunks a search has its turn
         chunk = request.texts[start : start + CHUNK]
-        chunks.append(await in_thread(parts.encoding, encoder.encode, chunk))
+        chunks.append(await parts.encoding.run(encoder.encode, chunk))
     vectors = np.concatenate(chunks) / math.sqrt(2)  # two unit vectors side by side make one of this length
     answer = EmbedAnswer(
         model=recommender.manifest["settings"]["adapter"]["base"],
@@ -47,7 +47,7 @@ async def embed(request: EmbedRequest, parts: PartsOfApp) -> Response:
 @router.post("/v1/search", response_model=SearchAnswer, **scoped("recommend", *ERRORS))
 async def search(request: SearchRequest, parts: PartsOfApp) -> Response:
     """Find items by free text: by meaning and by words, fused; an item whose title is the text comes first."""
-    return json_response(await in_thread(parts.encoding, _search, parts, request))
+    return json_response(await parts.encoding.run(_search, parts, request))
 
 
 def _encoder(parts: Parts, asked: EmbedRequest) -> "tuple[Recommender, Encoder]":

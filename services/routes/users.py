@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Path, Query, Response
 
 from services.auth import guarded_router, scoped
-from services.parts import Parts, PartsOfApp, in_thread, json_response
+from services.parts import Parts, PartsOfApp, json_response
 from services.schemas.fields import Id
 from services.schemas.users import ForgottenAnswer, HistoryEvent, Removed, UserAnswer
 
@@ -26,7 +26,7 @@ async def user(
     limit: Annotated[int, Query(ge=1, le=1_000, description="How many events at most.")] = 100,
 ) -> Response:
     """Return what is known of a user: events with titles and where they are kept; nothing of who is unknown."""
-    return json_response(await in_thread(parts.writing, _user, parts, user_id, limit))
+    return json_response(await parts.writing.run(_user, parts, user_id, limit))
 
 
 @router.delete("/v1/users/{user_id:path}", response_model=ForgottenAnswer, **scoped("admin", 422))
@@ -35,7 +35,7 @@ async def forget_user(user_id: UserId, parts: PartsOfApp) -> Response:
 
     What the user does afterwards counts again, as of somebody new.
     """
-    return json_response(await in_thread(parts.writing, _forget, parts, user_id))
+    return json_response(await parts.writing.run(_forget, parts, user_id))
 
 
 def _user(parts: Parts, user_id: str, limit: int) -> UserAnswer:

@@ -47,6 +47,9 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+PROBLEM_JSON = "application/problem+json"
+
+
 class Problem(BaseModel):
     """An error, as application/problem+json."""
 

@@ -25,7 +25,8 @@ Fallback = Annotated[
     Field(
         description="Which link of the chain answered. null: the list was ranked for this person. filled: what is "
         "known of the person did not fill the list, so what is popular completes it. popular: nothing usable is known, "
-        "so these are everybody's favourites."
+        "so these are everybody's favourites. degraded: the database cannot be read, so nobody's history is known and "
+        "everybody gets the favourites until it can."
     ),
 ]
 MissingIds = Annotated[list[str], Field(description="Ids of the request that the catalogue does not hold.")]

@@ -63,4 +63,6 @@ class SearchAnswer(Origin):
     """What was found, best first."""
 
     items: list[FoundItem]
-    fallback: str | None = Field(description="popular: the query holds no word.")
+    fallback: str | None = Field(
+        description="popular: the query holds no word. meaning: words cannot be looked up at the moment."
+    )

@@ -1,11 +1,13 @@
 """Candidates of a large catalogue, through LanceDB's index: whatever is filtered away, the list is filled."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from recsys.ranking import candidates
 from recsys.ranking.candidates import VectorSource
-from recsys.store.index import build_index
+from recsys.store.index import UnreadableError, build_index
 
 ITEMS = 25_000
 
@@ -46,3 +48,18 @@ def test_words_are_found_whatever_the_filter_leaves(source):
     assert source.worded("odd", 10, allowed).tolist() == [row for row in range(0, ITEMS, 1_001) if row % 2][:10]
     assert len(source.worded("odd", 300, np.ones(ITEMS, dtype=bool))) == 300
     assert len(source.worded("nowhere", 10, allowed)) == 0
+
+
+def test_an_index_that_cannot_be_read_is_made_up_for(tmp_path):
+    random = np.random.default_rng(0)
+    vectors, texts = random.standard_normal((ITEMS, 8)).astype(np.float32), ["word"] * ITEMS
+    reference = build_index(tmp_path / "lance", [f"i{row}" for row in range(ITEMS)], vectors, texts)
+    broken = VectorSource(tmp_path / "lance", reference)
+    shutil.rmtree(tmp_path / "lance")
+    query, everything = random.standard_normal(8).astype(np.float32), np.ones(ITEMS, dtype=bool)
+    assert broken.kind == "approximate"
+    assert broken.products(query[None]) is None
+    found = set(broken.search(query, 100, everything).tolist())
+    assert found == set(np.argsort(-(vectors @ query))[:100].tolist())
+    with pytest.raises(UnreadableError, match="LanceDB cannot read items-"):
+        broken.worded("word", 10, everything)

@@ -1,19 +1,28 @@
 """Faults under a running service: what can be answered still is, and it heals by itself."""
 
 import os
+import shutil
 import signal
+import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import httpx
 import psutil
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from variants import make_variant
 
 from recsys.home import Home
+from recsys.store.generations import current_id, promote
 from services.serve import running
 
+Copy = Callable[[Path], Home]
 Eventually = Callable[[Callable[[], bool]], None]
 WORKERS = 2
+WRITERS = 200
 
 
 def numbers(url: str, name: str) -> list[float]:
@@ -29,7 +38,7 @@ def workers_of(home: Home) -> set[int]:
 
 
 def test_a_killed_worker_comes_back_and_its_numbers_go(
-    copy_of_home: Callable[[Path], Home], tmp_path: Path, eventually: Eventually
+    copy_of_home: Copy, tmp_path: Path, eventually: Eventually
 ) -> None:
     home = copy_of_home(tmp_path / "killed")
     with running(home, workers=WORKERS) as url:
@@ -45,3 +54,151 @@ def test_a_killed_worker_comes_back_and_its_numbers_go(
         put = httpx.put(f"{url}/v1/items/i001", json={"title": "Known to all who live"}, timeout=30)
         assert put.status_code == 200, put.text
         eventually(lambda: numbers(url, "recsys_live_items_version") == [put.json()["version"]])
+
+
+def add(url: str, user: str, item: str, event_id: str = "") -> httpx.Response:
+    event = {"user_id": user, "item_id": item, "event_id": event_id or f"{user} {item}"}
+    return httpx.post(f"{url}/v1/events", json={"events": [event]}, timeout=60)
+
+
+def recommend(url: str, **body: object) -> dict:
+    """Return an answer that there must be, whatever is broken."""
+    answer = httpx.post(f"{url}/v1/recommend", json=body, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def assert_refused_for_now(answer: httpx.Response) -> None:
+    assert answer.status_code == answer.json()["status"] == 503, answer.text
+    assert answer.headers["Retry-After"] == "1"
+
+
+def test_a_database_that_is_gone_is_said_and_found_again(
+    copy_of_home: Copy, known_user: str, tmp_path: Path, eventually: Eventually
+) -> None:
+    home = copy_of_home(tmp_path / "gone")
+    with running(home) as url:
+        assert add(url, "ann", "i001").json()["accepted"] == 1
+        expected = recommend(url, user_id="ann")["items"]
+        (files := tmp_path / "elsewhere").mkdir()
+        for file in home.root.glob("events.db*"):
+            shutil.move(file, files / file.name)
+
+        assert_refused_for_now(add(url, "ann", "i002"))
+        assert not home.events_database.exists()
+        for user in ("ann", known_user):
+            assert recommend(url, user_id=user)["fallback"] == "degraded"
+        assert recommend(url, history=["i001"])["fallback"] is None
+        people = {"users": [{"user_id": "ann"}, {"history": ["i001"]}]}
+        answers = httpx.post(f"{url}/v1/recommend/batch", json=people, timeout=60).json()["answers"]
+        assert [answer["fallback"] for answer in answers] == ["degraded", None]
+        assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
+        assert sum(numbers(url, "recsys_fallback_total")) >= 3
+
+        for file in files.iterdir():
+            shutil.move(file, home.root / file.name)
+        eventually(lambda: recommend(url, user_id="ann")["fallback"] is None)
+        assert recommend(url, user_id="ann")["items"] == expected
+        assert add(url, "ann", "i001").json()["duplicates"] == 1
+
+
+def test_an_older_copy_of_the_database_is_read_from_its_beginning(
+    copy_of_home: Copy, tmp_path: Path, eventually: Eventually
+) -> None:
+    home = copy_of_home(tmp_path / "older")
+
+    def title() -> str:
+        return httpx.get(f"{url}/v1/items/i001", timeout=60).json()["fields"]["title"]
+
+    def known(version: int) -> bool:
+        return numbers(url, "recsys_live_items_version") == [version]
+
+    with running(home) as url:
+        assert httpx.put(f"{url}/v1/items/i001", json={"title": "First"}, timeout=60).json()["version"] == 1
+        copy = tmp_path / "copy.db"
+        with sqlite3.connect(home.events_database) as database:
+            database.execute("VACUUM INTO ?", [str(copy)])
+        for version in (2, 3):
+            assert httpx.put(f"{url}/v1/items/i001", json={"title": "Later"}, timeout=60).json()["version"] == version
+        eventually(lambda: known(3))
+        for file in home.root.glob("events.db-*"):
+            file.unlink()
+        os.replace(copy, home.events_database)
+        eventually(lambda: known(1))
+        assert title() == "First"
+        assert recommend(url, history=[], k=200, filter={"field": "title", "eq": "First"})["items"]
+
+
+def test_a_locked_database_holds_up_neither_answers_nor_those_who_cannot_be_stored(
+    copy_of_home: Copy, known_user: str, tmp_path: Path, eventually: Eventually
+) -> None:
+    home = copy_of_home(tmp_path / "locked")
+    with running(home) as url:
+        assert add(url, "ann", "i001").status_code == 200
+        shed = Event()
+
+        def write(number: int) -> int:
+            answer = add(url, "ann", "i002", f"while locked {number}")
+            if answer.status_code != 200:
+                assert_refused_for_now(answer)
+                shed.set()
+            return answer.status_code
+
+        lock = sqlite3.connect(home.events_database, isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(WRITERS) as threads:
+            writers = [threads.submit(write, number) for number in range(WRITERS)]
+            assert shed.wait(60)
+            for _ in range(20):
+                assert recommend(url, user_id=known_user)["fallback"] is None
+            lock.execute("ROLLBACK")
+            lock.close()
+            stored = [writer.result() for writer in writers].count(200)
+        assert 0 < stored < WRITERS
+        assert sum(numbers(url, "recsys_shed_total")) > 0
+        live = httpx.get(f"{url}/v1/users/ann", timeout=60).json()["events"]["live"]
+        assert live == 1 + stored
+
+
+def test_on_a_full_disk_answers_go_on_and_nothing_is_said_to_be_stored(
+    copy_of_home: Copy, known_user: str, tmp_path: Path, eventually: Eventually
+) -> None:
+    home = copy_of_home(tmp_path / "full")
+    with running(home) as url:
+        assert add(url, "ann", "i001").status_code == 200
+        worker = psutil.Process(*workers_of(home))
+        limit = worker.rlimit(psutil.RLIMIT_FSIZE)
+        worker.rlimit(psutil.RLIMIT_FSIZE, (0, limit[1]))  # no file grows, as if there were no room
+        try:
+            for number in range(5):
+                assert_refused_for_now(add(url, "ann", "i002", f"no room {number}"))
+            assert recommend(url, user_id=known_user)["fallback"] is None
+        finally:
+            worker.rlimit(psutil.RLIMIT_FSIZE, limit)
+        eventually(lambda: add(url, "ann", "i002", "room").status_code == 200)
+        assert httpx.get(f"{url}/v1/users/ann", timeout=60).json()["events"]["live"] == 2
+
+
+@pytest.mark.parametrize("damage", ["changed", "deleted"])
+def test_a_restart_on_a_broken_generation_serves_the_one_before_and_heals(
+    copy_of_home: Copy, tmp_path: Path, eventually: Eventually, damage: str
+) -> None:
+    home = copy_of_home(tmp_path / "broken")
+    first = current_id(home)
+    second, _ = make_variant(home, {"content": 1.0})
+    promote(home, second)
+    file = home.generations / second / "system.json"
+    whole = file.read_bytes()
+    if damage == "changed":
+        file.write_bytes(whole.replace(b"1", b"2"))
+    else:
+        file.unlink()
+    with running(home) as url:
+        assert recommend(url, history=["i001"])["generation"] == first
+        state = httpx.get(f"{url}/v1/generations", timeout=60).json()
+        assert (state["serving"], state["current"]) == (first, second)
+        assert "system.json" in state["problem"]
+        assert f"Generation {first} answers meanwhile" in state["problem"]
+        file.write_bytes(whole)
+        eventually(lambda: recommend(url, history=["i001"])["generation"] == second)
+        assert httpx.get(f"{url}/v1/generations", timeout=60).json()["problem"] is None

@@ -13,6 +13,7 @@ from recsys.home import Home
 from services.api import create_app
 from services.auth import Guard
 from services.keys import Keys
+from services.limits import Lane
 from services.metrics import Metrics
 
 
@@ -22,8 +23,8 @@ class Faulty:
     def __init__(self, fault: Exception, metrics: Metrics) -> None:
         self.fault = fault
         self.metrics = metrics
+        self.scoring = Lane(1, 1, metrics.shed.labels("scoring").inc)
 
-    scoring = writing = None
     guard = Guard(Keys(Home(Path("nowhere"))))
 
     @property

@@ -1,0 +1,46 @@
+"""Histories of those who ask, also while the database is away: then nobody's is known, and answers say so."""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.schemas.recommend import Person
+
+if TYPE_CHECKING:
+    from recsys.people import People
+    from recsys.recommender import Recommender
+
+RETRY_SECONDS = 1.0  # between two attempts at a database that is away; answers in between do not wait for it
+_LOG = logging.getLogger("bentoml.recsys")  # below BentoML's logger, whose handler prints them
+
+
+class Histories:
+    """Reads what people did. Safe to share between threads."""
+
+    def __init__(self, people: "People") -> None:
+        self._people = people
+        self._away_until = 0.0
+
+    def of(self, recommender: "Recommender", people: Sequence[Person]) -> list[list[str] | None]:
+        """Return each person's item ids, oldest first: those given, or a user's of the snapshot and the live events.
+
+        None stands for a user who cannot be looked up. The snapshot alone must not answer then: who has been forgotten
+        stands in the database.
+        """
+        return [
+            person.history or [] if person.user_id is None else self._user(recommender, person.user_id)
+            for person in people
+        ]
+
+    def _user(self, recommender: "Recommender", user_id: str) -> list[str] | None:
+        if time.monotonic() < self._away_until:
+            return None
+        try:
+            return self._people.history(recommender, user_id)
+        except SQLAlchemyError as error:
+            _LOG.error("The database cannot be read; users get what is popular. %s", error)
+            self._away_until = time.monotonic() + RETRY_SECONDS
+            return None

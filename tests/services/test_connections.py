@@ -1,0 +1,90 @@
+"""Connections that send slowly, too much, or nothing: they end, and others do not notice."""
+
+import json
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
+
+import httpx
+import pytest
+
+TRICKLE_SECONDS = 0.2
+SOCKETS = 60
+BODY = json.dumps({"history": []}).encode()
+HEAD = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+@contextmanager
+def connected(service: httpx.Client) -> Iterator[socket.socket]:
+    url = service.base_url
+    with socket.create_connection((url.host, url.port), timeout=60) as connection:
+        yield connection
+
+
+def answer_of(connection: socket.socket) -> bytes:
+    """Return all that arrives until the other end closes."""
+    received = b""
+    while part := connection.recv(65536):
+        received += part
+    return received
+
+
+def trickle(service: httpx.Client, start: bytes, closed: Event) -> bytes:
+    """Send a beginning, if any, then a byte from time to time, until the other end closes; return what it said."""
+    with connected(service) as connection:
+        connection.sendall(start)
+        connection.settimeout(TRICKLE_SECONDS)
+        received = b""
+        while True:
+            try:
+                part = connection.recv(65536)
+                if not part:
+                    break
+                received += part
+            except TimeoutError:
+                connection.sendall(b"x" if start else b"")
+            except ConnectionError:
+                break
+    closed.set()
+    return received
+
+
+def test_slow_senders_are_ended_and_hold_nobody_up(service: httpx.Client) -> None:
+    closed = Event()
+    length = f"Content-Length: {len(BODY)}\r\n\r\n".encode()
+    starts = [b"", b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nX-", HEAD + b"Content-Length: 100000\r\n\r\n{"]
+    starts.append(HEAD + length + BODY + b"GET / HTTP/1.1\r\nX-")  # the second request on a connection
+    with ThreadPoolExecutor(SOCKETS) as threads:
+        senders = [threads.submit(trickle, service, starts[n % len(starts)], closed) for n in range(SOCKETS)]
+        asked = 0
+        while not closed.is_set():
+            assert service.post("/v1/recommend", json={"history": []}).status_code == 200
+            asked += 1
+        said = [sender.result() for sender in senders]
+    assert asked > 10
+    for number, text in enumerate(said):
+        assert b"408 Request Timeout" in text, starts[number % len(starts)]
+        assert b"problem+json" in text
+        assert (b"200 OK" in text) == (number % len(starts) == 3)
+
+
+@pytest.mark.parametrize("header", [b"X-Long: ", b"GET /"], ids=["header", "path"])
+def test_headers_without_an_end_are_refused(service: httpx.Client, header: bytes) -> None:
+    with connected(service) as connection:
+        start = header if header.startswith(b"GET") else b"GET / HTTP/1.1\r\n" + header
+        try:
+            connection.sendall(start + b"x" * 100_000)
+            assert b"431" in answer_of(connection)
+        except ConnectionError:  # it closed while we were still sending
+            pass
+    assert service.get("/livez").status_code == 200
+
+
+def test_requests_that_follow_each_other_on_one_connection_are_answered(service: httpx.Client) -> None:
+    request = HEAD + f"Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY
+    last = request.replace(b"Host: x", b"Host: x\r\nConnection: close")
+    with connected(service) as connection:
+        connection.sendall(request * 3 + last)
+        assert answer_of(connection).count(b"HTTP/1.1 200 OK") == 4
