@@ -14,7 +14,7 @@ from services.schemas.fields import PROBLEM_JSON, Problem
 
 HEADERS_SECONDS = 10.0  # from the connection, or from a later request's first byte, to the end of its headers
 BODY_SECONDS = 10.0  # from there to the end of the body
-MAX_HEADER_BYTES = 64 * 2**10
+MAX_HEADER_BYTES = 64 * 2**10  # beside the first piece that is read, which the event loop bounds
 
 
 class Connection(HttpToolsProtocol):
@@ -33,8 +33,9 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._header_bytes += len(data) if self._heading else 0
+        later = self._heading and self._header_bytes > 0  # a first piece may hold the end of the request before
         super().data_received(data)
+        self._header_bytes += len(data) if later else 1
         if self._heading and self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
             self._end(431, f"The headers are longer than {MAX_HEADER_BYTES // 2**10} KiB.")
 

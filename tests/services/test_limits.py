@@ -27,9 +27,12 @@ def outcomes(lane: Lane, tasks: int, ready: Callable[[], bool], release: Event) 
         async with anyio.create_task_group() as group:
             for number in range(tasks):
                 group.start_soon(one, number)
-            while not ready():
-                await anyio.sleep(0.001)
-            release.set()
+            try:
+                with anyio.fail_after(60):
+                    while not ready():
+                        await anyio.sleep(0.001)
+            finally:
+                release.set()
 
     anyio.run(all_of_them)
     return found
