@@ -33,6 +33,7 @@ def run_benchmark(
     seed: int = 0,
     systems: tuple[str, ...] | None = None,
     seeds: int = 1,
+    shuffle_ties: bool = False,
 ) -> dict[str, Any]:
     """Ingest a folder, train and rank all systems, write ``metrics.json``, ``lists.parquet`` and a page.
 
@@ -45,16 +46,18 @@ def run_benchmark(
         seed: fixes every random choice.
         systems: which to train and rank; empty: all.
         seeds: how many trainings from ``seed`` on; figures are their means.
+        shuffle_ties: put one user's events at equal times in random order, to see that no figure hangs on it.
 
     Raises:
         SourceError: the folder does not hold one table of each kind, or a table cannot be read.
         QualityError: most rows are bad.
-        ValueError: the data does not allow the protocol, or a system does not exist.
+        ValueError: the data does not allow the protocol, there are no ties to shuffle, or a system does not exist.
     """
     root, folder = str(open_home(home).root), Path(data)
     snapshot_id = ingest_tables(find_table(folder, "events"), find_table(folder, "items"), root, _INGEST)
     config = replace(PRESETS[preset], seed=seed)
-    return evaluate_systems(snapshot_id, out, root, protocol, config, systems or SYSTEMS, folder.resolve().name, seeds)
+    name = folder.resolve().name
+    return evaluate_systems(snapshot_id, out, root, protocol, config, systems or SYSTEMS, name, seeds, shuffle_ties)
 
 
 def find_table(folder: Path, name: str) -> str:

@@ -4,7 +4,7 @@ Prefect, torch and polars are imported when a command needs them, after ``shell`
 """
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ import typer
 from flows import progress
 from flows.embedding import embed, export
 from flows.keys import keys
+from flows.learning import Seed, pretrain, show_metrics, train, tune
 from flows.listings import adapters, generations, newest_generations
 from flows.runtime import peak_memory
 from flows.terminal import FAILED, DebugOption, HomeOption, JsonOption, Refused, Shell, shell, table
@@ -35,7 +36,6 @@ Items = Annotated[str, typer.Option(help="File, folder, glob or object-store URL
 MapEvent = Annotated[list[str] | None, typer.Option(help="CONTRACT=COLUMN: what a column is called in the events.")]
 MapItem = Annotated[list[str] | None, typer.Option(help="CONTRACT=COLUMN: what a column is called in the items.")]
 BadShare = Annotated[float, typer.Option(min=0, max=1, help="Share of bad rows that may be set aside.")]
-Seed = Annotated[int | None, typer.Option(help="Fixes every random choice.")]
 _BAD_SHARE = IngestConfig().max_quarantined_share
 
 
@@ -114,30 +114,6 @@ def validate(
 
 
 @app.command()
-def train(
-    snapshot: Annotated[str | None, typer.Option(help="Snapshot id; the newest by default.")] = None,
-    config: Annotated[Path | None, typer.Option(help="JSON file with settings of ModelConfig.")] = None,
-    seed: Seed = None,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Fine-tune an adapter and train a generation on a snapshot; it is not served yet."""
-    with shell(home, as_json, debug) as session:
-        from flows.train import train_generation
-
-        model = from_dict(ModelConfig, read_json(config)) if config else ModelConfig()
-        model = model if seed is None else replace(model, seed=seed)
-        done = train_generation(snapshot or _newest_snapshot(session), str(session.home.root), model)
-        _show_metrics(session, read_json(Path(done.metrics)))
-        session.show(
-            f"Generation {done.generation}, adapter {done.adapter}: "
-            f"{'found done' if done.reused else f'trained in {done.seconds:.0f} s'}.\nNext: recsys publish"
-        )
-        session.result = asdict(done)
-
-
-@app.command()
 def evaluate(
     generation: Annotated[str | None, typer.Argument(help="Its id; the newest by default.")] = None,
     protocol: Annotated[Protocol | None, typer.Option(help="How targets are held out; as in training.")] = None,
@@ -167,7 +143,7 @@ def evaluate(
                 raise ValueError(
                     f"Generation {manifest['id']} has no metrics under {protocol}. Add --out to train for it."
                 )
-        _show_metrics(session, document)
+        show_metrics(session, document)
         session.result = {"generation": manifest["id"], "out": out, **document}
 
 
@@ -252,6 +228,9 @@ def benchmark(
     seed: Seed = None,
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Trainings, from --seed on; figures are means.")] = 1,
     systems: Annotated[str | None, typer.Option(help="Comma-separated names; all by default.")] = None,
+    shuffle_ties: Annotated[
+        bool, typer.Option("--shuffle-ties", help="Shuffle a user's events of equal time.")
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -262,12 +241,15 @@ def benchmark(
 
         chosen = tuple(systems.split(",")) if systems else None
         root = str(session.home.root)
-        document = run_benchmark(str(data), str(out), root, protocol, preset, seed or 0, chosen, seeds)
-        _show_metrics(session, document)
+        document = run_benchmark(str(data), str(out), root, protocol, preset, seed or 0, chosen, seeds, shuffle_ties)
+        show_metrics(session, document)
         session.show(f"Written to {out.absolute()}.")
         session.result = {"out": out.absolute(), **document}
 
 
+app.command()(train)
+app.command()(pretrain)
+app.command()(tune)
 app.command()(embed)
 app.command()(export)
 app.command()(generations)
@@ -284,15 +266,6 @@ def _mapping(pairs: list[str] | None) -> dict[str, str]:
     return {name: column for name, _, column in parted}
 
 
-def _newest_snapshot(session: Shell) -> str:
-    from recsys.data.snapshot import list_snapshots
-
-    snapshots = list_snapshots(session.home)
-    if not snapshots:
-        raise ArtifactError(f"There is no snapshot in {session.home.snapshots}. Run `recsys ingest` first.")
-    return snapshots[-1].id
-
-
 def _newest_generation(session: Shell, served: bool = True) -> str:
     """Return the id of the newest generation; without ``served``, of the newest that is not current."""
     found = [manifest for manifest in newest_generations(session.home) if served or not manifest["current"]]
@@ -300,12 +273,6 @@ def _newest_generation(session: Shell, served: bool = True) -> str:
         raise ArtifactError(f"There is no such generation in {session.home.generations}. Run `recsys train` first.")
     generation_id: str = found[0]["id"]
     return generation_id
-
-
-def _show_metrics(session: Shell, document: dict[str, Any]) -> None:
-    from recsys.evaluation import page
-
-    session.show(*(page.table(document, protocol) for protocol in document["protocols"]))
 
 
 def _show_overview(session: Shell, document: dict[str, Any]) -> None:

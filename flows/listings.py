@@ -58,9 +58,16 @@ def adapters(
         if action == "list":
             cards = list_adapters(session.home)
             session.result = {"adapters": [_without_files(card) for card in cards]}
-            headings = {"adapter": "", "base": "", "task": "", "snapshot": "", "protocol": "", "figure": "right"}
+            headings = {
+                "adapter": "",
+                "task": "",
+                "snapshot": "",
+                "protocol": "",
+                "parent": "",
+                "figure": "right",
+            }
             rows = [
-                [card["id"], *(_text(card[name]) for name in list(headings)[1:-1]), _adapter_figure(card)]
+                [card["id"], *(_text(card.get(name)) for name in list(headings)[1:-1]), _adapter_figure(card)]
                 for card in cards
             ]
             session.show(table(headings, rows))
@@ -130,6 +137,8 @@ def _generation_row(home: Home, manifest: dict[str, Any]) -> list[str]:
 def _adapter_figure(card: dict[str, Any]) -> str:
     if card["task"] == "classification":
         return f"accuracy {_text(card['metrics']['dev']['accuracy'])}"
+    if card["task"] == "pretraining":
+        return f"perplexity {card['metrics']['perplexity']['after']:.1f}"
     return f"NDCG@10 {_figure(card['metrics'])}"
 
 

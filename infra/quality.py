@@ -1,10 +1,15 @@
-"""Write the README's tables of quality from the result files in ``infra/results``: ``python infra/quality.py``.
+"""Write the README's tables from the result files in ``infra/results``: ``python infra/quality.py``.
 
-A result file is a ``metrics.json`` that ``recsys benchmark`` or ``recsys train`` wrote, stored under the data's name.
+A result file is a ``metrics.json`` that ``recsys benchmark`` or ``recsys train`` wrote, stored under the data's name,
+or what ``infra/encoding.py``, ``recsys.models.throughput`` and ``recsys.standalone`` wrote; ``tried.json`` says what
+else was tried, and what it brought.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+
+from recsys.models.throughput import SHAPES, encoding_flops
 
 ROOT = Path(__file__).parent
 BEGIN, END = "<!-- quality -->", "<!-- /quality -->"
@@ -31,9 +36,13 @@ def table(path: Path) -> str:
     blocks = []
     for protocol, part in document["protocols"].items():
         asked = part["counts"]["test_targets"]
+        unknown = part["counts"].get("events_of_unknown_time_left_out")
+        left_out = f", {unknown:,} events of unknown time left out" if unknown else ""
+        trainings = len(next(iter(part["systems"].values()))["seeds"])
+        seeds = "one seed" if trainings == 1 else f"means of {trainings} seeds"
         blocks += [
             f"**{path.stem}**, {protocol}: {data['users']:,} users, {data['items']:,} items, "
-            f"{data['events']:,} events, {asked:,} test targets; "
+            f"{data['events']:,} events, {asked:,} test targets{left_out}; {seeds}; "
             f"{environment['cores']} cores, torch {environment['packages']['torch']}",
             "",
             "| system | R@10 | N@10 | R@20 | N@20 | N@10, cold items |",
@@ -42,6 +51,33 @@ def table(path: Path) -> str:
             "",
         ]
     return "\n".join(blocks)
+
+
+def adapters(documents: Iterable[dict]) -> str:
+    """Return the Markdown of what fine-tuning brings: our parts with the adapter over the same on the base alone."""
+    lines = ["| N@10 | text alone | frozen | gain | towers | frozen | gain |", "|---|---|---|---|---|---|---|"]
+    for document in documents:
+        for protocol, part in document["protocols"].items():
+            cells: list[str] = []
+            for ours, frozen in (("recsys.text", "recsys.frozen-text"), ("recsys.towers", "recsys.frozen-towers")):
+                found = [part["systems"].get(name, {}).get("total", {}).get("ndcg@10") for name in (ours, frozen)]
+                if None in found:
+                    cells += ["–"] * 3
+                else:
+                    cells += [f"{found[0]:.4f}", f"{found[1]:.4f}", f"{found[0] / found[1] - 1:+.1%}"]
+            if set(cells) != {"–"}:
+                lines.append(f"| {document['data']['name']}, {protocol} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def ideas(path: Path) -> str:
+    """Return the Markdown of ideas tried: N@10 before and after, and the interval of the difference."""
+    lines = ["| idea | measured on | before | after | difference, 95 % | in the product |", "|---|---|---|---|---|---|"]
+    for row in json.loads(path.read_text())["ideas"]:
+        low, high = row["interval"]
+        figures = f"{row['before']:.4f} | {row['after']:.4f} | {low:+.4f} … {high:+.4f}"
+        lines.append(f"| {row['idea']} | {row['data']} | {figures} | {'yes' if row['kept'] else 'no'} |")
+    return "\n".join([*lines, ""])
 
 
 def epochs(path: Path) -> str:
@@ -62,6 +98,104 @@ def epochs(path: Path) -> str:
     return "\n".join([*lines, ""])
 
 
+def tries(path: Path) -> str:
+    """Return the Markdown of what else was tried with a classifier."""
+    document = json.loads(path.read_text())
+    lines = ["| tried | epochs | dev accuracy | with the weights averaged |", "|---|---|---|---|"]
+    for row in document["tries"]:
+        figures = [f"{row[name]:.4f}" if name in row else "–" for name in ("dev_accuracy", "dev_accuracy_averaged")]
+        lines.append(f"| {row['what']} | {row['epochs']:g} | {' | '.join(figures)} |")
+    return "\n".join([*lines, ""])
+
+
+def encoding(path: Path) -> str:
+    """Return the Markdown of encoding speeds beside sentence-transformers."""
+    document = json.loads(path.read_text())
+    rates = document["matrix_gflops"]
+    lines = [
+        f"{document['machine']}; matrix products {rates['fp32']:.0f} GFLOP/s in fp32, {rates['bf16']:.0f} in bf16",
+        "",
+        "| texts | system | items/s | ratio | share of its matrix rate | 1−cos |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, part in document["workloads"].items():
+        flops = encoding_flops(SHAPES["minilm"], round(part["mean_tokens"]))
+        for system, row in part["systems"].items():
+            rate = rates["bf16" if "bf16" in system else "fp32"] * 1e9
+            lines.append(
+                f"| {name} | {system} | {row['items_per_second']:.0f} | {row['ratio']:.2f} | "
+                f"{row['items_per_second'] * flops / rate:.2f} | {row['distance']:.0e} |"
+            )
+    return "\n".join([*lines, ""])
+
+
+def throughput(path: Path) -> str:
+    """Return the Markdown of speeds beside the matrix rate."""
+    document = json.loads(path.read_text())
+    machine = document["machine"]
+    lines = [
+        f"{machine['device']}, {machine['threads']} threads, {machine['precision']}, torch {machine['torch']}; "
+        f"matrix product {document['matrix_flops_per_second'] / 1e9:,.0f} GFLOP/s",
+        "",
+        "| shape | tokens | work | items/s | tokens/s | MFU |",
+        "|---|---|---|---|---|---|",
+    ]
+    for run in document["runs"]:
+        for work, row in run.items():
+            if isinstance(row, dict) and "mfu" in row:
+                figures = f"{row['texts_per_second']:,.1f} | {row['tokens_per_second']:,.0f} | {row['mfu']:.2f}"
+                lines.append(f"| {run['shape']} | {run['tokens']} | {work.replace('_', ' ')} | {figures} |")
+    return "\n".join([*lines, ""])
+
+
+def standalone(path: Path) -> str:
+    """Return one sentence about a stand-alone training."""
+    document = json.loads(path.read_text())
+    data, found, machine, stages = (document[name] for name in ("data", "test", "machine", "stages"))
+    tuned = stages["fine-tune BERT"]
+    return (
+        f"{path.stem.removeprefix('standalone-')}, {data['users']:,} users, {data['items']:,} items, "
+        f"{len(document['rounds'])} LoRA rounds "
+        f"({tuned['seconds']:.0f} s, {tuned['tokens_per_second']:,.0f} tokens/s) and "
+        f"{len(document['epochs'])} epochs of the towers, in {sum(row['seconds'] for row in stages.values()):,.0f} s "
+        f"on {machine['device']}, {machine['threads']} thread at low priority: "
+        f"R@10 {found['recall@10']:.4f}, N@10 {found['ndcg@10']:.4f}.\n"
+    )
+
+
+def life(path: Path) -> str:
+    """Return the Markdown of a life: what going on costs and gives, beside a training from the beginning."""
+    document = json.loads(path.read_text())
+    data, compared = document["data"], document["compared"]
+    pretrain, older, further, anew = (document[name] for name in ("pretrain", "older", "further", "anew"))
+    perplexity, worth = pretrain["perplexity"], pretrain["worth"]
+    people = "all people" if data["share_of_users"] == 1 else f"{data['share_of_users']:.0%} of the people"
+    lines = [
+        f"**{data['name']}**, {people}, {data['events']:,} events; {document['threads']} thread, "
+        f"torch {document['environment']['packages']['torch']}",
+        "",
+        "| | CPU seconds | N@10, newest window | N@10, older window |",
+        "|---|---|---|---|",
+    ]
+    for name, one in (("trained on older events", older), ("gone on with newer ones", further), ("trained anew", anew)):
+        figures = one["ndcg@10"]
+        lines.append(
+            f"| {name} | {one['cpu_seconds']:.0f} | {figures['new_window']:.4f} | {figures['old_window']:.4f} |"
+        )
+    newer, old = compared["new_window"], compared["old_window"]
+    lines += [
+        "",
+        f"Going on took {further['cpu_seconds'] / anew['cpu_seconds']:.0%} of the time of a training anew and has "
+        f"{newer['ratio']:.1%} ({newer['ratio_low']:.1%} to {newer['ratio_high']:.1%}) of its N@10; of the older "
+        f"window's it keeps {old['ratio']:.1%} ({old['ratio_low']:.1%} to {old['ratio_high']:.1%}). Pre-training took "
+        f"the perplexity of held-out texts from {perplexity['before']:.1f} to {perplexity['after']:.1f}, and N@10 of "
+        f"text-only towers from {worth['without']:.4f} to {worth['given']:.4f}: it "
+        f"{'pays, and is kept' if worth['pays'] else 'does not pay, and is not kept'}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
 def write(begin: str, end: str, content: str) -> None:
     """Replace what stands between two markers in the README."""
     readme = ROOT.parent / "README.md"
@@ -71,12 +205,25 @@ def write(begin: str, end: str, content: str) -> None:
 
 
 def main() -> None:
-    """Write both tables."""
+    """Write all tables."""
     paths = sorted((ROOT / "results").glob("*.json"))
     documents = {path: json.loads(path.read_text()) for path in paths}
-    write(BEGIN, END, "\n".join(table(path) for path in paths if "protocols" in documents[path]))
+    measured = {path: document for path, document in documents.items() if "protocols" in document}
+    write(BEGIN, END, "\n".join(map(table, measured)))
+    write("<!-- adapters -->", "<!-- /adapters -->", adapters(measured.values()))
+    write("<!-- tried -->", "<!-- /tried -->", ideas(ROOT / "results" / "tried.json"))
     classifiers = [path for path in paths if documents[path].get("task") == "classification"]
-    write("<!-- classifier -->", "<!-- /classifier -->", "\n".join(map(epochs, classifiers)))
+    write(
+        "<!-- classifier -->",
+        "<!-- /classifier -->",
+        "\n".join(f"{epochs(path)}\n{tries(path)}" for path in classifiers),
+    )
+    write("<!-- encoding -->", "<!-- /encoding -->", encoding(ROOT / "results" / "encoding.json"))
+    speeds = [throughput(path) for path in paths if documents[path].get("task") == "throughput"]
+    trained = [standalone(path) for path in paths if documents[path].get("task") == "standalone"]
+    write("<!-- throughput -->", "<!-- /throughput -->", "\n".join([*speeds, *trained]))
+    lives = [path for path in paths if documents[path].get("task") == "life"]
+    write("<!-- life -->", "<!-- /life -->", "\n".join(map(life, lives)))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """What is asked of a generation, and what it answers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recsys.columns import TITLE
-from recsys.ranking.explain import Explanation
+from recsys.ranking.explain import Explanation, without_history
 from recsys.ranking.selection import Promotion
 
 POPULAR = "popular"
@@ -59,6 +59,13 @@ class Recommendation:
     fields: dict[str, Any]
     promoted: bool = False
     explanation: Explanation | None = None
+
+    def without_history(self) -> "Recommendation":
+        """Return the item with reasons and an explanation that do not tell which items the history holds."""
+        if self.explanation is None:
+            return self
+        reasons, parts = without_history(self.explanation)
+        return replace(self, reasons=reasons, explanation=parts)
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,19 @@ A folder is prepared beside its final place and renamed into it; a file likewise
 
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+ID_DIGITS = 16
 STAGING_PREFIX = ".staging-"
+_LOG = logging.getLogger(__name__)
 READABLE = 0o644  # a temporary file is private; a service under another user must be able to read the final one
 
 
@@ -43,9 +47,19 @@ def digest_folder(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}
 
 
+def check_id(name: str, kind: str) -> None:
+    """Check that a name can be an id's, before a path is made of it.
+
+    Raises:
+        ArtifactError: ids do not look like that.
+    """
+    if not re.fullmatch(f"[0-9a-f]{{{ID_DIGITS}}}", name):
+        raise ArtifactError(f"{name[:40]!a} is no {kind} id; one has {ID_DIGITS} hexadecimal digits.")
+
+
 def short_id(*parts: Any) -> str:
-    """Return a 16-digit id for some JSON values: the same values give the same id."""
-    return digest(canonical_json(parts))[:16]
+    """Return a short id for some JSON values: the same values give the same id."""
+    return digest(canonical_json(parts))[:ID_DIGITS]
 
 
 def verify_folder(folder: Path, expected: dict[str, str]) -> None:
@@ -54,7 +68,7 @@ def verify_folder(folder: Path, expected: dict[str, str]) -> None:
     Raises:
         ArtifactError: a file is missing, changed, a link, or one too many.
     """
-    links = [path for path in folder.rglob("*") if path.is_symlink()]
+    links = [path for path in (folder, *folder.rglob("*")) if path.is_symlink()]
     if links:
         raise ArtifactError(f"{links[0]} is a link; stored folders hold plain files only. Build it again.")
     found = digest_folder(folder)
@@ -101,8 +115,22 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # also brackets without an end
         raise ArtifactError(f"{path} is not valid JSON ({error}). Restore it, or build it again.") from None
+
+
+def read_each(parent: Path, name: str, read: Callable[[str], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what is read of every folder below ``parent`` that holds a file ``name``, sorted by folder.
+
+    One that cannot be read, whoever put it there, must not hide the others: it is logged and left out.
+    """
+    found = []
+    for path in sorted(parent.glob(f"[!.]*/{name}")):
+        try:
+            found.append(read(path.parent.name))
+        except ArtifactError as error:
+            _LOG.warning("%s is left out. %s", path.parent, error)
+    return found
 
 
 @contextmanager
@@ -132,6 +160,13 @@ def commit_folder(staging: Path, final: Path) -> Path:
             raise
     _sync_folder(final.parent)
     return final
+
+
+def discard_folder(folder: Path) -> None:
+    """Delete a folder that is listed by its place: moved out of sight in one step, then removed file by file."""
+    doomed = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder.parent))
+    os.replace(folder, doomed)  # over the empty folder
+    shutil.rmtree(doomed)
 
 
 def remove_staging(parent: Path) -> int:

@@ -5,8 +5,10 @@ All systems see the same training part, choose on the same validation sample, an
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from recsys.config import ModelConfig
+from recsys.data.snapshot import Snapshot
 from recsys.data.splits import Split, Targets, cold_items, leave_one_out, sample, temporal
 from recsys.evaluation.protocols import Ranking, evaluate
 from recsys.fitting import (
@@ -22,17 +24,30 @@ from recsys.fitting import (
     tower_validation,
 )
 from recsys.models.backbone import Backbone
+from recsys.models.checkpoints import Checkpoints
 from recsys.models.training import train_towers
 from recsys.ranking.blend import BlendScorer, fit_blend
 from recsys.sequences import Scorer, Sequences
-from recsys.system import System
+from recsys.system import LEXICAL, System
 
 OURS = "recsys"
-BASELINES = ("popularity", "rules", "knn", "ease", "ease-undecayed", "ials", "bert", "bert-whitened", "sasrec", "blend")
+BASELINES = (
+    "popularity",
+    "rules",
+    "knn",
+    "ease",
+    "ease-undecayed",
+    "ials",
+    "lexical",
+    "bert",
+    "bert-whitened",
+    "sasrec",
+    "blend",
+)
 ABLATIONS = ("recsys.towers", "recsys.text", "recsys.frozen-towers", "recsys.frozen-text")
 SYSTEMS = (OURS, *ABLATIONS, *BASELINES)
 SIGNED = frozenset({"ials", "bert", "sasrec"})  # baselines whose scores are of any sign
-QUICK = (OURS, "recsys.towers", "popularity", "rules", "knn", "ease", "bert", "bert-whitened", "blend")
+QUICK = (OURS, "recsys.towers", "popularity", "rules", "knn", "ease", "lexical", "bert", "bert-whitened", "blend")
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,47 @@ class Trained:
     backbone: Backbone
     records: list[dict[str, float]]
     system: System
+
+
+def allows(snapshot: Snapshot, protocol: str, config: ModelConfig) -> bool:
+    """Tell whether a snapshot's times allow a protocol: a split by time bears a small share of made-up ones."""
+    if protocol != "temporal" or snapshot.times_known:
+        return True
+    few = snapshot.unknown_times() <= config.evaluation.max_unknown_times * snapshot.manifest["counts"]["events"]
+    return few and config.experts.popularity_half_life_days is None  # which needs all times when all is fitted again
+
+
+def read_sequences(
+    snapshot: Snapshot, protocol: str, config: ModelConfig, shuffle_ties: bool = False
+) -> tuple[Sequences, dict[str, int]]:
+    """Return a snapshot's sequences for a protocol, and how many events were treated specially, by what was done.
+
+    Args:
+        snapshot: whose.
+        protocol: a split by time leaves out events whose time is made up.
+        config: all settings.
+        shuffle_ties: put one user's events at equal times in random order, to see that no figure hangs on it.
+
+    Raises:
+        ValueError: too many times are made up for a split by time, or there are no ties to shuffle.
+    """
+    special: dict[str, int] = {}
+    if not allows(snapshot, protocol, config):
+        raise ValueError(
+            f"Snapshot {snapshot.id} has made-up timestamps ({snapshot.unknown_times():,} events): no temporal split. "
+            "Use leave-one-out, or raise evaluation.max_unknown_times."
+        )
+    if shuffle_ties:
+        special["tied_events_shuffled"] = snapshot.tied_events()
+        if not special["tied_events_shuffled"]:
+            raise ValueError(
+                f"Snapshot {snapshot.id} has no ties to shuffle: no user has two events at one known time."
+            )
+    seed = config.seed if shuffle_ties else None
+    if protocol == "temporal" and not snapshot.times_known:
+        special["events_of_unknown_time_left_out"] = snapshot.unknown_times()
+        return snapshot.timed_sequences(seed), special
+    return snapshot.sequences(seed), special
 
 
 def make_split(sequences: Sequences, catalogue: int, protocol: str, config: ModelConfig) -> Split:
@@ -75,11 +131,23 @@ def make_split(sequences: Sequences, catalogue: int, protocol: str, config: Mode
 
 
 def train_on(
-    split: Split, texts: list[str], frozen: TextEncoding, config: ModelConfig, progress: Progress | None = None
+    split: Split,
+    texts: list[str],
+    frozen: TextEncoding,
+    config: ModelConfig,
+    progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
+    pretrained: Path | None = None,
 ) -> Trained:
-    """Fine-tune the adapter and fit the system on one split's training part."""
-    encoding, backbone, records = adapted_encoding(texts, frozen, split.train, config, progress)
-    system = fit_system(split, encoding.features, frozen.features, config, progress)
+    """Fine-tune the adapter and fit the system on one split's training part.
+
+    With checkpoints, a training that was killed goes on from the last one and ends with the same weights. The adapter
+    begins with the weights of a PEFT folder where one is given.
+    """
+    encoding, backbone, records = adapted_encoding(
+        texts, frozen, split.train, config, progress, checkpoints, pretrained
+    )
+    system = fit_system(split, texts, encoding.features, frozen.features, config, progress, checkpoints)
     return Trained(encoding, backbone, records, system)
 
 
@@ -152,7 +220,7 @@ def _scorer(
         return system.ids  # trained on this split with these settings
     if name in system.components:
         return system.components[name]
-    if name == "ease":
+    if name in ("ease", LEXICAL):
         return None
     large = split.catalogue > config.experts.max_ease_items
     if name == "ease-undecayed":

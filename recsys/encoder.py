@@ -49,6 +49,11 @@ class TextMaps:
     towers: Whitening
     content: Whitening
 
+    def item_texts(self, items: pl.DataFrame) -> list[str]:
+        """Return the texts of item rows, read as the catalogue was; columns that are absent count as empty."""
+        absent = [name for name in self.text.fields or () if name not in items.columns]
+        return item_texts(items.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in absent), self.text)
+
     def save(self, folder: Path) -> None:
         """Write ``text.json`` and ``text.safetensors``."""
         (folder / SETTINGS).write_text(json.dumps(to_dict(self.text), indent=2, sort_keys=True) + "\n")
@@ -211,9 +216,7 @@ class Encoder:
 
     def item_texts(self, items: pl.DataFrame) -> list[str]:
         """Return the texts of item rows, read as those of the catalogue; columns that are absent count as empty."""
-        fields = self._maps.text.fields or ()
-        absent = [pl.lit(None, dtype=pl.String).alias(name) for name in fields if name not in items.columns]
-        return item_texts(items.with_columns(absent), self._maps.text)
+        return self._maps.item_texts(items)
 
     def encode(self, texts: Sequence[str], names: Sequence[str] | None = None) -> NDArray[np.float32]:
         """Return (texts, dimensions) float32: unit vectors of the base, then of base and adapter, side by side.

@@ -4,8 +4,9 @@
 again from all events, with everything chosen left as it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,20 @@ from recsys.experts.content import Content
 from recsys.experts.ease import fit_ease
 from recsys.experts.ials import ImplicitFactors, fit_ials
 from recsys.experts.knn import fit_knn
+from recsys.experts.lexical import Lexicon, fit_lexical
 from recsys.experts.popularity import Popularity
 from recsys.experts.rules import fit_rules
 from recsys.experts.sparse import ItemMatrixScorer
-from recsys.models.backbone import Backbone, add_lora, load_backbone
+from recsys.models.backbone import Backbone, add_lora, continue_lora, load_backbone
+from recsys.models.checkpoints import Checkpoint, Checkpoints
+from recsys.models.epochs import TowerRun
 from recsys.models.export import encode_texts
 from recsys.models.texts import tokenize
 from recsys.models.tower import TwoTower, Whitening
-from recsys.models.training import TowerRun, learns_ids, text_features, train_adapter, train_towers
+from recsys.models.training import learns_ids, text_features, train_adapter, train_towers
 from recsys.ranking.blend import fit_blend
 from recsys.sequences import Scorer, Sequences
-from recsys.system import CONTENT, IDS, POPULARITY, TOWERS, System
+from recsys.system import CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, System
 
 DECAYS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 RIDGES = (20.0, 100.0, 500.0)
@@ -65,28 +69,42 @@ def frozen_encoding(texts: list[str], config: ModelConfig, progress: Progress | 
 
 
 def adapted_encoding(
-    texts: list[str], frozen: TextEncoding, train: Sequences, config: ModelConfig, progress: Progress | None = None
+    texts: list[str],
+    frozen: TextEncoding,
+    train: Sequences,
+    config: ModelConfig,
+    progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
+    pretrained: Path | None = None,
 ) -> tuple[TextEncoding, Backbone, list[dict[str, float]]]:
     """Fine-tune a LoRA adapter on training behaviour and encode the catalogue with base and adapter side by side.
+
+    It begins with the weights of a PEFT folder where one is given, else anew.
 
     Returns:
         The encoding, the backbone that carries the adapter, and the training records.
     """
-    backbone = add_lora(load_backbone(config.adapter.base), config.adapter, config.seed)
+    start = frozen
+    if pretrained is None:
+        backbone = add_lora(load_backbone(config.adapter.base), config.adapter, config.seed)
+    else:
+        backbone = continue_lora(pretrained, config.adapter.base)
+        start = _encoding([encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))])
     tokens = tokenize(backbone, texts, config.text.max_tokens)
-    # The adapter learns through towers that already know how to read the frozen vectors.
+    # The adapter learns through towers that already know how to read the vectors.
     warm = train_towers(
-        frozen.features,
+        start.features,
         train,
         len(texts),
         replace(config.tower, residual_norm=0.0),
         config.seed,
         steps=WARM_STEPS,
         progress=stage(progress, "Warm up towers"),
+        checkpoint=checkpoint_of(checkpoints, "warm-up"),
     ).towers
     records = train_adapter(
-        backbone, tokens, train, config.adapter, config.tower, config.seed, warm, frozen.vectors,
-        stage(progress, "Fine-tune BERT"),
+        backbone, tokens, train, config.adapter, config.tower, config.seed, warm, start.vectors,
+        stage(progress, "Fine-tune BERT"), checkpoint_of(checkpoints, "adapter"),
     )  # fmt: skip
     adapted = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
     return _encoding([frozen.vectors, adapted]), backbone, records
@@ -94,50 +112,67 @@ def adapted_encoding(
 
 def fit_system(
     split: Split,
+    texts: Sequence[str],
     features: NDArray[np.float32],
     content_features: NDArray[np.float32],
     config: ModelConfig,
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> System:
     """Fit experts and towers on the training part and choose settings and blend weights on the validation part.
 
     Args:
         split: what may be learnt from, and the validation targets.
+        texts: of the catalogue.
         features: (catalogue, width) whitened text vectors for the towers.
         content_features: (catalogue, width) whitened text vectors of the base alone, for content-based filtering.
         config: all settings.
         progress: called with stage, done, total.
+        checkpoints: where the towers stand after each epoch.
     """
     validation = sample(split.validation, config.evaluation.max_validation_users, config.seed)
     experts, chosen = fit_experts(split.train, split.catalogue, config.experts, validation, progress)
+    lexicon = Lexicon.fit(texts) if split.catalogue <= config.experts.max_lexical_items else None
+    if lexicon is not None:
+        experts[LEXICAL] = fit_best_lexical(lexicon, validation, stage(progress, "Compare words"))
+        chosen["decays"][LEXICAL] = experts[LEXICAL].decay
     judge = tower_validation(validation, config)
     run = train_towers(
         features, split.train, split.catalogue, config.tower, config.seed, judge,
-        progress=stage(progress, "Train towers"),
+        progress=stage(progress, "Train towers"), checkpoint=checkpoint_of(checkpoints, "towers"),
     )  # fmt: skip
     ids: TowerRun | None = None
     if learns_ids(split.train):
         ids = train_towers(
             None, split.train, split.catalogue, config.tower, config.seed, judge,
-            progress=stage(progress, "Train towers over ids"),
+            progress=stage(progress, "Train towers over ids"), checkpoint=checkpoint_of(checkpoints, "ids"),
         )  # fmt: skip
     popularity = Popularity.fit(split.train, split.catalogue, config.experts.popularity_half_life_days)
     content = fit_content(content_features, validation)
     components: dict[str, Scorer] = {TOWERS: run.towers, CONTENT: content, POPULARITY: popularity, **experts}
     components |= {} if ids is None else {IDS: ids.towers}
-    text = frozenset({TOWERS, CONTENT})
+    text = frozenset({TOWERS, CONTENT})  # and not the words: they are no vectors to search by
     blend, figure = fit_blend(components, FIXED_POWER, validation.histories, validation.items, text)
     chosen |= {"epochs": run.epochs, "tower_history": run.history, "validation_ndcg@10": figure}
     kept: TwoTower | None = None
     if ids is not None and IDS in blend.weights:
         kept = ids.towers
         chosen |= {"id_epochs": ids.epochs, "id_tower_history": ids.history}
-    return System(run.towers, kept, experts, content, popularity, blend, chosen)
+    return System(run.towers, kept, experts, content, lexicon, popularity, blend, chosen)
 
 
 def fit_content(features: NDArray[np.float32], validation: Targets) -> Content:
     """Return content-based filtering over some text features, its history decay chosen by validation NDCG@10."""
     scorers = [Content(features, decay) for decay in DECAYS]
+    return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))
+
+
+def fit_best_lexical(
+    lexicon: Lexicon, validation: Targets, progress: Callable[[int, int], None] | None = None
+) -> ItemMatrixScorer:
+    """Return the scorer by words in common, its history decay chosen by validation NDCG@10."""
+    matrix = fit_lexical(lexicon, 1.0, progress).matrix
+    scorers = [ItemMatrixScorer(matrix, decay) for decay in DECAYS]
     return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))
 
 
@@ -147,6 +182,7 @@ def refit_system(
     features: NDArray[np.float32],
     config: ModelConfig,
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> System:
     """Fit everything again on all events, with the settings, epochs and blend weights that validation chose."""
     catalogue = len(features)
@@ -154,7 +190,9 @@ def refit_system(
     experts = {
         name: fit_expert(name, sequences, catalogue, config.experts, chosen["decays"][name], chosen.get("ridge"))
         for name in system.experts
+        if name != LEXICAL  # which has read no events
     }
+    experts |= {name: expert for name, expert in system.experts.items() if name == LEXICAL}
     run = train_towers(
         features,
         sequences,
@@ -163,6 +201,7 @@ def refit_system(
         config.seed,
         epochs=chosen["epochs"],
         progress=stage(progress, "Refit towers"),
+        checkpoint=checkpoint_of(checkpoints, "towers"),
     )
     ids: TwoTower | None = None
     if system.ids is not None:
@@ -174,6 +213,7 @@ def refit_system(
             config.seed,
             epochs=chosen["id_epochs"],
             progress=stage(progress, "Refit towers over ids"),
+            checkpoint=checkpoint_of(checkpoints, "ids"),
         ).towers
     popularity = Popularity.fit(sequences, catalogue, config.experts.popularity_half_life_days)
     return replace(system, towers=run.towers, ids=ids, experts=experts, popularity=popularity)
@@ -256,6 +296,11 @@ def validation_ndcg(scorer: Scorer, targets: Targets) -> float:
 def _encoding(vectors: list[NDArray[np.float32]]) -> TextEncoding:
     features, whitening = text_features(vectors)
     return TextEncoding(np.concatenate(vectors, axis=1), features, whitening)
+
+
+def checkpoint_of(checkpoints: Checkpoints | None, stage: str) -> Checkpoint | None:
+    """Return the checkpoint of one stage where there are checkpoints."""
+    return checkpoints.of(stage) if checkpoints else None
 
 
 def stage(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:

@@ -18,15 +18,17 @@ from scipy import sparse
 from recsys.columns import AVAILABLE, ITEM_ID, TITLE
 from recsys.data.parsing import parse_timestamps
 from recsys.encoder import Encoder
+from recsys.experts.lexical import WORD
+from recsys.experts.lexical import extended as extended_words
 from recsys.experts.popularity import Popularity
 from recsys.experts.sparse import ItemMatrixScorer
 from recsys.models.tower import TwoTower
-from recsys.ranking.candidates import VectorSource
+from recsys.ranking.candidates import UNSEEN, Glance, VectorSource
 from recsys.ranking.catalogue import Catalogue
-from recsys.ranking.words import WORD, SharedWords
+from recsys.ranking.words import SharedWords
 from recsys.recommender import Recommender
 from recsys.store.items import LiveItem
-from recsys.system import CONTENT, IDS, TOWERS, System
+from recsys.system import CONTENT, IDS, LEXICAL, TOWERS, System
 
 MAX_TEXT = 20_000  # characters of one value
 MAX_MEMBERS = 1_000  # of one list
@@ -97,7 +99,7 @@ def with_live_items(
     order = np.concatenate([places, [len(own) + number for number, _ in fresh]]).astype(np.int64)
     items = pl.concat([own.items, frame])[order.tolist()]
     extended = copy.copy(base)
-    extended.items_version = version
+    extended.items_version = extended.items_shown = version
     extended.catalogue = catalogue = Catalogue(items)
     rows, _ = catalogue.split(hidden)
     catalogue.available[rows] = False
@@ -105,9 +107,10 @@ def with_live_items(
         assert encoder is not None
         rewritten = np.array([row for row, _ in changed], dtype=np.int64)
         dense = encoder.dense_vectors(np.array([vector for _, vector in [*changed, *fresh]], dtype=np.float32))
-        system = _system(base.scoring.system, dense, rewritten, len(fresh))
-        index = _replaced(base.scoring.source.vectors, np.concatenate([*dense.values()], axis=1), rewritten)
         texts = encoder.item_texts(items)
+        written = [texts[row] for row in [*rewritten.tolist(), *range(len(own), len(texts))]]
+        system = _system(base.scoring.system, dense, written, rewritten)
+        index = _replaced(base.scoring.source.vectors, np.concatenate([*dense.values()], axis=1), rewritten)
         source = _LiveSource(base.scoring.source, index, rewritten, texts)
         extended.rebind(system, base.scoring.extended(system, source), SharedWords(lambda: texts))
     return extended
@@ -119,7 +122,6 @@ class _LiveSource(VectorSource):
     def __init__(
         self, base: VectorSource, vectors: NDArray[np.float32], rewritten: NDArray[np.int64], texts: list[str]
     ) -> None:
-        self._table = base._table
         self._base = base
         self.vectors = vectors
         self.kind = base.kind
@@ -128,16 +130,17 @@ class _LiveSource(VectorSource):
         self._live = np.concatenate([rewritten, np.arange(len(base.vectors), len(vectors))])
         self._words = {int(row): set(WORD.findall(texts[row].lower())) for row in self._live}
 
+    def glances(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]) -> list[Glance]:
+        if self.kind == "exact":
+            return super().glances(queries, count, allowed)
+        return self._base.glances(queries, count, allowed[: len(self._own)] & self._own)
+
     def search(
-        self,
-        query: NDArray[np.float32],
-        count: int,
-        allowed: NDArray[np.bool_],
-        products: NDArray[np.float32] | None = None,
+        self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_], glance: Glance = UNSEEN
     ) -> NDArray[np.int64]:
-        if products is not None:
-            return super().search(query, count, allowed, products)
-        found = self._base.search(query, count, allowed[: len(self._own)] & self._own)
+        if glance.products is not None:
+            return super().search(query, count, allowed, glance)
+        found = self._base.search(query, count, allowed[: len(self._own)] & self._own, glance)
         rows = np.concatenate([found, self._live[allowed[self._live]]])
         if len(rows) <= count:
             return rows
@@ -151,12 +154,18 @@ class _LiveSource(VectorSource):
         return np.array([*sorted(live), *found.tolist()][:count], dtype=np.int64)
 
 
-def _system(system: System, dense: dict[str, NDArray[np.float32]], rewritten: NDArray[np.int64], fresh: int) -> System:
+def _system(
+    system: System, dense: dict[str, NDArray[np.float32]], written: list[str], rewritten: NDArray[np.int64]
+) -> System:
+    """Return a system with items more and others rewritten; ``dense`` and ``written`` hold the rewritten ones first."""
+    fresh = len(written) - len(rewritten)
     learnt = {name: _with_vectors(towers, dense[name], rewritten) for name, towers in system.learnt.items()}
     content = copy.copy(system.content)
     content.vectors = _replaced(system.content.vectors, dense[CONTENT], rewritten)
     counts = np.concatenate([system.popularity.counts, np.zeros(fresh, np.float32)])
     experts = {name: _padded(expert, fresh) for name, expert in system.experts.items()}
+    if system.lexicon is not None:
+        experts[LEXICAL] = extended_words(system.experts[LEXICAL], system.lexicon, written, rewritten)
     return replace(
         system,
         towers=learnt[TOWERS],

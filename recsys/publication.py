@@ -1,9 +1,10 @@
-"""From a trained system to a generation, and the gate in front of the pointer.
+"""From a trained system to a generation: binding writes vectors and texts, then the generation.
 
-Binding writes vectors and texts, then the generation; nothing is served before ``publish`` has switched the pointer.
+Nothing is served by it; whether it may be is asked in ``recsys/admission.py``.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,21 @@ from recsys.artifacts import digest, staged_folder, write_json
 from recsys.columns import ITEM_ID, USER_ID
 from recsys.config import ModelConfig, to_dict
 from recsys.data.snapshot import Snapshot
-from recsys.data.text import item_texts
 from recsys.encoder import TextMaps
-from recsys.evaluation.gate import Verdict, judge
 from recsys.evaluation.metrics import ndcg
 from recsys.evaluation.protocols import Ranking
 from recsys.home import Home
-from recsys.store.generations import commit_generation, current_id, promote, read_generation
-from recsys.store.index import build_index
-from recsys.system import POPULARITY, System
+from recsys.ranking.candidates import VectorSource
+from recsys.scoring import Scoring
+from recsys.sequences import Sequences
+from recsys.store.generations import commit_generation
+from recsys.store.index import APPROXIMATE_FROM, IndexReference, build_index
+from recsys.system import System
 
 HELD_OUT = "held_out.parquet"
 METRICS = "metrics.json"
 OURS = "recsys"
+TUNING_HISTORIES = 100
 SLICE = "slice:"  # before the name of a slice's column
 
 
@@ -58,7 +61,9 @@ def bind_generation(
     """
     item_ids = snapshot.item_ids()
     vectors = np.concatenate(list(system.dense_vectors().values()), axis=1)
-    index = build_index(home.lance, item_ids, vectors, item_texts(snapshot.items(), maps.text))
+    index = build_index(home.lance, item_ids, vectors, maps.item_texts(snapshot.items()))
+    del vectors
+    index = tuned(home, index, system, rankings[0].targets.histories)
     with staged_folder(home.generations) as staging:
         system.save(staging)
         maps.save(staging)
@@ -71,6 +76,16 @@ def bind_generation(
             "settings": to_dict(config),
         }
         return commit_generation(home, staging, bound, notes)
+
+
+def tuned(home: Home, index: IndexReference, system: System, histories: Sequences) -> IndexReference:
+    """Return a reference that says how much of an approximate index must be read, measured on some histories."""
+    histories = histories.take(np.flatnonzero(histories.lengths)[:TUNING_HISTORIES])
+    if index.rows < APPROXIMATE_FROM or not len(histories):
+        return index
+    source = VectorSource(home.lance, index)
+    queries = Scoring(system, source).queries(histories)
+    return replace(index, probes=source.tuned_probes(queries) if queries.any() else None)
 
 
 def held_out_table(
@@ -91,37 +106,3 @@ def held_out_table(
     columns |= {ranking.name: ndcg(ranking.ranks, 10) for ranking in rankings}
     columns |= {SLICE + name: chosen for name, chosen in parts.items()}
     return pl.DataFrame(columns).sort(USER_ID, ITEM_ID)
-
-
-def check_gate(home: Home, generation_id: str) -> Verdict:
-    """Judge a generation by its own held-out targets, and against the served one where the targets are the same.
-
-    Raises:
-        ArtifactError: there is no such generation.
-    """
-    folder, manifest = read_generation(home, generation_id)
-    candidate = pl.read_parquet(folder / HELD_OUT)
-    served: NDArray[np.float64] | None = None
-    current = current_id(home)
-    if current not in (None, generation_id):
-        served_folder, _ = read_generation(home, str(current))
-        other = pl.read_parquet(served_folder / HELD_OUT)
-        if other.select(USER_ID, ITEM_ID).equals(candidate.select(USER_ID, ITEM_ID)):
-            served = other[OURS].to_numpy()
-    seed = int(manifest["settings"]["seed"])
-    parts = {
-        name.removeprefix(SLICE): candidate[name].to_numpy() for name in candidate.columns if name.startswith(SLICE)
-    }
-    return judge(candidate[OURS].to_numpy(), candidate[POPULARITY].to_numpy(), served, parts, seed)
-
-
-def publish(home: Home, generation_id: str, force: bool = False) -> Verdict:
-    """Switch the pointer to a generation if the gate lets it pass, or in any case with ``force``.
-
-    Raises:
-        ArtifactError: the generation is missing or broken; the pointer stays.
-    """
-    verdict = check_gate(home, generation_id)
-    if verdict.passed or force:
-        promote(home, generation_id)
-    return verdict

@@ -27,12 +27,14 @@ from recsys.ranking.selection import Limits, choose, place_promoted
 from recsys.ranking.words import SharedWords
 from recsys.scoring import Person, Rows, Scoring, total
 from recsys.sequences import Sequences
+from recsys.stages import EXPLAIN, FIELDS, RANKER, RULES, SEARCH, Lap, unmeasured
 from recsys.store.adapters import verify_adapter
 from recsys.store.generations import current_id, read_generation
 from recsys.store.index import IndexReference
 from recsys.system import POPULARITY, System
 
-CANDIDATES = 500  # from each source
+CANDIDATES = 300  # from each source; 200 hold the 50 best of a scan of everything, of 1,682 and of 100,000 items
+CHECKED_ITEMS = 16_384  # whose vectors are compared at once when a generation is opened
 
 
 class Recommender:
@@ -44,6 +46,7 @@ class Recommender:
         self.snapshot_id: str = manifest["snapshot"]
         self.manifest = manifest
         self.items_version = 0  # of the live items that this holds; 0: none
+        self.items_shown = 0  # the change up to which it holds all of them: the texts of later ones are not encoded yet
         self.search_kind = source.kind
         self.catalogue = Catalogue(items)
         self.scoring = Scoring(system, source)
@@ -128,6 +131,17 @@ class Recommender:
         known, _ = self.catalogue.split(history)
         return self._system.towers.queries(Sequences.from_lists([known]))[0]
 
+    def index_recall(self, histories: Sequence[Sequence[str]], count: int) -> float:
+        """Return the share of the ``count`` best items by vectors that the index finds, over histories that it knows.
+
+        1 where vectors are compared exactly.
+        """
+        split = [self.catalogue.split(history)[0] for history in histories]
+        known = [rows for rows in split if rows]
+        if not known or self.scoring.source.kind == "exact":
+            return 1.0
+        return self.scoring.source.recall(self.scoring.queries(Sequences.from_lists(known)), count)
+
     def recommend(self, history: Sequence[str], **wish: Any) -> Answer:
         """Rank items for a history of item ids, oldest first; keywords are those of ``Wish``.
 
@@ -138,12 +152,13 @@ class Recommender:
         """
         return self.recommend_many([history], Wish(**wish))[0]
 
-    def recommend_many(self, histories: Sequence[Sequence[str]], wish: Wish) -> list[Answer]:
+    def recommend_many(self, histories: Sequence[Sequence[str]], wish: Wish, lap: Lap = unmeasured) -> list[Answer]:
         """Rank items for many people with the same wish: the answers that ``recommend`` gives each of them.
 
         Args:
             histories: what each did, item ids, oldest first; unknown ids are left out and reported.
             wish: what the lists shall be like.
+            lap: is told when a stage ends, see ``recsys.stages``.
 
         Raises:
             FilterError, LimitError, KeyError: as ``recommend``.
@@ -158,9 +173,10 @@ class Recommender:
             unknown += missing
             if rows and allowed[rows[0]] and rows[0] not in promoted.values():
                 promoted[promotion.slot] = rows[0]
-        people = self._people([known for known, _ in split])
+        lap(RULES)
+        people = self._people([known for known, _ in split], lap, _asked(wish), allowed)
         return [
-            self._list(person, known, [*missing, *unknown], allowed.copy(), promoted, wish)
+            self._list(person, known, [*missing, *unknown], allowed.copy(), promoted, wish, lap)
             for person, (known, missing) in zip(people, split, strict=True)
         ]
 
@@ -171,6 +187,7 @@ class Recommender:
         *,
         explain: bool = False,
         fields: Sequence[str] = (TITLE,),
+        lap: Lap = unmeasured,
     ) -> Answer:
         """Order given items for a history, by the scores that ``recommend`` gives; ties go to the catalogue's order.
 
@@ -181,17 +198,24 @@ class Recommender:
         """
         known, missing = self.catalogue.split(history)
         wanted, unknown = self.catalogue.split(item_ids)
-        (person,) = self._people([known])
+        (person,) = self._people([known], lap)
         rows = np.unique(np.array(wanted, dtype=np.int64))
         scores = self._scores(person, rows)
         order = np.lexsort((rows, -scores))
         rows, scores = rows[order], scores[order]
+        lap(RANKER)
         wish = Wish(explain=explain, fields=fields)
-        items = self._recommendations(person, known, rows, scores, set(), wish)
+        items = self._recommendations(person, known, rows, scores, set(), wish, lap)
         return self._answer(items, None if person else POPULAR, [*missing, *unknown])
 
     def similar(
-        self, item_id: str, *, k: int = 10, filter: dict[str, Any] | None = None, fields: Sequence[str] = (TITLE,)
+        self,
+        item_id: str,
+        *,
+        k: int = 10,
+        filter: dict[str, Any] | None = None,
+        fields: Sequence[str] = (TITLE,),
+        lap: Lap = unmeasured,
     ) -> Answer:
         """Rank items by the cosine between their vectors and an item's.
 
@@ -201,16 +225,23 @@ class Recommender:
         row = self.catalogue.row(item_id)
         allowed = self.catalogue.allowed(filter)
         allowed[row] = False
-        rows = np.flatnonzero(allowed)
-        cosines = self._item_vectors[rows] @ self._item_vectors[row]
+        lap(RULES)
+        cosines = np.where(allowed, self._item_vectors @ self._item_vectors[row], -np.inf)
+        k = min(k, int(np.count_nonzero(allowed)))
+        least = np.partition(cosines, len(cosines) - k)[len(cosines) - k] if k else np.inf
+        rows = np.flatnonzero(cosines >= least)  # ties with the last one, too
+        cosines = cosines[rows]
         order = np.lexsort((rows, -cosines))[:k]
         rows, cosines = rows[order], cosines[order]
-        return self._answer(self._recommendations(None, [], rows, cosines, set(), Wish(fields=fields)), None, [])
+        lap(SEARCH)
+        return self._answer(self._recommendations(None, [], rows, cosines, set(), Wish(fields=fields), lap), None, [])
 
-    def _people(self, histories: list[list[int]]) -> list[Person | None]:
-        """Prepare all histories together; None for those of whom nothing is known."""
+    def _people(
+        self, histories: list[list[int]], lap: Lap, count: int = 0, allowed: NDArray[np.bool_] | None = None
+    ) -> list[Person | None]:
+        """Prepare all histories together, for candidates where ``allowed`` says which; None for unknown people."""
         usable = [history for history in histories if history]
-        prepared = iter(self.scoring.people(Sequences.from_lists(usable)) if usable else [])
+        prepared = iter(self.scoring.people(Sequences.from_lists(usable), count, allowed, lap) if usable else [])
         return [next(prepared) if history else None for history in histories]
 
     def _list(
@@ -221,6 +252,7 @@ class Recommender:
         allowed: NDArray[np.bool_],
         promoted: dict[int, int],
         wish: Wish,
+        lap: Lap,
     ) -> Answer:
         if wish.exclude_seen:
             allowed[known] = False
@@ -235,26 +267,31 @@ class Recommender:
         filling: set[int] = set()
 
         def propose(open_: NDArray[np.bool_], count: int) -> tuple[Rows, NDArray[np.float32]]:
-            return self._ranked(person, open_, count, max(CANDIDATES, 2 * wish.k), filling)
+            lap(RULES)
+            return self._ranked(person, open_, count, _asked(wish), filling, lap)
 
         others, _ = choose(propose, allowed, wish.k - len(promoted), limits, wish.diversity, self._item_vectors)
         rows = np.array(place_promoted(others.tolist(), promoted), dtype=np.int64)
         fallback = None if person else POPULAR
         if not filling.isdisjoint(others.tolist()):
             fallback = FILLED
+        lap(RULES)
         scores = self._scores(person, rows)
+        lap(RANKER)
         return self._answer(
-            self._recommendations(person, known, rows, scores, set(first.tolist()), wish), fallback, missing
+            self._recommendations(person, known, rows, scores, set(first.tolist()), wish, lap), fallback, missing
         )
 
     def _ranked(
-        self, person: Person | None, allowed: NDArray[np.bool_], needed: int, count: int, filling: set[int]
+        self, person: Person | None, allowed: NDArray[np.bool_], needed: int, count: int, filling: set[int], lap: Lap
     ) -> tuple[Rows, NDArray[np.float32]]:
         """Return candidates, best first, at least ``needed`` if so many are allowed; note what only fills the list."""
         if person is None:
             rows = self.scoring.popular(count, allowed)
+            lap(SEARCH)
             return rows, self._scores(None, rows)
         rows = person.candidates(count, allowed)
+        lap(SEARCH)
         fill: Rows = np.empty(0, dtype=np.int64)
         if len(rows) < needed:
             others = allowed.copy()
@@ -266,6 +303,7 @@ class Recommender:
         # what fills has nothing but its popularity: behind equals, the most popular first
         place = np.concatenate([np.full(len(rows) - len(fill), -1), np.arange(len(fill))])
         order = np.lexsort((rows, place, -scores))
+        lap(RANKER)
         return rows[order], scores[order]
 
     def _scores(self, person: Person | None, rows: Rows) -> NDArray[np.float32]:
@@ -281,11 +319,14 @@ class Recommender:
         scores: NDArray[np.float32],
         promoted: set[int],
         wish: Wish,
+        lap: Lap,
     ) -> list[Recommendation]:
         records = self.catalogue.records(rows, wish.fields)
+        lap(FIELDS)
         why: list[tuple[tuple[str, ...], Explanation | None]] = [((), None)] * len(rows)
         if wish.explain:
             why = self._explain(person, np.array(known, dtype=np.int32), rows, scores)
+            lap(EXPLAIN)
         return [
             Recommendation(self.catalogue.ids[row], float(score), said, record, row in promoted, parts)
             for row, score, record, (said, parts) in zip(rows.tolist(), scores, records, why, strict=True)
@@ -310,14 +351,24 @@ class Recommender:
         return Answer(items, self.generation_id, self.adapter_id, fallback, missing)
 
 
+def _asked(wish: Wish) -> int:
+    """Return how many candidates each source is asked for."""
+    return max(CANDIDATES, 2 * wish.k)
+
+
 def _check_index(system: System, source: VectorSource, generation_id: str) -> None:
     """Compare the index with the system's own vectors: equal dimensions do not make it this system's.
 
     Raises:
         ArtifactError: it is another's.
     """
-    made = np.concatenate(list(system.dense_vectors().values()), axis=1)
-    if made.shape != source.vectors.shape or not np.allclose(made, source.vectors, rtol=1e-3, atol=1e-3):
+    found = source.vectors
+    same = found.shape == (len(system.content.vectors), sum(system.dense_widths().values()))
+    for start in range(0, len(found) if same else 0, CHECKED_ITEMS):
+        rows = slice(start, start + CHECKED_ITEMS)
+        made = np.concatenate(list(system.dense_vectors(rows).values()), axis=1)
+        same = same and np.allclose(made, found[rows], rtol=1e-3, atol=1e-3)
+    if not same:
         raise ArtifactError(
             f"The index of generation {generation_id} was not made by its adapter and towers: their vectors differ. "
             "Train and publish again, or roll back."

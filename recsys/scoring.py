@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recsys.ranking.blend import raise_keeping_sign, standardise
-from recsys.ranking.candidates import VectorSource
+from recsys.ranking.candidates import UNSEEN, Glance, VectorSource
 from recsys.sequences import Sequences
+from recsys.stages import EXPERTS, SEARCH, TOWER, Lap, unmeasured
 from recsys.system import POPULARITY, System
 
+CHUNK = 32_768  # items
 Rows = NDArray[np.int64]
 
 
@@ -66,25 +68,44 @@ class Scoring:
                 return rows[:count]
             looked_at *= 4
 
-    def people(self, histories: Sequences) -> list["Person"]:
-        """Prepare the scoring of some histories, none of them empty."""
+    def people(
+        self, histories: Sequences, count: int = 0, allowed: NDArray[np.bool_] | None = None, lap: Lap = unmeasured
+    ) -> list["Person"]:
+        """Prepare the scoring of some histories, none of them empty.
+
+        Args:
+            histories: rows of the catalogue, oldest first.
+            count: how many candidates each will be asked for; 0: none.
+            allowed: (items,) what everybody may be offered, where there shall be candidates.
+            lap: is told when a stage ends.
+        """
         dense = self._dense_queries(histories)
-        query = np.concatenate(
-            [dense.get(name, np.zeros((len(histories), width), np.float32)) for name, width in self.widths.items()],
-            axis=1,
-        )
+        query = self._side_by_side(dense, len(histories))
+        lap(TOWER)
         experts = {name: self._expert_parts(name, histories) for name in self.weights if name in self.system.experts}
-        products = self.source.products(query) if dense else None
+        lap(EXPERTS)
+        glances = [UNSEEN] * len(histories)
+        if dense and allowed is not None:
+            glances = self.source.glances(query, count, allowed)
+        lap(SEARCH)
         return [
             Person(
                 self,
                 {name: queries[row] for name, queries in dense.items()},
                 query[row],
                 {name: _row(parts, row) for name, parts in experts.items()},
-                None if products is None else products[row],
+                glances[row],
             )
             for row in range(len(histories))
         ]
+
+    def queries(self, histories: Sequences) -> NDArray[np.float32]:
+        """Return what the index is asked for some histories, (rows, dimensions)."""
+        return self._side_by_side(self._dense_queries(histories), len(histories))
+
+    def _side_by_side(self, dense: dict[str, NDArray[np.float32]], rows: int) -> NDArray[np.float32]:
+        parts = [dense.get(name, np.zeros((rows, width), np.float32)) for name, width in self.widths.items()]
+        return np.concatenate(parts, axis=1)
 
     def _dense_queries(self, histories: Sequences) -> dict[str, NDArray[np.float32]]:
         """Dense components' queries on the blend's scale: deviations over the catalogue follow from moments."""
@@ -92,7 +113,7 @@ class Scoring:
         for name, queries in self.system.dense_queries(histories).items():
             if name not in self.weights:
                 continue
-            variance = np.einsum("rw,wv,rv->r", queries, self._covariances[name], queries, optimize=True)
+            variance = np.einsum("rw,rw->r", queries @ self._covariances[name], queries)
             deviation = np.sqrt(np.maximum(variance, 0.0))
             factor = np.divide(self.weights[name], deviation, out=np.zeros_like(deviation), where=deviation > 0)
             scaled[name] = np.asarray(queries * factor[:, None], dtype=np.float32)
@@ -107,8 +128,9 @@ class Scoring:
         size = self.trained
         for start, end in zip(parts.indptr[:-1], parts.indptr[1:], strict=True):
             data = parts.data[start:end]
-            mean = data.sum(dtype=np.float64) / size
-            variance = (data.astype(np.float64) ** 2).sum() / size - mean**2
+            own = data[parts.indices[start:end] < size].astype(np.float64)  # without live items
+            mean = own.sum() / size
+            variance = (own**2).sum() / size - mean**2
             data *= np.float32(blend.weights[name] / np.sqrt(variance) if variance > 0 else 0.0)
         return parts
 
@@ -118,6 +140,7 @@ class Person:
 
     Attributes:
         dense: queries of the dense components on the blend's scale, by name.
+        query: the same side by side, as the index is searched; 0 for components without a weight.
     """
 
     def __init__(
@@ -126,24 +149,26 @@ class Person:
         dense: dict[str, NDArray[np.float32]],
         query: NDArray[np.float32],
         experts: dict[str, tuple[NDArray[np.int32], NDArray[np.float32]]],
-        products: NDArray[np.float32] | None,
+        glance: Glance,
     ) -> None:
         self.dense = dense
         self._scoring = scoring
-        self._query = query
+        self.query = query
         self._experts = experts
-        self._products = products
+        self._glance = glance
 
     def candidates(self, count: int, allowed: NDArray[np.bool_]) -> Rows:
         """Return the union of up to ``count`` allowed rows from each source, in the order of the catalogue."""
         found = []
         if self.dense:
-            found.append(self._scoring.source.search(self._query, count, allowed, self._products))
+            found.append(self._scoring.source.search(self.query, count, allowed, self._glance))
         if self._experts:
             found.append(self._named(count, allowed))
         if POPULARITY in self._scoring.weights:
             found.append(self._scoring.popular(count, allowed))
-        return np.unique(np.concatenate(found)).astype(np.int64)
+        named = np.zeros(len(allowed), dtype=bool)  # sorting them takes longer
+        named[np.concatenate(found)] = True
+        return np.flatnonzero(named)
 
     def parts(self, rows: Rows) -> dict[str, NDArray[np.float32]]:
         """Return what each component adds to the scores of some rows, (rows,) by name.
@@ -196,5 +221,10 @@ def _looked_up(columns: NDArray[np.int32], values: NDArray[np.float32], rows: Ro
 
 
 def _covariance(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
-    return np.asarray(centred.T @ centred / len(centred))
+    """Return (width, width), added up in chunks: all deviations at once would take twice the memory of the vectors."""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    total = np.zeros((vectors.shape[1], vectors.shape[1]))
+    for start in range(0, len(vectors), CHUNK):
+        centred = vectors[start : start + CHUNK] - mean
+        total += centred.T @ centred
+    return total / len(vectors)

@@ -17,6 +17,7 @@ from recsys.columns import TITLE
 from recsys.encoder import Encoder
 from recsys.ranking.fusion import RANK_CONSTANT, Fused, fuse
 from recsys.recommender import Recommender
+from recsys.stages import ENCODE, FIELDS, RULES, SEARCH, Lap, unmeasured
 from recsys.store.index import UnreadableError
 from recsys.system import CONTENT
 
@@ -69,7 +70,13 @@ class TextSearch:
         self._norms = encoder.meaning_norms(self._vectors)
 
     def search(
-        self, query: str, *, k: int = 10, filter: dict[str, Any] | None = None, fields: Sequence[str] = (TITLE,)
+        self,
+        query: str,
+        *,
+        k: int = 10,
+        filter: dict[str, Any] | None = None,
+        fields: Sequence[str] = (TITLE,),
+        lap: Lap = unmeasured,
     ) -> Hits:
         """Find items by free text.
 
@@ -78,6 +85,7 @@ class TextSearch:
             k: how many items; fewer only where fewer are allowed.
             filter: a structured condition on item columns, see ``recsys.ranking.rules``.
             fields: item columns to return.
+            lap: is told when a stage ends, see ``recsys.stages``.
 
         Raises:
             FilterError: the filter does not fit the catalogue.
@@ -85,25 +93,28 @@ class TextSearch:
         """
         catalogue, scoring = self._recommender.catalogue, self._recommender.scoring
         allowed = catalogue.allowed(filter)
+        lap(RULES)
         fallback: str | None
         if any(character.isalnum() for character in query):
-            found, fallback = self._found(query, max(CANDIDATES, 2 * k), allowed)
+            found, fallback = self._found(query, max(CANDIDATES, 2 * k), allowed, lap)
             found = found[:k]
         else:
             counts, rows = scoring.system.popularity.counts, scoring.popular(k, allowed)
             found, fallback = [Fused(row, float(counts[row]), ()) for row in rows.tolist()], POPULAR
+        lap(SEARCH)
         records = catalogue.records(np.array([one.row for one in found], dtype=np.int64), fields)
+        lap(FIELDS)
         hits = [
             Hit(catalogue.ids[one.row], one.score, one.found_by, record)
             for one, record in zip(found, records, strict=True)
         ]
         return Hits(hits, self._recommender.generation_id, self._recommender.adapter_id, fallback)
 
-    def _found(self, query: str, count: int, allowed: NDArray[np.bool_]) -> tuple[list[Fused], str | None]:
+    def _found(self, query: str, count: int, allowed: NDArray[np.bool_], lap: Lap) -> tuple[list[Fused], str | None]:
         """Return what all lists find, fused, and the fallback where the words' index cannot be read."""
         lists = {
             EXACT: [row for row in self._recommender.catalogue.titled(query) if allowed[row]],
-            MEANING: self._by_meaning(query, count, allowed),
+            MEANING: self._by_meaning(query, count, allowed, lap),
         }
         fallback = None
         try:
@@ -118,10 +129,12 @@ class TextSearch:
         ]
         return sorted(found, key=lambda one: (-one.score, one.row)), fallback
 
-    def _by_meaning(self, query: str, count: int, allowed: NDArray[np.bool_]) -> list[int]:
+    def _by_meaning(self, query: str, count: int, allowed: NDArray[np.bool_], lap: Lap) -> list[int]:
         """Return allowed rows by cosine, ties by row; every item is compared: its norm is in no index."""
         rows = np.flatnonzero(allowed)
+        lap(SEARCH)
         vector = self.encoder.meaning_queries([query])[0]
+        lap(ENCODE)
         cosines = (self._vectors @ vector / self._norms)[rows]
         if len(rows) > count:
             best = np.argpartition(-cosines, count - 1)[:count]

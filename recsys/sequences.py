@@ -60,6 +60,12 @@ class Sequences:
         times = None if self.times is None else self.times[positions]
         return Sequences(self.items[positions], offsets, times)
 
+    def only(self, chosen: NDArray[np.bool_]) -> "Sequences":
+        """Return every row without the events that are not chosen, (events,); a row may become empty."""
+        running = np.concatenate([[0], np.cumsum(chosen)])
+        times = None if self.times is None else self.times[chosen]
+        return Sequences(self.items[chosen], running[self.offsets], times)
+
     def last(self, count: int) -> "Sequences":
         """Return every row cut to its ``count`` newest items."""
         return self.slice(np.maximum(self.offsets[:-1], self.offsets[1:] - count), self.offsets[1:])

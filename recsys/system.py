@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from recsys.experts.content import Content
+from recsys.experts.lexical import Lexicon
 from recsys.experts.popularity import Popularity
 from recsys.experts.sparse import ItemMatrixScorer
-from recsys.models.tower import TwoTower
+from recsys.models.tower import EVERYTHING, TwoTower
 from recsys.ranking.blend import Blend
 from recsys.sequences import Scorer, Sequences
 
@@ -23,6 +24,8 @@ TOWERS = "towers"
 IDS = "ids"
 POPULARITY = "popularity"
 CONTENT = "content"
+LEXICAL = "lexical"
+LEXICON = "lexicon"
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,9 @@ class System:
     Attributes:
         towers: text, id residual and history.
         ids: the same over ids alone where events are many enough to learn from, or None.
-        experts: rules, ItemKNN and, where the catalogue allows, EASE.
+        experts: rules, ItemKNN and, where the catalogue allows, EASE and words in common.
         content: text vectors of the base model, whitened.
+        lexicon: the words behind the lexical expert, or None where there is none.
         popularity: event counts.
         blend: weights over all of these by name.
         chosen: what validation chose, as JSON values: epochs, ridge, decays, figures.
@@ -43,6 +47,7 @@ class System:
     ids: TwoTower | None
     experts: dict[str, ItemMatrixScorer]
     content: Content
+    lexicon: Lexicon | None
     popularity: Popularity
     blend: Blend
     chosen: dict[str, Any]
@@ -57,13 +62,13 @@ class System:
         """All scorers by name."""
         return {**self.learnt, CONTENT: self.content, POPULARITY: self.popularity, **self.experts}
 
-    def dense_vectors(self) -> dict[str, NDArray[np.float32]]:
-        """Return the item vectors of the components whose score is a dot product, (catalogue, width) by name.
+    def dense_vectors(self, rows: slice = EVERYTHING) -> dict[str, NDArray[np.float32]]:
+        """Return the item vectors of the components whose score is a dot product, (rows, width) by name.
 
         Side by side they are what the index holds, so that one search serves any weights of the blend.
         """
-        learnt = {name: towers.search_matrix() for name, towers in self.learnt.items()}
-        return {**learnt, CONTENT: self.content.vectors}
+        learnt = {name: towers.search_matrix(rows) for name, towers in self.learnt.items()}
+        return {**learnt, CONTENT: self.content.vectors[rows]}
 
     def dense_widths(self) -> dict[str, int]:
         """Return how many columns of the index each component of ``dense_vectors`` has, in their order."""
@@ -94,6 +99,8 @@ class System:
         for name, expert in self.experts.items():
             expert.save(folder, name)
         self.content.save(folder, CONTENT)
+        if self.lexicon is not None:
+            self.lexicon.save(folder, LEXICON)
         save_file({"counts": self.popularity.counts}, folder / f"{POPULARITY}.safetensors")
         settings = {
             "blend": vars(self.blend),
@@ -112,6 +119,7 @@ class System:
             ids=TwoTower.load(folder, IDS) if settings.get("ids") else None,
             experts={name: ItemMatrixScorer.load(folder, name) for name in settings["experts"]},
             content=Content.load(folder, CONTENT),
+            lexicon=Lexicon.load(folder, LEXICON) if LEXICAL in settings["experts"] else None,
             popularity=Popularity(load_file(folder / f"{POPULARITY}.safetensors")["counts"]),
             blend=Blend(**settings["blend"]),
             chosen=settings["chosen"],

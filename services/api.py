@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import FastAPI
 
 from services.auth import GuardedRoute, describe_keys
-from services.metrics import Measured
 from services.problems import documented, install_handlers
 from services.routes import classify, events, generations, items, lineage, operations, page, recommend, texts, users
 from services.schemas.fields import Problem
@@ -24,7 +23,6 @@ def create_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(Measured, metrics=lambda: app.state.parts.metrics)
     install_handlers(app)
     for module in (recommend, texts, classify, events, items, users, generations, lineage, operations, page):
         unguarded = [route for route in module.router.routes if not isinstance(route, GuardedRoute)]

@@ -2,20 +2,21 @@
 
 The declaration is the route's ``security`` in the OpenAPI document, so what is described is what is enforced; a route
 without one does not start. ``write`` does not imply ``recommend``: what a tracker in somebody's browser can do must
-not include reading. A key may have several scopes; ``admin`` has all.
+not include reading. A key may have several scopes; ``admin`` has all. One user's history needs ``admin``, also where an
+explanation would name its items.
 """
 
 import ipaddress
 import math
 import time
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from services.keys import SCOPES, Key, Keys
+from services.keys import ADMIN, SCOPES, Key, Keys
 from services.problems import documented, problem
 
 SCHEME = "key"
@@ -23,6 +24,7 @@ SCHEME_DESCRIPTION = (
     "A key from `recsys keys create`. Scopes: `recommend` asks for items, `write` sends events and items, `admin` does "
     "everything. Where no key was ever made, the service answers its own machine only, and asks for none."
 )
+READS_HISTORIES = "recsys.reads_histories"  # in a request's scope: whether it may be told what a user did
 BURST_SECONDS = 2.0  # how much of its rate a key may use at once
 OPEN: dict[str, Any] = {"openapi_extra": {"security": []}}  # for a route that needs no key
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
@@ -78,6 +80,7 @@ class Guard:
         """Return None if a request may go on, else the response that refuses it."""
         if not self._keys.asked_for():
             if _is_loopback(scope):
+                scope[READS_HISTORIES] = True
                 return None
             return problem(403, "This service has no keys, so it answers its own machine only; `recsys keys create`.")
         scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
@@ -90,6 +93,7 @@ class Guard:
             held = ", ".join(key.scopes)
             headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{needed}"'}
             return problem(403, f"This needs the scope {needed!r}; the key {key.id} has {held}.", headers)
+        scope[READS_HISTORIES] = key.may(ADMIN)
         return self._take(key)
 
     def _take(self, key: Key) -> Any:
@@ -104,6 +108,13 @@ class Guard:
             return problem(429, f"The key {key.id} may ask {key.rate:g} times a second.", {"Retry-After": str(wait)})
         self._buckets[key.id] = (tokens - 1, now)
         return None
+
+
+async def _reads_histories(request: Request) -> bool:
+    return bool(request.scope.get(READS_HISTORIES, False))
+
+
+ReadsHistories = Annotated[bool, Depends(_reads_histories)]
 
 
 def describe_keys(document: dict[str, Any]) -> None:

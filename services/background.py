@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 LINGER_SECONDS = 0.1  # gathers what belongs into one transaction; readers elsewhere see it at most so much later
 RETRY_SECONDS = 1.0  # after a database that cannot be reached
-_LOG = logging.getLogger("bentoml.recsys")  # below BentoML's logger, whose handler prints them
+_LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CHECK_SECONDS = 0.25  # between two looks at the pointer
 RETRY_SECONDS = 10.0  # between two attempts at a generation that did not load; each reads all of its files
-_LOG = logging.getLogger("bentoml.recsys")  # below BentoML's logger, whose handler prints them
+_LOG = logging.getLogger(__name__)
 
 
 class CurrentGeneration:
@@ -160,8 +160,8 @@ class CurrentGeneration:
             except Exception as error:  # a database that is away must not end the following
                 _LOG.error("Live items cannot be followed; those known stay.", exc_info=error)
                 started -= RETRY_SECONDS / 2
-            # a large catalogue takes long to dress; that may be half of the time, no more
-            pause = max(CHECK_SECONDS, time.monotonic() - started)
+            # a large catalogue takes long to dress; that may be two thirds of the time, no more
+            pause = max(CHECK_SECONDS, (time.monotonic() - started) / 2)
 
     def _follow(self) -> None:
         while not self._stopping.wait(CHECK_SECONDS):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from recsys.recommender import Recommender
 
 RETRY_SECONDS = 1.0  # between two attempts at a database that is away; answers in between do not wait for it
-_LOG = logging.getLogger("bentoml.recsys")  # below BentoML's logger, whose handler prints them
+_LOG = logging.getLogger(__name__)
 
 
 class Histories:

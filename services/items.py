@@ -1,7 +1,8 @@
 """Live items in a worker: follows their counter, has new texts encoded once, and dresses generations with them.
 
-What is deleted or not available goes at the next look; a new text takes as long as BERT does, in small batches, so
-that one item does not wait for a bulk upload to end.
+What is deleted or not available goes at the next look; a new text takes as long as BERT does. Texts are encoded in the
+order of their arrival and few may wait: an upload is slowed down to BERT's pace, so that an item that others put
+meanwhile is offered within seconds, too.
 """
 
 import fcntl
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from recsys.recommender import Recommender
 
 BATCH = 16  # texts encoded at once
-ENCODING_SECONDS = 1.0  # after which what is there is shown, before the next ones are encoded
+ENCODING_SECONDS = 0.5  # after which what is there is shown, before the next ones are encoded
+MOST_WAITING = 64  # changes that this worker does not answer with yet; about what it encodes until it shows them
 KEPT = 3  # dressed generations: the current one and those of the shelf
-_LOG = logging.getLogger("bentoml.recsys")  # below BentoML's logger, whose handler prints them
+_LOG = logging.getLogger(__name__)
 
 
 class LiveItems:
@@ -61,7 +63,8 @@ class LiveItems:
                 return base
             finished, dressed = False, base
             while not finished:
-                dressed, finished = self._dress(base, items, version)
+                dressed = self._dress(base, items, version)
+                finished = dressed.items_shown == version
                 if not wait:
                     break
             if finished:
@@ -75,6 +78,10 @@ class LiveItems:
         known = self._dressed.get(base.generation_id)
         version = self.store.version()
         return version > 0 and (known is None or known[0] != version or known[1] is not base)
+
+    def crowded(self, recommender: "Recommender") -> bool:
+        """Tell whether what answers lacks so many changes that another one had better wait, too."""
+        return self.store.version() - recommender.items_shown >= MOST_WAITING
 
     def version(self, base: "Recommender") -> int:
         """Return the changes that a generation is dressed with completely."""
@@ -91,18 +98,18 @@ class LiveItems:
                 self._version = item.version
             return self._version, list(self._items.values())
 
-    def _dress(self, base: "Recommender", items: Sequence[LiveItem], version: int) -> tuple["Recommender", bool]:
-        """Return what can be had now, and whether it is all; what is missing has been encoded up to one batch."""
+    def _dress(self, base: "Recommender", items: Sequence[LiveItem], version: int) -> "Recommender":
+        """Encode for a while; return what can be had now."""
         from recsys.live import live_frame, with_live_items  # brings transformers
 
         there = [item for item in items if item.columns is not None]
         if not there:
-            return with_live_items(base, None, items, {}, version), True
+            return with_live_items(base, None, items, {}, version)
         try:
             encoder = self._encoders.of(base)
         except HTTPException as error:
             _LOG.error("Live items that need a vector are left out. %s", error.detail)
-            return with_live_items(base, None, items, {}, version), True
+            return with_live_items(base, None, items, {}, version)
         own = base.catalogue
         texts = dict(
             zip((item.item_id for item in there), encoder.item_texts(live_frame(there, own.items.schema)), strict=True)
@@ -111,10 +118,13 @@ class LiveItems:
         trained = dict(zip((own.ids[row] for row in rows), encoder.item_texts(own.items[rows]), strict=True))
         wanted = {item_id: text for item_id, text in texts.items() if trained.get(item_id) != text}
         vectors = self._vectors(base.adapter_id, encoder, wanted)
-        return with_live_items(base, encoder, items, vectors, version), len(vectors) == len(wanted)
+        missing = [item.version for item in there if item.item_id in wanted and item.item_id not in vectors]
+        dressed = with_live_items(base, encoder, items, vectors, version)
+        dressed.items_shown = min(missing) - 1 if missing else version
+        return dressed
 
     def _vectors(self, adapter: str, encoder: "Encoder", texts: dict[str, str]) -> dict[str, NDArray[np.float32]]:
-        """Return the vectors of texts by item id, encoding what nobody has encoded yet for about a second."""
+        """Return the vectors of texts by item id, encoding for a while what nobody has encoded yet, oldest first."""
         digests = {item_id: digest(text.encode()) for item_id, text in texts.items()}
         known = self._known.setdefault(adapter, {})
         missing = [item_id for item_id in texts if known.get(item_id, ("",))[0] != digests[item_id]]
@@ -124,8 +134,7 @@ class LiveItems:
                 missing = [item_id for item_id in missing if known.get(item_id, ("",))[0] != digests[item_id]]
                 started = time.monotonic()
                 while missing and time.monotonic() - started < ENCODING_SECONDS:
-                    # the newest first: whoever adds one item during an upload waits for it
-                    batch, missing = missing[-BATCH:], missing[:-BATCH]
+                    batch, missing = missing[:BATCH], missing[BATCH:]
                     made = encoder.encode([texts[item_id] for item_id in batch], names=batch)
                     self.store.add_vectors(adapter, batch, [digests[item_id] for item_id in batch], made)
                     known |= {item_id: (digests[item_id], vector) for item_id, vector in zip(batch, made, strict=True)}

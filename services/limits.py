@@ -3,11 +3,17 @@
 A queue without an end would make every answer late. A short one takes up bursts.
 """
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
 from typing import Any, TypeVar
 
-from anyio import CapacityLimiter, Semaphore, WouldBlock, move_on_after, to_thread
+from anyio import Semaphore, WouldBlock, move_on_after
 from fastapi import HTTPException
+
+from services.context import PARSE, QUEUE, WORK, lap, lap_after
 
 WAIT_SECONDS = 4.0  # for a thread; with the database's own waiting this stays below the request's timeout
 T = TypeVar("T")
@@ -26,7 +32,7 @@ class Lane:
 
     def __init__(self, threads: int, queue: int, shed: Callable[[], object]) -> None:
         self._slots = Semaphore(threads, fast_acquire=True)
-        self._threads = CapacityLimiter(threads)
+        self._threads = ThreadPoolExecutor(threads)
         self._queue = queue
         self._waiting = 0
         self._shed = shed
@@ -37,11 +43,17 @@ class Lane:
         Raises:
             HTTPException: 503 with Retry-After, as many wait already as may, or it has waited too long.
         """
+        lap_after(None, PARSE)
         await self._enter()
-        try:
-            return await to_thread.run_sync(work, *arguments, limiter=self._threads)
-        finally:
-            self._slots.release()
+        loop = asyncio.get_running_loop()
+
+        def ended(_: Future[T]) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._slots.release)
+
+        future = self._threads.submit(copy_context().run, _begun, work, *arguments)
+        future.add_done_callback(ended)
+        return await asyncio.wrap_future(future)
 
     async def _enter(self) -> None:
         try:
@@ -59,3 +71,10 @@ class Lane:
                 self._waiting -= 1
         self._shed()
         raise HTTPException(503, "The service has more to do than it can; nothing was done.", {"Retry-After": "1"})
+
+
+def _begun(work: Callable[..., T], *arguments: Any) -> T:
+    lap(QUEUE)
+    result = work(*arguments)
+    lap_after(QUEUE, WORK)
+    return result

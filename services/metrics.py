@@ -5,14 +5,14 @@ decides at its first import whether it does so; hence everything here is importe
 """
 
 import os
-import time
-from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
+STAGE_BUCKETS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 4.0)
 BUCKETS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # seconds
+NO_FALLBACK = "none"
+COLD, WARM = "cold", "warm"
 SHARES = tuple(tenth / 10 for tenth in range(11))
 
 
@@ -28,10 +28,24 @@ class Metrics:
             ["route", "status"],
             buckets=BUCKETS,
         )
-        self.fallbacks = Counter(
-            "recsys_fallback", "Answers that are not the whole ranking, by what they are.", ["fallback"]
+        stages = Histogram(
+            "recsys_stage_duration_seconds", "Time of a request's stages.", ["stage"], buckets=STAGE_BUCKETS
+        )
+        self.stage = cache(stages.labels)  # looking up labels takes as long as counting, and a request has a dozen
+        self.answers = Counter(
+            "recsys_answers",
+            "People's lists, by the link of the chain that made them; none: the whole ranking.",
+            ["fallback"],
+        )
+        self.items = Counter(
+            "recsys_recommended_items", "Items of recommended lists, by whether training saw events of them.", ["kind"]
         )
         self.events = Counter("recsys_events", "Events received, by what became of them.", ["outcome"])
+        self.event_lag = Histogram(
+            "recsys_event_lag_seconds",
+            "From the arrival of new events to their being readable by every answer, once a request.",
+            buckets=BUCKETS,
+        )
         self.loads = Counter("recsys_generation_loads", "Attempts to load a generation.", ["outcome"])
         self.serving = Gauge(
             "recsys_generation_workers",
@@ -51,11 +65,15 @@ class Metrics:
         )
         self.shadow_duration = Histogram("recsys_shadow_duration_seconds", "The shadow's time.", buckets=BUCKETS)
         self.shed = Counter("recsys_shed", "Requests turned away because too many waited, by what for.", ["lane"])
+        for fallback in (NO_FALLBACK, "filled", "popular", "degraded"):  # a rate needs the zero before the first one
+            self.answers.labels(fallback)
+        for kind in (COLD, WARM):
+            self.items.labels(kind)
         for outcome in ("written", "dropped"):
             self.impressions.labels(outcome)
         for outcome in ("answered", "dropped", "refused"):
             self.shadows.labels(outcome)
-        for outcome in ("accepted", "duplicate", "rejected"):  # a rate needs the zero before the first one
+        for outcome in ("accepted", "duplicate", "rejected"):
             self.events.labels(outcome)
         for outcome in ("loaded", "failed"):
             self.loads.labels(outcome)
@@ -84,30 +102,3 @@ def _forget_the_dead(folder: Path) -> None:
                 mark_process_dead(pid, str(folder))
         except PermissionError:  # it lives, under another user
             pass
-
-
-class Measured:
-    """ASGI middleware that times each request under its route's pattern, never under a path that a caller invents."""
-
-    def __init__(self, app: ASGIApp, metrics: Callable[[], Metrics]) -> None:
-        self.app = app
-        self.metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started = time.perf_counter()
-        status = 500  # unless a response begins
-
-        async def send_noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_noting)
-        finally:
-            route = getattr(scope.get("route"), "path_format", "") or "other"
-            self.metrics().requests.labels(route, status).observe(time.perf_counter() - started)

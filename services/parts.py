@@ -51,6 +51,16 @@ class Parts:
     writing: Lane
     loading: Lane
 
+    def loaded(self, generation_id: str) -> "Recommender":
+        """Return a generation: the one that answers, or another, which is loaded for it.
+
+        Raises:
+            ArtifactError: it does not exist, or is not what it was.
+        """
+        if generation_id == self.generation.serving:
+            return self.generation.recommender()
+        return self.shelf.open(generation_id)
+
     @property
     def events(self) -> EventStore:
         """Live events."""

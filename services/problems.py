@@ -1,9 +1,10 @@
-"""Errors as ``application/problem+json`` (RFC 9457), whoever raises them, and the limit on a request's size.
+"""Errors as ``application/problem+json`` (RFC 9457), whoever raises them, and the limits on a request's size and time.
 
 Routes raise; the handlers here turn what is raised into one shape. ``Boundary`` stands around everything, so that
 what the server answers by itself (an unknown path, not ready) has the same shape.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
@@ -15,21 +16,27 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.context import CURRENT
 from services.schemas.fields import PROBLEM_JSON, Problem
 
 MAX_BODY_BYTES = 4 * 2**20  # 1,000 events with the longest ids fit, also outside ASCII
 TOO_LARGE = f"The body is larger than {MAX_BODY_BYTES // 2**20} MiB; send less in one request."
+ANSWER_SECONDS = 9.5  # from headers to answer: more than a lane and SQLite wait, less than BentoML, which tells less
+TOO_LATE = f"There was no answer within {ANSWER_SECONDS:g} s. What was begun may still be done; ask again."
 KEPT_HEADERS = ("allow", "retry-after")
 MAX_DETAILS = 5  # validation messages in one problem
-_LOG = logging.getLogger("bentoml.recsys")  # below BentoML's logger, whose handler prints them
+_LOG = logging.getLogger(__name__)
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error response."""
-    content = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
-    return Response(content.model_dump_json(), status, headers=headers, media_type=PROBLEM_JSON)
+    context = CURRENT.get()
+    asked = context.request_id if context else None
+    content = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=asked)
+    return Response(content.model_dump_json(exclude_none=True), status, headers=headers, media_type=PROBLEM_JSON)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -42,8 +49,11 @@ def install_handlers(app: FastAPI) -> None:
     """Make an application answer every error as a problem."""
 
     @app.exception_handler(StarletteHTTPException)
-    async def on_http_error(_: Request, error: StarletteHTTPException) -> Response:
-        return problem(error.status_code, error.detail, error.headers)
+    async def on_http_error(request: Request, error: StarletteHTTPException) -> Response:
+        headers = error.headers
+        if error.status_code == 405:
+            headers = {"Allow": ", ".join(sorted(_methods(request)))}
+        return problem(error.status_code, error.detail, headers)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid_request(_: Request, error: RequestValidationError) -> Response:
@@ -69,7 +79,7 @@ def install_handlers(app: FastAPI) -> None:
 
 
 class Boundary:
-    """ASGI middleware around the whole server: caps the body and gives every error without a shape its shape."""
+    """ASGI middleware around the whole server: caps body and time, and gives every error without a shape its shape."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -93,11 +103,13 @@ class Boundary:
                 raise HTTPException(413, TOO_LARGE)
             return message
 
+        begun = False
         shapeless: Message | None = None  # the start of an error response that is not a problem yet
         content = b""
 
         async def send_shaped(message: Message) -> None:
-            nonlocal shapeless, content
+            nonlocal begun, shapeless, content
+            begun = True
             if message["type"] == "http.response.start":
                 media_type = Headers(raw=message["headers"]).get("content-type")
                 shapeless = message if message["status"] >= 400 and media_type != PROBLEM_JSON else None
@@ -110,7 +122,21 @@ class Boundary:
                 kept = {name: headers[name] for name in KEPT_HEADERS if name in headers}
                 await problem(shapeless["status"], _text(content), kept)(scope, receive, send)
 
-        await self.app(scope, receive_capped, send_shaped)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS) as deadline:
+                await self.app(scope, receive_capped, send_shaped)
+        except TimeoutError:
+            if begun or not deadline.expired():
+                raise
+            await problem(503, TOO_LATE, {"Retry-After": "1"})(scope, receive, send)
+
+
+def _methods(request: Request) -> set[str]:
+    """Return the methods of all routes with a request's path; Starlette names those of the first alone."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    return {
+        method for route in routes if route.matches(request.scope)[0] != Match.NONE for method in route.methods or ()
+    }
 
 
 def _text(content: bytes) -> str:

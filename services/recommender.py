@@ -4,6 +4,7 @@
 """
 
 import os
+from functools import partial
 
 import bentoml
 
@@ -20,15 +21,19 @@ from services.encoding import Encoders
 from services.histories import Histories
 from services.items import LiveItems
 from services.keys import REQUIRE_KEYS, Keys
+from services.lifetime import end_with_server
 from services.limits import Lane
 from services.lineage import Impressions
+from services.logs import configure_logs
 from services.metrics import Metrics
+from services.observed import Observed, Observer
 from services.parts import Parts
 from services.problems import Boundary
 from services.shadow import Shadow
 from services.shelf import Shelf
 
-REQUEST_TIMEOUT_SECONDS = 10  # BentoML leaves a timer of this length behind for every request: no longer than needed
+# BentoML leaves a timer of this length behind for every request: no longer than needed. Boundary's limit comes first.
+REQUEST_TIMEOUT_SECONDS = 10
 FLUSH_SECONDS = 3.0  # what answers that are not written down yet get at the end
 IMPRESSION_DAYS = "RECSYS_IMPRESSION_DAYS"  # for how long answers are kept
 DEFAULT_IMPRESSION_DAYS = 30.0
@@ -41,9 +46,9 @@ LANES = {
     "loading": (1, 8),  # two generations that load at once take each other's time
 }
 
-guard_connections()
-
+configure_logs()
 app = create_app()
+guard_connections(partial(Observed, observer=lambda: app.state.observer))
 
 
 @bentoml.service(
@@ -61,6 +66,8 @@ class RecommenderService:
     """Recommendations over HTTP from the current generation and live events."""
 
     def __init__(self) -> None:
+        end_with_server()
+
         import torch
 
         from recsys.people import People  # brings torch, for which BentoML's supervisor has no use
@@ -92,6 +99,7 @@ class RecommenderService:
             classifiers=Classifiers(home),
             **{name: Lane(*sizes, metrics.shed.labels(name).inc) for name, sizes in LANES.items()},
         )
+        app.state.observer = self.observer = Observer.from_environment(metrics)
         self.impressions.backlog.start()
         self.shadow.backlog.start()
         self.generation.start()
@@ -107,6 +115,7 @@ class RecommenderService:
         self.shadow.backlog.close(0)
         self.impressions.backlog.close(FLUSH_SECONDS)
         self.database.close()
+        self.observer.close()
 
 
 # The decorator has made a bentoml.Service of the class, which a type checker cannot see.

@@ -23,6 +23,8 @@ import httpx
 import services
 from recsys.home import Home
 from services.keys import REQUIRE_KEYS, read_keys
+from services.logs import LogSettings
+from services.tracing import TracingError, check_tracing
 
 SERVICE = "services.recommender:RecommenderService"
 LOOPBACK = "127.0.0.1"
@@ -49,15 +51,18 @@ def serve(home: Home, host: str = LOOPBACK, port: int = 3000, workers: int = 1) 
     os.execve(command[0], command, environment)
 
 
-def start(home: Home, port: int, workers: int = 1) -> subprocess.Popen[bytes]:
+def start(home: Home, port: int, workers: int = 1, service: str = SERVICE) -> subprocess.Popen[bytes]:
     """Start the server on loopback as a child process, without waiting for it; its output goes to ``log_file``.
+
+    Args:
+        service: what is served; load tests have the same service with more routes.
 
     Raises:
         ServeError: the port is taken.
     """
-    command, environment = _prepare(home, LOOPBACK, port, workers)
+    command, environment = _prepare(home, LOOPBACK, port, workers, service)
     with log_file(home, port).open("wb") as log:
-        # its own session, so that a server that has to be killed takes its workers along
+        # its own session: the Ctrl-C of who started it is not for the server
         return subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
@@ -76,17 +81,19 @@ def stop(server: subprocess.Popen[bytes]) -> bool:
 
 
 @contextmanager
-def running(home: Home, port: int = 0, workers: int = 1) -> Iterator[str]:
+def running(home: Home, port: int = 0, workers: int = 1, service: str = SERVICE) -> Iterator[str]:
     """Run the server for the length of a ``with`` block and yield its URL once it is ready to answer.
 
     Args:
         port: 0 takes a free one.
+        workers: processes that answer.
+        service: as for ``start``.
 
     Raises:
         ServeError: it ended, or was not ready in time; the message has its reason and the end of its log.
     """
     port = port or free_port()
-    server = start(home, port, workers)
+    server = start(home, port, workers, service)
     try:
         url = f"http://{LOOPBACK}:{port}"
         _wait_until_ready(server, url, log_file(home, port))
@@ -119,7 +126,9 @@ def log_file(home: Home, port: int) -> Path:
     return home.runs / f"service-{port}" / "server.log"
 
 
-def _prepare(home: Home, host: str, port: int, workers: int) -> tuple[list[str], dict[str, str]]:
+def _prepare(
+    home: Home, host: str, port: int, workers: int, service: str = SERVICE
+) -> tuple[list[str], dict[str, str]]:
     """Check the address, make an empty working folder; return the command line and the environment of the server."""
     host = LOOPBACK if host == "localhost" else host
     try:
@@ -139,6 +148,12 @@ def _prepare(home: Home, host: str, port: int, workers: int) -> tuple[list[str],
         except OSError as error:
             raise ServeError(f"Cannot listen on {host}:{port} ({error.strerror}). Choose another --port.") from None
 
+    try:
+        check_tracing()
+        LogSettings.from_environment()
+    except (TracingError, ValueError) as error:
+        raise ServeError(str(error)) from None
+
     folder = log_file(home, port).parent
     shutil.rmtree(folder, ignore_errors=True)  # the numbers of a server that is gone
     temporary = folder / "tmp"
@@ -156,7 +171,7 @@ def _prepare(home: Home, host: str, port: int, workers: int) -> tuple[list[str],
     project = Path(services.__file__).parent.parent
     options = {"--working-dir": project, "--host": host, "--port": port, "--timeout-graceful-shutdown": DRAIN_SECONDS}
     arguments = [str(part) for option in options.items() for part in option]
-    return [sys.executable, "-m", "bentoml", "serve", SERVICE, *arguments], environment
+    return [sys.executable, "-m", "bentoml", "serve", service, *arguments], environment
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STATE = "shadow.json"
 WAITING = 100  # answers that wait for their shadow; above it they go without
 BATCH = 20
-_LOG = logging.getLogger("bentoml.recsys")  # below BentoML's logger, whose handler prints them
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,11 @@
 """What tests of flows and services share: a small data set, a Prefect server, a home with a served generation."""
 
 import os
+
+# Read as numpy and torch are first imported, here or in a child: sums over other numbers of threads end in other bits.
+# Tiny tensors: a second thread would only wait for the first.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import subprocess
 import sys
 import time
@@ -14,9 +19,6 @@ from synthetic import SMALL, Dataset, write_dataset
 
 from recsys.home import Home
 from services.serve import free_port
-
-# Read when torch is first imported, here or in a child. Tiny tensors: a second thread would only wait for the first.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SERVER_START_SECONDS = 300
 

@@ -5,18 +5,21 @@ the bytes of Parquet nor the clock have a part in it. The quarantine lies beside
 """
 
 import hashlib
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from recsys import columns
 from recsys.artifacts import (
+    ID_DIGITS,
     STAGING_PREFIX,
     ArtifactError,
     canonical_json,
+    check_id,
     commit_folder,
     digest_folder,
     read_json,
@@ -87,14 +90,37 @@ class Snapshot:
         """Return the sorted ids of items; an item's index is the place here."""
         return self.items()[columns.ITEM_ID].to_list()
 
-    def sequences(self) -> Sequences:
-        """Return a row of item indices for every user, oldest first, with times in Unix seconds where all are known."""
+    def sequences(self, tie_seed: int | None = None) -> Sequences:
+        """Return a row of item indices for every user, oldest first, with times in Unix seconds where all are known.
+
+        Args:
+            tie_seed: of the order of one user's events at equal known times; None: position and event id decide.
+        """
+        sequences = self._sequences(self.events(), tie_seed)
+        return sequences if self.times_known else replace(sequences, times=None)
+
+    def timed_sequences(self, tie_seed: int | None = None) -> Sequences:
+        """Return ``sequences`` with times, without the events whose time is made up; a row may become empty."""
         events = self.events()
+        return self._sequences(events, tie_seed).only(_known(events).to_numpy())
+
+    def unknown_times(self) -> int:
+        """Return how many events have a made-up time."""
+        return 0 if self.times_known else int((~_known(self.events())).sum())
+
+    def tied_events(self) -> int:
+        """Return how many events have the known time of another event of their user."""
+        _, sizes = np.unique(_ties(self.events()), return_counts=True)
+        return int(sizes[sizes > 1].sum())
+
+    def _sequences(self, events: pl.DataFrame, tie_seed: int | None) -> Sequences:
         lengths = events[columns.USER_ID].rle().struct.field("len").cast(pl.Int64)
         offsets = pl.concat([pl.Series([0], dtype=pl.Int64), lengths.cum_sum()])
-        codes = events[columns.ITEM_ID].cast(pl.Enum(self.item_ids())).to_physical().cast(pl.Int32)
-        times = events[columns.TIMESTAMP].dt.epoch("s").cast(pl.Int64)
-        return Sequences(codes.to_numpy(), offsets.to_numpy(), times.to_numpy() if self.times_known else None)
+        codes = events[columns.ITEM_ID].cast(pl.Enum(self.item_ids())).to_physical().cast(pl.Int32).to_numpy()
+        times = events[columns.TIMESTAMP].dt.epoch("s").cast(pl.Int64).to_numpy()
+        if tie_seed is not None:
+            codes = codes[np.lexsort((np.random.default_rng(tie_seed).random(len(codes)), _ties(events)))]
+        return Sequences(codes, offsets.to_numpy(), times)
 
 
 def write_snapshot(
@@ -116,7 +142,6 @@ def write_snapshot(
     snapshot_id = content_id(events, items)
     if (home.snapshots / snapshot_id).exists():
         return open_snapshot(home, snapshot_id)
-    known = columns.TIMESTAMP_KNOWN
     manifest = {
         **origin,
         "id": snapshot_id,
@@ -127,7 +152,7 @@ def write_snapshot(
             "events": events.height,
             "quarantined": quarantine.height,
         },
-        "times_known": known not in events.columns or bool(events[known].fill_null(True).all()),
+        "times_known": bool(_known(events).all()),
         "schemas": {"events": _schema(events), "items": _schema(items)},
     }
     with staged_folder(home.snapshots) as staging:
@@ -150,8 +175,7 @@ def open_snapshot(home: Home, snapshot_id: str, verify: bool = True) -> Snapshot
     Raises:
         ArtifactError: there is no such snapshot, or a file of it is missing or has changed.
     """
-    if not re.fullmatch(r"[0-9a-f]{16}", snapshot_id):
-        raise ArtifactError(f"{snapshot_id!r} is no snapshot id; one has 16 hexadecimal digits.")
+    check_id(snapshot_id, "snapshot")
     path = home.snapshots / snapshot_id
     if not path.is_dir():
         raise ArtifactError(f"There is no snapshot {snapshot_id} in {home.snapshots}. Run `recsys ingest` first.")
@@ -181,7 +205,7 @@ def content_id(events: pl.DataFrame, items: pl.DataFrame) -> str:
         for name in table.columns:
             for part in range(0, table.height, _SLICE):
                 _feed(sha, table[name].slice(part, _SLICE))
-    return sha.hexdigest()[:16]
+    return sha.hexdigest()[:ID_DIGITS]
 
 
 def _feed(sha: Any, values: pl.Series) -> None:
@@ -202,6 +226,21 @@ def _feed(sha: Any, values: pl.Series) -> None:
         physical = values.to_physical()
         kind = pl.Float64 if physical.dtype.is_float() else pl.UInt64 if physical.dtype == pl.UInt64 else pl.Int64
         sha.update(physical.cast(kind).fill_null(0).to_numpy().tobytes())
+
+
+def _known(events: pl.DataFrame) -> pl.Series:
+    """Return whether each event's time is real; where nothing is said, it is."""
+    if columns.TIMESTAMP_KNOWN not in events.columns:
+        return pl.repeat(True, events.height, eager=True)
+    return events[columns.TIMESTAMP_KNOWN].fill_null(True)
+
+
+def _ties(events: pl.DataFrame) -> NDArray[np.int64]:
+    """Return an ascending number for each event, the same for one user's events at equal known times."""
+    known = _known(events)
+    same = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in (columns.USER_ID, columns.TIMESTAMP))
+    tied = events.select(same.fill_null(False)).to_series() & known & known.shift(fill_value=False)
+    return np.cumsum(~tied.to_numpy())
 
 
 def _schema(frame: pl.DataFrame) -> dict[str, str]:

@@ -172,7 +172,7 @@ def cold_items(sequences: Sequences, *, share: float = 0.1, seed: int = 0, catal
     asked = everyone[(last[0] >= 0) & (last[1] < 0)]
     ends = sequences.offsets[1:].copy()
     ends[tested], ends[asked] = last[1][tested], last[0][asked]
-    warm = _only(sequences, of_event == 0)
+    warm = sequences.only(of_event == 0)
     warm_before = np.concatenate([[0], np.cumsum(of_event == 0)])
     train = warm.slice(warm.offsets[:-1], warm_before[ends])
 
@@ -320,13 +320,6 @@ def _by_birth(sequences: Sequences, used: NDArray[np.integer], seed: int) -> NDA
     born = np.full(int(used.max()) + 1, np.iinfo(np.int64).max)
     np.minimum.at(born, sequences.items, sequences.times)
     return used[np.lexsort((used, born[used]))]
-
-
-def _only(sequences: Sequences, chosen: NDArray[np.bool_]) -> Sequences:
-    """Return the rows without the events that were not chosen."""
-    running = np.concatenate([[0], np.cumsum(chosen)])
-    times = None if sequences.times is None else sequences.times[chosen]
-    return Sequences(sequences.items[chosen], running[sequences.offsets], times)
 
 
 def _check_cold(split: Split, sequences: Sequences) -> None:

@@ -2,7 +2,8 @@
 
 A candidate must beat popularity beyond doubt and must not be worse than the served generation where both were asked the
 same targets, neither in all nor for head, tail, warm or cold items alone. Differences are means over users with paired
-bootstrap intervals.
+bootstrap intervals. Its index must find what an exact search finds, and it must not answer much slower than what is
+served.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,10 @@ from recsys.evaluation.bootstrap import paired_bootstrap
 TOLERANCE = 0.01  # relative loss of NDCG@10 that counts as noise even where the interval is narrow
 SLICE_TOLERANCE = 0.1  # likewise within a slice: what one gains another may lose a little
 MIN_SLICE = 50  # targets below which a slice says nothing
+MIN_RECALL = 0.95  # of the index at 10, against an exact search
+SLOWER = 2.0  # times the served generation's 95th percentile that an answer may take
+SLOWER_MILLISECONDS = 5.0  # and so much above it: twice of almost nothing is nothing
+SLOW_SHARE = 95  # percentile of the answers' times
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,25 @@ class Verdict:
 
     passed: bool
     findings: tuple[str, ...]
+
+    def __add__(self, other: "Verdict") -> "Verdict":
+        """Return the verdict that passes where both do, with the findings of both."""
+        return Verdict(self.passed and other.passed, self.findings + other.findings)
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """How a generation answered before it was served.
+
+    Attributes:
+        recall: share of the best items by vectors that its index finds.
+        milliseconds: (histories,) of its answers.
+        served: (histories,) of the served generation's answers to the same, or None.
+    """
+
+    recall: float
+    milliseconds: NDArray[np.float64]
+    served: NDArray[np.float64] | None
 
 
 def judge(
@@ -78,6 +102,22 @@ def judge(
                 f"{change.high:+.4f})."
             )
     return Verdict(passed, tuple(findings))
+
+
+def judge_rehearsal(rehearsal: Rehearsal) -> Verdict:
+    """Judge how a generation answers: by the recall of its index, and by its time beside the served one."""
+    found = rehearsal.recall >= MIN_RECALL
+    finding = f"The index finds {rehearsal.recall:.3f} of the nearest items"
+    verdict = Verdict(found, (f"{finding}." if found else f"{finding}, which is below {MIN_RECALL}.",))
+    if len(rehearsal.milliseconds) == 0:
+        return verdict
+    own = float(np.percentile(rehearsal.milliseconds, SLOW_SHARE))
+    if rehearsal.served is None:
+        return verdict + Verdict(True, (f"95 % of its answers take at most {own:.1f} ms.",))
+    before = float(np.percentile(rehearsal.served, SLOW_SHARE))
+    quick = own <= max(SLOWER * before, before + SLOWER_MILLISECONDS)
+    finding = f"95 % of its answers take at most {own:.1f} ms, the served generation's {before:.1f} ms"
+    return verdict + Verdict(quick, (f"{finding}." if quick else f"{finding}: that is too slow.",))
 
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:

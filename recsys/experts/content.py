@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
 
 from recsys.experts.sparse import history_matrix
 from recsys.sequences import Sequences
@@ -60,7 +61,8 @@ class Content:
     @classmethod
     def load(cls, folder: Path, name: str) -> "Content":
         """Read what ``save`` wrote."""
-        tensors = load_file(folder / f"{name}.safetensors")
+        # by torch, which maps the file where numpy would copy it
+        tensors = {key: tensor.numpy() for key, tensor in load_file(folder / f"{name}.safetensors").items()}
         loaded = cls.__new__(cls)  # normalising once more would change the last bits
         loaded.vectors, loaded.decay = tensors["vectors"], float(tensors["decay"][0])
         return loaded

@@ -23,8 +23,9 @@ def history_matrix(histories: Sequences, catalogue: int, decay: float, window: i
     rows, columns, weights = rows[order], columns[order], weights[order]
     last = np.ones(len(rows), dtype=bool)
     last[:-1] = (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1])
-    shape = (len(histories), catalogue)
-    return sparse.csr_matrix((weights[last].astype(np.float32), (rows[last], columns[last])), shape=shape)
+    starts = np.searchsorted(rows[last], np.arange(len(histories) + 1)).astype(np.int32)
+    entries = (weights[last].astype(np.float32), columns[last].astype(np.int32), starts)
+    return sparse.csr_matrix(entries, shape=(len(histories), catalogue))
 
 
 def keep_largest(matrix: sparse.csr_matrix, count: int) -> sparse.csr_matrix:

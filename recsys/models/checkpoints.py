@@ -7,6 +7,7 @@ replaced atomically and bound to the training's inputs; another training never g
 import io
 import logging
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,33 @@ class Checkpoint:
     def remove(self) -> None:
         """Forget it: the training is done."""
         self.path.unlink(missing_ok=True)
+
+
+class Checkpoints:
+    """The checkpoints of a training in several stages, each a file of its stage's name in one folder.
+
+    A stage that is done keeps its last one until the whole training is, so that it is not done again.
+
+    Attributes:
+        folder: theirs alone.
+        key: what identifies the training's inputs: data, settings, seed.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder = folder
+        self.key = key
+
+    def of(self, stage: str) -> Checkpoint:
+        """Return the checkpoint of one stage."""
+        return Checkpoint(self.folder / f"{stage}.checkpoint", f"{self.key} {stage}")
+
+    def under(self, name: str) -> "Checkpoints":
+        """Return the checkpoints of a part of the training that has the same stages as other parts."""
+        return Checkpoints(self.folder / name, f"{self.key} {name}")
+
+    def remove(self) -> None:
+        """Forget all of them: the training is done."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 A classifier is stored as an ordinary PEFT folder with its head beside the LoRA weights.
 """
 
+import contextlib
 import copy
 import json
 import math
@@ -23,7 +24,7 @@ from recsys.artifacts import ArtifactError
 from recsys.config import ClassifierConfig
 from recsys.models.backbone import Backbone, add_lora, load_backbone, load_lora, mean_pool, save_lora
 from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
-from recsys.models.descent import DivergedError
+from recsys.models.descent import check_descent
 from recsys.models.devices import autocast
 from recsys.models.texts import Tokens, tokenize
 
@@ -32,6 +33,7 @@ SORTED_BATCHES = 64  # batches that are cut from one shuffled part after sorting
 PREDICT_TOKENS = 8192  # padded tokens classified at once
 WARMUP_SHARE = 0.06
 MAX_GRADIENT_NORM = 1.0
+AVERAGING_DELAY = 10  # the mean over the first n steps forgets by n / (n + this)
 Progress = Callable[[int, int], None]
 
 
@@ -159,6 +161,9 @@ def train_classifier(
 ) -> ClassifierRun:
     """Train LoRA weights and a softmax head with AdamW; the epoch with the best accuracy on ``dev`` is kept.
 
+    Epochs are judged, and kept, with a running mean of the weights over the last steps (Polyak, Juditsky 1992): it lies
+    where the noise of single batches has averaged out.
+
     Args:
         train: what is learnt from; its labels, sorted, are those of the classifier.
         dev: what the epochs are judged by. Of two epochs with one accuracy the one with the lower loss wins.
@@ -170,7 +175,7 @@ def train_classifier(
 
     Raises:
         ValueError: there are fewer than two labels, or ``dev`` has one that ``train`` has not.
-        DivergedError: the loss is not finite.
+        DivergedError: the loss, or its gradient, is not finite.
     """
     labels = sorted(set(train.labels))
     if len(labels) < 2:
@@ -188,8 +193,10 @@ def train_classifier(
     steps_per_epoch = math.ceil(len(train) / config.batch_size)
     steps = config.epochs * steps_per_epoch
     weights = [weight for weight in (*backbone.model.parameters(), *head.parameters()) if weight.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
+    fused = backbone.device.type == "cuda"
+    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_linear(step, steps))
+    averaged = [weight.detach().clone() for weight in weights]
     history: list[dict[str, float]] = []
     best: dict[str, Any] = {"order": (-math.inf, -math.inf), "epoch": 0, "weights": _weights(classifier)}
     found = checkpoint.load() if checkpoint else None
@@ -197,6 +204,7 @@ def train_classifier(
         _set_weights(classifier, found["weights"])
         optimizer.load_state_dict(found["optimizer"])
         schedule.load_state_dict(found["schedule"])
+        _set(averaged, found["averaged"])
         history, best, rng = found["history"], found["best"], restored_generator(found["rng"])
 
     while len(history) < config.epochs and len(history) - best["epoch"] < config.patience:
@@ -206,20 +214,22 @@ def train_classifier(
             logits = classifier.logits(tokens, batch, config.dropout)
             batch_targets = torch.from_numpy(targets[batch]).to(logits.device)
             loss = functional.cross_entropy(logits, batch_targets)
-            if not torch.isfinite(loss):
-                raise DivergedError(
-                    f"The loss became {loss.item()} in epoch {len(history) + 1}. Lower the learning rate."
-                )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
+            norm = nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
+            check_descent(loss, norm, f"epoch {len(history) + 1}", "learning_rate")
             optimizer.step()
             schedule.step()
+            _average(
+                averaged, weights, min(config.averaging, schedule.last_epoch / (schedule.last_epoch + AVERAGING_DELAY))
+            )
             losses += loss.item() * len(batch)
             right += int((logits.argmax(1) == batch_targets).sum())
             if progress:
                 progress(len(history) * steps_per_epoch + number, steps)
-        judged = classifier.judge(dev_tokens, wanted)
+        with _swapped(weights, averaged):
+            judged = classifier.judge(dev_tokens, wanted)
+            kept = _weights(classifier)
         history.append(
             {
                 "epoch": float(len(history) + 1),
@@ -233,7 +243,7 @@ def train_classifier(
             best = {
                 "order": (judged.accuracy, -judged.loss),
                 "epoch": len(history),
-                "weights": _weights(classifier),
+                "weights": kept,
             }
         if each_epoch:
             each_epoch(history[-1])
@@ -241,6 +251,7 @@ def train_classifier(
             checkpoint.save(
                 {
                     "weights": _weights(classifier),
+                    "averaged": averaged,
                     "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(),
                     "history": history,
@@ -289,6 +300,29 @@ def _set_weights(classifier: Classifier, weights: dict[str, dict[str, torch.Tens
     model: Any = classifier.backbone.model
     set_peft_model_state_dict(model, weights["lora"])
     classifier.head.load_state_dict(weights["head"])
+
+
+def _average(averaged: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], keep: float) -> None:
+    with torch.no_grad():
+        for mean, weight in zip(averaged, weights, strict=True):
+            mean.lerp_(weight, 1 - keep)
+
+
+@contextlib.contextmanager
+def _swapped(weights: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Give the weights other values within the block."""
+    own = [weight.detach().clone() for weight in weights]
+    _set(weights, others)
+    try:
+        yield
+    finally:
+        _set(weights, own)
+
+
+def _set(weights: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
+    with torch.no_grad():
+        for weight, value in zip(weights, values, strict=True):
+            weight.copy_(value)
 
 
 def _warm_linear(step: int, steps: int) -> float:

@@ -24,10 +24,10 @@ class DivergedError(RuntimeError):
 class Descent:
     """Sums gradients over the processes of a team, in parts that fit into memory; what fitted once is kept to."""
 
-    def __init__(self, team: Team | None = None) -> None:
+    def __init__(self, team: Team | None = None, steps: int = 0) -> None:
         self.team = team or Team.current()
+        self.steps = steps  # taken so far, those before a restart included
         self._rows = sys.maxsize
-        self._steps = 0
 
     def gradient(
         self, weights: Sequence[torch.Tensor], batch: HistoryBatch, loss_of: Loss, rng: np.random.Generator
@@ -48,7 +48,7 @@ class Descent:
         first, last = min(rows, self.team.rank * share), min(rows, (self.team.rank + 1) * share)
         # Parts draw from generators of their own: ``rng`` stays where it would be in every process.
         seed = int(copy.deepcopy(rng).integers(2**63))
-        self._steps += 1
+        self.steps += 1
         total = torch.zeros((), device=batch.items.device)
 
         def attempt(size: int) -> None:
@@ -60,7 +60,7 @@ class Descent:
                 part = batch if whole else batch.part(start, min(last, start + size))
                 if len(part.targets) == 0:
                     continue
-                drawn = rng if whole else np.random.default_rng([seed, self._steps, start])
+                drawn = rng if whole else np.random.default_rng([seed, self.steps, start])
                 loss = loss_of(part, drawn) * (len(part.targets) / positions)
                 loss.backward()
                 total.add_(loss.detach())

@@ -28,14 +28,21 @@ from recsys.models.texts import Progress, Tokens, check_vectors
 
 Form = Literal["openvino", "torch", "onnx"]
 CARD, TOKENIZER = "encoder.json", "tokenizer.json"
-BUDGET = {"openvino": 1024, "torch": 4096, "onnx": 1024}  # padded tokens a batch; small ones stay in the caches
+# Padded tokens a batch: on a CPU small ones stay in the caches, a GPU idles between them.
+OPENVINO_TOKENS, TORCH_TOKENS, GPU_TOKENS = 1024, 4096, 65_536
 MAX_STREAMS = 16
 ONNX_OPSET = 17
 _NAMES = ("input_ids", "attention_mask")
 
 
 class _Runtime(Protocol):
-    """Fills rows of ``vectors`` (texts, hidden) for some batches of texts; yields how many texts each batch held."""
+    """Fills rows of ``vectors`` (texts, hidden) for some batches of texts; yields how many texts each batch held.
+
+    Attributes:
+        budget: padded tokens a batch, at most.
+    """
+
+    budget: int
 
     def run(
         self, tokens: Tokens, batches: Sequence[NDArray[np.integer]], vectors: NDArray[np.float32]
@@ -147,11 +154,17 @@ class ExportedEncoder:
         Raises:
             FloatingPointError: a vector is zero or not finite; the message names its text.
         """
-        vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
-        if len(texts) == 0:
-            return vectors
         encoded = self._tokenizer.encode_batch_fast(list(texts))
         tokens = Tokens([np.asarray(one.ids, dtype=np.int64) for one in encoded], self.card["padding"])
+        return self.encode_tokens(tokens, names, progress)
+
+    def encode_tokens(
+        self, tokens: Tokens, names: Sequence[str] | None = None, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Return what ``encode`` does, of texts that are tokenised already."""
+        vectors = np.zeros((len(tokens), self.dimensions), dtype=np.float32)
+        if len(tokens) == 0:
+            return vectors
 
         def run(budget: int) -> None:
             done = 0
@@ -159,9 +172,9 @@ class ExportedEncoder:
             for count in self._runtime.run(tokens, batches, vectors):
                 done += count
                 if progress:
-                    progress(done, len(texts))
+                    progress(done, len(tokens))
 
-        fitting_memory(run, BUDGET[self.card["form"]], self.max_tokens, "encoding texts")
+        fitting_memory(run, self._runtime.budget, self.max_tokens, "encoding texts")
         check_vectors(vectors, names)
         return vectors
 
@@ -234,6 +247,7 @@ def _write_onnx(backbone: Backbone, folder: Path) -> None:
 class _TorchRuntime:
     def __init__(self, folder: Path, precision: str | None) -> None:
         self._device = default_device()
+        self.budget = GPU_TOKENS if self._device.type == "cuda" else TORCH_TOKENS
         low = precision == "bf16" or (precision is None and computes_bf16(self._device))
         model = load_model(str(folder), torch.bfloat16 if low else torch.float32, attention="sdpa")
         self._module = _Pooled(model.to(self._device)).eval()
@@ -249,6 +263,8 @@ class _TorchRuntime:
 
 class _OpenVino:
     """Runs OpenVINO's own form, and ONNX. Each stream is one thread with batches of its own: none waits for another."""
+
+    budget = OPENVINO_TOKENS
 
     def __init__(self, folder: Path, precision: str | None) -> None:
         openvino = _import_openvino()

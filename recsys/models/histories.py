@@ -46,14 +46,34 @@ def training_windows(train: Sequences, length: int) -> Sequences:
 
     Each event of a row but the first is then a target exactly once.
     """
-    starts, ends = [], []
-    for start, end in zip(train.offsets[:-1], train.offsets[1:], strict=True):
+    starts, ends, _ = _window_bounds(train, length)
+    return train.slice(starts, ends)
+
+
+def newer_windows(train: Sequences, learnt: NDArray[np.int64], length: int) -> tuple[Sequences, Sequences]:
+    """Cut rows as ``training_windows`` does; return the windows that hold something new, and all others.
+
+    Args:
+        train: a row a user.
+        learnt: (rows,) how many events from the beginning of each row are not new.
+        length: of the history behind the last target of a window, at most.
+    """
+    starts, ends, rows = _window_bounds(train, length)
+    newer = ends - train.offsets[rows] > learnt[rows]
+    return train.slice(starts[newer], ends[newer]), train.slice(starts[~newer], ends[~newer])
+
+
+def _window_bounds(train: Sequences, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each window starts and ends, and its row."""
+    starts, ends, rows = [], [], []
+    for row, (start, end) in enumerate(zip(train.offsets[:-1], train.offsets[1:], strict=True)):
         while end - start >= 2:
             begin = max(start, end - length - 1)
             starts.append(begin)
             ends.append(end)
+            rows.append(row)
             end = begin + 1
-    return train.slice(np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64))
+    return np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), np.array(rows, dtype=np.int64)
 
 
 def history_batches(

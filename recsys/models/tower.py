@@ -19,6 +19,7 @@ from recsys.models.histories import pad_histories
 from recsys.sequences import Sequences
 
 SCORE_BATCH = 256
+EVERYTHING = slice(None)
 LONGEST_DROPPED = 64  # positions up to which attention weights are dropped at random
 
 
@@ -245,11 +246,11 @@ class TwoTower(nn.Module):
             scores: NDArray[np.float32] = (scale * queries @ self.vectors.T + self.items.item_bias()).cpu().numpy()
         return scores
 
-    def search_matrix(self) -> NDArray[np.float32]:
-        """Return (catalogue, dimensions + 1) vectors whose dot product with ``search_queries`` is the score."""
+    def search_matrix(self, rows: slice = EVERYTHING) -> NDArray[np.float32]:
+        """Return (rows, dimensions + 1) vectors whose dot product with ``search_queries`` is the score."""
         with torch.inference_mode():
-            scaled = self.vectors * self.items.scale
-            return torch.cat([scaled, self.items.item_bias()[:, None]], dim=1).cpu().numpy()
+            scaled = self.vectors[rows] * self.items.scale
+            return torch.cat([scaled, self.items.item_bias()[rows, None]], dim=1).cpu().numpy()
 
     def new_search_rows(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return rows of the search matrix for items that were not trained on, (items, dimensions + 1).
@@ -287,9 +288,13 @@ class TwoTower(nn.Module):
 
     @classmethod
     def load(cls, folder: Path, name: str = "towers") -> "TwoTower":
-        """Read towers for scoring; the text features are not kept, so they cannot be trained further."""
-        towers = cls(TowerShape(**json.loads((folder / f"{name}.json").read_text())), None)
+        """Read towers for scoring; the text features are not kept, so they cannot be trained further.
+
+        What is as long as the catalogue stays in the file, which the processes of a machine map together.
+        """
+        with torch.device("meta"):  # shapes alone: nothing is drawn that the file replaces
+            towers = cls(TowerShape(**json.loads((folder / f"{name}.json").read_text())), None)
         state = load_file(folder / f"{name}.safetensors")
-        towers.vectors = state.pop("vectors")
-        towers.load_state_dict(state)
+        towers.features, towers.vectors = torch.empty(0), state.pop("vectors")
+        towers.load_state_dict(state, assign=True)
         return towers.eval()

@@ -5,46 +5,31 @@ Both minimise the same cross-entropy over the whole catalogue. Same inputs, sett
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import nn
 from torch.nn import functional
 
 from recsys.config import AdapterConfig, TowerConfig
 from recsys.models.backbone import Backbone
+from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
 from recsys.models.descent import Descent, check_descent
 from recsys.models.devices import Team, autocast, computes_bf16, default_device, fitting_memory
+from recsys.models.epochs import Course, TowerRun, Validate, run_epochs, tower_loss, warm_cosine
 from recsys.models.histories import HistoryBatch, history_batches, training_windows
-from recsys.models.losses import catalogue_cross_entropy
-from recsys.models.sampling import softmax_items
-from recsys.models.texts import LEAST_TOKENS, Progress, Tokens, embed, forward
+from recsys.models.texts import LEAST_TOKENS, Progress, Tokens, embed, forward, prepared
 from recsys.models.tower import TowerShape, TwoTower, Whitening
 from recsys.sequences import Sequences
 
-WARMUP_STEPS = 200
-ENCODE_TOKENS = 2048  # padded tokens encoded with gradient at once
+ENCODE_TOKENS = {"cpu": 2048, "cuda": 32_768}  # padded tokens encoded with gradient at once
+CHECKPOINT_ROUNDS = 5  # of the adapter's training from one checkpoint to the next
 LONG_HISTORY = 50  # median events a user above which two blocks pay
 MANY_EVENTS = 400_000  # from here on a longer window pays as well; fewer events are learnt from better in short ones
-Validate = Callable[[TwoTower], float]
-
-
-@dataclass(frozen=True)
-class TowerRun:
-    """Trained towers and how they came about.
-
-    Attributes:
-        towers: frozen, ready to score.
-        history: one record an epoch: epoch, loss, validation.
-        epochs: epochs behind the weights that were kept.
-    """
-
-    towers: TwoTower
-    history: list[dict[str, float]]
-    epochs: int
 
 
 def is_long(train: Sequences) -> bool:
@@ -86,6 +71,7 @@ def train_towers(
     epochs: int | None = None,
     steps: int | None = None,
     progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> TowerRun:
     """Train both towers by next-item prediction at every position of every history.
 
@@ -99,6 +85,7 @@ def train_towers(
         epochs: train exactly this long, without validation (a refit with a known number of epochs).
         steps: likewise for as many epochs as hold this many steps.
         progress: called with steps done and steps at most.
+        checkpoint: where the training stands after each epoch; a killed one goes on from there.
 
     Raises:
         ValueError: no history has two events.
@@ -119,41 +106,8 @@ def train_towers(
     if steps is not None:
         epochs = math.ceil(steps / steps_per_epoch)
     limit = epochs or config.epochs or _epochs(positions, is_long(train))
-    optimizer = _optimizer(towers, config)
-    schedule = _schedule(optimizer, limit * steps_per_epoch)
-    low = computes_bf16(device)
-    descent = Descent()
-
-    history: list[dict[str, float]] = []
-    best_figure, best_epoch, best_state = -math.inf, 0, copy.deepcopy(towers.state_dict())
-    step = 0
-    for epoch in range(1, limit + 1):
-        towers.train()
-        losses = []
-        for batch in history_batches(windows, size, config.future_items, config.future_decay, rng, device):
-            loss = descent.gradient(
-                list(towers.parameters()), batch, lambda part, draws: _step(towers, part, config, low, draws), rng
-            )
-            norm = nn.utils.clip_grad_norm_(towers.parameters(), 5.0)
-            check_descent(loss, norm, f"epoch {epoch}", "tower.learning_rate")
-            optimizer.step()
-            schedule.step()
-            losses.append(loss)
-            step += 1
-            if progress:
-                progress(min(step, limit * steps_per_epoch), limit * steps_per_epoch)
-        record = {"epoch": float(epoch), "loss": float(torch.stack(losses).mean())}
-        if validate is not None and epochs is None:
-            record["validation"] = figure = validate(towers.freeze())
-            if figure > best_figure:
-                best_figure, best_epoch, best_state = figure, epoch, copy.deepcopy(towers.state_dict())
-        else:
-            best_epoch, best_state = epoch, towers.state_dict()
-        history.append(record)
-        if validate is not None and epochs is None and epoch - best_epoch >= config.patience:
-            break
-    towers.load_state_dict(best_state)
-    return TowerRun(towers.freeze(), history, best_epoch)
+    course = Course(limit, steps_per_epoch, size, tower_rate(shape, config), validate if epochs is None else None)
+    return run_epochs(towers, lambda _: windows, config, course, rng, progress, checkpoint)
 
 
 def train_adapter(
@@ -164,8 +118,11 @@ def train_adapter(
     tower_config: TowerConfig,
     seed: int,
     warm: TwoTower,
-    frozen: NDArray[np.float32],
+    vectors: NDArray[np.float32],
     progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
+    fixed: NDArray[np.float32] | None = None,
+    whitening: Whitening | None = None,
 ) -> list[dict[str, float]]:
     """Fine-tune the backbone's LoRA weights so that the towers over its text vectors predict the next item better.
 
@@ -181,8 +138,12 @@ def train_adapter(
         config: the adapter's settings.
         tower_config: settings of the loss.
         seed: fixes order and dropout.
-        warm: towers trained on the frozen vectors; they go on learning here and are thrown away.
-        frozen: (catalogue, hidden) vectors of the base without the adapter.
+        warm: towers that can read the vectors; they go on learning here and are thrown away.
+        vectors: (catalogue, hidden) vectors of the backbone as it is.
+        progress: called with rounds done and rounds in all.
+        checkpoint: where the training stands every few rounds; a killed one goes on from there.
+        fixed: (catalogue, width) vectors that the towers read to the left of these, and that stay; None: no others.
+        whitening: the map from all of these side by side to the towers' features; None: fitted on them.
 
     Returns:
         One record a round: round, loss.
@@ -193,12 +154,12 @@ def train_adapter(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     device = backbone.device
-    whitening = Whitening.fit(frozen)
+    beside = torch.from_numpy(vectors[:, :0] if fixed is None else fixed).to(device)
+    whitening = whitening or Whitening.fit(vectors if fixed is None else np.concatenate([fixed, vectors], axis=1))
     mean, matrix = (torch.from_numpy(array).to(device) for array in (whitening.mean, whitening.matrix))
-    stored = torch.tensor(frozen, device=device)  # a copy: the caller's vectors stay those of the base
+    stored = torch.tensor(vectors, device=device)  # a copy: the caller's vectors stay
     towers = copy.deepcopy(warm).to(device).train()
-    windows = training_windows(train, warm.shape.max_history)
-    rounds = config.rounds if config.rounds is not None else _rounds(tokens)
+    rounds = config.rounds if config.rounds is not None else adapter_rounds(tokens)
     lora = [weight for weight in backbone.model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(
         [
@@ -207,30 +168,43 @@ def train_adapter(
         ],
         betas=(0.9, 0.98),
         weight_decay=0.0,
+        fused=device.type == "cuda",
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _warm_cosine(step, min(10, rounds // 5), rounds)
+        optimizer, lambda step: warm_cosine(step, min(10, rounds // 5), rounds)
     )
     low = computes_bf16(device)
-    size = 4 * batch_tokens(len(windows.items), is_long(train))  # a gradient for BERT, which few users would make noisy
-    batches = _endless(windows, size, tower_config, rng, device)
-    descent, encode_tokens = Descent(), ENCODE_TOKENS
+    batches = _Batches(training_windows(train, warm.shape.max_history), is_long(train), tower_config, device)
+    descent, encode_tokens = Descent(), ENCODE_TOKENS[device.type]
+    runner, shaped = prepared(backbone, tokens, rounds * config.items_per_round)
     order = np.empty(0, dtype=np.int64)
-    records = []
-    backbone.model.eval()  # without dropout: the gradient must belong to the vectors that were stored
-    for number in range(1, rounds + 1):
+    records: list[dict[str, float]] = []
+    model: Any = backbone.model
+    found = checkpoint.load() if checkpoint else None
+    if found is not None:
+        set_peft_model_state_dict(model, found["lora"])
+        towers.load_state_dict(found["towers"])
+        stored.copy_(found["stored"])
+        optimizer.load_state_dict(found["optimizer"])
+        schedule.load_state_dict(found["schedule"])
+        records, rng, order = found["records"], restored_generator(found["rng"]), found["order"].numpy()
+        descent.steps = len(records)
+        batches.restore(found["batches"])
+
+    model.eval()  # without dropout: the gradient must belong to the vectors that were stored
+    for number in range(len(records) + 1, rounds + 1):
         if len(order) == 0:
             order = rng.permutation(len(tokens))
         chosen, order = order[: config.items_per_round], order[config.items_per_round :]
         leaf = stored.clone().requires_grad_(True)
 
         def loss_of(part: HistoryBatch, draws: np.random.Generator, leaf: torch.Tensor = leaf) -> torch.Tensor:
-            towers.features = (leaf - mean) @ matrix
-            return _step(towers, part, tower_config, low, draws)
+            towers.features = (torch.cat([beside, leaf], dim=1) - mean) @ matrix
+            return tower_loss(towers, part, tower_config, low, draws)
 
-        loss = descent.gradient([*towers.parameters(), leaf], next(batches), loss_of, rng)
+        loss = descent.gradient([*towers.parameters(), leaf], batches.next(rng), loss_of, rng)
         assert leaf.grad is not None
-        encode_tokens = carry_back(backbone, tokens, chosen, leaf.grad, stored, lora, descent.team, encode_tokens)
+        encode_tokens = carry_back(runner, shaped, chosen, leaf.grad, stored, lora, descent.team, encode_tokens)
         norm = nn.utils.clip_grad_norm_(lora, 1.0)
         check_descent(loss, norm, f"round {number}", "adapter.learning_rate")
         optimizer.step()
@@ -238,6 +212,20 @@ def train_adapter(
         records.append({"round": float(number), "loss": loss.item()})
         if progress:
             progress(number, rounds)
+        if checkpoint and (number % CHECKPOINT_ROUNDS == 0 or number == rounds):
+            checkpoint.save(
+                {
+                    "lora": get_peft_model_state_dict(model),
+                    "towers": towers.state_dict(),
+                    "stored": stored,
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "records": records,
+                    "rng": generator_state(rng),
+                    "order": torch.from_numpy(order),
+                    "batches": batches.state(),
+                }
+            )
     return records
 
 
@@ -300,53 +288,47 @@ def embed_catalogue(backbone: Backbone, tokens: Tokens, progress: Progress | Non
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _step(
-    towers: TwoTower, batch: HistoryBatch, config: TowerConfig, low: bool, rng: np.random.Generator
-) -> torch.Tensor:
-    """Return the loss of one batch over the known items; nothing is known against the others."""
-    items = towers.items
-    among = softmax_items(items.known_items, batch, config.max_softmax_items, rng)
-    histories, rows, softmax_rows = batch.items, None, among.items
-    if among.sampled:  # vectors of what this step needs, no others
-        rows = torch.unique(torch.cat([batch.items[batch.items >= 0], among.items]))
-        histories = torch.where(batch.items >= 0, torch.searchsorted(rows, batch.items.contiguous()), -1)
-        softmax_rows = torch.searchsorted(rows, among.items)
-    with torch.autocast(batch.items.device.type, dtype=torch.bfloat16, enabled=low):
-        vectors = towers.item_vectors(rows)
-        hidden, real = towers.encode(histories, vectors)
-    bias = items.item_bias()[among.items] + among.corrections
-    # A padded target weighs nothing but is looked up all the same.
-    targets = among.places(batch.targets)
-    return catalogue_cross_entropy(
-        hidden[real].float(), vectors[softmax_rows], bias, items.scale, targets, batch.weights, low
-    )
+class _Batches:
+    """Batches for the adapter's rounds, epoch after epoch, from a place that a checkpoint can hold."""
+
+    def __init__(self, windows: Sequences, long: bool, config: TowerConfig, device: torch.device) -> None:
+        self._windows = windows
+        self._size = 4 * batch_tokens(len(windows.items), long)  # a gradient for BERT, which few users make noisy
+        self._config = config
+        self._device = device
+        self._epoch: Iterator[HistoryBatch] = iter(())
+        self._began: dict[str, Any] | None = None  # the generator's state before the epoch
+        self._taken = 0
+
+    def next(self, rng: np.random.Generator) -> HistoryBatch:
+        """Return the next batch; an epoch draws its whole order from ``rng`` as it begins."""
+        batch = next(self._epoch, None)
+        if batch is None:
+            self._began, self._taken = generator_state(rng), 0
+            self._epoch = self._new_epoch(rng)
+            batch = next(self._epoch)
+        self._taken += 1
+        return batch
+
+    def state(self) -> dict[str, Any]:
+        """Return the place as a checkpoint can hold it."""
+        return {"began": self._began, "taken": self._taken}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to a place that ``state`` returned."""
+        self._began, self._taken = state["began"], state["taken"]
+        self._epoch = self._new_epoch(restored_generator(state["began"]))
+        for _ in range(self._taken):
+            next(self._epoch)
+
+    def _new_epoch(self, rng: np.random.Generator) -> Iterator[HistoryBatch]:
+        config = self._config
+        return history_batches(self._windows, self._size, config.future_items, config.future_decay, rng, self._device)
 
 
-def _endless(
-    windows: Sequences, size: int, config: TowerConfig, rng: np.random.Generator, device: torch.device
-) -> Iterator[HistoryBatch]:
-    while True:
-        yield from history_batches(windows, size, config.future_items, config.future_decay, rng, device)
-
-
-def _optimizer(towers: TwoTower, config: TowerConfig) -> torch.optim.AdamW:
-    decayed = [weight for weight in towers.parameters() if weight.ndim >= 2]
-    plain = [weight for weight in towers.parameters() if weight.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    rate = config.learning_rate * (1 if towers.shape.features else 2)  # ids alone start from nothing
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
-
-
-def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    return torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _warm_cosine(step, min(WARMUP_STEPS, steps // 5), steps)
-    )
-
-
-def _warm_cosine(step: int, warmup: int, steps: int) -> float:
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
+def tower_rate(shape: TowerShape, config: TowerConfig) -> float:
+    """Return the learning rate of towers of some shape."""
+    return config.learning_rate * (1 if shape.features else 2)  # ids alone start from nothing
 
 
 def batch_tokens(positions: int, long: bool) -> int:
@@ -362,6 +344,7 @@ def _epochs(positions: int, long: bool) -> int:
     return 10 if positions >= MANY_EVENTS else 20
 
 
-def _rounds(tokens: Tokens) -> int:
+def adapter_rounds(tokens: Tokens) -> int:
+    """Return how many rounds fine-tune a catalogue's texts where the settings leave it open."""
     # Two passes over the catalogue: this is the dearest stage, and six passes did not beat frozen text.
     return max(12, 2 * len(tokens) // 512)

@@ -113,7 +113,12 @@ class Catalogue:
         """
         for name in fields:
             self._kind(name)
-        return self.items[rows.tolist(), list(fields)].to_dicts() if fields else [{} for _ in rows]
+        # by columns: a frame would hand so small a task to the threads of Polars, and wait for them
+        columns = [
+            [self.titles[row] for row in rows.tolist()] if name == TITLE else self.items[name].gather(rows).to_list()
+            for name in fields
+        ]
+        return [dict(zip(fields, cells, strict=True)) for cells in zip(*columns, strict=True)] or [{} for _ in rows]
 
     @cached_property
     def _titled(self) -> dict[str, list[int]]:

@@ -6,7 +6,7 @@ by closeness, max(cosine, 0), to the history's items: an account of it, not a de
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,10 @@ TEMPLATES = {
     "ease": "goes together with {title}",
     "towers": "close to {title} in text and use",
     "content": "described like {title}",
+    "lexical": "shares words with {title}",
     "popularity": "popular",
 }
+UNNAMED = "an earlier choice"  # in the place of a title that must not be told
 MAX_REASONS = 2
 SHOWN_BY_COMPONENT = 5
 SHOWN = 10
@@ -154,3 +156,22 @@ def explanation(
     together = np.sum([one.history for one in shares.values()], axis=0) if shares else np.zeros(len(history))
     shown, other = carried(together, SHOWN)
     return Explanation(components, shown, other, sum(one.baseline for one in shares.values()), words)
+
+
+def without_history(parts: Explanation) -> tuple[tuple[str, ...], Explanation]:
+    """Return reasons and parts that do not tell which items the history holds; the sums stay what they are."""
+
+    def summed(shown: list[Carried], other: float) -> float:
+        return other + sum(one.score for one in shown)
+
+    said = [
+        TEMPLATES[one.name].format(title=UNNAMED)
+        for one in sorted(parts.components, key=lambda one: (-one.score, one.name))
+        if one.score > 0 and (one.history or "{title}" not in TEMPLATES[one.name])
+    ]
+    components = [
+        replace(one, history=[], other_history=summed(one.history, one.other_history)) for one in parts.components
+    ]
+    other = summed(parts.history, parts.other_history)
+    hidden = replace(parts, components=components, history=[], other_history=other, words=[])
+    return tuple(dict.fromkeys(said[:MAX_REASONS])), hidden

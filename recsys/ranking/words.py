@@ -1,6 +1,5 @@
 """The words that an item's text shares with the items of a history that carried it, rare ones first."""
 
-import re
 import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -8,9 +7,9 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
+from recsys.experts.lexical import WORD
 from recsys.ranking.explain import Word
 
-WORD = re.compile(r"\w+")
 MAX_WORDS = 5
 CARRIERS = 10  # items of the history, those that added most
 

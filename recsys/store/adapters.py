@@ -3,16 +3,18 @@
 An adapter's id is the hash of its files and its card's inputs, so the same training gives the same id.
 """
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from recsys.artifacts import (
     ArtifactError,
+    check_id,
     commit_folder,
     digest_file,
     digest_folder,
+    discard_folder,
+    read_each,
     read_json,
     short_id,
     staged_folder,
@@ -48,30 +50,34 @@ def read_card(home: Home, adapter_id: str) -> dict[str, Any]:
     Raises:
         ArtifactError: there is no adapter of that id.
     """
-    path = home.adapters / _plain_name(adapter_id) / CARD
+    check_id(adapter_id, "adapter")
+    path = home.adapters / adapter_id / CARD
     if not path.is_file():
         raise ArtifactError(f"There is no adapter {adapter_id!r}. `recsys adapters` lists those that exist.")
     card: dict[str, Any] = read_json(path)
+    if not isinstance(card, dict) or card.get("id") != adapter_id or not isinstance(card.get("files"), dict):
+        raise ArtifactError(f"{path} is not the card of adapter {adapter_id}. Remove the folder, or train it again.")
     return card
 
 
 def verify_adapter(home: Home, adapter_id: str) -> Path:
-    """Check every file of an adapter against its card; return its folder.
+    """Check every file of an adapter against its card, and the card against the id; return its folder.
 
     Raises:
-        ArtifactError: a file is missing, changed, or one too many.
+        ArtifactError: a file is missing, changed, a link, or one too many.
     """
     card = read_card(home, adapter_id)
     folder = home.adapters / adapter_id
     verify_folder(folder, card["files"] | {CARD: digest_file(folder / CARD)})
+    about = {key: value for key, value in card.items() if key not in ("id", "files")}
+    if short_id(card["files"], about) != adapter_id:
+        raise ArtifactError(f"{folder / CARD} has changed since it was written. Train the adapter again.")
     return folder
 
 
 def list_adapters(home: Home) -> list[dict[str, Any]]:
-    """Return the cards of all whole adapters, by id."""
-    if not home.adapters.exists():
-        return []
-    return [read_json(path) for path in sorted(home.adapters.glob(f"[!.]*/{CARD}"))]
+    """Return the cards of all adapters, by id; a folder that is none of ours is left out."""
+    return read_each(home.adapters, CARD, lambda adapter_id: read_card(home, adapter_id))
 
 
 def delete_adapter(home: Home, adapter_id: str) -> None:
@@ -84,10 +90,4 @@ def delete_adapter(home: Home, adapter_id: str) -> None:
     users = [manifest["id"] for manifest in list_generations(home) if manifest["adapter"] == adapter_id]
     if users:
         raise ArtifactError(f"Generation {users[0]} uses adapter {adapter_id}. Delete the generation first.")
-    shutil.rmtree(home.adapters / adapter_id)
-
-
-def _plain_name(name: str) -> str:
-    if not name.isalnum():
-        raise ArtifactError(f"{name!r} is no adapter id; ids are 16 hexadecimal digits.")
-    return name
+    discard_folder(home.adapters / adapter_id)

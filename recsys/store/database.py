@@ -20,6 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from recsys.home import Home
 
 URL = "RECSYS_DATABASE_URL"  # names a PostgreSQL for several machines
+DISCREET: dict[str, Any] = {"hide_parameters": True}  # messages name statements, never the ids in them
 BUSY_TIMEOUT_MILLISECONDS = 5_000  # how long a SQLite writer waits for its turn; half of a request's time
 REACH_SECONDS = 3  # for a PostgreSQL to answer; without, a lost network holds a request for minutes
 SCHEMA_LOCK = 0x72656373  # any constant: names the PostgreSQL lock under which the tables are made
@@ -64,7 +65,7 @@ class Database:
                 # pre_ping: a pooled connection that the server has closed is replaced instead of failing a request
                 reach = {"connect_timeout": REACH_SECONDS, "tcp_user_timeout": REACH_SECONDS * 1_000}
                 self.engine = sql.create_engine(
-                    location, pool_pre_ping=True, pool_timeout=REACH_SECONDS, connect_args=reach
+                    location, pool_pre_ping=True, pool_timeout=REACH_SECONDS, connect_args=reach, **DISCREET
                 )
             case other:
                 raise ValueError(f"Events are kept in SQLite or PostgreSQL, not in {other} ({location!r}).")
@@ -160,7 +161,7 @@ def _sqlite_engine(location: sql.URL) -> sql.Engine:
     path = Path(location.database).absolute()
     path.touch()
     existing = location.set(database=f"file:{quote(str(path))}").update_query_dict({"mode": "rw", "uri": "true"})
-    engine = sql.create_engine(existing)
+    engine = sql.create_engine(existing, **DISCREET)
 
     @sql.event.listens_for(engine, "connect")
     def configure(connection: Any, record: ConnectionPoolEntry) -> None:

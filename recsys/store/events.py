@@ -123,6 +123,14 @@ class EventStore:
             rows = connection.execute(newest).mappings().all()
         return [Event.from_row(row) for row in reversed(rows)]
 
+    def holds(self, event_id: str) -> bool:
+        """Tell whether an event can be read."""
+        with self._engine.connect() as connection:
+            return (
+                connection.execute(sql.select(_EVENTS.c.event_id).where(_EVENTS.c.event_id == event_id)).first()
+                is not None
+            )
+
     def count(self) -> int:
         """Return the number of stored events."""
         with self._engine.connect() as connection:

@@ -14,8 +14,11 @@ from typing import Any
 
 from recsys.artifacts import (
     ArtifactError,
+    check_id,
     commit_folder,
+    digest_file,
     digest_folder,
+    read_each,
     read_json,
     remove_staging,
     short_id,
@@ -26,6 +29,7 @@ from recsys.home import Home
 
 MANIFEST = "manifest.json"
 POINTER = "current.json"
+BOUND = {"id", "snapshot", "adapter", "index", "settings", "files", "notes"}  # what every manifest has
 MAX_TRAIL = 50  # generations that rollback can go back through
 
 
@@ -39,9 +43,7 @@ def commit_generation(home: Home, staging: Path, bound: dict[str, Any], notes: d
         notes: what may differ between equal generations (timings, flow run), kept but not hashed.
     """
     files = digest_folder(staging)
-    # LanceDB counts versions by its own history, so the version is bound but does not make the id.
-    identity = bound | {"index": {key: value for key, value in bound["index"].items() if key != "version"}}
-    generation_id = short_id(files, identity)
+    generation_id = short_id(files, _identity(bound))
     write_json(staging / MANIFEST, {"id": generation_id, **bound, "files": files, "notes": notes})
     commit_folder(staging, home.generations / generation_id)
     return generation_id
@@ -53,27 +55,28 @@ def read_generation(home: Home, generation_id: str, verify: bool = False) -> tup
     Raises:
         ArtifactError: there is no such generation, or it is not what it was.
     """
-    if not generation_id.isalnum():
-        raise ArtifactError(f"{generation_id!r} is no generation id; ids are 16 hexadecimal digits.")
+    check_id(generation_id, "generation")
     folder = home.generations / generation_id
     if not (folder / MANIFEST).is_file():
         raise ArtifactError(f"There is no generation {generation_id!r}. `recsys generations` lists those that exist.")
     manifest: dict[str, Any] = read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("id") != generation_id or not manifest.keys() >= BOUND:
+        raise ArtifactError(f"{folder / MANIFEST} has changed since it was written: it names another. Roll back.")
     if verify:
-        verify_folder(folder, manifest["files"] | {MANIFEST: digest_folder(folder)[MANIFEST]})
-        identity = {key: value for key, value in manifest.items() if key not in ("id", "files", "notes")}
-        identity["index"] = {key: value for key, value in identity["index"].items() if key != "version"}
-        if short_id(manifest["files"], identity) != generation_id:
+        verify_folder(folder, manifest["files"] | {MANIFEST: digest_file(folder / MANIFEST)})
+        bound = {key: value for key, value in manifest.items() if key not in ("id", "files", "notes")}
+        if short_id(manifest["files"], _identity(bound)) != generation_id:
             raise ArtifactError(f"{folder / MANIFEST} has changed since it was written. Publish again, or roll back.")
     return folder, manifest
 
 
 def list_generations(home: Home) -> list[dict[str, Any]]:
-    """Return the manifests of all generations, by id, each with ``current``: whether it is the one served."""
-    if not home.generations.exists():
-        return []
+    """Return the manifests of all generations, by id, each with ``current``: whether it is the one served.
+
+    A folder without a manifest of ours is left out.
+    """
     current = current_id(home)
-    manifests = [read_json(path) for path in sorted(home.generations.glob(f"[!.]*/{MANIFEST}"))]
+    manifests = read_each(home.generations, MANIFEST, lambda generation_id: read_generation(home, generation_id)[1])
     return [manifest | {"current": manifest["id"] == current} for manifest in manifests]
 
 
@@ -154,6 +157,12 @@ def delete_generation(home: Home, generation_id: str) -> None:
             _write_pointer(home, [entry for entry in trail if entry != generation_id])
         os.replace(folder / MANIFEST, folder / f"{MANIFEST}.deleted")  # from here on it is not listed
         shutil.rmtree(folder)
+
+
+def _identity(bound: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes the id of all that is bound: not how LanceDB counts versions and divides what it indexes."""
+    index = {key: value for key, value in bound["index"].items() if key not in ("version", "probes")}
+    return bound | {"index": index}
 
 
 def _trail(home: Home) -> list[str]:

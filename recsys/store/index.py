@@ -1,9 +1,14 @@
 """The items' vectors and texts in LanceDB: one table for each set of them, named by the hash of ids, vectors and texts.
 
 The name binds an index to the encoder that made it: other weights give another table, also where the dimensions agree.
-A generation names a table and one version of it, which a tag protects from clean-up.
+A generation names a table and one version of it, which a tag protects from clean-up. Beside a table lies a file with
+its vectors alone, which all workers of a machine map: the operating system keeps one copy of it in memory.
 """
 
+import hashlib
+import math
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,16 +18,20 @@ from typing import Any
 import lancedb
 import numpy as np
 import pyarrow as pa
+from lancedb.background_loop import LOOP
 from lancedb.index import FTS, IvfSq
 from numpy.typing import NDArray
 
-from recsys.artifacts import ArtifactError, canonical_json, digest
+from recsys.artifacts import STAGING_PREFIX, ArtifactError, canonical_json
 from recsys.columns import ITEM_ID
 
 VECTOR = "vector"
 ROW = "row"
 TEXT = "text"
+ROW_ID, QUERY = "_rowid", "query_index"  # LanceDB's
 APPROXIMATE_FROM = 20_000  # items; below it an exact product in memory is faster than any index
+KMEANS_ROUNDS = 15  # the default of 50 takes three times as long and finds nothing more
+BATCH = 16_384  # rows copied at once
 TAG = "served"
 
 
@@ -32,13 +41,23 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class IndexReference:
-    """Where a generation's vectors are: table, version, shape, and the hash of ids, vectors and texts."""
+    """Where a generation's vectors are, and how they are searched.
+
+    Attributes:
+        table: its name.
+        version: of the table.
+        rows: items.
+        dimensions: of each vector.
+        digest: the hash of ids, vectors and texts.
+        probes: parts of the index that a search reads, as measured; None: it was not.
+    """
 
     table: str
     version: int
     rows: int
     dimensions: int
     digest: str
+    probes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the reference as JSON values."""
@@ -80,10 +99,19 @@ def build_index(
     )
     table = connection.create_table(name, data)
     if len(item_ids) >= APPROXIMATE_FROM:
-        table.create_index(VECTOR, config=IvfSq(distance_type="dot"))
+        settings = {"num_partitions": partitions(len(item_ids)), "max_iterations": KMEANS_ROUNDS}
+        table.create_index(VECTOR, config=IvfSq(distance_type="dot", **settings))
     table.create_index(TEXT, config=FTS())
     table.tags.create(TAG, table.version)
     return _reference(connection, name, item_ids, dimensions, content)
+
+
+def partitions(rows: int) -> int:
+    """Return into how many parts an index of so many rows is divided, of which a search reads some.
+
+    LanceDB's own choice, a part for 8,192 rows, makes it read most of a catalogue of 100,000 items.
+    """
+    return math.isqrt(rows)
 
 
 def open_index(folder: Path, reference: IndexReference) -> lancedb.table.Table:
@@ -112,6 +140,43 @@ def open_index(folder: Path, reference: IndexReference) -> lancedb.table.Table:
     return table
 
 
+def open_for_vectors(folder: Path, reference: IndexReference) -> lancedb.table.AsyncTable:
+    """Open what ``open_index`` has checked, for ``nearest``."""
+
+    async def opened() -> lancedb.table.AsyncTable:
+        table = await (await lancedb.connect_async(folder)).open_table(reference.table)
+        await table.checkout(reference.version)
+        return table
+
+    return LOOP.run(opened())
+
+
+def nearest(
+    table: lancedb.table.AsyncTable, queries: NDArray[np.float32], count: int, probes: int
+) -> list[NDArray[np.uint64]]:
+    """Return LanceDB's numbers of the ``count`` rows nearest to each query by dot product, as its index sees them.
+
+    All queries are one question to LanceDB, and one change of threads: its synchronous table changes five times.
+
+    Args:
+        table: from ``open_for_vectors``.
+        queries: (rows, dimensions).
+        count: rows for each query.
+        probes: parts of the index that are read.
+    """
+
+    async def asked() -> pa.Table:
+        search = table.vector_search(list(queries)).distance_type("dot").select(["_distance"])
+        return await search.with_row_id().nprobes(probes).limit(count).to_arrow()
+
+    found = LOOP.run(asked())
+    numbers = found[ROW_ID].to_numpy()
+    if len(queries) == 1:
+        return [numbers]
+    places = found[QUERY].to_numpy()
+    return [numbers[places == place] for place in range(len(queries))]
+
+
 @contextmanager
 def reading(table: lancedb.table.Table) -> Iterator[None]:
     """Give whatever LanceDB raises for files that it cannot read one name.
@@ -125,26 +190,43 @@ def reading(table: lancedb.table.Table) -> Iterator[None]:
         raise UnreadableError(f"LanceDB cannot read {table.name}: {error}") from error
 
 
-def read_vectors(table: lancedb.table.Table, reference: IndexReference) -> NDArray[np.float32]:
-    """Read all vectors, (items, dimensions) float32 in the order of the catalogue, and check their hash.
+def map_vectors(folder: Path, table: lancedb.table.Table, reference: IndexReference) -> NDArray[np.float32]:
+    """Return all vectors, (items, dimensions) float32 in the order of the catalogue, not to be written to.
+
+    They are read from a file beside the table, which is made again where it is missing or damaged.
 
     Raises:
         ArtifactError: ids, vectors or texts are not those that were indexed.
     """
-    data = table.to_arrow().sort_by(ROW)
-    flat = data[VECTOR].combine_chunks().values.to_numpy(zero_copy_only=False)
-    vectors: NDArray[np.float32] = np.array(flat, dtype=np.float32).reshape(-1, reference.dimensions)
-    if content_digest(data[ITEM_ID].to_pylist(), vectors, data[TEXT].to_pylist()) != reference.digest:
-        raise ArtifactError(
-            f"The vectors or texts in {reference.table} are not those of the generation. Publish again."
-        )
-    return vectors
+    named = table.search().select([ROW, ITEM_ID, TEXT]).limit(reference.rows).to_arrow().sort_by(ROW)
+    item_ids, texts = named[ITEM_ID].to_pylist(), named[TEXT].to_pylist()
+    path = folder / f"{reference.table}-{reference.version}.npy"  # another version may hold other vectors
+    for _ in range(2):
+        try:
+            vectors: NDArray[np.float32] = np.asarray(np.load(path, mmap_mode="r"))
+            if content_digest(item_ids, vectors, texts) == reference.digest:
+                return vectors
+        except (OSError, ValueError):
+            pass  # absent, or no such file at all
+        _copy_vectors(table, reference, path)
+    raise ArtifactError(f"The vectors or texts in {reference.table} are not those of the generation. Publish again.")
+
+
+def row_ids(table: lancedb.table.Table, reference: IndexReference) -> NDArray[np.uint64]:
+    """Return LanceDB's own numbers of the rows, (items,), ascending: a table is written once, in their order.
+
+    A search that asks for these alone reads nothing but the index.
+    """
+    numbers = table.search().select([ROW]).with_row_id(True).limit(reference.rows).to_arrow().sort_by(ROW)
+    found: NDArray[np.uint64] = numbers[ROW_ID].to_numpy()
+    return found
 
 
 def content_digest(item_ids: Sequence[str], vectors: NDArray[np.float32], texts: Sequence[str]) -> str:
     """Return the SHA-256 over ids, texts and vectors, in their order."""
-    content = np.ascontiguousarray(vectors, dtype="<f4").tobytes()
-    return digest(canonical_json([list(item_ids), list(texts), list(vectors.shape)]) + content)
+    sha = hashlib.sha256(canonical_json([list(item_ids), list(texts), list(vectors.shape)]))
+    sha.update(np.ascontiguousarray(vectors, dtype="<f4").data)
+    return sha.hexdigest()
 
 
 def drop_indexes(folder: Path, keep: set[str]) -> list[str]:
@@ -155,7 +237,25 @@ def drop_indexes(folder: Path, keep: set[str]) -> list[str]:
     doomed = sorted(name for name in _table_names(connection) if name.startswith("items-") and name not in keep)
     for name in doomed:
         connection.drop_table(name)
+        for path in folder.glob(f"{name}-*.npy"):
+            path.unlink(missing_ok=True)
     return doomed
+
+
+def _copy_vectors(table: lancedb.table.Table, reference: IndexReference, path: Path) -> None:
+    """Write a table's vectors to a file, a batch at a time; readers see the old file or the new one."""
+    descriptor, temporary = tempfile.mkstemp(prefix=STAGING_PREFIX, dir=path.parent)
+    os.close(descriptor)
+    try:
+        shape = (reference.rows, reference.dimensions)
+        vectors = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        for batch in table.search().select([ROW, VECTOR]).limit(reference.rows).to_batches(BATCH):
+            vectors[batch[ROW].to_numpy()] = batch[VECTOR].flatten().to_numpy().reshape(-1, reference.dimensions)
+        vectors.flush()
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def _table_names(connection: Any) -> list[str]:

@@ -16,14 +16,18 @@ class ServiceError(Exception):
         title: the status in words.
         detail: what is wrong, and what to do about it.
         retry_after: seconds after which to ask again, where the service says so.
+        request_id: under which the service's log knows it, where the service says so.
     """
 
-    def __init__(self, status: int, title: str, detail: str, retry_after: float | None = None) -> None:
-        super().__init__(status, title, detail, retry_after)  # all of them, so that it can be pickled
+    def __init__(
+        self, status: int, title: str, detail: str, retry_after: float | None = None, request_id: str | None = None
+    ) -> None:
+        super().__init__(status, title, detail, retry_after, request_id)  # all of them, so that it can be pickled
         self.status = status
         self.title = title
         self.detail = detail
         self.retry_after = retry_after
+        self.request_id = request_id
 
     def __str__(self) -> str:
         return f"{self.status} {self.title}: {self.detail}"
@@ -76,7 +80,7 @@ def error_of(response: httpx.Response) -> ServiceError:
         detail = response.text.strip()[:MAX_DETAIL] or "The response says nothing more."
         problem = Problem(title=response.reason_phrase, status=response.status_code, detail=detail)
     kind = BY_STATUS.get(response.status_code, ServiceError)
-    return kind(response.status_code, problem.title, problem.detail, retry_after(response))
+    return kind(response.status_code, problem.title, problem.detail, retry_after(response), problem.request_id)
 
 
 def retry_after(response: httpx.Response) -> float | None:

@@ -1,15 +1,20 @@
 """Texts to labels."""
 
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 from fastapi import Response
 
 from services.auth import guarded_router, scoped
-from services.parts import PartsOfApp, json_response, milliseconds_since
+from services.context import MODEL, lap
+from services.parts import Parts, PartsOfApp, json_response, milliseconds_since
 from services.routes.recommend import ERRORS
-from services.routes.texts import CHUNK
+from services.routes.texts import CHUNK, timed
 from services.schemas.classify import Classified, ClassifyAnswer, ClassifyRequest
+
+if TYPE_CHECKING:
+    from recsys.models.classifier import Classifier
 
 router = guarded_router()
 
@@ -22,11 +27,11 @@ async def classify(request: ClassifyRequest, parts: PartsOfApp) -> Response:
     depend on the texts beside it.
     """
     started = time.perf_counter()
-    adapter, classifier = await parts.encoding.run(parts.classifiers.of, request.adapter)
+    adapter, classifier = await parts.encoding.run(_classifier, parts, request.adapter)
     chunks = []
     for start in range(0, len(request.texts), CHUNK):  # between two chunks a search has its turn
         chunk = request.texts[start : start + CHUNK]
-        chunks.append(await parts.encoding.run(classifier.probabilities, chunk))
+        chunks.append(await parts.encoding.run(timed, classifier.probabilities, chunk))
     results = [
         Classified(
             label=classifier.labels[int(row.argmax())], probabilities=dict(zip(classifier.labels, row, strict=True))
@@ -34,3 +39,9 @@ async def classify(request: ClassifyRequest, parts: PartsOfApp) -> Response:
         for row in np.concatenate(chunks).astype(float)
     ]
     return json_response(ClassifyAnswer(results=results, adapter=adapter, took_ms=milliseconds_since(started)))
+
+
+def _classifier(parts: Parts, adapter: str | None) -> "tuple[str, Classifier]":
+    found = parts.classifiers.of(adapter)
+    lap(MODEL)
+    return found

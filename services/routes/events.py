@@ -7,6 +7,7 @@ from fastapi import Response
 from recsys.config import IngestConfig
 from recsys.store.events import Event
 from services.auth import guarded_router, scoped
+from services.context import STORE, WORK, lap, since_arrival
 from services.parts import Parts, PartsOfApp, json_response
 from services.schemas.events import EventsAnswer, EventsRequest, Rejection
 
@@ -35,7 +36,11 @@ def _add_events(parts: Parts, request: EventsRequest) -> EventsAnswer:
             events.append(Event(**new.model_dump() | {"timestamp": timestamp, "event_id": new.event_id or ""}))
         except ValueError as error:
             rejected.append(Rejection(index=index, reason=str(error)))
+    lap(WORK)
     added = parts.events.add(events)
+    lap(STORE)
+    if added.accepted and parts.events.holds(events[-1].event_id):  # read as any answer of any worker will
+        parts.metrics.event_lag.observe(since_arrival())
     parts.metrics.events.labels("accepted").inc(added.accepted)
     parts.metrics.events.labels("duplicate").inc(added.duplicates)
     parts.metrics.events.labels("rejected").inc(len(rejected))

@@ -68,7 +68,7 @@ async def shadow_generation(
     return json_response(await parts.loading.run(_shadow, parts, generation_id, share))
 
 
-@router.delete("/v1/generations/{generation_id}/shadow", response_model=ShadowAnswer, **scoped("admin", 404))
+@router.delete("/v1/generations/{generation_id}/shadow", response_model=ShadowAnswer, **scoped("admin", 404, 422))
 async def end_shadowing(generation_id: GenerationId, parts: PartsOfApp) -> Response:
     """Let a generation be the shadow no longer; the answer is its last summary."""
     return json_response(await parts.loading.run(_end_shadow, parts, generation_id))
@@ -101,12 +101,14 @@ def _adapters(parts: Parts) -> AdaptersAnswer:
 
 
 def _promote(parts: Parts, generation_id: str, force: bool) -> SwitchAnswer:
-    from recsys.publication import check_gate  # brings what training needs
+    from recsys.admission import check_answers, check_gate  # bring torch
 
     _load(parts, generation_id)
     previous = current_id(parts.home)
     try:
         verdict = check_gate(parts.home, generation_id)
+        if verdict.passed and not force:
+            verdict += check_answers(parts.home, generation_id, parts.loaded)
         if not (verdict.passed or force):
             raise HTTPException(409, f"The gate refuses {generation_id}: {' '.join(verdict.findings)}")
         promote(parts.home, generation_id)

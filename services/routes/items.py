@@ -2,22 +2,34 @@
 
 from typing import Annotated
 
+import anyio
 from fastapi import HTTPException, Path, Response
 
 from recsys.columns import ITEM_ID
 from services.auth import guarded_router, scoped
 from services.parts import Parts, PartsOfApp, json_response
-from services.schemas.fields import Id
+from services.schemas.fields import PathId
 from services.schemas.live import MAX_COLUMNS, ItemAnswer, ItemChange, PutItemRequest
 
+WAIT_SECONDS = 4.0  # for other items to be encoded; with the lane's own waiting it stays below the request's timeout
+POLL_SECONDS = 0.05
 router = guarded_router()
-ItemId = Annotated[Id, Path(description="As in the catalogue, or new.")]
+ItemId = Annotated[PathId, Path(description="As in the catalogue, or new.")]
 
 
 @router.put("/v1/items/{item_id:path}", response_model=ItemChange, **scoped("write", 400, 413, 422))
 async def put_item(item_id: ItemId, request: PutItemRequest, parts: PartsOfApp) -> Response:
-    """Store an item in the place of what was there; it is recommendable, by its text, within seconds."""
-    return json_response(await parts.writing.run(_put, parts, item_id, request))
+    """Store an item in the place of what was there; it is recommendable, by its text, within seconds.
+
+    An upload goes at the pace at which texts are encoded: this waits while many others do, and then answers 503.
+    """
+    late = anyio.current_time() + WAIT_SECONDS
+    while (change := await parts.writing.run(_put, parts, item_id, request)) is None:
+        if anyio.current_time() >= late:
+            detail = "Many items wait to be encoded; this one was not stored. Come again, and put fewer at once."
+            raise HTTPException(503, detail, {"Retry-After": "1"})
+        await anyio.sleep(POLL_SECONDS)
+    return json_response(change)
 
 
 @router.get("/v1/items/{item_id:path}", response_model=ItemAnswer, **scoped("recommend", 404, 422))
@@ -32,16 +44,20 @@ async def delete_item(item_id: ItemId, parts: PartsOfApp) -> Response:
     return json_response(await parts.writing.run(_delete, parts, item_id))
 
 
-def _put(parts: Parts, item_id: str, request: PutItemRequest) -> ItemChange:
+def _put(parts: Parts, item_id: str, request: PutItemRequest) -> ItemChange | None:
+    """Store an item; None, and nothing is stored, where it has to wait."""
     from recsys.live import ItemError, check_columns  # brings transformers
 
+    recommender = parts.generation.recommender()
     columns = request.model_dump(exclude_unset=True)
     if len(columns) > MAX_COLUMNS:
         raise HTTPException(422, f"body: an item has at most {MAX_COLUMNS} columns.")
     try:
-        check_columns(columns, parts.generation.recommender().catalogue.items.schema)
+        check_columns(columns, recommender.catalogue.items.schema)
     except ItemError as error:
         raise HTTPException(422, f"body.{error}") from None
+    if request.available and parts.items.crowded(recommender):
+        return None
     version = parts.items.store.put(item_id, columns)
     if not request.available:
         parts.generation.refresh()

@@ -2,12 +2,15 @@
 
 import math
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from fastapi import Response
 
+from recsys.stages import ENCODE
 from services.auth import guarded_router, scoped
+from services.context import MODEL, lap
 from services.parts import Parts, PartsOfApp, answering, json_response, milliseconds_since
 from services.routes.recommend import ERRORS, refusing
 from services.schemas.texts import EmbedAnswer, EmbedRequest, FoundItem, SearchAnswer, SearchRequest
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 CHUNK = 32  # texts
 router = guarded_router()
+T = TypeVar("T")
 
 
 @router.post("/v1/embed", response_model=EmbedAnswer, **scoped("recommend", *ERRORS))
@@ -31,7 +35,7 @@ async def embed(request: EmbedRequest, parts: PartsOfApp) -> Response:
     chunks = []
     for start in range(0, len(request.texts), CHUNK):  # between two chunks a search has its turn
         chunk = request.texts[start : start + CHUNK]
-        chunks.append(await parts.encoding.run(encoder.encode, chunk))
+        chunks.append(await parts.encoding.run(timed, encoder.encode, chunk))
     vectors = np.concatenate(chunks) / math.sqrt(2)  # two unit vectors side by side make one of this length
     answer = EmbedAnswer(
         model=recommender.manifest["settings"]["adapter"]["base"],
@@ -50,17 +54,27 @@ async def search(request: SearchRequest, parts: PartsOfApp) -> Response:
     return json_response(await parts.encoding.run(_search, parts, request))
 
 
+def timed(encode: Callable[[Sequence[str]], T], texts: Sequence[str]) -> T:
+    """Encode texts as a stage of the request."""
+    result = encode(texts)
+    lap(ENCODE)
+    return result
+
+
 def _encoder(parts: Parts, asked: EmbedRequest) -> "tuple[Recommender, Encoder]":
     recommender = answering(parts, asked)
-    return recommender, parts.encoders.of(recommender)
+    encoder = parts.encoders.of(recommender)
+    lap(MODEL)
+    return recommender, encoder
 
 
 def _search(parts: Parts, request: SearchRequest) -> SearchAnswer:
     started = time.perf_counter()
     recommender = answering(parts, request)
     found_in = parts.encoders.search_of(recommender)
+    lap(MODEL)
     with refusing(recommender, request.fields):
-        hits = found_in.search(request.query, k=request.k, filter=request.filter, fields=request.fields)
+        hits = found_in.search(request.query, k=request.k, filter=request.filter, fields=request.fields, lap=lap)
     return SearchAnswer(
         items=[FoundItem.model_validate(hit) for hit in hits.items],
         fallback=hits.fallback,

@@ -7,11 +7,11 @@ from fastapi import Path, Query, Response
 
 from services.auth import guarded_router, scoped
 from services.parts import Parts, PartsOfApp, json_response
-from services.schemas.fields import Id
+from services.schemas.fields import PathId
 from services.schemas.users import ForgottenAnswer, HistoryEvent, Removed, UserAnswer
 
 router = guarded_router()
-UserId = Annotated[Id, Path(description="As in the events.")]
+UserId = Annotated[PathId, Path(description="As in the events.")]
 NEXT_INGEST = (
     "The next ingest leaves out this user's events up to forgotten_until, wherever the source still holds them; train "
     "and publish on it, then delete older snapshots and generations."

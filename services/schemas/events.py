@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from services.schemas.fields import Id, Request, Timestamp
+from services.schemas.fields import Id, Number, Request, Timestamp
 
 MAX_EVENTS = 1_000  # in one request
 
@@ -15,7 +15,7 @@ class NewEvent(Request):
     timestamp: Timestamp | None = Field(None, description="RFC 3339 with a time zone; now, where left out.")
     event_id: Id | None = Field(None, description="Makes a repeated event a duplicate; the content's hash if left out.")
     event_type: Id = "interaction"
-    value: float | None = Field(None, allow_inf_nan=False)
+    value: Number | None = Field(None, allow_inf_nan=False)
 
 
 class EventsRequest(Request):

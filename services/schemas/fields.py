@@ -7,12 +7,19 @@ import re
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints
 
 MAX_ITEMS = 200  # in one answer
 MAX_FIELDS = 50
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
+
+
+def _number(value: Any) -> Any:
+    # Left alone, pydantic reads true as 1 and "5" as 5.
+    if isinstance(value, bool | str):
+        raise ValueError("a number is wanted")
+    return value
 
 
 def _written_out(value: Any) -> Any:
@@ -27,9 +34,17 @@ Id = Annotated[
     str,
     StringConstraints(min_length=1, max_length=256, pattern=r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$"),
 ]
+# In a path also without what uvicorn puts in the place of bytes that are no UTF-8: they must not name somebody else.
+PathId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=256, pattern=r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\ufffd]+$"),
+]
+Whole = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number)]
+Flag = Annotated[bool, Strict()]
 Timestamp = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 Fields = Annotated[list[Id], Field(max_length=MAX_FIELDS, description="Item columns to return with every item.")]
-Count = Annotated[int, Field(ge=1, le=MAX_ITEMS, description="How many items to return at most.")]
+Count = Annotated[Whole, Field(ge=1, le=MAX_ITEMS, description="How many items to return at most.")]
 Filter = Annotated[
     dict[str, Any] | None,
     Field(
@@ -56,3 +71,4 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    request_id: Annotated[str | None, Field(description="As in X-Request-ID and in the service's log.")] = None

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.schemas.fields import Request
+from services.schemas.fields import Flag, Number, Request
 
 
 class GenerationsAnswer(BaseModel):
@@ -38,7 +38,7 @@ class PromoteRequest(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"force": False}]})
 
-    force: bool = Field(False, description="Serve it whatever the gate says.")
+    force: Flag = Field(False, description="Serve it whatever the gate says.")
 
 
 class SwitchAnswer(BaseModel):
@@ -54,7 +54,7 @@ class ShadowRequest(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"share": 0.1}]})
 
-    share: float = Field(default=0.1, gt=0, le=1, description="Of the requests to /v1/recommend.")
+    share: Number = Field(default=0.1, gt=0, le=1, description="Of the requests to /v1/recommend.")
 
 
 class ShadowAnswer(BaseModel):

@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.schemas.fields import Flag
+
 MAX_COLUMNS = 200
 
 
@@ -23,7 +25,7 @@ class PutItemRequest(BaseModel):
     )
 
     title: str = Field(min_length=1, max_length=20_000)
-    available: bool = Field(True, description="false takes the item out of all lists at once.")
+    available: Flag = Field(True, description="false takes the item out of all lists at once.")
 
 
 class ItemChange(BaseModel):

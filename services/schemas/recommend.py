@@ -2,9 +2,9 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from services.schemas.fields import MAX_ITEMS, Count, Fields, Filter, Id, Request
+from services.schemas.fields import MAX_ITEMS, Count, Fields, Filter, Flag, Id, Number, Request, Whole
 from services.schemas.items import RankedItem, RecommendedItem
 
 MAX_HISTORY = 1_000
@@ -32,6 +32,15 @@ Fallback = Annotated[
 MissingIds = Annotated[list[str], Field(description="Ids of the request that the catalogue does not hold.")]
 
 
+Explain = Annotated[
+    Flag,
+    Field(
+        description="Say why, in sentences and in parts that add up to each score. What a user_id did is named to keys "
+        "with the scope admin alone: others get the same sums, with the history's items under other_history."
+    ),
+]
+
+
 class FromModel(Request):
     """Which model must answer; what serves, unless one is named."""
 
@@ -39,8 +48,18 @@ class FromModel(Request):
     generation: Generation = None
 
 
+ONE_PERSON: dict[str, JsonValue] = {
+    "oneOf": [
+        {"required": [given], "properties": {given: {"type": kind}, other: {"type": "null"}}}
+        for given, kind, other in (("user_id", "string", "history"), ("history", "array", "user_id"))
+    ]
+}
+
+
 class Person(Request):
     """Who a list is for: a user_id, or the history of somebody without an account."""
+
+    model_config = ConfigDict(json_schema_extra=ONE_PERSON)
 
     user_id: Id | None = Field(None, description="A user of the snapshot or of the live events.")
     history: Annotated[list[Id], Field(max_length=MAX_HISTORY)] | None = Field(
@@ -58,7 +77,7 @@ class NewPromotion(Request):
     """An item for a fixed place of the list."""
 
     item_id: Id
-    slot: int = Field(ge=1, le=MAX_ITEMS, description="Place in the list, from 1.")
+    slot: Whole = Field(ge=1, le=MAX_ITEMS, description="Place in the list, from 1.")
 
 
 class Wishes(FromModel):
@@ -66,16 +85,16 @@ class Wishes(FromModel):
 
     k: Count = 10
     filter: Filter = None
-    exclude_seen: bool = Field(True, description="Leave out what the history holds.")
+    exclude_seen: Flag = Field(True, description="Leave out what the history holds.")
     exclude_ids: list[Id] = Field([], max_length=MAX_EXCLUDED, description="Items to leave out as well.")
-    diversity: float = Field(
+    diversity: Number = Field(
         0.0,
         ge=0,
         le=1,
         description="0 ranks by score alone; towards 1 items that are unlike those above them move up (maximal "
         "marginal relevance).",
     )
-    limits: Annotated[dict[Id, Annotated[int, Field(ge=1, le=MAX_ITEMS)]], Field(max_length=MAX_LIMITS)] = Field(
+    limits: Annotated[dict[Id, Annotated[Whole, Field(ge=1, le=MAX_ITEMS)]], Field(max_length=MAX_LIMITS)] = Field(
         {},
         description="How many items may hold the same value, by field; each member of a list counts. Items without a "
         "value are not limited.",
@@ -89,8 +108,8 @@ class Wishes(FromModel):
         "it; it counts for limits, but is never turned away by them. In a list that is too short its slot is the end.",
         examples=[[{"item_id": "50", "slot": 1}]],
     )
-    explain: bool = Field(False, description="Say why, in sentences and in parts that add up to each score.")
-    record: bool = Field(
+    explain: Explain = False
+    record: Flag = Field(
         True,
         description="Remember the list as shown to the person. Without, it leaves no impression, no shadow follows it "
         "and its rec_id tells nothing: for previews and tests.",
@@ -111,7 +130,8 @@ class RecommendRequest(Person, Wishes):
     """Who asks, by user_id or by history, and what for."""
 
     model_config = ConfigDict(
-        json_schema_extra={
+        json_schema_extra=ONE_PERSON
+        | {
             "examples": [
                 {
                     "user_id": "196",
@@ -147,10 +167,12 @@ class BatchRequest(Wishes):
 class RankRequest(Person, FromModel):
     """A person, and the items to put in order."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": "196", "item_ids": ["50", "181", "1"]}]})
+    model_config = ConfigDict(
+        json_schema_extra=ONE_PERSON | {"examples": [{"user_id": "196", "item_ids": ["50", "181", "1"]}]}
+    )
 
     item_ids: list[Id] = Field(min_length=1, max_length=MAX_RANKED, description="An id that is repeated counts once.")
-    explain: bool = Field(False, description="Say why, in sentences and in parts that add up to each score.")
+    explain: Explain = False
     fields: Fields = Field(["title"])
 
 

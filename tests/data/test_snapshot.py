@@ -78,6 +78,59 @@ def test_made_up_times_are_told(home: Home, snapshot: Snapshot) -> None:
         assert write_snapshot(home, events, items, NOTHING, {}).times_known is expected
 
 
+def test_events_of_made_up_times_can_be_left_out(home: Home) -> None:
+    items = pl.DataFrame({"item_id": ["x", "y"], "title": ["X", "Y"]})
+    rows = [("a", "x", 1), ("a", "y", 2), ("a", "x", 3), ("b", "y", 1), ("c", "x", 1)]
+    some = write_snapshot(home, _events(rows, timestamp_known=[True, False, True, False, None]), items, NOTHING, {})
+    assert some.unknown_times() == 2
+    assert some.sequences().times is None
+    timed = some.timed_sequences()
+    assert [list(timed.row(user)) for user in range(3)] == [[0, 0], [], [0]]
+    assert timed.times is not None
+    assert list(timed.times - int(START.timestamp())) == [3600, 3 * 3600, 3600]
+    known = write_snapshot(home, _events(rows), items, NOTHING, {})
+    assert known.unknown_times() == 0
+    assert np.array_equal(known.timed_sequences().items, known.sequences().items)
+
+
+ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.booleans()), min_size=1, max_size=20)
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=ROWS, seed=st.integers(0, 5))
+def test_shuffling_ties_moves_nothing_but_events_of_equal_known_times(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int, bool]], seed: int
+) -> None:
+    ids = [f"i{number:02}" for number in range(len(rows))]
+    events = _events(
+        [(user, item, hours) for (user, hours, _), item in zip(rows, ids, strict=True)],
+        timestamp_known=[known for *_, known in rows],
+    )
+    items = pl.DataFrame({"item_id": ids, "title": ids})
+    snapshot = write_snapshot(Home(tmp_path_factory.mktemp("home")), events, items, NOTHING, {})
+    plain, shuffled = snapshot.sequences(), snapshot.sequences(tie_seed=seed)
+    assert np.array_equal(shuffled.items, snapshot.sequences(tie_seed=seed).items)
+    table = snapshot.events().with_columns(
+        after=pl.Series(np.array(ids)[shuffled.items]), row=pl.int_range(pl.len(), dtype=pl.Int64)
+    )
+    fixed = table.filter(~pl.col("timestamp_known"))
+    assert fixed["item_id"].equals(fixed["after"], check_names=False)
+    key = ["user_id", "timestamp", "timestamp_known"]
+    tied = table.group_by(key).agg(pl.col("item_id").sort(), pl.col("after").sort())
+    assert tied["item_id"].equals(tied["after"], check_names=False)
+    assert np.array_equal(plain.offsets, shuffled.offsets)
+    assert np.array_equal(snapshot.timed_sequences().times, snapshot.timed_sequences(tie_seed=seed).times)
+
+
+def test_ties_are_counted_and_every_order_of_them_comes_up(home: Home) -> None:
+    items = pl.DataFrame({"item_id": ["x", "y", "z"], "title": ["X", "Y", "Z"]})
+    rows = [("a", "x", 1), ("a", "y", 1), ("a", "z", 2), ("b", "x", 2), ("b", "y", 3)]
+    snapshot = write_snapshot(home, _events(rows), items, NOTHING, {})
+    assert snapshot.tied_events() == 2
+    orders = {tuple(snapshot.sequences(tie_seed=seed).items.tolist()) for seed in range(20)}
+    assert orders == {(0, 1, 2, 0, 1), (1, 0, 2, 0, 1)}
+
+
 def test_the_id_stays_the_same_over_versions() -> None:
     events = _events(
         [("ü", "y", 3), ("a", "x", 2)], value=[1.5, None], position=[None, 4], timestamp_known=[True, None]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recsys.evaluation.gate import MIN_SLICE, judge
+from recsys.evaluation.gate import MIN_SLICE, Rehearsal, Verdict, judge, judge_rehearsal
 
 N = 400
 
@@ -52,3 +52,28 @@ def test_a_slice_of_few_targets_says_nothing(figures):
     few = np.arange(N) < MIN_SLICE - 1
     candidate = np.where(few, 0, np.minimum(served + 0.2, 1))
     assert judge(candidate, popularity, served, {"cold_items": few}).passed
+
+
+def rehearsal(recall=1.0, milliseconds=2.0, served=2.0):
+    return Rehearsal(recall, np.full(50, milliseconds), None if served is None else np.full(50, served))
+
+
+def test_an_index_that_misses_what_is_near_is_refused():
+    verdict = judge_rehearsal(rehearsal(recall=0.94))
+    assert not verdict.passed
+    assert verdict.findings[0] == "The index finds 0.940 of the nearest items, which is below 0.95."
+    assert judge_rehearsal(rehearsal(recall=0.95)).passed
+
+
+def test_a_generation_that_answers_much_slower_is_refused():
+    assert judge_rehearsal(rehearsal(milliseconds=39.0, served=20.0)).passed
+    verdict = judge_rehearsal(rehearsal(milliseconds=41.0, served=20.0))
+    assert not verdict.passed
+    assert "41.0 ms, the served generation's 20.0 ms: that is too slow" in verdict.findings[1]
+    assert judge_rehearsal(rehearsal(milliseconds=6.0, served=1.5)).passed  # milliseconds are no matter
+    assert judge_rehearsal(rehearsal(milliseconds=500.0, served=None)).passed
+
+
+def test_two_verdicts_pass_only_together():
+    assert (Verdict(True, ("a",)) + Verdict(True, ("b",))) == Verdict(True, ("a", "b"))
+    assert not (Verdict(True, ()) + Verdict(False, ())).passed

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from recsys.experts import lexical
 from recsys.experts.content import Content
 from recsys.experts.ease import fit_ease
 from recsys.experts.ials import fit_ials
 from recsys.experts.knn import SHRINKAGE, fit_knn
+from recsys.experts.lexical import Lexicon, extended, fit_lexical
 from recsys.experts.popularity import Popularity
 from recsys.experts.rules import fit_rules
 from recsys.experts.sparse import ItemMatrixScorer, history_matrix, keep_largest
@@ -20,10 +22,13 @@ FITS = {
     "rules": lambda train: fit_rules(train, CATALOGUE, window=5, neighbours=50, decay=0.8),
     "knn": lambda train: fit_knn(train, CATALOGUE, neighbours=50, decay=0.8),
     "ease": lambda train: fit_ease(train, CATALOGUE, ridge=10.0, neighbours=50, decay=0.8),
+    "lexical": lambda train: fit_lexical(Lexicon.fit(TEXTS), decay=0.8),
     "content": lambda train: Content(VECTORS, decay=0.8),
     "ials": lambda train: fit_ials(train, CATALOGUE, confidence=10.0, ridge=1.0, decay=0.8, seed=0),
 }
-MATRICES = ("rules", "knn", "ease")
+MATRICES = ("rules", "knn", "ease", "lexical")
+TEXTS = [f"{colour} {thing}" for colour in ("red", "blue", "red red") for thing in ("chair", "table", "lamp", "Sofa")]
+TEXTS[-1] = "unique"
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +122,55 @@ def test_ease_is_the_closed_form(train):
 def test_ease_takes_items_that_nobody_touched():
     ease = fit_ease(Sequences.from_lists([[], []]), 3, ridge=1.0, neighbours=2, decay=1.0)
     assert ease.matrix.nnz == 0
+
+
+def bm25(texts, catalogue):
+    """Unit vectors by the formula, word by word, of words that two texts of the catalogue hold."""
+    bags = [text.lower().split() for text in catalogue]
+    words = sorted({word for bag in bags for word in bag if sum(word in other for other in bags) > 1})
+    mean = np.mean([len(bag) for bag in bags])
+    vectors = np.zeros((len(texts), len(words)))
+    for row, text in enumerate(texts):
+        bag = text.lower().split()
+        for column, word in enumerate(words):
+            count, idf = bag.count(word), np.log(len(bags) / sum(word in other for other in bags))
+            vectors[row, column] = idf * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * len(bag) / mean))
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def test_lexical_is_the_cosine_of_bm25_vectors(tmp_path):
+    lexicon = Lexicon.fit(TEXTS)
+    other = ["RED lamp of no word known", "nothing"]
+    np.testing.assert_allclose(lexicon.encode(TEXTS).toarray(), bm25(TEXTS, TEXTS), atol=1e-6)
+    np.testing.assert_allclose(lexicon.encode(other).toarray(), bm25(other, TEXTS), atol=1e-6)
+    cosines = bm25(TEXTS, TEXTS) @ bm25(TEXTS, TEXTS).T
+    np.fill_diagonal(cosines, 0)
+    np.testing.assert_allclose(fit_lexical(lexicon, 1.0).matrix.toarray(), cosines, atol=1e-6)
+    lexicon.save(tmp_path, "words")
+    again = Lexicon.load(tmp_path, "words")
+    assert (again.encode(other) != lexicon.encode(other)).nnz == (again.vectors != lexicon.vectors).nnz == 0
+
+
+def test_lexical_keeps_the_nearest_and_ignores_very_common_words(monkeypatch):
+    monkeypatch.setattr(lexical, "NEIGHBOURS", 2)
+    assert np.diff(fit_lexical(Lexicon.fit(TEXTS), 1.0).matrix.indptr).max() == 2
+    monkeypatch.setattr(lexical, "LARGEST_COUNT", 2)
+    assert "red" not in Lexicon.fit(TEXTS).words
+
+
+def test_lexical_knows_new_and_rewritten_texts_as_if_they_had_been_there():
+    lexicon = Lexicon.fit(TEXTS)
+    old = fit_lexical(lexicon, 0.8)
+    written = ["blue lamp", "red table", "red sofa"]
+    new = extended(old, lexicon, written, np.array([5]))
+    texts = [*TEXTS[:5], "blue lamp", *TEXTS[6:], *written[1:]]
+    cosines = bm25(texts, TEXTS) @ bm25(texts, TEXTS).T
+    np.fill_diagonal(cosines, 0)
+    np.testing.assert_allclose(new.matrix.toarray(), cosines, atol=1e-6)
+    others = [row for row in range(CATALOGUE) if row != 5]
+    np.testing.assert_array_equal(new.matrix[others][:, others].toarray(), old.matrix[others][:, others].toarray())
+    none = extended(old, lexicon, [], np.array([], dtype=np.int64))
+    assert (none.matrix != old.matrix).nnz == 0
 
 
 def test_popularity_forgets_with_its_half_life():

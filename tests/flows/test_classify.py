@@ -1,6 +1,7 @@
 """Text classifiers through the flow and the command, and what they fill in when raw files are ingested."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -8,10 +9,13 @@ import pytest
 from synthetic import HEADLINES, SMALL_CLASSIFIER, TICKETS, write_dataset, write_labelled
 from test_cli import run, shown
 
+from flows.classify import train_text_classifier
 from recsys.artifacts import ArtifactError
 from recsys.classification import newest_classifier, open_classifier
 from recsys.config import CategoryConfig, IngestConfig, ReviewConfig, to_dict
 from recsys.home import Home
+from recsys.models.descent import DivergedError
+from recsys.store.adapters import list_adapters
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +51,14 @@ def test_a_classifier_is_stored_listed_and_found_again(place: Home, sentiment: d
     assert again["reused"]
     assert again["adapter"] == sentiment["adapter"]
     assert not list(place.runs.glob("*.checkpoint"))
+
+
+def test_a_training_that_diverges_leaves_no_adapter_and_says_why(prefect_server: str, tmp_path: Path) -> None:
+    learnt, judged = write_labelled(tmp_path, HEADLINES)
+    config = replace(SMALL_CLASSIFIER, learning_rate=1e30)
+    with pytest.raises(DivergedError, match="Lower learning_rate; nothing was saved"):
+        train_text_classifier(str(learnt), str(judged), home=str(tmp_path / "home"), config=config)
+    assert list_adapters(Home(tmp_path / "home")) == []
 
 
 def test_another_seed_is_another_classifier_and_a_table_shows_its_epochs(

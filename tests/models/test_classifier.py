@@ -92,6 +92,13 @@ def test_a_killed_training_goes_on_to_the_same_weights(run, tickets, tmp_path):
     assert all(torch.equal(weight, others[name]) for name, weight in weights.items())
 
 
+def test_averaging_changes_what_is_judged_and_kept_but_not_what_is_learnt(run, tickets):
+    plain = train_classifier(*tickets, replace(CONFIG, averaging=0.0), seed=0)
+    for one, other in zip(run.history, plain.history, strict=True):
+        assert one["train_loss"] == other["train_loss"]
+        assert one["dev_loss"] != other["dev_loss"]
+
+
 def test_a_checkpoint_of_other_inputs_or_a_damaged_one_counts_for_nothing(tmp_path, caplog):
     Checkpoint(tmp_path / "checkpoint", "key").save({"step": 3})
     assert Checkpoint(tmp_path / "checkpoint", "key").load() == {"step": 3}
@@ -109,10 +116,16 @@ def test_training_stops_when_nothing_gets_better(tmp_path):
     assert run.epochs == len(run.history) - 1
 
 
-def test_a_loss_that_is_no_number_ends_the_training(tickets, monkeypatch):
+@pytest.mark.parametrize(("broken", "message"), [(float("nan"), "The loss became nan"), (0.0, "The gradient became")])
+def test_a_loss_or_a_gradient_that_is_no_number_ends_the_training(tickets, monkeypatch, broken, message):
     real = module.functional.cross_entropy
-    monkeypatch.setattr(module.functional, "cross_entropy", lambda *given: real(*given) * float("nan"))
-    with pytest.raises(DivergedError, match="learning rate"):
+
+    def loss(logits, wanted):
+        # the root of nothing is nothing, but its slope is infinite
+        return real(logits, wanted) * broken + (logits.sum() * broken).abs().sqrt()
+
+    monkeypatch.setattr(module.functional, "cross_entropy", loss)
+    with pytest.raises(DivergedError, match=rf"{message}.* in epoch 1\. Lower learning_rate; nothing was saved"):
         train_classifier(*tickets, CONFIG, seed=0)
 
 

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.config import AdapterConfig, TowerConfig
-from recsys.models import training
-from recsys.models.backbone import load_backbone
+from recsys.models import epochs, training
+from recsys.models.backbone import add_lora, load_backbone
 from recsys.models.descent import Descent, DivergedError
 from recsys.models.devices import OutOfMemoryError, Team, fitting_memory, is_out_of_memory
 from recsys.models.histories import history_batches, training_windows
 from recsys.models.texts import embed, tokenize
-from recsys.models.training import train_towers
+from recsys.models.training import carry_back, embed_catalogue, text_features, train_adapter, train_towers
 from recsys.sequences import Sequences
 
 PROGRAM = Path(__file__).with_name("two_processes.py")
@@ -71,21 +71,21 @@ def test_memory_that_runs_out_halves_the_batch_and_leaves_the_gradient(monkeypat
 
 
 def test_training_goes_on_with_the_same_batch_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "computes_bf16", lambda _device: False)  # bf16 sums differ with their order
+    monkeypatch.setattr(epochs, "computes_bf16", lambda _device: False)  # bf16 sums differ with their order
 
     def trained():
         features = np.random.default_rng(1).standard_normal((20, 12)).astype(np.float32)
         return train_towers(features, behaviour(), 20, CONFIG, seed=0, epochs=2)
 
     roomy = trained()
-    step = training._step
+    step = epochs.tower_loss
 
     def scarce(towers, part, *rest):
         if len(part.items) > 4:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: not enough memory")
         return step(towers, part, *rest)
 
-    monkeypatch.setattr(training, "_step", scarce)
+    monkeypatch.setattr(epochs, "tower_loss", scarce)
     tight = trained()
     for one, other in zip(roomy.history, tight.history, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
@@ -129,6 +129,51 @@ def test_a_training_that_diverges_stops_with_its_reason(setting: str) -> None:
     features[3] = np.inf
     with pytest.raises(DivergedError, match=rf"in epoch 1\. Lower tower\.{setting}; nothing was saved"):
         train_towers(features, behaviour(), 20, CONFIG, seed=0, epochs=1)
+
+
+def small_adapter():
+    """A base with LoRA weights, its catalogue, towers that read it, and what they were trained on."""
+    config = AdapterConfig(rank=4, items_per_round=20, rounds=2)
+    backbone = add_lora(load_backbone(config.base, torch.device("cpu")), config, seed=0)
+    tokens = tokenize(backbone, [f"{'very ' * (number % 5)}long walk {number}" for number in range(20)], 16)
+    frozen = embed_catalogue(backbone, tokens)
+    towers = train_towers(text_features([frozen])[0], behaviour(), 20, CONFIG, seed=0, epochs=1).towers
+    return config, backbone, tokens, frozen, towers
+
+
+def test_an_adapter_that_diverges_stops_with_its_reason() -> None:
+    config, backbone, tokens, frozen, towers = small_adapter()
+    with torch.no_grad():
+        towers.users.position[:] = float("nan")
+    with pytest.raises(DivergedError, match=r"in round 1\. Lower adapter\.learning_rate; nothing was saved"):
+        train_adapter(backbone, tokens, behaviour(), config, CONFIG, 0, towers, frozen)
+
+
+def test_an_adapter_learns_the_same_in_smaller_batches_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys.models.devices.has_cpu_bf16", lambda: False)
+    _, backbone, tokens, frozen, _ = small_adapter()
+    lora = [weight for weight in backbone.model.parameters() if weight.requires_grad]
+    gradient = torch.randn(20, 384, generator=torch.Generator().manual_seed(0))
+
+    def carried(size: int) -> tuple[int, list[torch.Tensor | None]]:
+        stored = torch.from_numpy(frozen.copy())
+        fitted = carry_back(backbone, tokens, np.arange(20), gradient, stored, lora, Team(), size)
+        torch.testing.assert_close(stored, torch.from_numpy(frozen), atol=1e-5, rtol=0)
+        return fitted, [None if weight.grad is None else weight.grad.clone() for weight in lora]
+
+    monkeypatch.setattr(training, "LEAST_TOKENS", 32)
+    roomy = carried(400)
+    whole = backbone.model.forward
+
+    def scarce(*arguments, **named):
+        if named["input_ids"].numel() > 60:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(*arguments, **named)
+
+    monkeypatch.setattr(backbone.model, "forward", scarce)
+    tight = carried(400)
+    assert (roomy[0], tight[0]) == (400, 50)
+    torch.testing.assert_close(tight[1], roomy[1], atol=1e-4, rtol=1e-3)
 
 
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from recsys.fitting import fit_system, refit_system
 from recsys.models import training
 from recsys.ranking.blend import fit_blend
 from recsys.sequences import Sequences
-from recsys.system import IDS, TOWERS, System
+from recsys.system import IDS, LEXICAL, TOWERS, System
 
 CATALOGUE = 300
+TEXTS = [f"{number % 7} of {number % 11}" for number in range(CATALOGUE)]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def features():
 
 
 def fitted(sequences, features, config=SMALL):
-    return fit_system(leave_one_out(sequences, catalogue=CATALOGUE), features, features, config)
+    return fit_system(leave_one_out(sequences, catalogue=CATALOGUE), TEXTS, features, features, config)
 
 
 def test_few_events_have_no_towers_over_ids(sequences, features):
@@ -49,12 +50,20 @@ def test_many_events_have_them_and_a_refit_and_a_copy_on_disk_too(sequences, fea
     monkeypatch.setattr(fitting, "fit_blend", with_ids)
     system = fitted(sequences, features)
     assert set(system.dense_vectors()) >= {TOWERS, IDS}
+    assert LEXICAL in system.experts
     again = refit_system(system, sequences, features, SMALL)
     again.save(tmp_path)
     histories = Sequences.from_lists([[1, 2, 3], [7]])
     np.testing.assert_array_equal(System.load(tmp_path).score(histories), again.score(histories))
     without = replace(again, blend=replace(again.blend, weights=again.blend.weights | {IDS: 0.0}))
     assert not np.allclose(without.score(histories), again.score(histories))
+
+
+def test_large_catalogues_are_not_compared_by_words(sequences, features):
+    config = replace(SMALL, experts=replace(SMALL.experts, max_lexical_items=CATALOGUE - 1))
+    system = fitted(sequences, features, config)
+    assert system.lexicon is None
+    assert LEXICAL not in system.components
 
 
 def test_towers_over_ids_that_validation_gives_no_weight_are_dropped(sequences, features, monkeypatch):

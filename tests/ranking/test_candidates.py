@@ -37,9 +37,26 @@ def test_a_list_is_filled_whatever_the_filter_leaves(source, monkeypatch, exact_
     for name, allowed in masks(source, query):
         rows = source.search(query, 200, allowed)
         assert allowed[rows].all(), name
-        assert len(set(rows.tolist())) == len(rows) == min(200, allowed.sum()), name
+        most = -(-200 * ITEMS // allowed.sum()) + candidates.SPARE
+        assert min(200, allowed.sum()) <= len(set(rows.tolist())) == len(rows) <= most, name
+        glances = source.glances(np.stack([-query, query]), 200, allowed)
+        assert sorted(source.search(query, 200, allowed, glances[1])) == sorted(rows), name
         best = np.flatnonzero(allowed)[np.argsort(-(source.vectors[allowed] @ query))[:200]]
-        assert len(set(rows.tolist()) & set(best.tolist())) >= 0.95 * len(rows), name
+        assert len(set(rows.tolist()) & set(best.tolist())) >= 0.95 * len(best), name
+
+
+def test_as_much_of_the_index_is_read_as_queries_need(source):
+    queries = np.random.default_rng(3).standard_normal((20, 16)).astype(np.float32)
+    probes = source.tuned_probes(queries)
+    assert 1 <= probes < candidates.partitions(ITEMS)
+
+    def recall(probes):
+        found = [rows.tolist() for rows in source._nearest(queries, candidates.SPARE, probes)]
+        best = [np.argsort(-(source.vectors @ query))[:10].tolist() for query in queries]
+        return np.mean([len(set(one) & set(other)) / 10 for one, other in zip(best, found, strict=True)])
+
+    assert recall(probes) >= 0.95
+    assert recall(1) < 0.95
 
 
 def test_words_are_found_whatever_the_filter_leaves(source):
@@ -58,7 +75,7 @@ def test_an_index_that_cannot_be_read_is_made_up_for(tmp_path):
     shutil.rmtree(tmp_path / "lance")
     query, everything = random.standard_normal(8).astype(np.float32), np.ones(ITEMS, dtype=bool)
     assert broken.kind == "approximate"
-    assert broken.products(query[None]) is None
+    assert len(broken.glances(query[None], 100, everything)[0].named) == 0
     found = set(broken.search(query, 100, everything).tolist())
     assert found == set(np.argsort(-(vectors @ query))[:100].tolist())
     with pytest.raises(UnreadableError, match="LanceDB cannot read items-"):

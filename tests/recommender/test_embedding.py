@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from recsys import embedding
 from recsys.artifacts import ArtifactError
@@ -14,6 +15,7 @@ from recsys.data.sources import SourceError
 from recsys.embedding import embed_table, read_texts
 from recsys.encoder import Encoder, TextVectors
 from recsys.home import Home
+from recsys.models.backbone import load_backbone
 from recsys.store.encoders import delete_encoders, list_encoders, open_encoder
 from recsys.store.generations import current_id, read_generation
 
@@ -84,6 +86,20 @@ def test_a_killed_run_goes_on_where_it_was(base: TextVectors, tmp_path: Path, mo
     written = pl.read_parquet(out)
     assert written.schema == {"id": pl.String, "vector": pl.Array(pl.Float32, 384)}
     np.testing.assert_allclose(np.linalg.norm(written["vector"].to_numpy(), axis=1), 1, atol=1e-5)
+
+
+def test_a_vector_that_is_no_number_is_not_written(tmp_path: Path) -> None:
+    broken = load_backbone(BASE, torch.device("cpu"))
+    word = broken.tokenizer("banana", add_special_tokens=False)["input_ids"][0]
+    with torch.no_grad():
+        broken.model.embeddings.word_embeddings.weight[word] = float("nan")
+    broken.model.save_pretrained(tmp_path / "base")
+    broken.tokenizer.save_pretrained(tmp_path / "base")
+    vectors = TextVectors.of_base(Home(tmp_path / "home"), str(tmp_path / "base"), 32)
+    texts = table(3).with_columns(text=pl.Series(["apple", "banana", "cherry"]))
+    with pytest.raises(FloatingPointError, match=r"1 of 3 texts.*'t1'"):
+        embed_table(texts, vectors, tmp_path / "out.parquet")
+    assert not (tmp_path / "out.parquet").exists()
 
 
 def test_a_generation_and_its_adapter_give_the_same_vectors_and_export_once(place: Home) -> None:

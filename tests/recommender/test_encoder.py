@@ -11,7 +11,7 @@ import pytest
 
 from recsys.artifacts import ArtifactError, read_json, write_json
 from recsys.data.snapshot import open_snapshot
-from recsys.encoder import Encoder
+from recsys.encoder import Encoder, TextVectors
 from recsys.home import Home
 from recsys.store.generations import current_id, read_generation
 from recsys.system import CONTENT, TOWERS, System
@@ -82,6 +82,8 @@ def test_another_base_under_the_same_name_is_refused(home: Home, tmp_path: Path)
     card = place.adapters / manifest["adapter"] / "card.json"
     write_json(card, read_json(card) | {"base_digest": "0" * 64})
     with pytest.raises(ArtifactError, match="is not the one that adapter"):
+        TextVectors.of_adapter(place, manifest["adapter"])
+    with pytest.raises(ArtifactError, match=r"card\.json has changed"):
         Encoder.open(place, generation)
 
 

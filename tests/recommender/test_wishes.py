@@ -13,6 +13,7 @@ from recsys.data.snapshot import open_snapshot
 from recsys.ranking.blend import Blend
 from recsys.ranking.selection import Promotion
 from recsys.recommender import Recommender
+from recsys.stages import unmeasured
 from recsys.store.generations import current_id, read_generation
 from recsys.system import System
 
@@ -74,7 +75,7 @@ def test_equal_items_tie_in_the_order_of_the_catalogue(blended, histories):
     source = blended.scoring.source
     vectors = source.vectors.copy()
     vectors[40:] = vectors[7]
-    (person,) = blended._people([blended.catalogue.split(histories[0])[0]])
+    (person,) = blended._people([blended.catalogue.split(histories[0])[0]], unmeasured)
     try:
         source.vectors, before = vectors, source.vectors
         parts = person.parts(np.arange(len(vectors)))
@@ -144,7 +145,7 @@ def test_every_link_of_the_chain_says_that_it_answered(blended, made, histories)
     assert blended.recommend(histories[0], k=70).fallback is None
     assert blended.recommend([], k=5).fallback == POPULAR
     rules = made({"rules": 1.0})
-    (person,) = rules._people([rules.catalogue.split(histories[0])[0]])
+    (person,) = rules._people([rules.catalogue.split(histories[0])[0]], unmeasured)
     named = len(person.candidates(500, np.ones(80, dtype=bool)))
     assert 0 < named < 80
     answer = rules.recommend(histories[0], k=80, exclude_seen=False)

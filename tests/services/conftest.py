@@ -27,17 +27,35 @@ def copy_of_home(home: Home) -> Callable[[Path], Home]:
 
 
 @pytest.fixture(scope="session")
-def service(
+def classifying_home(
     copy_of_home: Callable[[Path], Home], prefect_server: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[httpx.Client]:
-    """A client of a running service, with a classifier of tickets; tests that write use users of their own."""
+) -> Home:
+    """A copy with a classifier of tickets, which the shared service serves."""
     from flows.classify import train_text_classifier
 
     served = copy_of_home(tmp_path_factory.mktemp("served"))
     learnt, judged = write_labelled(tmp_path_factory.mktemp("tickets"), TICKETS)
     train_text_classifier(str(learnt), str(judged), home=str(served.root), config=SMALL_CLASSIFIER)
-    with running(served) as url, httpx.Client(base_url=url, timeout=30) as client:
+    return served
+
+
+@pytest.fixture(scope="session")
+def service(classifying_home: Home, warm: Callable[[httpx.Client], None]) -> Iterator[httpx.Client]:
+    """A client of a running service; tests that write use users of their own."""
+    with running(classifying_home) as url, httpx.Client(base_url=url, timeout=30) as client:
+        warm(client)
         yield client
+
+
+@pytest.fixture(scope="session")
+def warm(eventually: Callable[[Callable[[], bool]], None]) -> Callable[[httpx.Client], None]:
+    """Has a service load its encoder and its classifier: a request that waits too long for them is answered 503."""
+
+    def ask(client: httpx.Client) -> None:
+        for path in ("/v1/embed", "/v1/classify"):
+            eventually(lambda path=path: client.post(path, json={"texts": ["x"]}).status_code == 200)
+
+    return ask
 
 
 @pytest.fixture(scope="session")

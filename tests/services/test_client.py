@@ -213,6 +213,7 @@ def test_keys_are_sent_and_refusals_have_names(keys_of: dict[str, str]) -> None:
         with pytest.raises(Forbidden, match="'write'") as refused:
             client.add_events([{"user_id": "u", "item_id": item_id}])
         assert (refused.value.status, refused.value.title) == (403, "Forbidden")
+        assert re.fullmatch("[0-9a-f]{32}", refused.value.request_id or "")
         with pytest.raises(NotFound, match="'another'"):
             client.recommend(history=[], adapter="another")
     with Client(url) as client:

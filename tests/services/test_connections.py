@@ -5,14 +5,21 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Event
 
 import httpx
 import pytest
+from workers import memory_of
+
+from recsys.home import Home
 
 TRICKLE_SECONDS = 0.2
 SOCKETS = 60
+MANY_SOCKETS, ROUNDS = 500, 10
+SENDERS = 4
+CHUNK = b"%x\r\n%s\r\n" % (2**20, b" " * 2**20)
+FLAT_BYTES = 48 * 2**20  # what four senders of a gibibyte each may cost: their allowed bodies, some copies
 BODY = json.dumps({"history": []}).encode()
 HEAD = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
@@ -92,3 +99,46 @@ def test_requests_that_follow_each_other_on_one_connection_are_answered(service:
     with connected(service) as connection:
         connection.sendall(request * 3 + last)
         assert answer_of(connection).count(b"HTTP/1.1 200 OK") == 4
+
+
+def test_hundreds_of_trickling_connections_do_not_keep_others_waiting(service: httpx.Client) -> None:
+    with ExitStack() as stack:
+        senders = [stack.enter_context(connected(service)) for _ in range(MANY_SOCKETS)]
+        for number, sender in enumerate(senders):
+            sender.sendall((HEAD + b"Content-Length: 100000\r\n\r\n") if number % 2 else HEAD)
+        for _ in range(ROUNDS):
+            for sender in senders:
+                sender.sendall(b"x")
+            assert service.post("/v1/recommend", json={"history": [], "record": False}).status_code == 200
+            assert service.get("/readyz").status_code == 200
+
+
+def send_chunks(service: httpx.Client, head: bytes) -> tuple[int, bytes]:
+    """Send chunks until the other end has enough, a gibibyte at most; return how many MiB went, and the answer."""
+    with connected(service) as connection:
+        sent = 0
+        try:
+            connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+            while sent < 1_024:
+                connection.sendall(CHUNK)
+                sent += 1
+        except ConnectionError:
+            pass
+        try:
+            return sent, answer_of(connection)
+        except ConnectionError:
+            return sent, b""
+
+
+def test_bodies_without_an_end_are_refused_and_fill_no_memory(classifying_home: Home, service: httpx.Client) -> None:
+    before = memory_of(classifying_home)
+    with ThreadPoolExecutor(SENDERS) as threads:
+        found = list(threads.map(lambda _: send_chunks(service, HEAD), range(SENDERS)))
+        found.append(send_chunks(service, HEAD.replace(b"/v1/recommend", b"/nothing")))
+        assert service.post("/v1/recommend", json={"history": []}).status_code == 200
+    assert all(sent < 64 for sent, _ in found), "it reads on"
+    answers = [text for _, text in found if text]  # a reset may overtake the answer
+    assert all(text.count(b"HTTP/1.1") == 1 for text in answers)
+    assert all(b"413" in text or b"404" in text for text in answers)
+    assert answers
+    assert memory_of(classifying_home) - before < FLAT_BYTES

@@ -6,35 +6,34 @@ import signal
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
+from types import ModuleType
 
 import httpx
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from variants import make_variant
+from workers import workers_of
 
 from recsys.home import Home
 from recsys.store.generations import current_id, promote
-from services.serve import running
+from services.serve import STOP_SECONDS, free_port, running, start, stop
 
 Copy = Callable[[Path], Home]
 Eventually = Callable[[Callable[[], bool]], None]
 WORKERS = 2
 WRITERS = 200
+CLIENTS = 16
 
 
-def numbers(url: str, name: str) -> list[float]:
+def numbers(url: str, name: str, **labels: str) -> list[float]:
     """Return the values of a metric, one for each of its labels."""
     families = text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=30).text)
-    return [sample.value for family in families for sample in family.samples if sample.name == name]
-
-
-def workers_of(home: Home) -> set[int]:
-    """Return the processes that keep numbers of their own and live."""
-    files = home.runs.glob("service-*/bentoml/prometheus_multiproc_dir/counter_*.db")
-    return {pid for file in files if psutil.pid_exists(pid := int(file.stem.split("_")[1]))}
+    samples = [sample for family in families for sample in family.samples if sample.name == name]
+    return [sample.value for sample in samples if sample.labels.items() >= labels.items()]
 
 
 def test_a_killed_worker_comes_back_and_its_numbers_go(
@@ -54,6 +53,13 @@ def test_a_killed_worker_comes_back_and_its_numbers_go(
         put = httpx.put(f"{url}/v1/items/i001", json={"title": "Known to all who live"}, timeout=30)
         assert put.status_code == 200, put.text
         eventually(lambda: numbers(url, "recsys_live_items_version") == [put.json()["version"]])
+
+
+def succeeds(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.TransportError:
+        return False
 
 
 def add(url: str, user: str, item: str, event_id: str = "") -> httpx.Response:
@@ -93,7 +99,7 @@ def test_a_database_that_is_gone_is_said_and_found_again(
         answers = httpx.post(f"{url}/v1/recommend/batch", json=people, timeout=60).json()["answers"]
         assert [answer["fallback"] for answer in answers] == ["degraded", None]
         assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
-        assert sum(numbers(url, "recsys_fallback_total")) >= 3
+        assert numbers(url, "recsys_answers_total", fallback="degraded")[0] >= 3
 
         for file in files.iterdir():
             shutil.move(file, home.root / file.name)
@@ -202,3 +208,92 @@ def test_a_restart_on_a_broken_generation_serves_the_one_before_and_heals(
         file.write_bytes(whole)
         eventually(lambda: recommend(url, history=["i001"])["generation"] == second)
         assert httpx.get(f"{url}/v1/generations", timeout=60).json()["problem"] is None
+
+
+def test_the_end_of_the_service_drops_no_request(copy_of_home: Copy, tmp_path: Path, eventually: Eventually) -> None:
+    home, port = copy_of_home(tmp_path / "ended"), free_port()
+    url = f"http://127.0.0.1:{port}"
+    body = {"users": [{"history": [f"i{number:03}"]} for number in range(50)]}
+    server = start(home, port, workers=WORKERS)
+    answered = Event()
+
+    def ask_until_refused(client: httpx.Client | ModuleType) -> int:
+        """Ask again and again; refused is who cannot connect any more, everybody else has to get an answer."""
+        count = 0
+        while True:
+            try:
+                answer = client.post(f"{url}/v1/recommend/batch", json=body, timeout=60)
+            except httpx.ConnectError:
+                return count
+            assert answer.status_code == 200, answer.text
+            assert len(answer.json()["answers"]) == 50
+            count += 1
+            answered.set()
+
+    try:
+        eventually(lambda: succeeds(f"{url}/readyz"))
+        with ThreadPoolExecutor(CLIENTS) as threads, ExitStack() as stack:
+            kept = [stack.enter_context(httpx.Client()) for _ in range(CLIENTS // 2)]
+            # half of them over a kept connection, half over a new one each time
+            askers = [threads.submit(ask_until_refused, client) for client in (*kept, *[httpx] * (CLIENTS // 2))]
+            assert answered.wait(60)
+            server.terminate()
+            assert server.wait(STOP_SECONDS) == 0
+            assert sum(asker.result() for asker in askers) > 0
+    finally:
+        stop(server)
+
+
+def test_files_that_go_while_they_serve_are_missed_only_where_they_are_needed(
+    copy_of_home: Copy, known_user: str, tmp_path: Path, eventually: Eventually
+) -> None:
+    home = copy_of_home(tmp_path / "going")
+    served = str(current_id(home))
+    with running(home) as url:
+        expected = recommend(url, user_id=known_user)
+        for folder in (home.generations / served, home.lance, home.snapshots, home.adapters):
+            shutil.move(folder, tmp_path / folder.name)
+        assert recommend(url, user_id=known_user)["items"] == expected["items"]
+        assert httpx.post(f"{url}/v1/similar", json={"item_id": "i001"}, timeout=60).status_code == 200
+        assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200  # it can answer
+        search = httpx.post(f"{url}/v1/search", json={"query": "desert"}, timeout=60)
+        assert search.status_code == search.json()["status"] == 503
+        assert served in search.json()["detail"]
+        for path in ("promote", "shadow"):
+            assert httpx.post(f"{url}/v1/generations/{served}/{path}", timeout=60).status_code == 404
+        state = httpx.get(f"{url}/v1/generations", timeout=60).json()
+        assert (state["serving"], state["generations"]) == (served, [])
+
+        for folder in (home.generations / served, home.lance, home.snapshots, home.adapters):
+            shutil.move(tmp_path / folder.name, folder)
+        eventually(lambda: httpx.post(f"{url}/v1/search", json={"query": "x"}, timeout=60).status_code == 200)
+        assert httpx.post(f"{url}/v1/generations/{served}/promote", timeout=60).status_code == 200
+
+
+def test_a_file_that_breaks_while_it_serves_changes_no_answer_and_cannot_be_switched_to(
+    copy_of_home: Copy, known_user: str, tmp_path: Path, eventually: Eventually
+) -> None:
+    home = copy_of_home(tmp_path / "breaking")
+    first = str(current_id(home))
+    second, _ = make_variant(home, {"content": 1.0})
+    with running(home) as url:
+        expected = recommend(url, user_id=known_user)["items"]
+        for generation_id in (first, second):
+            file = home.generations / generation_id / "towers.safetensors"
+            file.write_bytes(file.read_bytes()[:-1] + b"?")
+        assert recommend(url, user_id=known_user)["items"] == expected
+        refused = httpx.post(f"{url}/v1/generations/{second}/promote", json={"force": True}, timeout=60)
+        assert refused.status_code == 409
+        assert "towers.safetensors has changed" in refused.json()["detail"]
+        named = httpx.post(f"{url}/v1/recommend", json={"history": [], "generation": second}, timeout=60)
+        assert named.status_code == 409
+        assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
+        assert recommend(url, user_id=known_user)["generation"] == first
+    server = start(home, port := free_port())
+    try:  # nothing is whole any more
+        eventually(lambda: succeeds(f"http://127.0.0.1:{port}/livez"))
+        answer = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60)
+        assert answer.status_code == answer.json()["status"] == 503
+        assert "towers.safetensors has changed" in answer.json()["detail"]
+    finally:
+        stop(server)

@@ -1,9 +1,11 @@
 """Live items over HTTP: new, changed, hidden and deleted ones, in both workers, while many are put."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -11,9 +13,16 @@ import pytest
 from variants import make_variant
 
 from recsys.home import Home
+from recsys.recommender import Recommender
+from recsys.store.database import Database
+from recsys.store.items import ItemStore
+from services import items
+from services.encoding import Encoders
+from services.items import MOST_WAITING, LiveItems
 from services.serve import running
 
 Eventually = Callable[[Callable[[], bool]], None]
+UPLOADED = 3 * MOST_WAITING
 ASKED = 8  # connections, each of which either worker may take
 
 
@@ -135,16 +144,42 @@ def test_a_changed_column_keeps_the_trained_vectors_and_a_changed_text_does_not(
 
 def test_one_item_does_not_wait_for_a_bulk_upload(world: World, eventually: Eventually) -> None:
     with httpx.Client(base_url=world.url, timeout=30) as client:
-        for number in range(120):
+        for number in range(UPLOADED):
             response = client.put(f"/v1/items/bulk-{number}", json={"title": f"Prank Uncle {number}", "year": 2032})
             assert response.status_code == 200
+            if number >= MOST_WAITING:  # the upload does not run ahead of the encoder
+                earlier = client.get(f"/v1/items/bulk-{number - MOST_WAITING}").json()
+                assert earlier["recommendable"]
         urgent = client.put("/v1/items/urgent", json={"title": "Haunted Cellar", "year": 2033})
         version = urgent.json()["version"]
         only = {"history": ["i000"], "filter": {"field": "year", "eq": 2033}}
         eventually(lambda: len(client.post("/v1/recommend", json=only).json()["items"]) == 1)
     eventually(lambda: world.known(version))
-    assert len(world.listed(filter={"field": "year", "eq": 2032})) == 120
+    assert len(world.listed(filter={"field": "year", "eq": 2032})) == UPLOADED
     assert world.holds("urgent")
+
+
+def test_few_changes_may_wait_and_the_oldest_are_encoded_first(
+    copy_of_home: Callable[[Path], Home], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = copy_of_home(tmp_path)
+    store = ItemStore(Database.of(home))
+    live, base = LiveItems(home, store, Encoders(home)), Recommender.open(home)
+    readings = itertools.count(step=0.6 * items.ENCODING_SECONDS)  # time for one batch
+    monkeypatch.setattr(items, "time", SimpleNamespace(monotonic=lambda: next(readings)))
+    monkeypatch.setattr(items, "BATCH", 2)
+    monkeypatch.setattr(items, "MOST_WAITING", 5)
+    assert not live.crowded(base)
+    for number in range(5):
+        store.put(f"new-{number}", {"title": f"Haunted Cellar {number}"})
+    assert live.crowded(base)
+    dressed = live.dress(base, wait=False)
+    assert [dressed.known_item(f"new-{number}") for number in range(5)] == [True, True, False, False, False]
+    assert not live.crowded(dressed)
+    assert live.pending(base)
+    dressed = live.dress(base)
+    assert all(dressed.known_item(f"new-{number}") for number in range(5))
+    assert not live.pending(base)
 
 
 def test_another_generation_has_the_live_items_from_its_first_answer(world: World) -> None:
@@ -155,6 +190,22 @@ def test_another_generation_has_the_live_items_from_its_first_answer(world: Worl
     for _ in range(ASKED):
         answer = world.ask("POST", "/v1/recommend", history=["i000"], filter=only)
         assert [item["item_id"] for item in answer["items"]] == ["new-western"]
+
+
+def test_a_new_item_is_found_by_its_words(world: World, eventually: Eventually) -> None:
+    _, adapter_id = make_variant(world.home, {"content": 0.001, "lexical": 1.0})
+    asked = {"history": ["new-western"], "adapter": adapter_id}
+    ids = [item["item_id"] for item in world.ask("POST", "/v1/recommend", k=1, **asked)["items"]]
+    shared = world.ask("GET", f"/v1/items/{ids[0]}")["fields"]["title"].split()
+    assert {*WESTERN["title"].split()} & {*shared}
+    back = world.ask("POST", "/v1/rank", history=ids, item_ids=["new-western"], adapter=adapter_id, explain=True)
+    assert "shares words with" in back["items"][0]["reasons"][0]
+    known = {"history": ["i000"], "item_ids": ["i004", "i024", "i028"], "adapter": adapter_id}
+    before = world.ask("POST", "/v1/rank", **known)["items"]
+    title = world.ask("GET", "/v1/items/i000")["fields"]["title"]
+    version = world.put("same-words", title=title, genres=["Western"])
+    eventually(lambda: world.known(version))
+    assert world.ask("POST", "/v1/rank", **known)["items"] == before  # their scale does not move
 
 
 @pytest.mark.parametrize(

@@ -165,3 +165,39 @@ def test_with_keys_other_addresses_can_be_served(tmp_path: Path) -> None:
 def test_a_route_without_a_scope_cannot_be_made() -> None:
     with pytest.raises(TypeError, match="/v1/forgotten declares no scope"):
         guarded_router().get("/v1/forgotten")(lambda: None)
+
+
+def test_what_a_user_did_is_not_told_by_explanations_either(guarded: Guarded, known_user: str) -> None:
+    def ask(scope: str, path: str, **body: Any) -> Any:
+        headers = {"Authorization": f"Bearer {guarded.tokens[scope]}"}
+        answer = guarded.client.post(f"/v1/{path}", headers=headers, json={"explain": True, **body})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    past = guarded.ask("GET", f"/v1/users/{known_user}", guarded.tokens["admin"]).json()["history"]
+    ids, titles = {event["item_id"] for event in past}, {event["title"] for event in past}
+    given = [event["item_id"] for event in past]
+    others = [f"i{number:03}" for number in range(80) if f"i{number:03}" not in ids]
+    for path, body, items in (
+        ("recommend", {}, lambda answer: answer["items"]),
+        ("recommend/batch", {}, lambda answer: answer["answers"][0]["items"]),
+        ("rank", {"item_ids": others}, lambda answer: answer["items"]),
+    ):
+        person = {"users": [{"user_id": known_user}]} if path.endswith("batch") else {"user_id": known_user}
+        hidden, shown = (items(ask(scope, path, **body, **person)) for scope in ("recommend", "admin"))
+        text = str(hidden)
+        assert not any(f"'{item}'" in text for item in ids), path
+        assert not any(title in text for title in titles), path
+        assert any(str(title) in str(shown) for title in titles), path
+        assert any("an earlier choice" in reason for item in hidden for reason in item["reasons"])
+        for one, other in zip(hidden, shown, strict=True):
+            assert (one["item_id"], one["score"]) == (other["item_id"], other["score"])
+            for part in (one["explanation"], *one["explanation"]["components"]):
+                assert part["history"] == []
+            assert one["explanation"]["words"] == []
+            added = one["explanation"]["baseline"] + one["explanation"]["other_history"]
+            assert added == pytest.approx(one["score"], abs=1e-4)
+        if path == "recommend":  # whoever gives a history knows it
+            assert [one["explanation"] for one in ask("recommend", path, history=given)["items"]] == [
+                one["explanation"] for one in shown
+            ]

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
+from workers import workers_of
 
 from recsys.artifacts import write_json
 from recsys.home import Home
 from recsys.store.generations import POINTER, current_id
-from services import serve
-from services.serve import ServeError, free_port, log_file, running, start, stop
+from services.serve import STOP_SECONDS, ServeError, free_port, log_file, running, serve, start, stop
 
 Eventually = Callable[[Callable[[], bool]], None]
 Copy = Callable[[Path], Home]
@@ -47,7 +48,7 @@ def test_events_survive_a_restart_and_reach_all_workers(
         expected = httpx.post(f"{url}/v1/recommend", json={"user_id": "u"}).json()
     finally:
         foreground.send_signal(signal.SIGTERM)
-        assert foreground.wait(serve.STOP_SECONDS) == 0
+        assert foreground.wait(STOP_SECONDS) == 0
 
     with running(home, workers=2) as url:
         workers = set()
@@ -107,10 +108,23 @@ def test_the_pointer_is_followed_and_a_broken_generation_is_not(
     assert not answers(f"{url}/livez", 200)
 
 
+def test_workers_end_when_their_server_is_killed(copy_of_home: Copy, tmp_path: Path, eventually: Eventually) -> None:
+    home, port = copy_of_home(tmp_path), free_port()
+    server = start(home, port)
+    try:
+        eventually(lambda: answers(f"http://127.0.0.1:{port}/readyz", 200))
+        (worker,) = map(psutil.Process, workers_of(home))
+        server.kill()
+        server.wait()
+    finally:
+        stop(server)
+    eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
 def test_without_keys_only_loopback_is_served(tmp_path: Path, host: str) -> None:
     with pytest.raises(ServeError, match="not a loopback address"):
-        serve.serve(Home(tmp_path), host=host)
+        serve(Home(tmp_path), host=host)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -123,7 +137,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
             start(Home(tmp_path), port)
 
 
-def test_a_server_that_does_not_start_shows_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "SERVICE", "services.missing:Service")
-    with pytest.raises(ServeError, match=r"(?s)ended with exit code 1.*services\.missing"), running(Home(tmp_path)):
+def test_a_server_that_does_not_start_shows_its_log(tmp_path: Path) -> None:
+    missing = running(Home(tmp_path), service="services.missing:Service")
+    with pytest.raises(ServeError, match=r"(?s)ended with exit code 1.*services\.missing"), missing:
         pytest.fail("it cannot be ready")

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from recsys.home import Home
+from services import problems
 from services.api import create_app
 from services.auth import Guard
 from services.keys import Keys
@@ -65,3 +66,25 @@ def test_a_lost_event_store_is_a_503_to_try_again(ask: Callable[[Exception], htt
     assert response.status_code == response.json()["status"] == 503
     assert response.headers["Retry-After"] == "1"
     assert "secret" not in response.text
+
+
+def test_an_answer_that_takes_too_long_is_given_up_with_a_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(problems, "ANSWER_SECONDS", 0.01)
+    ended: list[str] = []
+
+    async def stuck(*_: Any) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("cancelled")
+
+    async def request() -> httpx.Response:
+        transport = httpx.ASGITransport(problems.Boundary(stuck))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return await client.get("/")
+
+    response = anyio.run(request)
+    assert response.status_code == response.json()["status"] == 503
+    assert response.headers["Retry-After"] == "1"
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert ended == ["cancelled"]

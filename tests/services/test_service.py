@@ -229,7 +229,8 @@ def test_a_bad_request_is_explained(service: httpx.Client, path: str, body: Any,
     response = service.post(f"/v1/{path}", content=content, headers={"Content-Type": "application/json"})
     assert response.headers["Content-Type"] == "application/problem+json"
     problem = response.json()
-    assert set(problem) == {"title", "status", "detail"}
+    assert set(problem) == {"title", "status", "detail", "request_id"}
+    assert problem["request_id"] == response.headers["X-Request-ID"]
     assert (response.status_code, problem["status"]) == (status, status)
     assert detail in problem["detail"]
 
@@ -287,7 +288,7 @@ def test_metrics_move(service: httpx.Client, user: str, catalogue: list[str]) ->
         'recsys_request_duration_seconds_count{route="/v1/recommend",status="200"}': 1,
         'recsys_request_duration_seconds_count{route="/v1/recommend",status="422"}': 1,
         'recsys_request_duration_seconds_count{route="/v1/events",status="200"}': 1,
-        'recsys_fallback_total{fallback="popular"}': 1,
+        'recsys_answers_total{fallback="popular"}': 1,
         'recsys_events_total{outcome="accepted"}': 1,
         'recsys_events_total{outcome="duplicate"}': 1,
         'recsys_events_total{outcome="rejected"}': 1,

@@ -7,7 +7,7 @@ import pytest
 from recsys.artifacts import ArtifactError
 from recsys.ranking.candidates import VectorSource
 from recsys.store import index
-from recsys.store.index import build_index, drop_indexes, open_index, read_vectors
+from recsys.store.index import build_index, drop_indexes, map_vectors, open_index
 
 
 def some_vectors(rows=200, width=8, seed=0):
@@ -25,7 +25,30 @@ def texts(rows=200):
 def test_vectors_come_back_as_they_went_in_and_twice_is_once(tmp_path):
     reference = build_index(tmp_path, ids(), some_vectors(), texts())
     assert build_index(tmp_path, ids(), some_vectors(), texts()) == reference
-    np.testing.assert_array_equal(read_vectors(open_index(tmp_path, reference), reference), some_vectors())
+    np.testing.assert_array_equal(map_vectors(tmp_path, open_index(tmp_path, reference), reference), some_vectors())
+
+
+def test_workers_share_one_file_of_vectors_which_is_made_again_when_damaged(tmp_path):
+    reference = build_index(tmp_path, ids(), some_vectors(), texts())
+    first, second = (VectorSource(tmp_path, reference).vectors for _ in range(2))
+    (path,) = tmp_path.glob("*.npy")
+    assert not first.flags.writeable
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:-4] + b"\0\0\0\0")
+    np.testing.assert_array_equal(VectorSource(tmp_path, reference).vectors, second)
+    assert path.read_bytes() == content
+    assert drop_indexes(tmp_path, set()) == [reference.table]
+    assert not list(tmp_path.glob("*.npy"))
+
+
+def test_a_table_that_was_changed_is_refused_also_beside_a_good_file(tmp_path):
+    reference = build_index(tmp_path, ids(), some_vectors(), texts())
+    VectorSource(tmp_path, reference)
+    table = lancedb.connect(tmp_path).open_table(reference.table)
+    table.update(where="row = 3", values={"vector": some_vectors(seed=1)[3].tolist()})
+    with pytest.raises(ArtifactError, match="not those of the generation"):
+        VectorSource(tmp_path, index.IndexReference(**reference.to_dict() | {"version": table.version}))
 
 
 def test_other_vectors_of_the_same_shape_are_another_table(tmp_path):
@@ -75,7 +98,7 @@ def test_a_table_that_a_crash_left_unfinished_is_built_again(tmp_path):
     table = lancedb.connect(tmp_path).open_table(reference.table)
     table.tags.delete(index.TAG)
     again = build_index(tmp_path, ids(), some_vectors(), texts())
-    np.testing.assert_array_equal(read_vectors(open_index(tmp_path, again), again), some_vectors())
+    np.testing.assert_array_equal(map_vectors(tmp_path, open_index(tmp_path, again), again), some_vectors())
 
 
 def test_only_tables_that_nothing_names_are_dropped(tmp_path):

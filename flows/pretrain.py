@@ -1,0 +1,160 @@
+"""The flow from a snapshot's texts to a pre-trained adapter, which is kept only where it pays for recommendation."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows import progress
+from flows.evaluate import allowed_protocols
+from flows.runtime import open_home
+from recsys.artifacts import ArtifactError, read_json, short_id, write_json
+from recsys.benchmark import make_split
+from recsys.config import ModelConfig, PretrainConfig, to_dict
+from recsys.data.snapshot import Snapshot, open_snapshot
+from recsys.data.text import item_texts
+from recsys.home import Home
+from recsys.models.backbone import save_lora
+from recsys.models.checkpoints import Checkpoints
+from recsys.models.pretraining import Pretraining, pretrain
+from recsys.pretraining import TASK, Worth, judge_pretraining
+from recsys.store.adapters import save_adapter, verify_adapter
+
+_DEFAULT, _MODEL = PretrainConfig(), ModelConfig()
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What a pre-training gave.
+
+    Attributes:
+        adapter: id of the stored adapter, or None where it does not pay and was not to be kept.
+        perplexity: of the held-out texts: ``before`` with the head alone fitted, ``after`` with LoRA too.
+        worth: NDCG@10 of text-only towers without and with it, their difference with its interval, and ``pays``.
+        history: loss and held-out perplexity by epoch.
+        protocol: how validation targets were held out.
+        reused: whether it was found done.
+    """
+
+    adapter: str | None
+    perplexity: dict[str, float]
+    worth: dict[str, Any]
+    history: list[dict[str, float]]
+    protocol: str
+    reused: bool = False
+
+
+@flow(name="pretrain")
+def pretrain_encoder(
+    snapshot_id: str,
+    home: str | None = None,
+    config: PretrainConfig = _DEFAULT,
+    model: ModelConfig = _MODEL,
+    keep: bool = False,
+) -> Pretrained:
+    """Pre-train the base on the texts of a snapshot by masked-language modelling, and keep it where it pays.
+
+    A pre-training that was killed goes on from its last whole epoch and ends with the same weights.
+
+    Args:
+        snapshot_id: whose item texts are learnt from, and whose events judge the outcome.
+        home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
+        config: settings of the pre-training.
+        model: settings of the towers that judge it; its seed is that of everything.
+        keep: store the adapter whether or not it pays.
+
+    Raises:
+        ArtifactError: there is no such snapshot or base.
+        ValueError: there are too few texts, or the data allows no protocol.
+    """
+    place = open_home(home)
+    snapshot = open_snapshot(place, snapshot_id)
+    protocol = allowed_protocols(snapshot, model)[0]
+    key = short_id(snapshot.id, to_dict(config), to_dict(model), keep, version("recsys"))
+    record = place.runs / f"pretrain-{key}.json"
+    found = recorded(place, record)
+    if found is not None:
+        return found
+
+    checkpoints = Checkpoints(place.runs / f"pretrain-{key}", key)
+    texts = item_texts(snapshot.items(), config.text)
+    run = learn(texts, config, model.seed, checkpoints)
+    worth = judge(snapshot, protocol, texts, run, config, model, checkpoints)
+    metrics = {"perplexity": {"before": run.before, "after": run.after}, "worth": worth.to_dict()}
+    card = {
+        "task": TASK,
+        "base": config.base,
+        "base_digest": run.backbone.base_digest,
+        "snapshot": snapshot.id,
+        "protocol": protocol,
+        "settings": to_dict(config) | {"seed": model.seed},
+        "training": {"history": run.history, "texts": dict(zip(("learnt", "held_out"), run.texts, strict=True))},
+        "metrics": metrics,
+        "parent": None,
+    }
+    kept = worth.pays or keep
+    adapter_id = save_adapter(place, partial(save_lora, run.backbone), card) if kept else None
+    done = Pretrained(adapter_id, metrics["perplexity"], metrics["worth"], run.history, protocol)
+    write_json(record, asdict(done))
+    checkpoints.remove()
+    create_table_artifact(
+        [{name: round(value, 4) for name, value in row.items()} for row in run.history],
+        key="pretraining",
+        description=f"{verdict(done)} Perplexity of held-out texts {run.before:.1f} before, {run.after:.1f} after.",
+    )
+    return done
+
+
+@task(name="pre-train", cache_policy=NO_CACHE)
+def learn(texts: list[str], config: PretrainConfig, seed: int, checkpoints: Checkpoints) -> Pretraining:
+    """Fit the head alone, then LoRA and head."""
+    report = partial(progress.report, "Pre-train BERT")
+    return pretrain(texts, config, seed, report, checkpoints.of("head"), checkpoints.of("lora"))
+
+
+@task(name="judge pre-training", cache_policy=NO_CACHE)
+def judge(
+    snapshot: Snapshot,
+    protocol: str,
+    texts: list[str],
+    run: Pretraining,
+    config: PretrainConfig,
+    model: ModelConfig,
+    checkpoints: Checkpoints,
+) -> Worth:
+    """Compare text-only towers over base and over pre-trained vectors on validation targets."""
+    split = make_split(snapshot.sequences(), len(texts), protocol, model)
+    return judge_pretraining(split, texts, run.backbone, config, model, progress.report, checkpoints)
+
+
+def verdict(done: Pretrained) -> str:
+    """Say whether a pre-training pays, and what became of it."""
+    worth = done.worth
+    difference = worth["difference"]
+    says = (
+        f"Validation NDCG@10 of text-only towers ({done.protocol}): {worth['without']:.4f} without, "
+        f"{worth['given']:.4f} with, {difference['mean_difference']:+.4f} "
+        f"({difference['low']:+.4f} to {difference['high']:+.4f}): "
+    )
+    if worth["pays"]:
+        return f"{says}it pays. Adapter {done.adapter} is kept."
+    kept = "nothing is kept" if done.adapter is None else f"adapter {done.adapter} is kept all the same"
+    return f"{says}it does not pay; {kept}."
+
+
+def recorded(home: Home, record: Path) -> Pretrained | None:
+    """Return a recorded pre-training if its adapter, where one was kept, is still there and whole."""
+    if not record.is_file():
+        return None
+    try:
+        done = Pretrained(**read_json(record) | {"reused": True})
+        if done.adapter is not None:
+            verify_adapter(home, done.adapter)
+    except (ArtifactError, TypeError):
+        return None  # deleted or damaged since: train again
+    return done

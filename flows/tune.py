@@ -1,0 +1,105 @@
+"""The flow that searches settings on validation and trains with the best: every trial in one table and one picture."""
+
+import base64
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_image_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows import progress
+from flows.evaluate import allowed_protocols, encode_texts
+from flows.runtime import open_home
+from flows.train import Training, train_generation
+from recsys.artifacts import short_id, write_atomic, write_json
+from recsys.benchmark import make_split
+from recsys.config import ModelConfig, TuneConfig, to_dict
+from recsys.data.snapshot import Snapshot, open_snapshot
+from recsys.evaluation.trials import plot
+from recsys.home import Home
+from recsys.pretraining import pretrained_folder
+from recsys.tuning import Trial, best_of, tune, with_settings
+
+_MODEL, _SEARCH = ModelConfig(), TuneConfig()
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search gave.
+
+    Attributes:
+        trials: all of them: number, state, value (validation NDCG@10), epochs, settings.
+        best: number of the best.
+        config: path of the best settings, for ``recsys train --config``.
+        plot: path of the picture.
+        training: what the training with these settings gave, or None where it was not asked for.
+    """
+
+    trials: list[dict[str, Any]]
+    best: int
+    config: str
+    plot: str
+    training: Training | None
+
+
+@flow(name="tune")
+def tune_settings(
+    snapshot_id: str,
+    home: str | None = None,
+    config: ModelConfig = _MODEL,
+    search: TuneConfig = _SEARCH,
+    train: bool = True,
+) -> Tuned:
+    """Search settings of adapter and towers by validation, and train a generation with the best.
+
+    A search that was killed goes on and ends as one that was not; one that is done can be given more trials.
+
+    Args:
+        snapshot_id: what to learn from.
+        home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
+        config: where the search begins, and what it leaves as it is.
+        search: how many trials, and when they are pruned.
+        train: train with the best settings afterwards.
+
+    Raises:
+        ArtifactError: there is no such snapshot.
+        ValueError: the data allows none of the protocols, or holds too few events.
+    """
+    place = open_home(home)
+    snapshot = open_snapshot(place, snapshot_id)
+    key = short_id(snapshot.id, to_dict(config), to_dict(replace(search, trials=0)), version("recsys"))
+    base = place.runs / f"tune-{key}"
+    trials = run_trials(snapshot, place, config, search, base.with_suffix(".db"))
+    best = best_of(trials)
+    chosen = with_settings(config, best.settings)
+    write_json(base.with_suffix(".json"), to_dict(chosen))
+    drawing = plot(trials)
+    write_atomic(base.with_suffix(".png"), drawing)
+    rows = [{**asdict(one), **one.settings, "best": one is best} for one in trials]
+    create_table_artifact(
+        [{name: value for name, value in row.items() if name != "settings"} for row in rows],
+        key="trials",
+        description=f"Snapshot {snapshot.id}: trial {best.number} is the best by validation NDCG@10.",
+    )
+    picture = base64.b64encode(drawing).decode()
+    create_image_artifact(f"data:image/png;base64,{picture}", key="trials-plot", description="Trials by setting.")
+    training = train_generation(snapshot_id, str(place.root), chosen) if train else None
+    return Tuned(
+        trials=[asdict(one) for one in trials],
+        best=best.number,
+        config=str(base.with_suffix(".json")),
+        plot=str(base.with_suffix(".png")),
+        training=training,
+    )
+
+
+@task(name="search settings", cache_policy=NO_CACHE)
+def run_trials(snapshot: Snapshot, home: Home, config: ModelConfig, search: TuneConfig, storage: Path) -> list[Trial]:
+    """Run the trials on the training part and the validation targets of the first protocol that the data allows."""
+    pretrained = pretrained_folder(home, config.adapter)
+    texts, frozen = encode_texts(snapshot, config)
+    split = make_split(snapshot.sequences(), len(texts), allowed_protocols(snapshot, config)[0], config)
+    return tune(split.train, split.validation, texts, frozen, config, search, storage, pretrained, progress.report)

@@ -1,0 +1,117 @@
+"""Whether a generation may be served, and the switch: the gate on its held-out figures and on how it answers.
+
+The figures were written when it was bound. How it answers is seen by letting it answer, beside the one that is served:
+both lists take turns on the same histories, so that what else the machine does slows both.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.artifacts import ArtifactError
+from recsys.columns import ITEM_ID, USER_ID
+from recsys.data.snapshot import open_snapshot
+from recsys.evaluation.gate import Rehearsal, Verdict, judge, judge_rehearsal
+from recsys.home import Home
+from recsys.publication import HELD_OUT, OURS, SLICE
+from recsys.recommender import Recommender
+from recsys.store.generations import current_id, promote, read_generation
+from recsys.system import POPULARITY
+
+REHEARSED = 100  # histories that a generation answers before it is served
+ROUNDS = 3  # times that each is answered; the quickest counts
+RECALL_AT = 10
+
+
+def publish(home: Home, generation_id: str, force: bool = False) -> Verdict:
+    """Switch the pointer to a generation if the gate lets it pass, or in any case with ``force``.
+
+    Raises:
+        ArtifactError: the generation is missing or broken; the pointer stays.
+    """
+    verdict = check_gate(home, generation_id)
+    if verdict.passed and not force:
+        verdict += check_answers(home, generation_id, partial(Recommender.open, home))
+    if verdict.passed or force:
+        promote(home, generation_id)
+    return verdict
+
+
+def check_gate(home: Home, generation_id: str) -> Verdict:
+    """Judge a generation by its own held-out targets, and against the served one where the targets are the same.
+
+    Raises:
+        ArtifactError: there is no such generation.
+    """
+    folder, manifest = read_generation(home, generation_id)
+    candidate = pl.read_parquet(folder / HELD_OUT)
+    served: NDArray[np.float64] | None = None
+    current = current_id(home)
+    if current not in (None, generation_id):
+        served_folder, _ = read_generation(home, str(current))
+        other = pl.read_parquet(served_folder / HELD_OUT)
+        if other.select(USER_ID, ITEM_ID).equals(candidate.select(USER_ID, ITEM_ID)):
+            served = other[OURS].to_numpy()
+    seed = int(manifest["settings"]["seed"])
+    parts = {
+        name.removeprefix(SLICE): candidate[name].to_numpy() for name in candidate.columns if name.startswith(SLICE)
+    }
+    return judge(candidate[OURS].to_numpy(), candidate[POPULARITY].to_numpy(), served, parts, seed)
+
+
+def check_answers(home: Home, generation_id: str, load: Callable[[str], Recommender]) -> Verdict:
+    """Judge how a generation answers, beside the served one where that is another and whole.
+
+    Args:
+        home: where state lives.
+        generation_id: the candidate.
+        load: opens a generation by id.
+
+    Raises:
+        ArtifactError: the candidate cannot be opened.
+    """
+    candidate, current = load(generation_id), current_id(home)
+    served: Recommender | None = None
+    if current not in (None, generation_id):
+        with suppress(ArtifactError):  # what is broken must not stand in the way of what replaces it
+            served = load(str(current))
+    return judge_rehearsal(rehearse(candidate, served, sample_histories(home, candidate)))
+
+
+def rehearse(
+    candidate: Recommender,
+    served: Recommender | None,
+    histories: Sequence[Sequence[str]],
+    clock: Callable[[], float] = time.perf_counter,
+) -> Rehearsal:
+    """Let a generation answer some histories before it is served, in turns with the one that is.
+
+    Args:
+        candidate: the loaded generation.
+        served: what is served, or None.
+        histories: item ids, oldest first.
+        clock: seconds.
+    """
+    answering = [candidate] + ([] if served is None else [served])
+    seconds = np.full((len(answering), ROUNDS, len(histories)), np.inf)
+    for place in range(ROUNDS):
+        for number, history in enumerate(histories):
+            for who, recommender in enumerate(answering):
+                started = clock()
+                recommender.recommend(history)
+                seconds[who, place, number] = clock() - started
+    quickest = seconds.min(axis=1) * 1_000
+    recall = candidate.index_recall(histories, RECALL_AT)
+    return Rehearsal(recall, quickest[0], None if served is None else quickest[1])
+
+
+def sample_histories(home: Home, recommender: Recommender) -> list[list[str]]:
+    """Return the histories of up to ``REHEARSED`` people of a generation's snapshot, evenly spread over all of them."""
+    users = open_snapshot(home, recommender.snapshot_id, verify=False).user_ids()
+    count = min(REHEARSED, len(users))
+    return [recommender.history(users[place * len(users) // count]) for place in range(count)]

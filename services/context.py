@@ -1,0 +1,58 @@
+"""The request that is being answered: its id, stopwatch and span, for whoever works on it, also in another thread.
+
+A context variable carries them, which asyncio hands to tasks and anyio to threads; nobody has to pass them on.
+"""
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from recsys.stages import Stopwatch
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+# Stages of a request around those of the answer itself (``recsys.stages``).
+PARSE = "parse"  # from the request's first byte to its checked body, the key among it
+QUEUE = "queue"  # until a thread is free
+MODEL = "model"  # finding the generation, encoder or classifier that answers; loading it where it is new
+HISTORY = "history"  # what a user did, from the snapshot and the database
+STORE = "store"  # writing to the database
+WORK = "work"  # all that a route without stages of its own does
+RECORD = "record"  # putting the answer on the list of those to be written down
+SERIALISE = "serialise"  # from the answer to the last byte that is sent
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One request while it is answered."""
+
+    request_id: str
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    span: "Span | None" = None  # where the request is traced
+
+
+CURRENT: ContextVar[RequestContext | None] = ContextVar("request", default=None)
+
+
+def since_arrival() -> float:
+    """Return the seconds since the current request arrived; 0 outside of one."""
+    context = CURRENT.get()
+    return time.perf_counter() - context.stopwatch.started if context is not None else 0.0
+
+
+def lap(stage: str) -> None:
+    """Give the time since the last lap of the current request to a stage."""
+    context = CURRENT.get()
+    if context is not None:
+        context.stopwatch.lap(stage)
+
+
+def lap_after(before: str | None, stage: str) -> None:
+    """As ``lap``, but only where the last lap was that of ``before``; None: where there was none yet."""
+    context = CURRENT.get()
+    if context is not None:
+        laps = context.stopwatch.laps
+        if before == (laps[-1][0] if laps else None):
+            context.stopwatch.lap(stage)

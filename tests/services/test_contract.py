@@ -1,0 +1,49 @@
+"""The OpenAPI document and the service say the same, whatever is sent: Schemathesis with all of its checks."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from recsys.home import Home
+from recsys.store.generations import current_id
+from services.keys import create_key
+from services.serve import log_file, running
+
+CONFIGURATION = Path(__file__).parent / "schemathesis.toml"
+EXAMPLES = 5  # by route, beside those that cover the document systematically
+
+
+def test_whatever_is_sent_the_service_does_as_it_is_described(
+    copy_of_home: Callable[[Path], Home],
+    classifying_home: Home,
+    tmp_path: Path,
+    warm: Callable[[httpx.Client], None],
+) -> None:
+    home = copy_of_home(tmp_path / "home")
+    shutil.copytree(classifying_home.adapters, home.adapters, dirs_exist_ok=True)
+    _, token = create_key(home, "contract", ["admin"])
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION), "--no-color", "run"]
+    options = ["--checks", "all", "--max-examples", str(EXAMPLES), "--seed", "1", "--workers", "1"]
+    headers = {"Authorization": f"Bearer {token}"}
+    with running(home) as url, httpx.Client(base_url=url, headers=headers, timeout=30) as client:
+        operations = sum(len(methods) for methods in client.get("/docs.json").json()["paths"].values())
+        warm(client)
+        found = subprocess.run(
+            [*command, f"{url}/docs.json", *options],
+            cwd=tmp_path,
+            env=os.environ | {"RECSYS_KEY": token, "RECSYS_GENERATION": str(current_id(home))},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        log = log_file(home, int(url.rpartition(":")[2])).read_text()
+    assert found.returncode == 0, found.stdout + found.stderr + log[-3_000:]
+    assert re.search(rf"Tested: +{operations}\b", found.stdout), found.stdout
+    assert "Missing test data" not in found.stdout, found.stdout
+    assert "Traceback" not in log, log
