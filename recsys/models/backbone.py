@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
@@ -154,15 +155,23 @@ def add_lora(backbone: Backbone, config: AdapterConfig | ClassifierConfig | Pret
         use_rslora=config.rslora,
         task_type="FEATURE_EXTRACTION",
     )
-    model = get_peft_model(backbone.model, lora)
+    model = _as_it_comes(get_peft_model(backbone.model, lora))
     return Backbone(model, backbone.tokenizer, backbone.name, backbone.base_digest)
 
 
 def continue_lora(folder: Path, name: str, device: torch.device | None = None) -> Backbone:
     """Load a base with an adapter beside its weights, to train it further; only the adapter's weights train."""
     backbone = load_backbone(name, device)
-    model = PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=True)
+    model = _as_it_comes(PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=True))
     return Backbone(model.eval(), backbone.tokenizer, backbone.name, backbone.base_digest)
+
+
+def _as_it_comes(model: PeftModel) -> PeftModel:
+    """Keep LoRA layers from widening their input to fp32: autocast narrows it again at once, a copy of it each time."""
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = False
+    return model
 
 
 def save_lora(backbone: Backbone, folder: Path) -> None:

@@ -186,8 +186,9 @@ class _Pooled(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, even: bool = False) -> torch.Tensor:
+        seen = None if even else attention_mask
+        hidden = self.model(input_ids=input_ids, attention_mask=seen).last_hidden_state
         return functional.normalize(mean_pool(hidden, attention_mask), dim=1)
 
 
@@ -255,10 +256,15 @@ class _TorchRuntime:
     def run(
         self, tokens: Tokens, batches: Sequence[NDArray[np.integer]], vectors: NDArray[np.float32]
     ) -> Iterator[int]:
+        waiting: tuple[torch.Tensor, NDArray[np.integer]] | None = None
         for indices in batches:
             with torch.inference_mode():
-                vectors[indices] = self._module(*tokens.batch(indices, self._device)).cpu().numpy()
-            yield len(indices)
+                found = self._module(*tokens.batch(indices, self._device), tokens.are_even(indices))
+            if waiting is not None:  # read only now: a GPU computes one batch while the next is being laid out
+                yield _read(*waiting, vectors)
+            waiting = found, indices
+        if waiting is not None:
+            yield _read(*waiting, vectors)
 
 
 class _OpenVino:
@@ -311,6 +317,11 @@ class _OpenVino:
             request.wait()
             with self._lock:
                 self._idle.append(request)
+
+
+def _read(found: torch.Tensor, indices: NDArray[np.integer], vectors: NDArray[np.float32]) -> int:
+    vectors[indices] = found.cpu().numpy()
+    return len(indices)
 
 
 def _collect(request: Any, indices: NDArray[np.integer], vectors: NDArray[np.float32]) -> int:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
+from torch.func import functional_call
 
 from recsys.models.backbone import Backbone, mean_pool
-from recsys.models.devices import autocast, fitting_memory
+from recsys.models.devices import autocast, computes_bf16, fitting_memory
 
 LEAST_TOKENS = 512  # a batch that does not fit into memory is halved down to this: one text as long as BERT reads
 MOST_NAMED = 5  # bad texts in a message
@@ -51,16 +53,23 @@ class Tokens:
         With a widest shape set they have more rows than there are texts.
         """
         rows = [self.ids[index] for index in indices]
-        width = max(len(row) for row in rows)
+        lengths = np.array([len(row) for row in rows])
+        width, height = int(lengths.max()), len(rows)
         if self.widest:
             width = min(-(-width // WIDTH_STEP) * WIDTH_STEP, self.widest)
-            rows += [rows[-1]] * ((1 << (len(rows) - 1).bit_length()) - len(rows))
-        ids = np.full((len(rows), width), self.padding, dtype=np.int64)
-        mask = np.zeros((len(rows), width), dtype=np.int64)
-        for number, row in enumerate(rows):
-            ids[number, : len(row)] = row
-            mask[number, : len(row)] = 1
-        return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+            height = 1 << (len(rows) - 1).bit_length()
+        filled = np.arange(width) < lengths[:, None]
+        ids = np.full((height, width), self.padding, dtype=np.int64)
+        mask = np.zeros((height, width), dtype=np.int64)
+        ids[: len(rows)][filled] = np.concatenate(rows)
+        mask[: len(rows)] = filled
+        ids[len(rows) :], mask[len(rows) :] = ids[len(rows) - 1], mask[len(rows) - 1]
+        return _onto(device, ids), _onto(device, mask)
+
+    def are_even(self, indices: NDArray[np.integer]) -> bool:
+        """Tell whether a batch of some texts holds no padding: attention then needs no mask, and runs faster."""
+        lengths = {len(self.ids[index]) for index in indices}
+        return len(lengths) == 1 and (not self.widest or lengths <= {self.widest})
 
     def buckets(self, indices: NDArray[np.integer], budget: int) -> Iterator[NDArray[np.integer]]:
         """Cut texts into batches of similar length whose padded size is at most ``budget`` tokens."""
@@ -72,6 +81,12 @@ class Tokens:
             if full:
                 yield order[start:end]
                 start = end
+
+
+def _onto(device: torch.device, array: NDArray[np.int64]) -> torch.Tensor:
+    """Return an array on a device; a GPU goes on with what it has while the array travels."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def tokenize(backbone: Backbone, texts: Sequence[str], max_tokens: int) -> Tokens:
@@ -128,21 +143,46 @@ def check_vectors(vectors: NDArray[np.float32], names: Sequence[str] | None = No
 def forward(backbone: Backbone, tokens: Tokens, indices: NDArray[np.integer]) -> torch.Tensor:
     """Run BERT over some texts and pool: (texts, hidden) fp32, with gradient where that is enabled."""
     ids, mask = tokens.batch(indices, backbone.device)
-    return mean_pool(backbone.model(input_ids=ids, attention_mask=mask).last_hidden_state, mask)[: len(indices)]
+    seen = None if tokens.are_even(indices) else mask
+    return mean_pool(backbone.model(input_ids=ids, attention_mask=seen).last_hidden_state, mask)[: len(indices)]
+
+
+class _InBf16(nn.Module):
+    """A model that computes in bf16 from end to end while its weights stay, and learn, in fp32.
+
+    Autocast would widen the stream between the layers to fp32, which costs a GPU more than the products.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.config = model, model.config
+
+    def forward(self, **inputs: torch.Tensor | None) -> Any:
+        narrow = {name: weight.bfloat16() for name, weight in self.model.named_parameters()}
+        with torch.autocast("cuda", enabled=False):
+            return functional_call(self.model, narrow, (), inputs)
 
 
 def prepared(backbone: Backbone, tokens: Tokens, texts: int) -> tuple[Backbone, Tokens]:
-    """Return both as they train fastest: on a GPU compiled for fixed shapes, where the work is long enough.
+    """Return both as they train fastest: on a GPU in bf16, and compiled for fixed shapes where the work is long enough.
 
     Args:
         backbone: shares its weights with the one that is returned.
         tokens: what is drawn from.
         texts: how many of these will be encoded in all, repetitions included.
     """
-    mean = sum(map(len, tokens.ids)) / max(1, len(tokens))
-    if backbone.device.type != "cuda" or texts * mean < COMPILE_FROM:
+    if not (backbone.device.type == "cuda" and computes_bf16(backbone.device)):
         return backbone, tokens
-    return compiled(backbone), tokens.in_fixed_shapes()
+    narrow = in_bf16(backbone)
+    mean = sum(map(len, tokens.ids)) / max(1, len(tokens))
+    if texts * mean < COMPILE_FROM:
+        return narrow, tokens
+    return compiled(narrow), tokens.in_fixed_shapes()
+
+
+def in_bf16(backbone: Backbone) -> Backbone:
+    """Return a backbone of the same weights that computes in bf16 from end to end."""
+    return replace(backbone, model=_InBf16(backbone.model))
 
 
 def compiled(backbone: Backbone) -> Backbone:

@@ -33,13 +33,13 @@ from recsys.config import AdapterConfig
 from recsys.models.backbone import Backbone, add_lora, load_backbone, quiet
 from recsys.models.devices import Team, computes_bf16, default_device
 from recsys.models.export import ExportedEncoder, best_form, export
-from recsys.models.texts import compiled, tokenize
+from recsys.models.texts import compiled, prepared, tokenize
 from recsys.models.training import ENCODE_TOKENS, carry_back
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 MATRIX_SIZE = {"cpu": 1536, "cuda": 8192}  # of the square product that is timed
 TEXTS = {"cpu": 64, "cuda": 8192}
-STEP_TEXTS = {"cpu": 32, "cuda": 512}
+STEP_TEXTS = {"cpu": 32, "cuda": 2048}
 REFERENCE = "sentence_transformers"
 
 
@@ -184,7 +184,7 @@ def measure(
         if importlib.util.find_spec(REFERENCE) is not None:
             reference = _reference(base, device)
             result[REFERENCE] = speed(lambda: reference(some), texts, flops)
-        carrier = add_lora(backbone, AdapterConfig(), seed=0)
+        carrier, _ = prepared(add_lora(backbone, AdapterConfig(), seed=0), ids, texts=0)
         cost = lora_flops(shape, tokens)
         result["lora_step"] = speed(_lora_step(carrier, lines[:step_texts], tokens), step_texts, cost)
         if compile_too:

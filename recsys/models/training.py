@@ -26,7 +26,7 @@ from recsys.models.texts import LEAST_TOKENS, Progress, Tokens, embed, forward, 
 from recsys.models.tower import TowerShape, TwoTower, Whitening
 from recsys.sequences import Sequences
 
-ENCODE_TOKENS = {"cpu": 2048, "cuda": 32_768}  # padded tokens encoded with gradient at once
+ENCODE_TOKENS = {"cpu": 2048, "cuda": 131_072}  # padded tokens encoded with gradient at once
 CHECKPOINT_ROUNDS = 5  # of the adapter's training from one checkpoint to the next
 LONG_HISTORY = 50  # median events a user above which two blocks pay
 MANY_EVENTS = 400_000  # from here on a longer window pays as well; fewer events are learnt from better in short ones
@@ -128,8 +128,8 @@ def train_adapter(
 
     Each round takes the user tower's loss over the stored vectors of the whole catalogue, encodes a part of the
     catalogue in small batches, carries the gradient at the stored vectors back into BERT through them, and stores the
-    new ones. A stored vector is at most one pass over the catalogue old; memory follows the small batch, not the
-    catalogue.
+    new ones. A stored vector is at most one pass over the catalogue old, but for what all of them move by in common;
+    memory follows the small batch, not the catalogue.
 
     Args:
         backbone: a base with LoRA weights; trained in place.
@@ -241,6 +241,10 @@ def carry_back(
 ) -> int:
     """Encode some texts, carry the gradient at their vectors back into the LoRA weights, and store the new vectors.
 
+    All texts share the weights, so most of what these vectors moved by since they were stored they have in common. The
+    other stored vectors are moved by as much: without it old and new ones drift apart, which whitening magnifies, and
+    the loss rises with every step.
+
     Args:
         backbone: carries the LoRA weights.
         tokens: the catalogue's texts.
@@ -271,7 +275,10 @@ def carry_back(
 
     size = fitting_memory(attempt, size, LEAST_TOKENS, "fine-tuning BERT", team)
     team.sum_gradients(lora)
-    stored[torch.from_numpy(chosen).to(stored.device)] = team.sum(found)
+    rows, fresh = torch.from_numpy(chosen).to(stored.device), team.sum(found)
+    shift = (fresh - stored[rows]).mean(dim=0)
+    stored.copy_(functional.normalize(stored + shift, dim=1))
+    stored[rows] = fresh
     return size
 
 

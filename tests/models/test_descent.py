@@ -149,6 +149,21 @@ def test_an_adapter_that_diverges_stops_with_its_reason() -> None:
         train_adapter(backbone, tokens, behaviour(), config, CONFIG, 0, towers, frozen)
 
 
+def test_vectors_that_wait_for_their_turn_move_with_those_that_were_encoded() -> None:
+    _, backbone, tokens, frozen, _ = small_adapter()
+    lora = [weight for weight in backbone.model.parameters() if weight.requires_grad]
+    with torch.no_grad():
+        for weight in lora:
+            weight.normal_(std=0.05, generator=torch.Generator().manual_seed(0))
+    stored, now = torch.from_numpy(frozen.copy()), embed_catalogue(backbone, tokens)
+    carry_back(backbone, tokens, np.arange(0, 20, 2), torch.zeros(20, 384), stored, lora, Team(), 400)
+    left = 1 - (stored.numpy() * now).sum(1)
+    before = 1 - (frozen * now).sum(1)
+    assert left[::2].max() < 1e-3
+    assert left[1::2].max() < 0.5 * before[1::2].min()
+    torch.testing.assert_close(stored.norm(dim=1), torch.ones(20))
+
+
 def test_an_adapter_learns_the_same_in_smaller_batches_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recsys.models.devices.has_cpu_bf16", lambda: False)
     _, backbone, tokens, frozen, _ = small_adapter()

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from recsys.artifacts import ArtifactError
 from recsys.config import AdapterConfig
 from recsys.models.backbone import add_lora, load_backbone, pack_base, unpack_base
 from recsys.models.devices import Team
-from recsys.models.texts import compiled, embed, prepared, tokenize
+from recsys.models.texts import compiled, embed, in_bf16, prepared, tokenize
 from recsys.models.throughput import SHAPES, Shape, encoding_flops, lora_flops, random_base
 from recsys.models.training import carry_back
 
@@ -75,6 +76,26 @@ def test_fixed_shapes_and_compiling_leave_vectors_and_gradients(base: str, monke
         found.append((stored, [weight.grad.clone() for weight in lora]))
     torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-4)
     np.testing.assert_allclose(embed(carrier, fixed), embed(carrier, tokens), atol=1e-5)
+
+
+@pytest.mark.usefixtures("exact")
+def test_bf16_from_end_to_end_leaves_weights_and_nearly_their_gradients(base: str) -> None:
+    carrier = add_lora(load_backbone(base, torch.device("cpu")), AdapterConfig(rank=2), seed=0)
+    lora = [weight for name, weight in carrier.model.named_parameters() if "lora" in name]
+    with torch.no_grad():
+        for weight in lora:
+            weight.normal_(std=0.1)
+    tokens = tokenize(carrier, LINES, TOKENS)
+    gradient = torch.randn(13, SHAPE.hidden, generator=torch.Generator().manual_seed(0))
+    found = []
+    for runner in (carrier, in_bf16(carrier)):
+        stored = torch.zeros(13, SHAPE.hidden)
+        carry_back(runner, tokens, np.arange(13), gradient, stored, lora, Team(), 100)
+        found.append((stored, torch.cat([weight.grad.flatten() for weight in lora])))
+    assert all(weight.dtype == weight.grad.dtype == torch.float32 for weight in lora)
+    assert not torch.equal(found[0][0], found[1][0])
+    assert functional.cosine_similarity(found[0][0], found[1][0]).min() > 0.999
+    assert functional.cosine_similarity(found[0][1], found[1][1], dim=0) > 0.99
 
 
 def test_a_processor_trains_as_it_is_however_long_the_work(base: str) -> None:

@@ -98,8 +98,8 @@ class Watched:
     log: Path
 
     def line(self, asked: str) -> dict:
-        """Return the line of the log about a request."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        """Return the line of the log about a request; one that is being written right now has no end yet."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
         (found,) = [one for one in lines if one.get("request_id") == asked and one["logger"] == "services.requests"]
         return found
 
