@@ -153,13 +153,14 @@ def standalone(path: Path) -> str:
     document = json.loads(path.read_text())
     data, found, machine, stages = (document[name] for name in ("data", "test", "machine", "stages"))
     tuned = stages["fine-tune BERT"]
+    note = f" ({document['note']})" if "note" in document else ""
     return (
         f"{path.stem.removeprefix('standalone-')}, {data['users']:,} users, {data['items']:,} items, "
         f"{len(document['rounds'])} LoRA rounds "
         f"({tuned['seconds']:.0f} s, {tuned['tokens_per_second']:,.0f} tokens/s) and "
         f"{len(document['epochs'])} epochs of the towers, in {sum(row['seconds'] for row in stages.values()):,.0f} s "
-        f"on {machine['device']}, {machine['threads']} thread at low priority: "
-        f"R@10 {found['recall@10']:.4f}, N@10 {found['ndcg@10']:.4f}.\n"
+        f"on {machine['device']} beside {machine['threads']} threads: "
+        f"R@10 {found['recall@10']:.4f}, N@10 {found['ndcg@10']:.4f}{note}.\n"
     )
 
 
