@@ -219,7 +219,8 @@ def main() -> None:
         "<!-- /classifier -->",
         "\n".join(f"{epochs(path)}\n{tries(path)}" for path in classifiers),
     )
-    write("<!-- encoding -->", "<!-- /encoding -->", encoding(ROOT / "results" / "encoding.json"))
+    encoded = [path for path in paths if path.stem.partition("-")[0] == "encoding"]
+    write("<!-- encoding -->", "<!-- /encoding -->", "\n".join(map(encoding, encoded)))
     speeds = [throughput(path) for path in paths if documents[path].get("task") == "throughput"]
     trained = [standalone(path) for path in paths if documents[path].get("task") == "standalone"]
     write("<!-- throughput -->", "<!-- /throughput -->", "\n".join([*speeds, *trained]))
