@@ -28,6 +28,7 @@ from recsys.ranking.catalogue import Catalogue
 from recsys.ranking.words import SharedWords
 from recsys.recommender import Recommender
 from recsys.store.items import LiveItem
+from recsys.store.mapping import grown
 from recsys.system import CONTENT, IDS, LEXICAL, TOWERS, System
 
 MAX_TEXT = 20_000  # characters of one value
@@ -190,8 +191,8 @@ def _replaced(
     vectors: NDArray[np.float32], new: NDArray[np.float32], rewritten: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Return a copy with the first of ``new`` in the rewritten rows and the others behind the end."""
-    result = np.concatenate([vectors, new[len(rewritten) :]])
-    result[rewritten] = new[: len(rewritten)]
+    result = grown(vectors, len(new) - len(rewritten))
+    result[rewritten], result[len(vectors) :] = new[: len(rewritten)], new[len(rewritten) :]
     return result
 
 
