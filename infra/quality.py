@@ -71,11 +71,11 @@ def adapters(documents: Iterable[dict]) -> str:
 
 
 def ideas(path: Path) -> str:
-    """Return the Markdown of ideas tried: N@10 before and after, and the interval of the difference."""
+    """Return the Markdown of ideas tried: N@10 before and after, and the interval of the difference where it was kept."""
     lines = ["| idea | measured on | before | after | difference, 95 % | in the product |", "|---|---|---|---|---|---|"]
     for row in json.loads(path.read_text())["ideas"]:
-        low, high = row["interval"]
-        figures = f"{row['before']:.4f} | {row['after']:.4f} | {low:+.4f} … {high:+.4f}"
+        interval = "{:+.4f} … {:+.4f}".format(*row["interval"]) if row["interval"] else "–"
+        figures = f"{row['before']:.4f} | {row['after']:.4f} | {interval}"
         lines.append(f"| {row['idea']} | {row['data']} | {figures} | {'yes' if row['kept'] else 'no'} |")
     return "\n".join([*lines, ""])
 
