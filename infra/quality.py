@@ -71,7 +71,7 @@ def adapters(documents: Iterable[dict]) -> str:
 
 
 def ideas(path: Path) -> str:
-    """Return the Markdown of ideas tried: N@10 before and after, and the interval of the difference where it was kept."""
+    """Return the Markdown of ideas tried: N@10 before and after, the interval of the difference where known."""
     lines = ["| idea | measured on | before | after | difference, 95 % | in the product |", "|---|---|---|---|---|---|"]
     for row in json.loads(path.read_text())["ideas"]:
         interval = "{:+.4f} … {:+.4f}".format(*row["interval"]) if row["interval"] else "–"
