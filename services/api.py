@@ -22,6 +22,7 @@ def create_app() -> FastAPI:
         openapi_url="/docs.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # who asks for a path that does not exist is told so
     )
     install_handlers(app)
     for module in (recommend, texts, classify, events, items, users, generations, lineage, operations, page):

@@ -68,6 +68,20 @@ def test_a_lost_event_store_is_a_503_to_try_again(ask: Callable[[Exception], htt
     assert "secret" not in response.text
 
 
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/v1/items"), ("POST", "/v1/recommend/")])
+def test_a_slash_too_few_or_too_many_is_a_404_and_no_redirect(method: str, path: str, metrics: Metrics) -> None:
+    app = create_app()
+    app.state.parts = Faulty(RuntimeError("not asked"), metrics)
+
+    async def request() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+            return await client.request(method, path, json={})
+
+    response = anyio.run(request)
+    assert response.status_code == response.json()["status"] == 404
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
 def test_an_answer_that_takes_too_long_is_given_up_with_a_503(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(problems, "ANSWER_SECONDS", 0.01)
     ended: list[str] = []
