@@ -155,18 +155,18 @@ def add_lora(backbone: Backbone, config: AdapterConfig | ClassifierConfig | Pret
         use_rslora=config.rslora,
         task_type="FEATURE_EXTRACTION",
     )
-    model = _as_it_comes(get_peft_model(backbone.model, lora))
+    model = _not_widening(get_peft_model(backbone.model, lora))
     return Backbone(model, backbone.tokenizer, backbone.name, backbone.base_digest)
 
 
 def continue_lora(folder: Path, name: str, device: torch.device | None = None) -> Backbone:
     """Load a base with an adapter beside its weights, to train it further; only the adapter's weights train."""
     backbone = load_backbone(name, device)
-    model = _as_it_comes(PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=True))
+    model = _not_widening(PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=True))
     return Backbone(model.eval(), backbone.tokenizer, backbone.name, backbone.base_digest)
 
 
-def _as_it_comes(model: PeftModel) -> PeftModel:
+def _not_widening(model: PeftModel) -> PeftModel:
     """Keep LoRA layers from widening their input to fp32: autocast narrows it again at once, a copy of it each time."""
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):

@@ -10,9 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from recsys.artifacts import ArtifactError
 from recsys.config import AdapterConfig
-from recsys.models.backbone import add_lora, load_backbone, pack_base, unpack_base
+from recsys.models.backbone import Backbone, add_lora, load_backbone, pack_base, unpack_base
 from recsys.models.devices import Team
-from recsys.models.texts import compiled, embed, in_bf16, prepared, tokenize
+from recsys.models.texts import Tokens, compiled, embed, in_bf16, prepared, tokenize
 from recsys.models.throughput import SHAPES, Shape, encoding_flops, lora_flops, random_base
 from recsys.models.training import carry_back
 
@@ -29,6 +29,16 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recsys.models.devices.has_cpu_bf16", lambda: False)
+
+
+def carrying_lora(base: str) -> tuple[Backbone, list[torch.nn.Parameter], Tokens]:
+    """Return a base whose LoRA weights are not zero, these weights, and the lines as its tokens."""
+    carrier = add_lora(load_backbone(base, torch.device("cpu")), AdapterConfig(rank=2), seed=0)
+    lora = [weight for name, weight in carrier.model.named_parameters() if "lora" in name]
+    with torch.no_grad():
+        for weight in lora:
+            weight.normal_(std=0.1)
+    return carrier, lora, tokenize(carrier, LINES, TOKENS)
 
 
 @pytest.mark.parametrize("tokens", [20, 200])  # weights outweigh attention, and the other way round
@@ -57,12 +67,7 @@ def test_the_bounds_are_those_of_the_field() -> None:
 def test_fixed_shapes_and_compiling_leave_vectors_and_gradients(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model, **how: real(model, backend="eager", **how))  # needs no compiler
-    carrier = add_lora(load_backbone(base, torch.device("cpu")), AdapterConfig(rank=2), seed=0)
-    lora = [weight for name, weight in carrier.model.named_parameters() if "lora" in name]
-    with torch.no_grad():
-        for weight in lora:
-            weight.normal_(std=0.1)
-    tokens = tokenize(carrier, LINES, TOKENS)
+    carrier, lora, tokens = carrying_lora(base)
     fixed = tokens.in_fixed_shapes()
     shapes = {tuple(fixed.batch(part, torch.device("cpu"))[0].shape) for part in fixed.buckets(np.arange(13), 100)}
     assert {width for _, width in shapes} <= {16, max(map(len, tokens.ids))}
@@ -80,12 +85,7 @@ def test_fixed_shapes_and_compiling_leave_vectors_and_gradients(base: str, monke
 
 @pytest.mark.usefixtures("exact")
 def test_bf16_from_end_to_end_leaves_weights_and_nearly_their_gradients(base: str) -> None:
-    carrier = add_lora(load_backbone(base, torch.device("cpu")), AdapterConfig(rank=2), seed=0)
-    lora = [weight for name, weight in carrier.model.named_parameters() if "lora" in name]
-    with torch.no_grad():
-        for weight in lora:
-            weight.normal_(std=0.1)
-    tokens = tokenize(carrier, LINES, TOKENS)
+    carrier, lora, tokens = carrying_lora(base)
     gradient = torch.randn(13, SHAPE.hidden, generator=torch.Generator().manual_seed(0))
     found = []
     for runner in (carrier, in_bf16(carrier)):

@@ -108,6 +108,11 @@ def test_the_pointer_is_followed_and_a_broken_generation_is_not(
     assert not answers(f"{url}/livez", 200)
 
 
+def ended(process: psutil.Process) -> bool:
+    """Tell whether a process runs no more, be it that nobody has asked yet how it ended."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
 def test_workers_end_when_their_server_is_killed(copy_of_home: Copy, tmp_path: Path, eventually: Eventually) -> None:
     home, port = copy_of_home(tmp_path), free_port()
     server = start(home, port)
@@ -118,7 +123,8 @@ def test_workers_end_when_their_server_is_killed(copy_of_home: Copy, tmp_path: P
         server.wait()
     finally:
         stop(server)
-    eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: ended(worker))
+    assert ended(worker)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
