@@ -108,12 +108,12 @@ def with_live_items(
         assert encoder is not None
         rewritten = np.array([row for row, _ in changed], dtype=np.int64)
         dense = encoder.dense_vectors(np.array([vector for _, vector in [*changed, *fresh]], dtype=np.float32))
-        texts = encoder.item_texts(items)
-        written = [texts[row] for row in [*rewritten.tolist(), *range(len(own), len(texts))]]
+        written = encoder.item_texts(items[[*rewritten.tolist(), *range(len(own), len(items))]])
         system = _system(base.scoring.system, dense, written, rewritten)
         index = _replaced(base.scoring.source.vectors, np.concatenate([*dense.values()], axis=1), rewritten)
-        source = _LiveSource(base.scoring.source, index, rewritten, texts)
-        extended.rebind(system, base.scoring.extended(system, source), SharedWords(lambda: texts))
+        source = _LiveSource(base.scoring.source, index, rewritten, written)
+        words = SharedWords(lambda: encoder.item_texts(items))  # of everything, once somebody asks
+        extended.rebind(system, base.scoring.extended(system, source), words)
     return extended
 
 
@@ -121,7 +121,7 @@ class _LiveSource(VectorSource):
     """A generation's source with rows in the place of some and behind its own; those are always compared exactly."""
 
     def __init__(
-        self, base: VectorSource, vectors: NDArray[np.float32], rewritten: NDArray[np.int64], texts: list[str]
+        self, base: VectorSource, vectors: NDArray[np.float32], rewritten: NDArray[np.int64], written: list[str]
     ) -> None:
         self._base = base
         self.vectors = vectors
@@ -129,7 +129,8 @@ class _LiveSource(VectorSource):
         self._own = np.ones(len(base.vectors), dtype=bool)
         self._own[rewritten] = False
         self._live = np.concatenate([rewritten, np.arange(len(base.vectors), len(vectors))])
-        self._words = {int(row): set(WORD.findall(texts[row].lower())) for row in self._live}
+        words = (set(WORD.findall(text.lower())) for text in written)
+        self._words = dict(zip(self._live.tolist(), words, strict=True))
 
     def glances(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]) -> list[Glance]:
         if self.kind == "exact":
