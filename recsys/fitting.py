@@ -187,12 +187,7 @@ def refit_system(
     """Fit everything again on all events, with the settings, epochs and blend weights that validation chose."""
     catalogue = len(features)
     chosen = system.chosen
-    experts = {
-        name: fit_expert(name, sequences, catalogue, config.experts, chosen["decays"][name], chosen.get("ridge"))
-        for name in system.experts
-        if name != LEXICAL  # which has read no events
-    }
-    experts |= {name: expert for name, expert in system.experts.items() if name == LEXICAL}
+    experts = refit_experts(system, sequences, catalogue, config.experts)
     run = train_towers(
         features,
         sequences,
@@ -217,6 +212,19 @@ def refit_system(
         ).towers
     popularity = Popularity.fit(sequences, catalogue, config.experts.popularity_half_life_days)
     return replace(system, towers=run.towers, ids=ids, experts=experts, popularity=popularity)
+
+
+def refit_experts(
+    system: System, sequences: Sequences, catalogue: int, config: ExpertsConfig
+) -> dict[str, ItemMatrixScorer]:
+    """Fit a system's experts again on other events, with the settings that validation chose."""
+    chosen = system.chosen
+    return {
+        name: expert  # words have read no events
+        if name == LEXICAL
+        else fit_expert(name, sequences, catalogue, config, chosen["decays"][name], chosen.get("ridge"))
+        for name, expert in system.experts.items()
+    }
 
 
 def fit_experts(

@@ -22,7 +22,16 @@ from recsys.encoder import TextMaps
 from recsys.experts.content import Content
 from recsys.experts.lexical import Lexicon, fit_lexical
 from recsys.experts.popularity import Popularity
-from recsys.fitting import FIXED_POWER, Progress, TextEncoding, checkpoint_of, fit_expert, stage, tower_validation
+from recsys.fitting import (
+    FIXED_POWER,
+    Progress,
+    TextEncoding,
+    checkpoint_of,
+    fit_expert,
+    refit_experts,
+    stage,
+    tower_validation,
+)
 from recsys.home import Home
 from recsys.models.backbone import Backbone, continue_lora, load_backbone, save_lora
 from recsys.models.checkpoints import Checkpoints
@@ -227,12 +236,7 @@ def continue_system(
             epochs=chosen["epochs" if name == TOWERS else "id_epochs"],
             progress=stage(progress, f"Train {name} on all events"), checkpoint=checkpoint_of(checkpoints, name),
         ).towers  # fmt: skip
-    experts = {
-        name: fit_expert(name, sequences, len(features), config.experts, chosen["decays"][name], chosen.get("ridge"))
-        for name in system.experts
-        if name != LEXICAL  # which has read no events
-    }
-    experts |= {name: expert for name, expert in system.experts.items() if name == LEXICAL}
+    experts = refit_experts(system, sequences, len(features), config.experts)
     popularity = Popularity.fit(sequences, len(features), config.experts.popularity_half_life_days)
     return replace(system, towers=towers[TOWERS], ids=towers.get(IDS), experts=experts, popularity=popularity)
 
