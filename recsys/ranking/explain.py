@@ -16,6 +16,7 @@ TEMPLATES = {
     "knn": "liked by people who liked {title}",
     "ease": "goes together with {title}",
     "towers": "close to {title} in text and use",
+    "ids": "chosen along with {title}",
     "content": "described like {title}",
     "lexical": "shares words with {title}",
     "popularity": "popular",

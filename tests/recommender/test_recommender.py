@@ -14,6 +14,7 @@ from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
 from recsys.models.training import train_towers
 from recsys.ranking.blend import Blend
+from recsys.ranking.explain import without_history
 from recsys.ranking.rules import FilterError
 from recsys.recommender import Recommender
 from recsys.sequences import Sequences
@@ -45,10 +46,14 @@ def everything(system, snapshot):
 
 @pytest.fixture(scope="module")
 def blended(recommender, everything, snapshot):
-    """A recommender of that system over the same index."""
+    return answering_from(everything, recommender, snapshot)
+
+
+def answering_from(system, recommender, snapshot):
+    """Return a recommender of another system over the same catalogue."""
     source = copy.copy(recommender.scoring.source)
-    source.vectors = np.concatenate(list(everything.dense_vectors().values()), axis=1)
-    made = Recommender(recommender.manifest, everything, source, snapshot.items())
+    source.vectors = np.concatenate(list(system.dense_vectors().values()), axis=1)
+    made = Recommender(recommender.manifest, system, source, snapshot.items())
     made._user_rows, made._histories = recommender._user_rows, recommender._histories
     return made
 
@@ -125,6 +130,16 @@ def test_reasons_name_items_of_the_history(blended, snapshot):
     assert named
     assert all(reason == "popular" or any(titles[item] in reason for item in history) for reason in named)
     assert all(item.reasons == () for item in recommender.recommend(history, k=5).items)
+
+
+def test_every_component_can_say_why(recommender, everything, snapshot):
+    history = recommender.history(snapshot.user_ids()[3])
+    for name in everything.components:
+        alone = replace(everything, blend=Blend({name: 1.0}, {name: 1.0}))
+        (item,) = answering_from(alone, recommender, snapshot).recommend(history, k=1, explain=True).items
+        assert len(item.reasons) == 1
+        (hidden,), _ = without_history(item.explanation)
+        assert hidden == item.reasons[0] if name == "popularity" else "an earlier choice" in hidden
 
 
 def test_a_new_event_moves_the_vector(recommender, snapshot):
