@@ -96,7 +96,7 @@ def _history_batch(windows: Sequences, future: int, decay: float, device: torch.
     real = inputs >= 0
     targets = np.zeros((int(real.sum()), future), dtype=np.int64)
     weights = np.zeros((int(real.sum()), future), dtype=np.float32)
-    for step in range(future):
+    for step in range(min(future, inputs.shape[1])):  # beyond the longest row there is nothing more to foretell
         following = np.full_like(inputs, -1)
         following[:, : inputs.shape[1] - step] = whole[:, 1 + step :]
         chosen = following[real]

@@ -131,6 +131,13 @@ def test_soft_targets_name_what_follows():
     np.testing.assert_allclose(batch.weights.numpy(), [[2 / 3, 1 / 3], [2 / 3, 1 / 3], [1, 0]], rtol=1e-6)
 
 
+def test_soft_targets_may_reach_beyond_the_longest_history():
+    windows = training_windows(Sequences.from_lists([[1, 2, 3]]), 10)
+    (batch,) = history_batches(windows, 100, 4, 0.5, np.random.default_rng(0), torch.device("cpu"))
+    assert batch.targets.tolist() == [[2, 3, 0, 0], [3, 0, 0, 0]]
+    np.testing.assert_allclose(batch.weights.numpy(), [[2 / 3, 1 / 3, 0, 0], [1, 0, 0, 0]], rtol=1e-6)
+
+
 def test_nothing_to_learn_from_is_an_error():
     with pytest.raises(ValueError, match="two training events"):
         train_towers(features(), Sequences.from_lists([[1], [2]]), 20, CONFIG, seed=0)
