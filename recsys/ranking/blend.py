@@ -1,7 +1,8 @@
 """The first ranker: a weighted sum of the components' scores, each put on one scale for each user.
 
 A component's scores are raised to a power (its sign kept) and divided by their standard deviation over the catalogue.
-Weights and powers are searched one coordinate at a time for NDCG@10 on a random validation sample.
+Weights and powers are searched one coordinate at a time for NDCG@10 on a random validation sample. The search looks at
+each row's best items by any component, which are all that a sum of them could put among the first ten.
 """
 
 from collections.abc import Mapping
@@ -15,8 +16,9 @@ from recsys.sequences import Scorer, Sequences
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
 POWERS = (1.0, 0.5, 0.25)
 SWEEPS = 3
-MAX_SCORES = 30_000_000  # validation rows × catalogue held for one component
-SCORE_BATCH = 512
+DEPTH = 100  # best items of each component in each row that the search looks at
+MOST_SCORES = 2**30  # validation rows × catalogue that one component gives; fewer rows of a larger catalogue
+SCORES_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,12 @@ def fit_blend(
         The blend, without components of weight 0, and its NDCG@10.
     """
     catalogue = components[next(iter(components))].score(histories.take(np.arange(1))).shape[1]
-    rows = np.arange(min(len(targets), max(1, MAX_SCORES // catalogue)))
-    histories, targets = histories.take(rows), targets[rows]
-    raw = {name: _score_in_batches(scorer, histories) for name, scorer in components.items()}
-    hidden = (histories.rows(), histories.items)
-
+    rows = np.arange(min(len(targets), max(1, MOST_SCORES // catalogue)))
+    size = max(1, SCORES_AT_ONCE // catalogue)
+    found = _contenders(components, fixed_power, histories.take(rows), targets[rows], size)
+    parts = {name: found.parts[name, 1.0] for name in components}
     powers = dict.fromkeys(components, 1.0)
-    parts = {name: standardise(scores, 1.0) for name, scores in raw.items()}
-    single = {name: _ndcg(part.copy(), hidden, targets) for name, part in parts.items()}
+    single = {name: found.ndcg(part) for name, part in parts.items()}
     first = max(single, key=lambda name: (single[name], name))
     weights = dict.fromkeys(components, 0.0) | {first: 1.0}
     total, best = parts[first].copy(), single[first]
@@ -101,12 +101,12 @@ def fit_blend(
         before = best
         for name in sorted(components, key=lambda name: (-single[name], name)):
             rest = total - weights[name] * parts[name]
-            for power in (1.0,) if name in fixed_power else POWERS:
-                part = parts[name] if power == powers[name] else standardise(raw[name], power)
+            for power in _powers(name, fixed_power):
+                part = found.parts[name, power]
                 for weight in WEIGHTS:
                     if (weight, power) == (weights[name], powers[name]):
                         continue
-                    figure = _ndcg(rest + np.float32(weight) * part, hidden, targets)
+                    figure = found.ndcg(rest + np.float32(weight) * part)
                     if figure > best + 1e-6:
                         best, weights[name], powers[name], parts[name] = figure, weight, power, part
             total = rest + np.float32(weights[name]) * parts[name]
@@ -115,25 +115,85 @@ def fit_blend(
     if text and not any(weights[name] for name in text):
         name = max(text, key=lambda name: (single[name], name))
         weights[name] = min(weight for weight in WEIGHTS if weight)
-        best = _ndcg(total + np.float32(weights[name]) * parts[name], hidden, targets)
+        best = found.ndcg(total + np.float32(weights[name]) * parts[name])
     kept = {name: weight for name, weight in weights.items() if weight > 0}
     return Blend(kept, {name: powers[name] for name in kept}), best
 
 
-def _score_in_batches(scorer: Scorer, histories: Sequences) -> NDArray[np.float32]:
-    starts = range(0, len(histories), SCORE_BATCH)
-    return np.concatenate(
-        [scorer.score(histories.take(np.arange(start, min(start + SCORE_BATCH, len(histories))))) for start in starts]
-    )
+@dataclass(frozen=True)
+class _Contenders:
+    """The items of each row that the search looks at, the target first.
+
+    Attributes:
+        parts: standardised scores by component and power, (rows, width).
+        absent: (rows, width), True where a row has fewer items than the widest.
+        lost: (rows,), True where the history holds the target.
+    """
+
+    parts: dict[tuple[str, float], NDArray[np.float32]]
+    absent: NDArray[np.bool_]
+    lost: NDArray[np.bool_]
+
+    def ndcg(self, scores: NDArray[np.float32]) -> float:
+        """NDCG@10 of the targets, a tie counting half, (rows, width)."""
+        own = scores[:, :1]
+        above = ((scores > own) & ~self.absent).sum(axis=1)
+        ties = ((scores == own) & ~self.absent).sum(axis=1) - 1
+        places = above + 0.5 * ties
+        return float(np.where((places < 10) & ~self.lost, 1 / np.log2(2 + places), 0.0).mean())
 
 
-def _ndcg(scores: NDArray[np.float32], hidden: tuple[NDArray, NDArray], targets: NDArray[np.int32]) -> float:
-    """NDCG@10 of the targets, the hidden items left out, a tie counting half; overwrites the hidden scores."""
-    rows = np.arange(len(targets))
-    own = scores[rows, targets].copy()
-    scores[hidden] = -np.inf
-    lost = np.isneginf(scores[rows, targets])
-    # A target within the first ten is what counts, so most of the row need not be ordered.
-    above = (scores > own[:, None]).sum(axis=1) + 0.5 * np.maximum((scores == own[:, None]).sum(axis=1) - 1, 0)
-    gains = np.where((above < 10) & ~lost, 1 / np.log2(2 + above), 0.0)
-    return float(gains.mean())
+def _contenders(
+    components: Mapping[str, Scorer],
+    fixed_power: frozenset[str],
+    histories: Sequences,
+    targets: NDArray[np.int32],
+    size: int,
+) -> _Contenders:
+    """Score all rows, ``size`` at a time, and keep each one's target and the ``DEPTH`` best of every component."""
+    batches: list[tuple[dict[tuple[str, float], NDArray[np.float32]], NDArray[np.bool_]]] = []
+    lost = np.zeros(len(targets), dtype=bool)
+    lost[histories.rows()[histories.items == targets[histories.rows()]]] = True
+    for start in range(0, len(targets), size):
+        rows = np.arange(start, min(start + size, len(targets)))
+        past, own = histories.take(rows), targets[rows]
+        scores = {name: scorer.score(past) for name, scorer in components.items()}
+        columns = _best_columns(list(scores.values()), past, own)
+        kept = {
+            (name, power): np.take_along_axis(standardise(scores[name], power), np.maximum(columns, 0), axis=1)
+            for name in components
+            for power in _powers(name, fixed_power)
+        }
+        batches.append((kept, columns < 0))
+    width = max(absent.shape[1] for _, absent in batches)
+
+    def whole(arrays: list[NDArray], filling: float) -> NDArray:
+        wide = [np.pad(one, ((0, 0), (0, width - one.shape[1])), constant_values=filling) for one in arrays]
+        return np.concatenate(wide)
+
+    parts = {key: whole([kept[key] for kept, _ in batches], 0.0) for key in batches[0][0]}
+    return _Contenders(parts, whole([absent for _, absent in batches], True), lost)
+
+
+def _best_columns(scores: list[NDArray[np.float32]], past: Sequences, own: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return (rows, width) items, each row's target first, its others in the catalogue's order, -1 behind them."""
+    rows = np.arange(len(own))
+    named = np.zeros(scores[0].shape, dtype=bool)
+    seen = (past.rows(), past.items)
+    for one in scores:
+        open_ = one.copy()
+        open_[seen] = -np.inf
+        first = max(0, open_.shape[1] - DEPTH)
+        named[rows[:, None], np.argpartition(open_, first, axis=1)[:, first:]] = True
+    named[seen] = False
+    named[rows, own] = False
+    counts = named.sum(axis=1)
+    columns = np.full((len(own), 1 + int(counts.max(initial=0))), -1, dtype=np.int64)
+    columns[:, 0] = own
+    where, items = np.nonzero(named)
+    columns[where, 1 + np.arange(len(items)) - (np.cumsum(counts) - counts)[where]] = items
+    return columns
+
+
+def _powers(name: str, fixed_power: frozenset[str]) -> tuple[float, ...]:
+    return (1.0,) if name in fixed_power else POWERS

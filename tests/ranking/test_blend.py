@@ -3,6 +3,10 @@
 import numpy as np
 import pytest
 
+from recsys.data.splits import Targets
+from recsys.evaluation.metrics import ndcg
+from recsys.evaluation.protocols import evaluate
+from recsys.ranking import blend as module
 from recsys.ranking.blend import Blend, BlendScorer, fit_blend, standardise
 from recsys.sequences import Sequences
 
@@ -46,6 +50,26 @@ def test_two_halves_of_the_truth_beat_either(world):
     blend, figure = fit_blend(components, frozenset(), histories, targets)
     assert set(blend.weights) == {"left", "right"}
     assert figure > max(singles) + 0.1
+
+
+def test_the_search_measures_the_whole_ranking(world, monkeypatch):
+    histories, targets, truth, rng = world
+    components = {name: Fixed(truth + rng.random((CATALOGUE, CATALOGUE)) * 2) for name in "abc"}
+    measured = Targets(np.arange(len(targets), dtype=np.int32), histories, targets)
+    for depth in (CATALOGUE, 12):  # some of the catalogue is in no component's best
+        monkeypatch.setattr(module, "DEPTH", depth)
+        monkeypatch.setattr(module, "SCORES_AT_ONCE", 70 * CATALOGUE)  # several batches, the last one smaller
+        blend, figure = fit_blend(components, frozenset(), histories, targets)
+        ranks = evaluate("blend", BlendScorer(blend, components), measured, k=10).ranks
+        assert figure == pytest.approx(ndcg(ranks, 10).mean(), abs=1e-6)
+
+
+def test_a_target_that_was_seen_before_is_lost(world):
+    histories, targets, truth, _ = world
+    seen = Sequences.from_lists(
+        [[int(target), int(item)] for target, item in zip(targets, histories.items, strict=True)]
+    )
+    assert fit_blend({"truth": Fixed(truth)}, frozenset(), seen, targets)[1] == 0.0
 
 
 def test_searching_twice_gives_the_same_blend(world):
