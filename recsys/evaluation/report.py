@@ -23,6 +23,7 @@ from recsys.data.splits import Split
 from recsys.evaluation.bootstrap import bootstrap_mean, paired_bootstrap
 from recsys.evaluation.metrics import coverage, diversity, mrr, ndcg, novelty, recall
 from recsys.evaluation.protocols import Ranking
+from recsys.models.devices import device_name
 
 OURS = "recsys"  # the whole system; its ablations are called recsys.<part>
 HEADLINE = "ndcg@10"
@@ -167,6 +168,7 @@ def metrics_document(
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
+        "device": device_name(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
     }
     return {

@@ -5,9 +5,11 @@ its share of every batch, and gradients are summed: the result is that of one pr
 """
 
 import os
+import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -25,6 +27,16 @@ def default_device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def device_name() -> str:
+    """Return the name of the GPU where there is one, else the processor's."""
+    device = default_device()
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.machine())
 
 
 def has_cpu_bf16() -> bool:

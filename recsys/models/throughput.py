@@ -10,7 +10,6 @@ the share of that rate which the work attains.
 
 import argparse
 import importlib.util
-import platform
 import statistics
 import tempfile
 import time
@@ -31,7 +30,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from recsys.artifacts import write_json
 from recsys.config import AdapterConfig
 from recsys.models.backbone import Backbone, add_lora, load_backbone, quiet
-from recsys.models.devices import Team, computes_bf16, default_device
+from recsys.models.devices import Team, computes_bf16, default_device, device_name
 from recsys.models.export import ExportedEncoder, best_form, export
 from recsys.models.texts import compiled, prepared, tokenize
 from recsys.models.training import ENCODE_TOKENS, carry_back
@@ -236,21 +235,12 @@ def _seconds(action: Callable[[], object], device: torch.device, repeats: int) -
 
 def machine() -> dict[str, Any]:
     """Return what a figure depends on: device, threads, packages."""
-    device = default_device()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {
-        "device": name,
+        "device": device_name(),
         "threads": torch.get_num_threads(),
-        "precision": "bf16" if computes_bf16(device) else "fp32",
+        "precision": "bf16" if computes_bf16(default_device()) else "fp32",
         "torch": str(torch.__version__),
     }
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.machine())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

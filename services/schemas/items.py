@@ -21,14 +21,14 @@ class Component(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     name: str = Field(
-        description="towers: text and use, by the fine-tuned encoder; content: text alone; lexical: words in "
-        "common; rules: what follows what; knn, ease: who liked this liked that; popularity."
+        description="towers: text and use, by the fine-tuned encoder; ids: use alone; content: text alone; lexical: "
+        "words in common; rules: what follows what; knn, ease: who liked this liked that; popularity."
     )
     score: float
     baseline: float = Field(description="What no item of the history accounts for.")
     history: list[Carried] = Field(
         description="The items that added most. The parts of rules, knn, ease, content and lexical follow from their "
-        "sums; that of towers is shared out by closeness, max(cosine, 0)."
+        "sums; those of towers and ids are shared out by closeness, max(cosine, 0)."
     )
     other_history: float = Field(description="What the items that are not shown added.")
 

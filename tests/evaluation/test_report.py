@@ -136,5 +136,6 @@ def test_metrics_are_plain_json_and_the_same_every_time(tmp_path, document, spli
     assert read == document
     assert set(read) == {"data", "settings", "protocols", "environment"}
     assert read["environment"]["cores"] >= 1
+    assert read["environment"]["device"]
     assert read["environment"]["packages"]["numpy"] == np.__version__
     assert section(rankings, split, samples=50) == section(rankings, split, samples=50)
