@@ -132,6 +132,28 @@ class ItemTower(nn.Module):
         return bias[self.rare].mean() if bool(self.rare.any()) else bias.new_zeros(())
 
 
+class Dropout(nn.Module):
+    """Dropout whose mask, on a CPU, takes one random byte a number: torch's own draws a float for each, one by one.
+
+    The rate is rounded to a whole number of 256ths and the scale made for that, so the mean stays.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Return the numbers, while training some of them 0 and the others larger by as much."""
+        if not self.training or self.rate == 0:
+            return numbers
+        if numbers.device.type != "cpu":
+            return functional.dropout(numbers, self.rate)
+        dropped, count = min(round(256 * self.rate), 255), numbers.numel()
+        draws = torch.empty(count // 8 + 1, dtype=torch.int64).random_(-(2**63), None)
+        kept = draws.view(torch.uint8)[:count].view(numbers.shape) >= dropped
+        return numbers * kept.to(numbers.dtype).mul_(256 / (256 - dropped))
+
+
 class UserTower(nn.Module):
     """A causal pre-norm Transformer over item vectors: (rows, length, d) → unit vectors (rows, length, d)."""
 
@@ -142,7 +164,7 @@ class UserTower(nn.Module):
         self.input_scale = width**0.5
         # Position counts from the newest item, so that a history may grow without moving its recent end.
         self.position = nn.Parameter(torch.randn(shape.max_history, width) * 0.02)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.blocks = nn.ModuleList(
             _Block(width, shape.heads, shape.dropout, shape.max_history) for _ in range(shape.blocks)
         )
@@ -171,9 +193,9 @@ class _Block(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width)
         self.expand = nn.Linear(width, 4 * width)
         self.contract = nn.Linear(4 * width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         # Masks of long attention matrices would cost a fifth of a step, and long histories need them least.
-        self.attention_dropout = nn.Dropout(dropout if length <= LONGEST_DROPPED else 0.0)
+        self.attention_dropout = Dropout(dropout if length <= LONGEST_DROPPED else 0.0)
 
     def forward(self, hidden: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
         rows, length, width = hidden.shape

@@ -8,7 +8,7 @@ import torch
 
 from recsys.config import TowerConfig
 from recsys.models.histories import history_batches, training_windows
-from recsys.models.tower import TowerShape, TwoTower, Whitening
+from recsys.models.tower import Dropout, TowerShape, TwoTower, Whitening
 from recsys.models.training import train_towers
 from recsys.sequences import Sequences
 
@@ -49,6 +49,24 @@ def test_training_repeats_itself_and_follows_the_seed():
     first, again, other = (train_towers(features(), chain(), 20, CONFIG, seed=seed, epochs=2) for seed in (0, 0, 1))
     assert torch.equal(first.towers.vectors, again.towers.vectors)
     assert not torch.equal(first.towers.vectors, other.towers.vectors)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(rate, dtype):
+    numbers = torch.ones(500, 401, dtype=dtype, requires_grad=True)  # no multiple of the bytes of a draw
+    dropout = Dropout(rate)
+    torch.manual_seed(0)
+    first, second = dropout(numbers), dropout(numbers)
+    torch.manual_seed(0)
+    assert torch.equal(dropout(numbers), first)
+    assert first.dtype == dtype
+    assert (first == 0).float().mean().item() == pytest.approx(rate, abs=0.005)
+    assert first.float().mean().item() == pytest.approx(1, abs=0.01)
+    assert ((first == 0) & (second == 0)).float().mean().item() == pytest.approx(rate**2, abs=0.005)
+    first.sum().backward()
+    assert torch.equal(numbers.grad, first.detach())
+    assert torch.equal(dropout.eval()(numbers), numbers)
 
 
 def test_the_best_epoch_is_kept():
