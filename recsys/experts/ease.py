@@ -10,11 +10,13 @@ from scipy import linalg, sparse
 from recsys.experts.sparse import ItemMatrixScorer, history_matrix
 from recsys.sequences import Sequences
 
+CHUNK = 1_024  # rows of weights looked at together
+
 
 def fit_ease(train: Sequences, catalogue: int, ridge: float, neighbours: int, decay: float) -> ItemMatrixScorer:
     """Return EASE with the ``neighbours`` weights of largest size kept for each item of a history.
 
-    Memory is 8 · catalogue² bytes for a moment; items without training events get no weights.
+    Memory is 4 · catalogue² bytes for a moment; items without training events get no weights.
     """
     users = history_matrix(train, catalogue, decay=1.0)
     known = np.flatnonzero(np.asarray(users.sum(axis=0)).ravel())
@@ -22,18 +24,22 @@ def fit_ease(train: Sequences, catalogue: int, ridge: float, neighbours: int, de
         return ItemMatrixScorer(sparse.csr_matrix((catalogue, catalogue), dtype=np.float32), decay)
     gram = np.asarray((users[:, known].T @ users[:, known]).todense(), dtype=np.float32)
     gram[np.diag_indices_from(gram)] += ridge
-    # dpotri leaves the other triangle untouched; mirroring it is cheaper than a general inverse.
-    factor, status = linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
+    # The transpose is the same matrix in LAPACK's own order, so it is inverted in place.
+    factor, status = linalg.lapack.spotrf(gram.T, lower=1, overwrite_a=1)
     if status != 0:
         raise ValueError(f"EASE needs a positive ridge; {ridge} left the matrix singular. Raise ease_ridge.")
-    inverse, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
-    lower = np.tril_indices(len(known), -1)
-    inverse.T[lower] = inverse[lower]
-    weights = -inverse / np.diag(inverse)
-    np.fill_diagonal(weights, 0)
+    lower, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
+    diagonal = np.diag(lower)
     count = min(neighbours, len(known))
-    columns = np.argpartition(-np.abs(weights), count - 1, axis=1)[:, :count]
-    values = np.take_along_axis(weights, columns, axis=1)
+    columns = np.empty((len(known), count), dtype=np.int32)
+    values = np.empty((len(known), count), dtype=np.float32)
+    for start in range(0, len(known), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(known)))
+        below = np.arange(len(known)) <= rows[:, None]  # the other triangle of the inverse was never written
+        weights = -np.where(below, lower[rows], lower[:, rows].T) / diagonal
+        weights[np.arange(len(rows)), rows] = 0
+        columns[rows] = np.argpartition(-np.abs(weights), count - 1, axis=1)[:, :count]
+        values[rows] = np.take_along_axis(weights, columns[rows], axis=1)
     rows = np.repeat(known, count)
     matrix = sparse.csr_matrix((values.ravel(), (rows, known[columns].ravel())), shape=(catalogue, catalogue))
     matrix.eliminate_zeros()

@@ -2,7 +2,7 @@
 
 A component's scores are raised to a power (its sign kept) and divided by their standard deviation over the catalogue.
 Weights and powers are searched one coordinate at a time for NDCG@10 on a random validation sample. The search looks at
-each row's best items by any component, which are all that a sum of them could put among the first ten.
+each row's best items by any component, among which the first ten of a sum are found.
 """
 
 from collections.abc import Mapping
