@@ -41,10 +41,11 @@ def table(path: Path) -> str:
         trainings = len(next(iter(part["systems"].values()))["seeds"])
         seeds = "one seed" if trainings == 1 else f"means of {trainings} seeds"
         device = f", {environment['device']}" if "device" in environment else ""
+        cores = "1 core" if environment["cores"] == 1 else f"{environment['cores']} cores"
         blocks += [
             f"**{path.stem}**, {protocol}: {data['users']:,} users, {data['items']:,} items, "
             f"{data['events']:,} events, {asked:,} test targets{left_out}; {seeds}; "
-            f"{environment['cores']} cores{device}, torch {environment['packages']['torch']}",
+            f"{cores}{device}, torch {environment['packages']['torch']}",
             "",
             "| system | R@10 | N@10 | R@20 | N@20 | N@10, cold items |",
             "|---|---|---|---|---|---|",
