@@ -33,13 +33,14 @@ def fit_ease(train: Sequences, catalogue: int, ridge: float, neighbours: int, de
     count = min(neighbours, len(known))
     columns = np.empty((len(known), count), dtype=np.int32)
     values = np.empty((len(known), count), dtype=np.float32)
+    places = np.arange(len(known))
     for start in range(0, len(known), CHUNK):
-        rows = np.arange(start, min(start + CHUNK, len(known)))
-        below = np.arange(len(known)) <= rows[:, None]  # the other triangle of the inverse was never written
-        weights = -np.where(below, lower[rows], lower[:, rows].T) / diagonal
-        weights[np.arange(len(rows)), rows] = 0
-        columns[rows] = np.argpartition(-np.abs(weights), count - 1, axis=1)[:, :count]
-        values[rows] = np.take_along_axis(weights, columns[rows], axis=1)
+        part = places[start : start + CHUNK]
+        below = places <= part[:, None]  # the other triangle of the inverse was never written
+        weights = -np.where(below, lower[part], lower[:, part].T) / diagonal
+        weights[places[: len(part)], part] = 0
+        columns[part] = np.argpartition(-np.abs(weights), count - 1, axis=1)[:, :count]
+        values[part] = np.take_along_axis(weights, columns[part], axis=1)
     rows = np.repeat(known, count)
     matrix = sparse.csr_matrix((values.ravel(), (rows, known[columns].ravel())), shape=(catalogue, catalogue))
     matrix.eliminate_zeros()

@@ -2,7 +2,8 @@
 
 A component's scores are raised to a power (its sign kept) and divided by their standard deviation over the catalogue.
 Weights and powers are searched one coordinate at a time for NDCG@10 on a random validation sample. The search looks at
-each row's best items by any component, among which the first ten of a sum are found.
+each row's best items by any component. An item that is nobody's could still come into the first ten of a sum, by being
+fairly good everywhere; it is taken not to.
 """
 
 from collections.abc import Mapping

@@ -13,6 +13,7 @@ import pytest
 from variants import make_variant
 
 from recsys.home import Home
+from recsys.ranking.explain import TEMPLATES
 from recsys.store.generations import current_id
 from services.keys import create_key
 from services.routes.page import FILES, INDEX, POLICY
@@ -129,6 +130,11 @@ def test_the_files_name_nothing_outside_and_make_no_markup_from_text() -> None:
         assert not re.search(r"<style|<script>|\son\w+=\"|\sstyle=\"", text), name
         for linked in re.findall(r"(?:src|href)=\"/page/([^\"]+)\"|from \"\./([^\"]+)\"", text):
             assert (linked[0] or linked[1]) in FILES
+
+
+def test_the_page_has_words_for_every_component_of_a_score() -> None:
+    (words,) = re.findall(r"const SCORERS = \{(.*?)\}", FILES["lists.js"].content.decode())
+    assert set(re.findall(r"(\w+): \"", words)) == set(TEMPLATES)
 
 
 def test_a_user_is_found_compared_explained_and_filtered(visit: Visit, known_user: str) -> None:
