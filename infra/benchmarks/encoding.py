@@ -1,6 +1,6 @@
 """How fast texts become vectors beside sentence-transformers, in one run: interleaved, paired, repeated.
 
-    python infra/encoding.py items.parquet --out infra/results/encoding.json
+    python infra/benchmarks/encoding.py items.parquet --out infra/results/encoding.json
 
 Every repeat times all systems one after the other on the same texts, tokenising included; a ratio is the median of the
 ratios within the repeats, so that whatever else the machine does weighs on both sides. The matrix rates say how much
@@ -51,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         systems = _systems(Path(place), limit)
         document = {
-            "command": f"python infra/encoding.py {options.texts.name} "
+            "command": f"python infra/benchmarks/encoding.py {options.texts.name} "
             f"--rows {options.rows} --repeats {options.repeats}",
             "machine": _machine(),
             "load_before": os.getloadavg(),

@@ -1,8 +1,8 @@
-"""Write the README's tables from the result files in ``infra/results``: ``python infra/quality.py``.
+"""Write the README's tables from the result files in ``infra/results``: ``python infra/benchmarks/tables.py``.
 
 A result file is a ``metrics.json`` that ``recsys benchmark`` or ``recsys train`` wrote, stored under the data's name,
-or what ``infra/encoding.py``, ``recsys.models.throughput`` and ``recsys.standalone`` wrote; ``tried.json`` says what
-else was tried, and what it brought.
+or what ``encoding.py`` and ``life.py`` beside this file, ``recsys.models.throughput`` and ``recsys.standalone`` wrote;
+``tried.json`` says what else was tried, and what it brought.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from recsys.models.throughput import SHAPES, encoding_flops
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- quality -->", "<!-- /quality -->"
 
 

@@ -1,11 +1,11 @@
 """The life of an encoder, measured: pre-train, train on older events, go on with newer ones, and train on all anew.
 
-    python infra/life.py ../shared/data/ml-1m --work /tmp/life --out infra/results/life-ml-1m.json [--users 0.2]
+    python infra/benchmarks/life.py DATA --work /tmp/life --out infra/results/life-ml-1m.json [--users 0.2]
 
 What the newer events add is judged on a window after all training, what is forgotten on an older window: half of the
 people of that time are kept out of everything later, so that nobody has learnt their answers. Each finished step is
-kept in the work folder, with the processor time that it took; a killed run goes on. ``infra/quality.py`` writes the
-README's table from the result.
+kept in the work folder, with the processor time that it took; a killed run goes on. ``tables.py`` writes the README's
+table from the result.
 """
 
 import argparse
