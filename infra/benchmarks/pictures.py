@@ -44,7 +44,8 @@ OTHERS = {  # system → marker, colour, name
     "sasrec": ("o", "other", "SASRec"),
     "blend": ("D", "accent", "blend of all baselines"),
 }
-PAGE = {"width": 1280, "height": 860}
+PAGE = {"width": 1280, "height": 980}
+DIVERSITY = "0.5"
 
 
 def main() -> None:
@@ -172,7 +173,14 @@ def photographs(home: Path) -> Iterator[tuple[str, bytes]]:
             with page.expect_response(lambda response: "196" in (response.request.post_data or "")):
                 page.click("#user-form button")
             page.locator("#history li").first.wait_for()
-            page.locator("#list-B[aria-busy=false]").wait_for(state="attached")
+            # so that list A differs from list B, which goes without
+            with page.expect_response(
+                lambda response: f'"diversity":{DIVERSITY}' in (response.request.post_data or "")
+            ):
+                page.fill("#diversity", DIVERSITY)
+            for name in ("A", "B"):
+                page.locator(f"#list-{name}[aria-busy=false]").wait_for(state="attached")
+            page.evaluate("scrollTo(0, 0)")
             picture = Image.open(BytesIO(page.screenshot())).convert("RGB").quantize(128)  # a third of the bytes
             buffer = BytesIO()
             picture.save(buffer, "png", optimize=True)
