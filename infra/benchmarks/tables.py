@@ -1,18 +1,38 @@
-"""Write the README's tables from the result files in ``infra/results``: ``python infra/benchmarks/tables.py``.
+"""Write every measured table from the result files in ``infra/results``: ``python infra/benchmarks/tables.py``.
 
-A result file is a ``metrics.json`` that ``recsys benchmark`` or ``recsys train`` wrote, stored under the data's name,
-or what ``encoding.py`` and ``life.py`` beside this file, ``recsys.models.throughput`` and ``recsys.standalone`` wrote;
-``tried.json`` says what else was tried, and what it brought.
+The tables stand between markers in ``infra/results/README.md``, the shortest of them in the README as well. A result
+file is a ``metrics.json`` that ``recsys benchmark`` or ``recsys train`` wrote, stored under the data's name, or what
+``encoding.py`` and ``life.py`` beside this file, ``infra/load/measure.py``, ``recsys.models.throughput`` and
+``recsys.training.standalone`` wrote; ``tried.json`` says what else was tried, and what it brought.
 """
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from infra.load import report
 from recsys.models.throughput import SHAPES, encoding_flops
 
-ROOT = Path(__file__).parents[1]
-BEGIN, END = "<!-- quality -->", "<!-- /quality -->"
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "infra" / "results"
+KINDS = ("quality", "tried", "speed", "encoding", "throughput", "standalone", "life", "classification")
+SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
+SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
+
+
+def short(documents: Iterable[dict]) -> str:
+    """Return the Markdown of the systems that matter most: R@10 and N@10 under leave-one-out, a column a data set."""
+    columns = {document["data"]["name"]: document["protocols"]["leave-one-out"]["systems"] for document in documents}
+    lines = [f"| R@10 / N@10 | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+    for name in SHOWN:
+        totals = [systems[name]["total"] for systems in columns.values()]
+        figures = [f"{total['recall@10']:.4f} / {total['ndcg@10']:.4f}" for total in totals]
+        shown = [f"**{cell}**" if name == "recsys" else cell for cell in (name, *figures)]
+        lines.append(f"| {' | '.join(shown)} |")
+    return "\n".join([*lines, ""])
 
 
 def rows(document: dict, protocol: str) -> list[str]:
@@ -43,7 +63,9 @@ def table(path: Path) -> str:
         device = f", {environment['device']}" if "device" in environment else ""
         cores = "1 core" if environment["cores"] == 1 else f"{environment['cores']} cores"
         blocks += [
-            f"**{path.stem}**, {protocol}: {data['users']:,} users, {data['items']:,} items, "
+            f"### {path.stem.removesuffix(f'-{protocol}')}, {protocol}",
+            "",
+            f"{data['users']:,} users, {data['items']:,} items, "
             f"{data['events']:,} events, {asked:,} test targets{left_out}; {seeds}; "
             f"{cores}{device}, torch {environment['packages']['torch']}",
             "",
@@ -199,35 +221,59 @@ def life(path: Path) -> str:
     return "\n".join(lines)
 
 
-def write(begin: str, end: str, content: str) -> None:
-    """Replace what stands between two markers in the README."""
-    readme = ROOT.parent / "README.md"
-    before, _, rest = readme.read_text().partition(begin)
-    _, _, after = rest.partition(end)
-    readme.write_text(f"{before}{begin}\n{content}{end}{after}")
+def filled(page: Path, blocks: dict[str, str]) -> str:
+    """Return a page with each block in the place of what stands between the markers of its name.
+
+    Raises:
+        ValueError: the page has not exactly one pair of markers for a block.
+    """
+    text = page.read_text()
+    for name, content in blocks.items():
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        if text.count(begin) != 1 or text.count(end) != 1:
+            raise ValueError(f"{page} needs {begin} and {end} once each.")
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{content}{end}{rest.partition(end)[2]}"
+    return text
+
+
+def kind(document: dict) -> str:
+    """Return what a result file is about, by what it holds; empty for one that no table is made of."""
+    holds = {"protocols": "quality", "ideas": "tried", "workloads": "encoding", "catalogue": "speed"}
+    return next((name for key, name in holds.items() if key in document), document.get("task", ""))
+
+
+def pages() -> dict[Path, str]:
+    """Return the pages that hold tables, each as the result files would have it.
+
+    Raises:
+        ValueError: a result file belongs to no table, or a page has not the markers for one.
+    """
+    of: dict[str, list[Path]] = {name: [] for name in KINDS}
+    for path in sorted(RESULTS.glob("*.json")):
+        name = kind(json.loads(path.read_text()))
+        if name not in of:
+            raise ValueError(f"{path} belongs to no table; there are tables of {', '.join(KINDS)}.")
+        of[name].append(path)
+    everything = {
+        "quality": "\n".join(map(table, of["quality"])),
+        "adapters": adapters(json.loads(path.read_text()) for path in of["quality"]),
+        "tried": "\n".join(map(ideas, of["tried"])),
+        "speed": report.tables(of["speed"]),
+        "encoding": "\n".join(map(encoding, of["encoding"])),
+        "throughput": "\n".join([*map(throughput, of["throughput"]), *map(standalone, of["standalone"])]),
+        "life": "\n".join(map(life, of["life"])),
+        "classifier": "\n".join(f"{epochs(path)}\n{tries(path)}" for path in of["classification"]),
+    }
+    readme, results = ROOT / "README.md", RESULTS / "README.md"
+    chosen = short(json.loads((RESULTS / f"{name}.json").read_text()) for name in SHORT)
+    return {readme: filled(readme, {"quality": chosen}), results: filled(results, everything)}
 
 
 def main() -> None:
-    """Write all tables."""
-    paths = sorted((ROOT / "results").glob("*.json"))
-    documents = {path: json.loads(path.read_text()) for path in paths}
-    measured = {path: document for path, document in documents.items() if "protocols" in document}
-    write(BEGIN, END, "\n".join(map(table, measured)))
-    write("<!-- adapters -->", "<!-- /adapters -->", adapters(measured.values()))
-    write("<!-- tried -->", "<!-- /tried -->", ideas(ROOT / "results" / "tried.json"))
-    classifiers = [path for path in paths if documents[path].get("task") == "classification"]
-    write(
-        "<!-- classifier -->",
-        "<!-- /classifier -->",
-        "\n".join(f"{epochs(path)}\n{tries(path)}" for path in classifiers),
-    )
-    encoded = [path for path in paths if path.stem.partition("-")[0] == "encoding"]
-    write("<!-- encoding -->", "<!-- /encoding -->", "\n".join(map(encoding, encoded)))
-    speeds = [throughput(path) for path in paths if documents[path].get("task") == "throughput"]
-    trained = [standalone(path) for path in paths if documents[path].get("task") == "standalone"]
-    write("<!-- throughput -->", "<!-- /throughput -->", "\n".join([*speeds, *trained]))
-    lives = [path for path in paths if documents[path].get("task") == "life"]
-    write("<!-- life -->", "<!-- /life -->", "\n".join(map(life, lives)))
+    """Write both pages."""
+    for page, text in pages().items():
+        page.write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,16 @@
-"""Hold what ``infra/load/measure.py`` measured against the goals: ``python infra/load/report.py [--readme]``.
+"""Hold what ``infra/load/measure.py`` measured against the goals: ``python infra/load/report.py``.
 
 Reads ``infra/results/speed-*.json``. Every figure is the median over the repeats, with the smallest and the largest; a
-ratio is taken within each repeat. With ``--readme`` the table goes into the README.
+ratio is taken within each repeat. ``infra/benchmarks/tables.py`` writes the same tables into the page of all results.
 """
 
-import argparse
 import json
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
+RESULTS = Path(__file__).parents[1] / "results"
 Row = tuple[str, str, str, str]  # what, figure, range, goal
 FASTER = 2.0  # times the bare search that a request may take at most,
 SPARE = 3.0  # and so many milliseconds
@@ -21,28 +19,26 @@ KINDS = ("recommend", "filter", "new filter", "explain", "batch of 256", "simila
 
 
 def main() -> None:
-    """Print the table of every file, or write all of them into the README."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--readme", action="store_true")
-    options = parser.parse_args()
-    documents = [json.loads(path.read_text()) for path in (ROOT / "infra" / "results").glob("speed-*.json")]
+    """Print the tables."""
+    print(tables(RESULTS.glob("speed-*.json")))
+
+
+def tables(paths: Iterable[Path]) -> str:
+    """Return the Markdown of every home that was measured: small ones first, and more workers before fewer."""
+    documents = [json.loads(path.read_text()) for path in paths]
     documents.sort(key=lambda document: (document["catalogue"], -_workers(document)))
-    content = "\n".join(map(table, documents))
-    if not options.readme:
-        print(content)
-        return
-    readme = ROOT / "README.md"
-    before, _, rest = readme.read_text().partition(BEGIN)
-    readme.write_text(f"{before}{BEGIN}\n{content}{END}{rest.partition(END)[2]}")
+    return "\n".join(map(table, documents))
 
 
 def table(document: dict[str, Any]) -> str:
     """Return the Markdown of one home."""
     machine = document["machine"]
     lines = [
-        f"**{document['catalogue']:,} items**, {machine['cores']} cores of {machine['processor']}, "
-        f"lancedb {machine['packages']['lancedb']}, bentoml {machine['packages']['bentoml']}, "
-        f"workers: {_workers(document)}; load average "
+        f"### {document['catalogue']:,} items, workers: {_workers(document)}",
+        "",
+        f"{machine['cores']} cores of {machine['processor']}, "
+        f"lancedb {machine['packages']['lancedb']}, bentoml {machine['packages']['bentoml']}; "
+        "load average "
         + ", ".join(f"after {name} {document[name]['load_average']:.1f}" for name in PARTS if name in document),
         "",
         "| | median | least – most | goal |",

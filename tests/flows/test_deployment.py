@@ -33,7 +33,7 @@ def api(prefect_server: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def deployment(api: httpx.Client) -> dict[str, Any]:
-    """The pipeline, deployed from the clone by the commands of the README."""
+    """The pipeline, deployed from the clone by the commands of flows/README.md."""
     prefect(["work-pool", "create", "recsys", "--type", "process"])
     prefect(["deploy", "--all"])
     found: dict[str, Any] = api.get("/deployments/name/pipeline/daily").raise_for_status().json()

@@ -1,4 +1,4 @@
-"""The requests that the README shows are understood, and their answers are what it says they are."""
+"""The requests that the pages show are understood, and their answers are what the pages say they are."""
 
 import json
 import re
@@ -15,15 +15,19 @@ from recsys.home import Home
 from recsys.store.generations import current_id, promote
 from services.serve import running
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-REQUESTS = re.findall(r"ask ([a-z/]+) '(\{.*\})'", README)
-PYTHON = re.findall(r"<!-- client -->\n```python\n(.*?)```", README, re.DOTALL)
-CURL = re.findall(r"<!-- curl -->\n```bash\n(.*?)```", README, re.DOTALL)
-ANSWERS = dict(re.findall(r"^\| `([a-z/]+)` \| (`.*) \|$", README, re.MULTILINE))
+CLONE = Path(__file__).parents[2]
+README, OPERATORS, PAGE = ((CLONE / name / "README.md").read_text() for name in ("", "flows", "services"))
+POST = re.compile(
+    r"^curl -s localhost:3000/v1/([a-z/]+) -H 'content-type: application/json'(?: \\\n +| )-d '(\{.*\})'$", re.MULTILINE
+)
+REQUESTS = re.findall(r"ask ([a-z/]+) '(\{.*\})'", PAGE) + POST.findall(README + OPERATORS + PAGE)
+PYTHON = re.findall(r"<!-- client -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+CURL = re.findall(r"<!-- curl -->\n```bash\n(.*?)```", PAGE, re.DOTALL)
+ANSWERS = dict(re.findall(r"^\| `([a-z/]+)` \| (`.*) \|$", PAGE, re.MULTILINE))
 
 
 @pytest.mark.parametrize(("path", "body"), REQUESTS)
-def test_a_request_of_the_readme_is_answered_as_described(service: httpx.Client, path: str, body: str) -> None:
+def test_a_request_of_the_pages_is_answered_as_described(service: httpx.Client, path: str, body: str) -> None:
     response = service.post(f"/v1/{path}", json=json.loads(body))  # of ids that this small catalogue does not know
     assert response.status_code == 200, response.text
     described = set(re.findall(r"\w+", ANSWERS[path]))
@@ -33,14 +37,28 @@ def test_a_request_of_the_readme_is_answered_as_described(service: httpx.Client,
         assert all(set(one) <= described for one in answer.get(listed, []))
 
 
-def test_the_readme_shows_every_route_of_this_kind() -> None:
+def test_every_page_shows_requests_of_its_own() -> None:
+    assert [len(POST.findall(page)) for page in (README, OPERATORS, PAGE)] == [1, 2, 1]
+
+
+def test_the_readme_shows_a_whole_answer(service: httpx.Client) -> None:
+    ((path, body),) = POST.findall(README)
+    (shown,) = re.findall(r"<!-- answer -->\n```javascript\n(.*?)```", README, re.DOTALL)
+    asked = json.loads(body)
+    answer = service.post(f"/v1/{path}", json=asked).json()
+    assert len(answer["items"]) == asked["k"]
+    names = set(answer) | {name for item in answer["items"] for name in item} | set(answer["items"][0]["fields"])
+    assert set(re.findall(r'"(\w+)":', shown)) == names
+
+
+def test_the_page_shows_every_route_of_this_kind() -> None:
     assert {path for path, _ in REQUESTS} | {"similar"} == set(ANSWERS)
 
 
-def test_the_python_of_the_readme_runs(service: httpx.Client, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_of_the_page_runs(service: httpx.Client, capsys: pytest.CaptureFixture[str]) -> None:
     (example,) = PYTHON
     assert "http://localhost:3000" in example
-    exec(compile(example.replace("http://localhost:3000", str(service.base_url)), "README.md", "exec"), {})
+    exec(compile(example.replace("http://localhost:3000", str(service.base_url)), "services/README.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 5
     assert all(re.match(r"-?\d+\.\d\d \S", line) for line in printed)
@@ -48,7 +66,7 @@ def test_the_python_of_the_readme_runs(service: httpx.Client, capsys: pytest.Cap
 
 @dataclass(frozen=True)
 class Command:
-    """A curl command of the README, its variables set."""
+    """A curl command of the page, its variables set."""
 
     method: str
     url: str
