@@ -1,7 +1,6 @@
 """Every link of every page leads somewhere: to a file, to a heading, to a picture that is small enough to be shown."""
 
 import re
-import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -15,10 +14,9 @@ PICTURE_BYTES = 150_000
 
 
 def pages() -> list[Path]:
-    """Return the Markdown of the project, as git knows it or would."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
-    listed = subprocess.run(command, cwd=CLONE, capture_output=True, text=True, check=True).stdout.splitlines()
-    return [CLONE / name for name in listed]
+    """Return the Markdown of the project; folders of tools, whose names begin with a dot, are none of it."""
+    found = [path for depth in ("*.md", "*/*.md", "*/*/*.md") for path in CLONE.glob(depth)]
+    return sorted(path for path in found if not str(path.relative_to(CLONE)).startswith("."))
 
 
 def prose(page: Path) -> str:
