@@ -4,14 +4,15 @@
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-Callback = Callable[[str, int, int], None]  # stage, done, total; what recsys calls Progress
+from recsys.callbacks import StageProgress
+
 NOTABLE_SECONDS = 2.0  # a stage that took longer leaves a line
 
 
@@ -76,7 +77,7 @@ def report(stage: str, done: int, total: int | None) -> None:
         get_run_logger().info(stage)
 
 
-def under(title: str) -> Callback:
+def under(title: str) -> StageProgress:
     """Return a callback that names stages ``title · stage``."""
     return lambda stage, done, total: report(f"{title} · {stage}", done, total)
 

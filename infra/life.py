@@ -44,7 +44,6 @@ from recsys.store.adapters import save_adapter
 
 OLD_SHARE, WINDOW_SHARE = 0.8, 0.72  # of the events, by time: the older ones, and where their last window begins
 TARGETS_PER_USER = 10
-Progress = Callable[[str, int, int], None]
 
 
 class Life:

@@ -7,20 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig
 from recsys.data.snapshot import Snapshot
 from recsys.data.splits import Split, Targets, cold_items, leave_one_out, sample, temporal
 from recsys.evaluation.protocols import Ranking, evaluate
 from recsys.fitting import (
     FIXED_POWER,
-    Progress,
     TextEncoding,
     adapted_encoding,
     fit_best_ials,
     fit_content,
     fit_system,
     fit_undecayed_ease,
-    stage,
     tower_validation,
 )
 from recsys.models.backbone import Backbone
@@ -135,7 +134,7 @@ def train_on(
     texts: list[str],
     frozen: TextEncoding,
     config: ModelConfig,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     checkpoints: Checkpoints | None = None,
     pretrained: Path | None = None,
 ) -> Trained:
@@ -157,7 +156,7 @@ def rank_systems(
     trained: Trained,
     config: ModelConfig,
     systems: Sequence[str] = QUICK,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> list[Ranking]:
     """Rank the split's test targets with each named system.
 
@@ -208,7 +207,7 @@ def _scorer(
     trained: Trained,
     validation: Targets,
     config: ModelConfig,
-    progress: Progress | None,
+    progress: StageProgress | None,
 ) -> Scorer | None:
     """Return a fitted scorer, or None for one that the catalogue is too large for."""
     system = trained.system

@@ -1,6 +1,5 @@
 """Stored text classifiers at work: opened from the home, and put to use where a table lacks what they can tell."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from recsys.store.adapters import list_adapters, read_card, verify_adapter
 
 TASK = "classification"
 PREDICTED = "_predicted"  # behind a column's name: whether its value is a prediction
-Progress = Callable[[int, int], None]
 
 
 def open_classifier(home: Home, adapter_id: str) -> Classifier:

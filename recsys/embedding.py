@@ -5,7 +5,6 @@ Parts lie in a folder beside the result, named by what they were made from; the 
 
 import io
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from recsys.artifacts import STAGING_PREFIX, digest, short_id, write_atomic
+from recsys.callbacks import Progress
 from recsys.columns import ITEM_ID, TITLE
 from recsys.config import TextConfig
 from recsys.data.sources import SourceError, read_columns
@@ -22,7 +22,6 @@ from recsys.encoder import TextVectors
 ID, TEXT, VECTOR = "id", "text", "vector"
 PART_ROWS = 8_192
 LINES = (".txt", ".text", ".lines")
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from recsys.artifacts import ArtifactError
+from recsys.callbacks import Progress
 from recsys.columns import ITEM_ID
 from recsys.config import TextConfig, from_dict, to_dict
 from recsys.data.snapshot import open_snapshot
 from recsys.data.text import chosen_fields, item_texts
 from recsys.home import Home
 from recsys.models.export import ExportedEncoder, Form
-from recsys.models.texts import Progress
 from recsys.models.tower import Whitening
 from recsys.store.adapters import read_card, verify_adapter
 from recsys.store.encoders import open_encoder

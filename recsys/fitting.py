@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.callbacks import Progress, StageProgress, stage
 from recsys.config import ExpertsConfig, ModelConfig
 from recsys.data.splits import Split, Targets, sample
 from recsys.evaluation.metrics import ndcg
@@ -43,7 +44,6 @@ FIXED_POWER = frozenset({TOWERS, IDS, CONTENT})  # scores of any sign: a power w
 JUDGED_EVENTS = 50_000  # of validation histories read after each epoch
 MIN_JUDGED = 300
 MAX_JUDGED_LENGTH = 200
-Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TextEncoding:
     whitening: Whitening
 
 
-def frozen_encoding(texts: list[str], config: ModelConfig, progress: Progress | None = None) -> TextEncoding:
+def frozen_encoding(texts: list[str], config: ModelConfig, progress: StageProgress | None = None) -> TextEncoding:
     """Encode the catalogue with the base model alone."""
     backbone = load_backbone(config.adapter.base)
     vectors = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
@@ -73,7 +73,7 @@ def adapted_encoding(
     frozen: TextEncoding,
     train: Sequences,
     config: ModelConfig,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     checkpoints: Checkpoints | None = None,
     pretrained: Path | None = None,
 ) -> tuple[TextEncoding, Backbone, list[dict[str, float]]]:
@@ -116,7 +116,7 @@ def fit_system(
     features: NDArray[np.float32],
     content_features: NDArray[np.float32],
     config: ModelConfig,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> System:
     """Fit experts and towers on the training part and choose settings and blend weights on the validation part.
@@ -167,9 +167,7 @@ def fit_content(features: NDArray[np.float32], validation: Targets) -> Content:
     return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))
 
 
-def fit_best_lexical(
-    lexicon: Lexicon, validation: Targets, progress: Callable[[int, int], None] | None = None
-) -> ItemMatrixScorer:
+def fit_best_lexical(lexicon: Lexicon, validation: Targets, progress: Progress | None = None) -> ItemMatrixScorer:
     """Return the scorer by words in common, its history decay chosen by validation NDCG@10."""
     matrix = fit_lexical(lexicon, 1.0, progress).matrix
     scorers = [ItemMatrixScorer(matrix, decay) for decay in DECAYS]
@@ -181,7 +179,7 @@ def refit_system(
     sequences: Sequences,
     features: NDArray[np.float32],
     config: ModelConfig,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> System:
     """Fit everything again on all events, with the settings, epochs and blend weights that validation chose."""
@@ -232,7 +230,7 @@ def fit_experts(
     catalogue: int,
     config: ExpertsConfig,
     validation: Targets,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> tuple[dict[str, ItemMatrixScorer], dict[str, Any]]:
     """Fit rules, ItemKNN and EASE; choose history decay and ridge by validation NDCG@10.
 
@@ -309,10 +307,3 @@ def _encoding(vectors: list[NDArray[np.float32]]) -> TextEncoding:
 def checkpoint_of(checkpoints: Checkpoints | None, stage: str) -> Checkpoint | None:
     """Return the checkpoint of one stage where there are checkpoints."""
     return checkpoints.of(stage) if checkpoints else None
-
-
-def stage(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
-    """Return a progress callback for one stage: called with done and total."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(name, done, total)

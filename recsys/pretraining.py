@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.artifacts import ArtifactError
+from recsys.callbacks import StageProgress, stage
 from recsys.config import AdapterConfig, ModelConfig, PretrainConfig
 from recsys.data.splits import Split
 from recsys.evaluation.bootstrap import Interval, paired_bootstrap
 from recsys.evaluation.metrics import ndcg
 from recsys.evaluation.protocols import evaluate
-from recsys.fitting import Progress, checkpoint_of, stage
+from recsys.fitting import checkpoint_of
 from recsys.home import Home
 from recsys.models.backbone import Backbone, load_backbone
 from recsys.models.checkpoints import Checkpoints
@@ -55,7 +56,7 @@ def judge_pretraining(
     backbone: Backbone,
     config: PretrainConfig,
     model: ModelConfig,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Worth:
     """Train text-only towers over base and over pre-trained vectors, alike, and compare them on validation targets.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from recsys.artifacts import ArtifactError
 from recsys.benchmark import Trained, make_split
+from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig, Protocol, from_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.data.splits import COLD_ITEMS, Split, Targets, sample
@@ -22,16 +23,7 @@ from recsys.encoder import TextMaps
 from recsys.experts.content import Content
 from recsys.experts.lexical import Lexicon, fit_lexical
 from recsys.experts.popularity import Popularity
-from recsys.fitting import (
-    FIXED_POWER,
-    Progress,
-    TextEncoding,
-    checkpoint_of,
-    fit_expert,
-    refit_experts,
-    stage,
-    tower_validation,
-)
+from recsys.fitting import FIXED_POWER, TextEncoding, checkpoint_of, fit_expert, refit_experts, tower_validation
 from recsys.home import Home
 from recsys.models.backbone import Backbone, continue_lora, load_backbone, save_lora
 from recsys.models.checkpoints import Checkpoints
@@ -111,7 +103,7 @@ class Parent:
         evaluation = replace(self.config.evaluation, protocols=(self.protocol,))
         return replace(self.config, resume=given.resume, evaluation=evaluation, seed=given.seed)
 
-    def encode(self, texts: list[str], config: ModelConfig, progress: Progress | None = None) -> TextEncoding:
+    def encode(self, texts: list[str], config: ModelConfig, progress: StageProgress | None = None) -> TextEncoding:
         """Encode a newer catalogue with the base alone, whitened as the parent's was."""
         backbone = load_backbone(config.adapter.base)
         vectors = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
@@ -170,7 +162,7 @@ def adapt_on(
     rows: NDArray[np.int64],
     learnt: NDArray[np.int64],
     config: ModelConfig,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Trained:
     """Go on from a parent on one split's training part: adapter and towers on what is new, experts anew on everything.
@@ -214,7 +206,7 @@ def continue_system(
     learnt: NDArray[np.int64],
     features: NDArray[np.float32],
     config: ModelConfig,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> System:
     """Let a system that ``adapt_on`` gave learn from held-out events as well; a new one has ``refit_system`` for that.
@@ -249,7 +241,7 @@ def _adapted(
     rows: NDArray[np.int64],
     learnt: NDArray[np.int64],
     config: ModelConfig,
-    progress: Progress | None,
+    progress: StageProgress | None,
     checkpoints: Checkpoints | None,
 ) -> tuple[TextEncoding, Backbone, list[dict[str, float]]]:
     """Train the parent's LoRA weights further through its own towers, and encode the catalogue."""

@@ -23,13 +23,14 @@ import pyarrow.parquet as pq
 
 from recsys import columns
 from recsys.artifacts import write_json
+from recsys.callbacks import Progress
 from recsys.config import ModelConfig, to_dict
 from recsys.data.splits import Split, Targets, leave_one_out, sample
 from recsys.evaluation.metrics import ndcg, recall
 from recsys.evaluation.protocols import evaluate
 from recsys.models.backbone import Backbone, add_lora, load_backbone, pack_base, unpack_base
 from recsys.models.devices import team
-from recsys.models.texts import Progress, Tokens, tokenize
+from recsys.models.texts import Tokens, tokenize
 from recsys.models.throughput import machine
 from recsys.models.tower import TwoTower
 from recsys.models.training import embed_catalogue, text_features, train_adapter, train_towers

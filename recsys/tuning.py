@@ -16,9 +16,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from recsys.artifacts import short_id, write_atomic
+from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig, TuneConfig, to_dict
 from recsys.data.splits import Targets, sample
-from recsys.fitting import Progress, TextEncoding, adapted_encoding, stage, tower_validation
+from recsys.fitting import TextEncoding, adapted_encoding, tower_validation
 from recsys.models.tower import TwoTower
 from recsys.models.training import text_features, tower_shape, train_towers
 from recsys.sequences import Sequences
@@ -64,7 +65,7 @@ def tune(
     search: TuneConfig,
     storage: Path,
     pretrained: Path | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     each: Callable[[Trial, int], None] | None = None,
 ) -> list[Trial]:
     """Search settings for the best validation NDCG@10 of the towers; the first trial is the settings as given.
@@ -165,7 +166,7 @@ class _Encodings:
         train: Sequences,
         config: ModelConfig,
         pretrained: Path | None,
-        progress: Progress | None,
+        progress: StageProgress | None,
     ) -> None:
         self._folder = folder
         self._texts, self._frozen, self._train = texts, frozen, train

@@ -4,12 +4,12 @@ Nothing is sampled. Equal scores are put in order by one seeded permutation of t
 expectation and the same for every system; ranks and lists come from the same order, so either gives every metric.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.callbacks import Progress
 from recsys.data.splits import Targets
 from recsys.sequences import Scorer, Sequences
 
@@ -46,7 +46,7 @@ def evaluate(
     k: int = 20,
     seed: int = 0,
     batch: int = 512,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Ranking:
     """Rank the whole catalogue for every target.
 

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from recsys.artifacts import ArtifactError
+from recsys.callbacks import Progress
 from recsys.config import ClassifierConfig
 from recsys.models.backbone import Backbone, add_lora, load_backbone, load_lora, mean_pool, save_lora
 from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
@@ -34,7 +35,6 @@ PREDICT_TOKENS = 8192  # padded tokens classified at once
 WARMUP_SHARE = 0.06
 MAX_GRADIENT_NORM = 1.0
 AVERAGING_DELAY = 10  # the mean over the first n steps forgets by n / (n + this)
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

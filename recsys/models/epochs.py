@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from recsys.callbacks import Progress
 from recsys.config import TowerConfig
 from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
 from recsys.models.descent import Descent, check_descent
@@ -20,7 +21,6 @@ from recsys.models.devices import computes_bf16
 from recsys.models.histories import HistoryBatch, history_batches
 from recsys.models.losses import catalogue_cross_entropy
 from recsys.models.sampling import softmax_items
-from recsys.models.texts import Progress
 from recsys.models.tower import TwoTower
 from recsys.sequences import Sequences
 

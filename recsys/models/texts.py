@@ -3,7 +3,7 @@
 Memory follows the budget, not the longest text; a text has the same vector alone as in any batch.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.func import functional_call
 
+from recsys.callbacks import Progress
 from recsys.models.backbone import Backbone, mean_pool
 from recsys.models.devices import autocast, computes_bf16, fitting_memory
 
@@ -22,7 +23,6 @@ WIDTH_STEP = 16  # of the fixed shapes
 # Tokens from which compiling is earned back on a GPU. On an H200 it costs MiniLM 33 s a shape and saves a quarter of a
 # microsecond a token. ``python -m recsys.models.throughput --compile`` measures it on the machine at hand.
 COMPILE_FROM = 200_000_000
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

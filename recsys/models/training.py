@@ -15,6 +15,7 @@ from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import nn
 from torch.nn import functional
 
+from recsys.callbacks import Progress
 from recsys.config import AdapterConfig, TowerConfig
 from recsys.models.backbone import Backbone
 from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
@@ -22,7 +23,7 @@ from recsys.models.descent import Descent, check_descent
 from recsys.models.devices import Team, autocast, computes_bf16, default_device, fitting_memory
 from recsys.models.epochs import Course, TowerRun, Validate, run_epochs, tower_loss, warm_cosine
 from recsys.models.histories import HistoryBatch, history_batches, training_windows
-from recsys.models.texts import LEAST_TOKENS, Progress, Tokens, embed, forward, prepared
+from recsys.models.texts import LEAST_TOKENS, Tokens, embed, forward, prepared
 from recsys.models.tower import TowerShape, TwoTower, Whitening
 from recsys.sequences import Sequences
 
