@@ -14,16 +14,18 @@ from flows import progress
 from flows.reports import report_metrics
 from flows.runtime import open_home
 from recsys.artifacts import write_atomic
-from recsys.benchmark import SYSTEMS, Trained, allows, make_split, rank_systems, read_sequences, train_on
+from recsys.benchmark import SYSTEMS, Trained, rank_systems, train_on
 from recsys.config import ModelConfig, Protocol, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
-from recsys.data.splits import Split, check_split
 from recsys.data.text import item_texts
+from recsys.evaluation.full_ranking import Ranking
+from recsys.evaluation.held_out import allows, make_split, read_sequences
 from recsys.evaluation.page import page
-from recsys.evaluation.protocols import Ranking
 from recsys.evaluation.report import metrics_document, section, write_lists, write_metrics
+from recsys.evaluation.splits import Split, check_split
 from recsys.fitting import TextEncoding, frozen_encoding
 from recsys.models.checkpoints import Checkpoints
+from recsys.models.devices import device_name
 from recsys.pretraining import pretrained_folder
 from recsys.resuming import Parent, adapt_on
 
@@ -175,5 +177,5 @@ def describe(
 ) -> dict[str, Any]:
     """Return the metrics document of some protocols' figures on a snapshot, as JSON values."""
     data = {"name": name or snapshot.id, "snapshot": snapshot.id, **snapshot.manifest["counts"]}
-    document: dict[str, Any] = json.loads(json.dumps(metrics_document(data, to_dict(config), protocols)))
+    document: dict[str, Any] = json.loads(json.dumps(metrics_document(data, to_dict(config), protocols, device_name())))
     return document

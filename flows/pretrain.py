@@ -14,10 +14,10 @@ from flows import progress
 from flows.evaluate import allowed_protocols
 from flows.runtime import open_home
 from recsys.artifacts import ArtifactError, read_json, short_id, write_json
-from recsys.benchmark import make_split
 from recsys.config import ModelConfig, PretrainConfig, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.data.text import item_texts
+from recsys.evaluation.held_out import make_split
 from recsys.home import Home
 from recsys.models.backbone import save_lora
 from recsys.models.checkpoints import Checkpoints

@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
-from recsys.columns import ITEM_ID, TITLE
+from recsys.data.columns import ITEM_ID, TITLE
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.gate import Verdict
 from recsys.home import Home

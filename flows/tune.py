@@ -15,9 +15,9 @@ from flows.evaluate import allowed_protocols, encode_texts
 from flows.runtime import open_home
 from flows.train import Training, train_generation
 from recsys.artifacts import short_id, write_atomic, write_json
-from recsys.benchmark import make_split
 from recsys.config import ModelConfig, TuneConfig, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
+from recsys.evaluation.held_out import make_split
 from recsys.evaluation.trials import plot
 from recsys.home import Home
 from recsys.pretraining import pretrained_folder

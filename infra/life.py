@@ -21,25 +21,27 @@ import numpy as np
 import polars as pl
 
 from recsys.artifacts import read_json, write_json
-from recsys.benchmark import Trained, make_split, train_on
+from recsys.benchmark import Trained, train_on
 from recsys.config import EvaluationConfig, IngestConfig, ModelConfig, PretrainConfig, to_dict
 from recsys.data.ingest import ingest
+from recsys.data.sequences import Scorer, Sequences
 from recsys.data.snapshot import Snapshot
-from recsys.data.splits import Split, Targets
 from recsys.data.text import item_texts
 from recsys.encoder import TextMaps, written_out
 from recsys.evaluation.bootstrap import paired_bootstrap
+from recsys.evaluation.full_ranking import evaluate
+from recsys.evaluation.held_out import make_split
 from recsys.evaluation.metrics import ndcg
-from recsys.evaluation.protocols import evaluate
 from recsys.evaluation.report import metrics_document
+from recsys.evaluation.splits import Split, Targets
 from recsys.fitting import frozen_encoding
 from recsys.home import Home
 from recsys.models.backbone import save_lora
 from recsys.models.checkpoints import Checkpoints
+from recsys.models.devices import device_name
 from recsys.models.pretraining import pretrain
 from recsys.pretraining import TASK, judge_pretraining
 from recsys.resuming import Parent, adapt_on, save_training
-from recsys.sequences import Scorer, Sequences
 from recsys.store.adapters import save_adapter
 
 OLD_SHARE, WINDOW_SHARE = 0.8, 0.72  # of the events, by time: the older ones, and where their last window begins
@@ -226,7 +228,7 @@ def main() -> None:
         for name, other in (("protocol", anew), ("new_window", anew), ("old_window", older))
     }
     document = metrics_document(
-        {"name": given.data.name, "share_of_users": given.users, **life.counts}, to_dict(life.config), {}
+        {"name": given.data.name, "share_of_users": given.users, **life.counts}, to_dict(life.config), {}, device_name()
     )
     del document["protocols"]  # none of its own
     document |= {

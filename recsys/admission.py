@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.artifacts import ArtifactError
-from recsys.columns import ITEM_ID, USER_ID
+from recsys.data.columns import ITEM_ID, USER_ID
 from recsys.data.snapshot import open_snapshot
 from recsys.evaluation.gate import Rehearsal, Verdict, judge, judge_rehearsal
 from recsys.home import Home

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from recsys.columns import TITLE
+from recsys.data.columns import TITLE
 from recsys.ranking.explain import Explanation, without_history
 from recsys.ranking.selection import Promotion
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys import columns
 from recsys.artifacts import ArtifactError
 from recsys.config import CategoryConfig, ReviewConfig, TextConfig
+from recsys.data import columns
 from recsys.data.text import item_texts
 from recsys.home import Home
 from recsys.models.classifier import Classifier

@@ -13,8 +13,8 @@ import polars as pl
 
 from recsys.artifacts import STAGING_PREFIX, digest, short_id, write_atomic
 from recsys.callbacks import Progress
-from recsys.columns import ITEM_ID, TITLE
 from recsys.config import TextConfig
+from recsys.data.columns import ITEM_ID, TITLE
 from recsys.data.sources import SourceError, read_columns
 from recsys.data.text import item_texts
 from recsys.encoder import TextVectors

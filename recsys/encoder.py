@@ -18,8 +18,8 @@ from safetensors.numpy import load_file, save_file
 
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import Progress
-from recsys.columns import ITEM_ID
 from recsys.config import TextConfig, from_dict, to_dict
+from recsys.data.columns import ITEM_ID
 from recsys.data.snapshot import open_snapshot
 from recsys.data.text import chosen_fields, item_texts
 from recsys.home import Home

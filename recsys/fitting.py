@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from recsys.callbacks import Progress, StageProgress, stage
 from recsys.config import ExpertsConfig, ModelConfig
-from recsys.data.splits import Split, Targets, sample
+from recsys.data.sequences import Scorer, Sequences
+from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.metrics import ndcg
-from recsys.evaluation.protocols import evaluate
+from recsys.evaluation.splits import Split, Targets, sample
 from recsys.experts.content import Content
 from recsys.experts.ease import fit_ease
 from recsys.experts.ials import ImplicitFactors, fit_ials
@@ -33,7 +34,6 @@ from recsys.models.texts import tokenize
 from recsys.models.tower import TwoTower, Whitening
 from recsys.models.training import learns_ids, text_features, train_adapter, train_towers
 from recsys.ranking.blend import fit_blend
-from recsys.sequences import Scorer, Sequences
 from recsys.system import CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, System
 
 DECAYS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)

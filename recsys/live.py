@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recsys.columns import AVAILABLE, ITEM_ID, TITLE
+from recsys.data.columns import AVAILABLE, ITEM_ID, TITLE
 from recsys.data.parsing import parse_timestamps
 from recsys.encoder import Encoder
 from recsys.experts.lexical import WORD

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import StageProgress, stage
 from recsys.config import AdapterConfig, ModelConfig, PretrainConfig
-from recsys.data.splits import Split
 from recsys.evaluation.bootstrap import Interval, paired_bootstrap
+from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.metrics import ndcg
-from recsys.evaluation.protocols import evaluate
+from recsys.evaluation.splits import Split
 from recsys.fitting import checkpoint_of
 from recsys.home import Home
 from recsys.models.backbone import Backbone, load_backbone

@@ -12,16 +12,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.artifacts import digest, staged_folder, write_json
-from recsys.columns import ITEM_ID, USER_ID
 from recsys.config import ModelConfig, to_dict
+from recsys.data.columns import ITEM_ID, USER_ID
+from recsys.data.sequences import Sequences
 from recsys.data.snapshot import Snapshot
 from recsys.encoder import TextMaps
+from recsys.evaluation.full_ranking import Ranking
 from recsys.evaluation.metrics import ndcg
-from recsys.evaluation.protocols import Ranking
 from recsys.home import Home
 from recsys.ranking.candidates import VectorSource
 from recsys.scoring import Scoring
-from recsys.sequences import Sequences
 from recsys.store.generations import commit_generation
 from recsys.store.index import APPROXIMATE_FROM, IndexReference, build_index
 from recsys.system import System

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from recsys.answers import FILLED, POPULAR, Answer, Recommendation, Wish
 from recsys.artifacts import ArtifactError
 from recsys.attribution import attribute
-from recsys.columns import TITLE
 from recsys.config import ModelConfig, from_dict
+from recsys.data.columns import TITLE
+from recsys.data.sequences import Sequences
 from recsys.data.snapshot import open_snapshot
 from recsys.data.text import item_texts
 from recsys.home import Home
@@ -26,7 +27,6 @@ from recsys.ranking.explain import Explanation, Shares, explanation, reasons
 from recsys.ranking.selection import Limits, choose, place_promoted
 from recsys.ranking.words import SharedWords
 from recsys.scoring import Person, Rows, Scoring, total
-from recsys.sequences import Sequences
 from recsys.stages import EXPLAIN, FIELDS, RANKER, RULES, SEARCH, Lap, unmeasured
 from recsys.store.adapters import verify_adapter
 from recsys.store.generations import current_id, read_generation

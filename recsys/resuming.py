@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.artifacts import ArtifactError
-from recsys.benchmark import Trained, make_split
+from recsys.benchmark import Trained
 from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig, Protocol, from_dict
+from recsys.data.sequences import Scorer, Sequences
 from recsys.data.snapshot import Snapshot, open_snapshot
-from recsys.data.splits import COLD_ITEMS, Split, Targets, sample
 from recsys.encoder import TextMaps
+from recsys.evaluation.held_out import make_split
+from recsys.evaluation.splits import COLD_ITEMS, Split, Targets, sample
 from recsys.experts.content import Content
 from recsys.experts.lexical import Lexicon, fit_lexical
 from recsys.experts.popularity import Popularity
@@ -35,7 +37,6 @@ from recsys.models.texts import tokenize
 from recsys.models.tower import TwoTower
 from recsys.models.training import adapter_rounds, train_adapter
 from recsys.ranking.blend import fit_blend
-from recsys.sequences import Scorer, Sequences
 from recsys.store.adapters import read_card, verify_adapter
 from recsys.system import CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, System
 

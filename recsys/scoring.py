@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from recsys.data.sequences import Sequences
 from recsys.ranking.blend import raise_keeping_sign, standardise
 from recsys.ranking.candidates import UNSEEN, Glance, VectorSource
-from recsys.sequences import Sequences
 from recsys.stages import EXPERTS, SEARCH, TOWER, Lap, unmeasured
 from recsys.system import POPULARITY, System
 

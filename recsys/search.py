@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.answers import POPULAR
-from recsys.columns import TITLE
+from recsys.data.columns import TITLE
 from recsys.encoder import Encoder
 from recsys.ranking.fusion import RANK_CONSTANT, Fused, fuse
 from recsys.recommender import Recommender

@@ -21,20 +21,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys import columns
 from recsys.artifacts import write_json
 from recsys.callbacks import Progress
 from recsys.config import ModelConfig, to_dict
-from recsys.data.splits import Split, Targets, leave_one_out, sample
+from recsys.data import columns
+from recsys.data.sequences import Scorer, Sequences
+from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.metrics import ndcg, recall
-from recsys.evaluation.protocols import evaluate
+from recsys.evaluation.splits import Split, Targets, leave_one_out, sample
 from recsys.models.backbone import Backbone, add_lora, load_backbone, pack_base, unpack_base
 from recsys.models.devices import team
 from recsys.models.texts import Tokens, tokenize
 from recsys.models.throughput import machine
 from recsys.models.tower import TwoTower
 from recsys.models.training import embed_catalogue, text_features, train_adapter, train_towers
-from recsys.sequences import Scorer, Sequences
 
 SEPARATOR = " | "
 WARM_STEPS = 150  # of the towers that the adapter learns through

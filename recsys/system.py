@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from recsys.data.sequences import Scorer, Sequences
 from recsys.experts.content import Content
 from recsys.experts.lexical import Lexicon
 from recsys.experts.popularity import Popularity
 from recsys.experts.sparse import ItemMatrixScorer
 from recsys.models.tower import EVERYTHING, TwoTower
 from recsys.ranking.blend import Blend
-from recsys.sequences import Scorer, Sequences
 
 TOWERS = "towers"
 IDS = "ids"

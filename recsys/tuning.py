@@ -18,11 +18,11 @@ from optuna.trial import FrozenTrial, TrialState
 from recsys.artifacts import short_id, write_atomic
 from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig, TuneConfig, to_dict
-from recsys.data.splits import Targets, sample
+from recsys.data.sequences import Sequences
+from recsys.evaluation.splits import Targets, sample
 from recsys.fitting import TextEncoding, adapted_encoding, tower_validation
 from recsys.models.tower import TwoTower
 from recsys.models.training import text_features, tower_shape, train_towers
-from recsys.sequences import Sequences
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 # A LoRA training is dear, so few adapters are looked at and each is trained once; towers are cheap and vary freely.

@@ -8,7 +8,7 @@ import numpy as np
 from anyio import to_thread
 from pydantic import BaseModel
 
-from recsys.sequences import Sequences
+from recsys.data.sequences import Sequences
 from recsys.store.index import ROW, VECTOR
 from services.recommender import RecommenderService, app
 

@@ -21,13 +21,14 @@ from rich.progress import track
 
 from flows import progress
 from recsys.admission import publish
-from recsys.columns import ITEM_ID, TIMESTAMP, TITLE, USER_ID
 from recsys.config import ModelConfig, TextConfig, to_dict
+from recsys.data.columns import ITEM_ID, TIMESTAMP, TITLE, USER_ID
+from recsys.data.sequences import Sequences
 from recsys.data.snapshot import Snapshot, write_snapshot
-from recsys.data.splits import Targets
 from recsys.data.text import item_texts
 from recsys.encoder import TextMaps, TextVectors, written_out
-from recsys.evaluation.protocols import Ranking
+from recsys.evaluation.full_ranking import Ranking
+from recsys.evaluation.splits import Targets
 from recsys.experts.content import Content
 from recsys.experts.knn import fit_knn
 from recsys.experts.popularity import Popularity
@@ -37,7 +38,6 @@ from recsys.models.backbone import add_lora, load_backbone, save_lora
 from recsys.models.tower import TowerShape, TwoTower, Whitening
 from recsys.publication import OURS, bind_generation
 from recsys.ranking.blend import Blend
-from recsys.sequences import Sequences
 from recsys.store.adapters import save_adapter
 from recsys.system import CONTENT, POPULARITY, TOWERS, System
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys import columns
 from recsys.config import IngestConfig, to_dict
+from recsys.data import columns
 from recsys.data.forgetting import Forgotten
 from recsys.data.quality import QualityError, QualityReport, event_checks, item_checks, split
 from recsys.data.snapshot import Snapshot, write_snapshot

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from recsys import columns
+from recsys.data import columns
 from recsys.data.parsing import parse_flags, parse_integers, parse_numbers, parse_timestamps
 from recsys.data.sources import FILE, ROW, Kind
 

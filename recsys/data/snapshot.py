@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys import columns
 from recsys.artifacts import (
     ID_DIGITS,
     STAGING_PREFIX,
@@ -26,8 +25,9 @@ from recsys.artifacts import (
     staged_folder,
     write_json,
 )
+from recsys.data import columns
+from recsys.data.sequences import Sequences
 from recsys.home import Home
-from recsys.sequences import Sequences
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import polars as pl
 
-from recsys import columns
+from recsys.data import columns
 from recsys.data.parsing import infer_type
 
 Kind = Literal["events", "items"]

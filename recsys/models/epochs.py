@@ -15,6 +15,7 @@ from torch import nn
 
 from recsys.callbacks import Progress
 from recsys.config import TowerConfig
+from recsys.data.sequences import Sequences
 from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
 from recsys.models.descent import Descent, check_descent
 from recsys.models.devices import computes_bf16
@@ -22,7 +23,6 @@ from recsys.models.histories import HistoryBatch, history_batches
 from recsys.models.losses import catalogue_cross_entropy
 from recsys.models.sampling import softmax_items
 from recsys.models.tower import TwoTower
-from recsys.sequences import Sequences
 
 WARMUP_STEPS = 200
 Validate = Callable[[TwoTower], float]

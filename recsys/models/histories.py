@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recsys.sequences import Sequences
+from recsys.data.sequences import Sequences
 
 
 @dataclass(frozen=True)

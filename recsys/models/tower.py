@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
+from recsys.data.sequences import Sequences
 from recsys.models.histories import pad_histories
-from recsys.sequences import Sequences
 
 SCORE_BATCH = 256
 EVERYTHING = slice(None)

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from recsys.callbacks import Progress
 from recsys.config import AdapterConfig, TowerConfig
+from recsys.data.sequences import Sequences
 from recsys.models.backbone import Backbone
 from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
 from recsys.models.descent import Descent, check_descent
@@ -25,7 +26,6 @@ from recsys.models.epochs import Course, TowerRun, Validate, run_epochs, tower_l
 from recsys.models.histories import HistoryBatch, history_batches, training_windows
 from recsys.models.texts import LEAST_TOKENS, Tokens, embed, forward, prepared
 from recsys.models.tower import TowerShape, TwoTower, Whitening
-from recsys.sequences import Sequences
 
 ENCODE_TOKENS = {"cpu": 2048, "cuda": 131_072}  # padded tokens encoded with gradient at once
 CHECKPOINT_ROUNDS = 5  # of the adapter's training from one checkpoint to the next

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.artifacts import canonical_json, digest
-from recsys.columns import AVAILABLE, ITEM_ID, TITLE
+from recsys.data.columns import AVAILABLE, ITEM_ID, TITLE
 from recsys.ranking.rules import compile_filter
 
 WORD = re.compile(r"\w+")

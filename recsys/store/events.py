@@ -12,8 +12,8 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from recsys import columns
 from recsys.artifacts import canonical_json, digest
+from recsys.data import columns
 from recsys.store.database import TEXT, Database
 from recsys.store.moments import EPOCH, LATEST, microseconds, moment
 

@@ -23,7 +23,7 @@ from lancedb.index import FTS, IvfSq
 from numpy.typing import NDArray
 
 from recsys.artifacts import STAGING_PREFIX, ArtifactError, canonical_json
-from recsys.columns import ITEM_ID
+from recsys.data.columns import ITEM_ID
 
 VECTOR = "vector"
 ROW = "row"

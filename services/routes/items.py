@@ -5,7 +5,7 @@ from typing import Annotated
 import anyio
 from fastapi import HTTPException, Path, Response
 
-from recsys.columns import ITEM_ID
+from recsys.data.columns import ITEM_ID
 from services.auth import guarded_router, scoped
 from services.parts import Parts, PartsOfApp, json_response
 from services.schemas.fields import PathId

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.config import AdapterConfig, TowerConfig
+from recsys.data.sequences import Sequences
 from recsys.models import epochs, training
 from recsys.models.backbone import add_lora, load_backbone
 from recsys.models.descent import Descent, DivergedError
@@ -19,7 +20,6 @@ from recsys.models.devices import OutOfMemoryError, Team, fitting_memory, is_out
 from recsys.models.histories import history_batches, training_windows
 from recsys.models.texts import embed, tokenize
 from recsys.models.training import carry_back, embed_catalogue, text_features, train_adapter, train_towers
-from recsys.sequences import Sequences
 
 PROGRAM = Path(__file__).with_name("two_processes.py")
 CONFIG = TowerConfig(dimensions=16, epochs=2, dropout=0.0, batch_tokens=64)

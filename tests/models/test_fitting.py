@@ -7,11 +7,11 @@ import pytest
 from synthetic import SMALL
 
 from recsys import fitting
-from recsys.data.splits import leave_one_out
+from recsys.data.sequences import Sequences
+from recsys.evaluation.splits import leave_one_out
 from recsys.fitting import fit_system, refit_system
 from recsys.models import training
 from recsys.ranking.blend import fit_blend
-from recsys.sequences import Sequences
 from recsys.system import IDS, LEXICAL, TOWERS, System
 
 CATALOGUE = 300

@@ -8,13 +8,13 @@ import torch
 from peft import get_peft_model_state_dict
 
 from recsys.config import AdapterConfig, ResumeConfig, TowerConfig
+from recsys.data.sequences import Sequences
 from recsys.models.backbone import add_lora, load_backbone
 from recsys.models.checkpoints import Checkpoint
 from recsys.models.continuing import carried_over, continue_towers, with_replay
 from recsys.models.histories import newer_windows, training_windows
 from recsys.models.texts import tokenize
 from recsys.models.training import embed_catalogue, text_features, train_adapter, train_towers
-from recsys.sequences import Sequences
 
 CATALOGUE = 30
 ADAPTER = AdapterConfig(rounds=8, items_per_round=12, learning_rate=2e-3)

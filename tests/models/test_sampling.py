@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.config import TowerConfig
+from recsys.data.sequences import Sequences
 from recsys.models.histories import HistoryBatch
 from recsys.models.sampling import softmax_items
 from recsys.models.training import train_towers
-from recsys.sequences import Sequences
 
 
 def batch_of(targets, weights=None):

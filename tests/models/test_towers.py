@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from recsys.config import TowerConfig
+from recsys.data.sequences import Sequences
 from recsys.models.histories import history_batches, training_windows
 from recsys.models.tower import Dropout, TowerShape, TwoTower, Whitening
 from recsys.models.training import train_towers
-from recsys.sequences import Sequences
 
 CONFIG = TowerConfig(dimensions=16, epochs=12, dropout=0.1, batch_tokens=64)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recsys.columns import TITLE
+from recsys.data.columns import TITLE
 from recsys.encoder import Encoder
 from recsys.home import Home
 from recsys.live import with_live_items

@@ -10,6 +10,7 @@ import pytest
 from recsys import recommender as module
 from recsys.artifacts import ArtifactError, staged_folder
 from recsys.config import TowerConfig
+from recsys.data.sequences import Sequences
 from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
 from recsys.models.training import train_towers
@@ -17,7 +18,6 @@ from recsys.ranking.blend import Blend
 from recsys.ranking.explain import without_history
 from recsys.ranking.rules import FilterError
 from recsys.recommender import Recommender
-from recsys.sequences import Sequences
 from recsys.store.generations import MANIFEST, commit_generation, current_id, read_generation
 from recsys.store.index import build_index
 from recsys.system import System

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.sequences import Sequences
+from recsys.data.sequences import Sequences
 
 VALIDATION_TARGETS_PER_USER = 10  # few users have events between two cuts in time, so each is asked more often
 LEAVE_ONE_OUT = "leave-one-out"

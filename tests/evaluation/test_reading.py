@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 from synthetic import write_dataset
 
-from recsys.benchmark import allows, make_split, read_sequences
 from recsys.config import EvaluationConfig, ExpertsConfig, ModelConfig
 from recsys.data.ingest import ingest
 from recsys.data.snapshot import Snapshot
-from recsys.data.splits import check_split
+from recsys.evaluation.held_out import allows, make_split, read_sequences
+from recsys.evaluation.splits import check_split
 from recsys.home import Home
 
 CONFIG = ModelConfig()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recsys import artifacts
 from recsys.artifacts import ArtifactError, canonical_json, short_id, verify_folder, write_atomic
 from recsys.config import AdapterConfig, ModelConfig, TextConfig, from_dict, to_dict
-from recsys.sequences import Sequences
+from recsys.data.sequences import Sequences
 
 rows_of_items = st.lists(st.lists(st.integers(0, 20), max_size=8), max_size=8)
 

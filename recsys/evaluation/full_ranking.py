@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.callbacks import Progress
-from recsys.data.splits import Targets
-from recsys.sequences import Scorer, Sequences
+from recsys.data.sequences import Scorer, Sequences
+from recsys.evaluation.splits import Targets
 
 SCORES_AT_ONCE = 2**25  # 128 MB of float32
 KEYS_AT_ONCE = 2**20  # 8 MB of int64: stays near the processor

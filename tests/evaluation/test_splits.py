@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.splits import Split, Targets, check_split, cold_items, leave_one_out, sample, temporal
-from recsys.sequences import Sequences
+from recsys.data.sequences import Sequences
+from recsys.evaluation.splits import Split, Targets, check_split, cold_items, leave_one_out, sample, temporal
 
 # rows of (time, item); few distinct times make ties the rule
 ROWS = st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 6)), max_size=8), min_size=1, max_size=12)
