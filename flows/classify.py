@@ -18,8 +18,8 @@ from recsys.config import ClassifierConfig, to_dict
 from recsys.data.labelled import LABEL, TEXT, read_labelled
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoint
-from recsys.models.classifier import ClassifierRun, LabelledTexts, Scores, numbered, train_classifier
-from recsys.models.texts import tokenize
+from recsys.models.encoder.classifier import ClassifierRun, LabelledTexts, Scores, numbered, train_classifier
+from recsys.models.encoder.tokens import tokenize
 from recsys.store.adapters import save_adapter, verify_adapter
 
 _DEFAULT = ClassifierConfig()

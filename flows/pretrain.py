@@ -19,9 +19,9 @@ from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.data.text import item_texts
 from recsys.evaluation.held_out import make_split
 from recsys.home import Home
-from recsys.models.backbone import save_lora
 from recsys.models.checkpoints import Checkpoints
-from recsys.models.pretraining import Pretraining, pretrain
+from recsys.models.encoder.backbone import save_lora
+from recsys.models.encoder.pretraining import Pretraining, pretrain
 from recsys.pretraining import TASK, Worth, judge_pretraining
 from recsys.store.adapters import save_adapter, verify_adapter
 

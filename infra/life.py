@@ -36,10 +36,10 @@ from recsys.evaluation.report import metrics_document
 from recsys.evaluation.splits import Split, Targets
 from recsys.fitting import frozen_encoding
 from recsys.home import Home
-from recsys.models.backbone import save_lora
 from recsys.models.checkpoints import Checkpoints
 from recsys.models.devices import device_name
-from recsys.models.pretraining import pretrain
+from recsys.models.encoder.backbone import save_lora
+from recsys.models.encoder.pretraining import pretrain
 from recsys.pretraining import TASK, judge_pretraining
 from recsys.resuming import Parent, adapt_on, save_training
 from recsys.store.adapters import save_adapter

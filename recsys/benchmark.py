@@ -22,9 +22,9 @@ from recsys.fitting import (
     fit_undecayed_ease,
     tower_validation,
 )
-from recsys.models.backbone import Backbone
 from recsys.models.checkpoints import Checkpoints
-from recsys.models.training import train_towers
+from recsys.models.encoder.backbone import Backbone
+from recsys.models.towers.training import train_towers
 from recsys.ranking.blend import BlendScorer, fit_blend
 from recsys.system import LEXICAL, System
 

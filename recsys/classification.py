@@ -10,7 +10,7 @@ from recsys.config import CategoryConfig, ReviewConfig, TextConfig
 from recsys.data import columns
 from recsys.data.text import item_texts
 from recsys.home import Home
-from recsys.models.classifier import Classifier
+from recsys.models.encoder.classifier import Classifier
 from recsys.store.adapters import list_adapters, read_card, verify_adapter
 
 TASK = "classification"

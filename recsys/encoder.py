@@ -23,8 +23,8 @@ from recsys.data.columns import ITEM_ID
 from recsys.data.snapshot import open_snapshot
 from recsys.data.text import chosen_fields, item_texts
 from recsys.home import Home
-from recsys.models.export import ExportedEncoder, Form
-from recsys.models.tower import Whitening
+from recsys.models.encoder.export import ExportedEncoder, Form
+from recsys.models.towers.whitening import Whitening
 from recsys.store.adapters import read_card, verify_adapter
 from recsys.store.encoders import open_encoder
 from recsys.store.generations import read_generation

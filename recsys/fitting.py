@@ -26,13 +26,15 @@ from recsys.experts.lexical import Lexicon, fit_lexical
 from recsys.experts.popularity import Popularity
 from recsys.experts.rules import fit_rules
 from recsys.experts.sparse import ItemMatrixScorer
-from recsys.models.backbone import Backbone, add_lora, continue_lora, load_backbone
-from recsys.models.checkpoints import Checkpoint, Checkpoints
-from recsys.models.epochs import TowerRun
-from recsys.models.export import encode_texts
-from recsys.models.texts import tokenize
-from recsys.models.tower import TwoTower, Whitening
-from recsys.models.training import learns_ids, text_features, train_adapter, train_towers
+from recsys.models.adapter import train_adapter
+from recsys.models.checkpoints import Checkpoints, checkpoint_of
+from recsys.models.encoder.backbone import Backbone, add_lora, continue_lora, load_backbone
+from recsys.models.encoder.export import encode_texts
+from recsys.models.encoder.tokens import tokenize
+from recsys.models.towers.epochs import TowerRun
+from recsys.models.towers.tower import TwoTower
+from recsys.models.towers.training import learns_ids, train_towers
+from recsys.models.towers.whitening import Whitening, text_features
 from recsys.ranking.blend import fit_blend
 from recsys.system import CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, System
 
@@ -302,8 +304,3 @@ def validation_ndcg(scorer: Scorer, targets: Targets) -> float:
 def _encoding(vectors: list[NDArray[np.float32]]) -> TextEncoding:
     features, whitening = text_features(vectors)
     return TextEncoding(np.concatenate(vectors, axis=1), features, whitening)
-
-
-def checkpoint_of(checkpoints: Checkpoints | None, stage: str) -> Checkpoint | None:
-    """Return the checkpoint of one stage where there are checkpoints."""
-    return checkpoints.of(stage) if checkpoints else None

@@ -22,7 +22,7 @@ from recsys.experts.lexical import WORD
 from recsys.experts.lexical import extended as extended_words
 from recsys.experts.popularity import Popularity
 from recsys.experts.sparse import ItemMatrixScorer
-from recsys.models.tower import TwoTower
+from recsys.models.towers.tower import TwoTower
 from recsys.ranking.candidates import UNSEEN, Glance, VectorSource
 from recsys.ranking.catalogue import Catalogue
 from recsys.ranking.words import SharedWords

@@ -14,12 +14,12 @@ from recsys.evaluation.bootstrap import Interval, paired_bootstrap
 from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.metrics import ndcg
 from recsys.evaluation.splits import Split
-from recsys.fitting import checkpoint_of
 from recsys.home import Home
-from recsys.models.backbone import Backbone, load_backbone
-from recsys.models.checkpoints import Checkpoints
-from recsys.models.export import encode_texts
-from recsys.models.training import text_features, train_towers
+from recsys.models.checkpoints import Checkpoints, checkpoint_of
+from recsys.models.encoder.backbone import Backbone, load_backbone
+from recsys.models.encoder.export import encode_texts
+from recsys.models.towers.training import train_towers
+from recsys.models.towers.whitening import text_features
 from recsys.store.adapters import read_card, verify_adapter
 
 TASK = "pretraining"

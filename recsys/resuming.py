@@ -25,17 +25,17 @@ from recsys.evaluation.splits import COLD_ITEMS, Split, Targets, sample
 from recsys.experts.content import Content
 from recsys.experts.lexical import Lexicon, fit_lexical
 from recsys.experts.popularity import Popularity
-from recsys.fitting import FIXED_POWER, TextEncoding, checkpoint_of, fit_expert, refit_experts, tower_validation
+from recsys.fitting import FIXED_POWER, TextEncoding, fit_expert, refit_experts, tower_validation
 from recsys.home import Home
-from recsys.models.backbone import Backbone, continue_lora, load_backbone, save_lora
-from recsys.models.checkpoints import Checkpoints
-from recsys.models.continuing import carried_over, continue_towers, with_replay
-from recsys.models.epochs import TowerRun
-from recsys.models.export import encode_texts
-from recsys.models.histories import newer_windows
-from recsys.models.texts import tokenize
-from recsys.models.tower import TwoTower
-from recsys.models.training import adapter_rounds, train_adapter
+from recsys.models.adapter import adapter_rounds, train_adapter
+from recsys.models.checkpoints import Checkpoints, checkpoint_of
+from recsys.models.encoder.backbone import Backbone, continue_lora, load_backbone, save_lora
+from recsys.models.encoder.export import encode_texts
+from recsys.models.encoder.tokens import tokenize
+from recsys.models.towers.batches import newer_windows
+from recsys.models.towers.epochs import TowerRun
+from recsys.models.towers.resuming import carried_over, continue_towers, with_replay
+from recsys.models.towers.tower import TwoTower
 from recsys.ranking.blend import fit_blend
 from recsys.store.adapters import read_card, verify_adapter
 from recsys.system import CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, System

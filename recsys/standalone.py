@@ -29,12 +29,14 @@ from recsys.data.sequences import Scorer, Sequences
 from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.metrics import ndcg, recall
 from recsys.evaluation.splits import Split, Targets, leave_one_out, sample
-from recsys.models.backbone import Backbone, add_lora, load_backbone, pack_base, unpack_base
+from recsys.models.adapter import train_adapter
 from recsys.models.devices import team
-from recsys.models.texts import Tokens, tokenize
+from recsys.models.encoder.backbone import Backbone, add_lora, load_backbone, pack_base, unpack_base
+from recsys.models.encoder.tokens import Tokens, embed_catalogue, tokenize
 from recsys.models.throughput import machine
-from recsys.models.tower import TwoTower
-from recsys.models.training import embed_catalogue, text_features, train_adapter, train_towers
+from recsys.models.towers.tower import TwoTower
+from recsys.models.towers.training import train_towers
+from recsys.models.towers.whitening import text_features
 
 SEPARATOR = " | "
 WARM_STEPS = 150  # of the towers that the adapter learns through

@@ -17,7 +17,7 @@ from recsys.experts.content import Content
 from recsys.experts.lexical import Lexicon
 from recsys.experts.popularity import Popularity
 from recsys.experts.sparse import ItemMatrixScorer
-from recsys.models.tower import EVERYTHING, TwoTower
+from recsys.models.towers.tower import EVERYTHING, TwoTower
 from recsys.ranking.blend import Blend
 
 TOWERS = "towers"

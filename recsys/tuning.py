@@ -21,8 +21,9 @@ from recsys.config import ModelConfig, TuneConfig, to_dict
 from recsys.data.sequences import Sequences
 from recsys.evaluation.splits import Targets, sample
 from recsys.fitting import TextEncoding, adapted_encoding, tower_validation
-from recsys.models.tower import TwoTower
-from recsys.models.training import text_features, tower_shape, train_towers
+from recsys.models.towers.tower import TwoTower
+from recsys.models.towers.training import tower_shape, train_towers
+from recsys.models.towers.whitening import text_features
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 # A LoRA training is dear, so few adapters are looked at and each is trained once; towers are cheap and vary freely.

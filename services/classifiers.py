@@ -11,7 +11,7 @@ from recsys.home import Home
 from recsys.store.adapters import read_card
 
 if TYPE_CHECKING:
-    from recsys.models.classifier import Classifier
+    from recsys.models.encoder.classifier import Classifier
 
 KEPT = 2  # each is a BERT
 

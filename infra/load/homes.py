@@ -34,8 +34,9 @@ from recsys.experts.knn import fit_knn
 from recsys.experts.popularity import Popularity
 from recsys.experts.rules import fit_rules
 from recsys.home import Home
-from recsys.models.backbone import add_lora, load_backbone, save_lora
-from recsys.models.tower import TowerShape, TwoTower, Whitening
+from recsys.models.encoder.backbone import add_lora, load_backbone, save_lora
+from recsys.models.towers.tower import TowerShape, TwoTower
+from recsys.models.towers.whitening import Whitening
 from recsys.publication import OURS, bind_generation
 from recsys.ranking.blend import Blend
 from recsys.store.adapters import save_adapter

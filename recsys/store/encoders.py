@@ -14,8 +14,8 @@ import torch
 
 from recsys.artifacts import ArtifactError, commit_folder, read_json, short_id, staged_folder
 from recsys.home import Home
-from recsys.models.backbone import Backbone, load_backbone, load_lora
-from recsys.models.export import CARD, ExportedEncoder, Form, best_form, export
+from recsys.models.encoder.backbone import Backbone, load_backbone, load_lora
+from recsys.models.encoder.export import CARD, ExportedEncoder, Form, best_form, export
 from recsys.store.adapters import read_card, verify_adapter
 
 LAYOUT = 1  # of an export's files and graph; another number makes all of them again

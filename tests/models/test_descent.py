@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 
 from recsys.config import AdapterConfig, TowerConfig
 from recsys.data.sequences import Sequences
-from recsys.models import epochs, training
-from recsys.models.backbone import add_lora, load_backbone
-from recsys.models.descent import Descent, DivergedError
+from recsys.models.adapter import carry_back, train_adapter
 from recsys.models.devices import OutOfMemoryError, Team, fitting_memory, is_out_of_memory
-from recsys.models.histories import history_batches, training_windows
-from recsys.models.texts import embed, tokenize
-from recsys.models.training import carry_back, embed_catalogue, text_features, train_adapter, train_towers
+from recsys.models.encoder.backbone import add_lora, load_backbone
+from recsys.models.encoder.tokens import embed, embed_catalogue, tokenize
+from recsys.models.optimisation import DivergedError
+from recsys.models.towers import epochs, training
+from recsys.models.towers.batches import history_batches, training_windows
+from recsys.models.towers.descent import Descent
+from recsys.models.towers.training import train_towers
+from recsys.models.towers.whitening import text_features
 
 PROGRAM = Path(__file__).with_name("two_processes.py")
 CONFIG = TowerConfig(dimensions=16, epochs=2, dropout=0.0, batch_tokens=64)

@@ -10,7 +10,7 @@ from recsys import fitting
 from recsys.data.sequences import Sequences
 from recsys.evaluation.splits import leave_one_out
 from recsys.fitting import fit_system, refit_system
-from recsys.models import training
+from recsys.models.towers import training
 from recsys.ranking.blend import fit_blend
 from recsys.system import IDS, LEXICAL, TOWERS, System
 

@@ -15,7 +15,7 @@ from recsys.data.sources import SourceError
 from recsys.embedding import embed_table, read_texts
 from recsys.encoder import Encoder, TextVectors
 from recsys.home import Home
-from recsys.models.backbone import load_backbone
+from recsys.models.encoder.backbone import load_backbone
 from recsys.store.encoders import delete_encoders, list_encoders, open_encoder
 from recsys.store.generations import current_id, read_generation
 
@@ -129,7 +129,7 @@ def test_a_killed_export_leaves_nothing_that_is_listed(tmp_path: Path, monkeypat
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("recsys.models.export.write_json", killed)
+    monkeypatch.setattr("recsys.models.encoder.export.write_json", killed)
     with pytest.raises(KeyboardInterrupt):
         open_encoder(place, BASE, 32)
     assert list_encoders(place) == []

@@ -13,7 +13,7 @@ from recsys.config import TowerConfig
 from recsys.data.sequences import Sequences
 from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
-from recsys.models.training import train_towers
+from recsys.models.towers.training import train_towers
 from recsys.ranking.blend import Blend
 from recsys.ranking.explain import without_history
 from recsys.ranking.rules import FilterError

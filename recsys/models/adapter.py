@@ -1,10 +1,6 @@
-"""Training: the two towers over fixed text vectors, and the LoRA adapter through the user tower.
-
-Both minimise the same cross-entropy over the whole catalogue. Same inputs, settings and seed give the same weights.
-"""
+"""The LoRA adapter, trained through the user tower on next-item prediction."""
 
 import copy
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,97 +14,20 @@ from torch.nn import functional
 from recsys.callbacks import Progress
 from recsys.config import AdapterConfig, TowerConfig
 from recsys.data.sequences import Sequences
-from recsys.models.backbone import Backbone
 from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
-from recsys.models.descent import Descent, check_descent
-from recsys.models.devices import Team, autocast, computes_bf16, default_device, fitting_memory
-from recsys.models.epochs import Course, TowerRun, Validate, run_epochs, tower_loss, warm_cosine
-from recsys.models.histories import HistoryBatch, history_batches, training_windows
-from recsys.models.texts import LEAST_TOKENS, Tokens, embed, forward, prepared
-from recsys.models.tower import TowerShape, TwoTower, Whitening
+from recsys.models.devices import Team, autocast, computes_bf16, fitting_memory
+from recsys.models.encoder.backbone import Backbone
+from recsys.models.encoder.tokens import LEAST_TOKENS, Tokens, forward, prepared
+from recsys.models.optimisation import check_descent, warm_cosine
+from recsys.models.towers.batches import HistoryBatch, history_batches, training_windows
+from recsys.models.towers.descent import Descent
+from recsys.models.towers.epochs import tower_loss
+from recsys.models.towers.tower import TwoTower
+from recsys.models.towers.training import batch_tokens, is_long
+from recsys.models.towers.whitening import Whitening
 
 ENCODE_TOKENS = {"cpu": 2048, "cuda": 131_072}  # padded tokens encoded with gradient at once
 CHECKPOINT_ROUNDS = 5  # of the adapter's training from one checkpoint to the next
-LONG_HISTORY = 50  # median events a user above which two blocks pay
-MANY_EVENTS = 400_000  # from here on a longer window pays as well; fewer events are learnt from better in short ones
-
-
-def is_long(train: Sequences) -> bool:
-    """Tell whether the median training history is long."""
-    lengths = train.lengths[train.lengths > 0]
-    return bool(len(lengths)) and float(np.median(lengths)) > LONG_HISTORY
-
-
-def learns_ids(train: Sequences) -> bool:
-    """Tell whether events are many enough for towers over ids alone to see what towers over texts do not."""
-    return is_long(train) and len(train.items) >= MANY_EVENTS
-
-
-def tower_shape(train: Sequences, features: int, catalogue: int, config: TowerConfig) -> TowerShape:
-    """Choose what the configuration leaves open from the number and the length of the training histories."""
-    long = is_long(train)
-    window = 200 if long and len(train.items) >= MANY_EVENTS else 50
-    return TowerShape(
-        features=features,
-        catalogue=catalogue,
-        dimensions=config.dimensions,
-        blocks=config.blocks if config.blocks is not None else (2 if long else 1),
-        heads=config.heads,
-        max_history=config.max_history if config.max_history is not None else window,
-        dropout=config.dropout if config.dropout is not None else (0.2 if long else 0.5),
-        residual_norm=config.residual_norm,
-        max_scale=config.max_scale,
-        max_bias=config.max_bias,
-    )
-
-
-def train_towers(
-    features: NDArray[np.float32] | None,
-    train: Sequences,
-    catalogue: int,
-    config: TowerConfig,
-    seed: int,
-    validate: Validate | None = None,
-    epochs: int | None = None,
-    steps: int | None = None,
-    progress: Progress | None = None,
-    checkpoint: Checkpoint | None = None,
-) -> TowerRun:
-    """Train both towers by next-item prediction at every position of every history.
-
-    Args:
-        features: (catalogue, width) whitened text vectors; None trains on ids alone.
-        train: the training histories.
-        catalogue: number of items.
-        config: settings; what is None is chosen from the data.
-        seed: fixes initialisation, order and dropout.
-        validate: returns a figure to maximise; with it the best epoch is kept and training stops early.
-        epochs: train exactly this long, without validation (a refit with a known number of epochs).
-        steps: likewise for as many epochs as hold this many steps.
-        progress: called with steps done and steps at most.
-        checkpoint: where the training stands after each epoch; a killed one goes on from there.
-
-    Raises:
-        ValueError: no history has two events.
-        DivergedError: the loss is not finite.
-    """
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    device = default_device()
-    shape = tower_shape(train, 0 if features is None else features.shape[1], catalogue, config)
-    towers = TwoTower(shape, features).to(device)
-    towers.items.set_known(np.bincount(train.items, minlength=catalogue))
-    windows = training_windows(train, shape.max_history)
-    positions = int((windows.lengths - 1).sum())
-    if positions == 0:
-        raise ValueError("No user has two training events, so there is nothing to learn from. Ingest more behaviour.")
-    size = config.batch_tokens or batch_tokens(positions, is_long(train))
-    steps_per_epoch = math.ceil(positions / size)
-    if steps is not None:
-        epochs = math.ceil(steps / steps_per_epoch)
-    limit = epochs or config.epochs or _epochs(positions, is_long(train))
-    course = Course(limit, steps_per_epoch, size, tower_rate(shape, config), validate if epochs is None else None)
-    return run_epochs(towers, lambda _: windows, config, course, rng, progress, checkpoint)
 
 
 def train_adapter(
@@ -283,19 +202,6 @@ def carry_back(
     return size
 
 
-def text_features(vectors: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], Whitening]:
-    """Return whitened features of the vectors side by side, and the map that made them from (items, total width)."""
-    joined = np.concatenate(vectors, axis=1)
-    whitening = Whitening.fit(joined)
-    return whitening.apply(joined), whitening
-
-
-def embed_catalogue(backbone: Backbone, tokens: Tokens, progress: Progress | None = None) -> NDArray[np.float32]:
-    """Return unit vectors of all texts, (items, hidden)."""
-    vectors = embed(backbone, tokens, progress)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
 class _Batches:
     """Batches for the adapter's rounds, epoch after epoch, from a place that a checkpoint can hold."""
 
@@ -332,24 +238,6 @@ class _Batches:
     def _new_epoch(self, rng: np.random.Generator) -> Iterator[HistoryBatch]:
         config = self._config
         return history_batches(self._windows, self._size, config.future_items, config.future_decay, rng, self._device)
-
-
-def tower_rate(shape: TowerShape, config: TowerConfig) -> float:
-    """Return the learning rate of towers of some shape."""
-    return config.learning_rate * (1 if shape.features else 2)  # ids alone start from nothing
-
-
-def batch_tokens(positions: int, long: bool) -> int:
-    """Return how many positions share a step: small batches learn more from few events, long rows need larger ones."""
-    if positions < 100_000:
-        return 1024 if long else 512
-    return 1024 if positions < MANY_EVENTS else 2048
-
-
-def _epochs(positions: int, long: bool) -> int:
-    if long:
-        return 14  # every user gives many positions, so fewer epochs show the towers enough
-    return 10 if positions >= MANY_EVENTS else 20
 
 
 def adapter_rounds(tokens: Tokens) -> int:

@@ -9,9 +9,11 @@ import torch
 from recsys.artifacts import ArtifactError
 from recsys.config import AdapterConfig, TowerConfig
 from recsys.data.sequences import Sequences
-from recsys.models.backbone import add_lora, load_backbone, load_lora, save_lora
-from recsys.models.texts import embed, tokenize
-from recsys.models.training import embed_catalogue, text_features, train_adapter, train_towers
+from recsys.models.adapter import train_adapter
+from recsys.models.encoder.backbone import add_lora, load_backbone, load_lora, save_lora
+from recsys.models.encoder.tokens import embed, embed_catalogue, tokenize
+from recsys.models.towers.training import train_towers
+from recsys.models.towers.whitening import text_features
 
 TEXTS = ["Toy Story | genres: Animation", "GoldenEye", "A very long title " * 6, "Twelve Monkeys | year: 1995"]
 BASE = AdapterConfig().base

@@ -8,9 +8,10 @@ import torch
 
 from recsys.config import TowerConfig
 from recsys.data.sequences import Sequences
-from recsys.models.histories import history_batches, training_windows
-from recsys.models.tower import Dropout, TowerShape, TwoTower, Whitening
-from recsys.models.training import train_towers
+from recsys.models.towers.batches import history_batches, training_windows
+from recsys.models.towers.tower import Dropout, TowerShape, TwoTower
+from recsys.models.towers.training import train_towers
+from recsys.models.towers.whitening import Whitening
 
 CONFIG = TowerConfig(dimensions=16, epochs=12, dropout=0.1, batch_tokens=64)
 

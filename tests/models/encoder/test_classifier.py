@@ -8,10 +8,10 @@ import torch
 from synthetic import HEADLINES, SMALL_CLASSIFIER, TICKETS, write_labelled
 
 from recsys.artifacts import ArtifactError
-from recsys.models import classifier as module
 from recsys.models.checkpoints import Checkpoint
-from recsys.models.classifier import Classifier, LabelledTexts, numbered, train_classifier
-from recsys.models.descent import DivergedError
+from recsys.models.encoder import classifier as module
+from recsys.models.encoder.classifier import Classifier, LabelledTexts, numbered, train_classifier
+from recsys.models.optimisation import DivergedError
 
 CONFIG = replace(SMALL_CLASSIFIER, dropout=0.1)
 

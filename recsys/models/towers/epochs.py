@@ -17,12 +17,13 @@ from recsys.callbacks import Progress
 from recsys.config import TowerConfig
 from recsys.data.sequences import Sequences
 from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
-from recsys.models.descent import Descent, check_descent
 from recsys.models.devices import computes_bf16
-from recsys.models.histories import HistoryBatch, history_batches
-from recsys.models.losses import catalogue_cross_entropy
-from recsys.models.sampling import softmax_items
-from recsys.models.tower import TwoTower
+from recsys.models.optimisation import check_descent, warm_cosine
+from recsys.models.towers.batches import HistoryBatch, history_batches
+from recsys.models.towers.descent import Descent
+from recsys.models.towers.losses import catalogue_cross_entropy
+from recsys.models.towers.sampling import softmax_items
+from recsys.models.towers.tower import TwoTower
 
 WARMUP_STEPS = 200
 Validate = Callable[[TwoTower], float]
@@ -159,13 +160,6 @@ def tower_loss(
     return catalogue_cross_entropy(
         hidden[real].float(), vectors[softmax_rows], bias, items.scale, targets, batch.weights, low
     )
-
-
-def warm_cosine(step: int, warmup: int, steps: int) -> float:
-    """Return the share of the peak rate at a step: a rise over the warm-up, then half a cosine down to 0."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
 
 
 def _optimizer(towers: TwoTower, config: TowerConfig, rate: float) -> torch.optim.AdamW:

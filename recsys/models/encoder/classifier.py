@@ -23,16 +23,15 @@ from torch.nn import functional
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import Progress
 from recsys.config import ClassifierConfig
-from recsys.models.backbone import Backbone, add_lora, load_backbone, load_lora, mean_pool, save_lora
 from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
-from recsys.models.descent import check_descent
 from recsys.models.devices import autocast
-from recsys.models.texts import Tokens, tokenize
+from recsys.models.encoder.backbone import Backbone, add_lora, load_backbone, load_lora, mean_pool, save_lora
+from recsys.models.encoder.tokens import Tokens, tokenize
+from recsys.models.optimisation import check_descent, warm_linear
 
 HEAD, LABELS = "head.safetensors", "labels.json"
 SORTED_BATCHES = 64  # batches that are cut from one shuffled part after sorting it by length
 PREDICT_TOKENS = 8192  # padded tokens classified at once
-WARMUP_SHARE = 0.06
 MAX_GRADIENT_NORM = 1.0
 AVERAGING_DELAY = 10  # the mean over the first n steps forgets by n / (n + this)
 
@@ -195,7 +194,7 @@ def train_classifier(
     weights = [weight for weight in (*backbone.model.parameters(), *head.parameters()) if weight.requires_grad]
     fused = backbone.device.type == "cuda"
     optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_linear(step, steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_linear(step, steps))
     averaged = [weight.detach().clone() for weight in weights]
     history: list[dict[str, float]] = []
     best: dict[str, Any] = {"order": (-math.inf, -math.inf), "epoch": 0, "weights": _weights(classifier)}
@@ -323,11 +322,6 @@ def _set(weights: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> Non
     with torch.no_grad():
         for weight, value in zip(weights, values, strict=True):
             weight.copy_(value)
-
-
-def _warm_linear(step: int, steps: int) -> float:
-    warmup = max(1, round(WARMUP_SHARE * steps))
-    return (step + 1) / warmup if step < warmup else max(0.0, (steps - step) / max(1, steps - warmup))
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

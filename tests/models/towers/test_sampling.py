@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from recsys.config import TowerConfig
 from recsys.data.sequences import Sequences
-from recsys.models.histories import HistoryBatch
-from recsys.models.sampling import softmax_items
-from recsys.models.training import train_towers
+from recsys.models.towers.batches import HistoryBatch
+from recsys.models.towers.sampling import softmax_items
+from recsys.models.towers.training import train_towers
 
 
 def batch_of(targets, weights=None):

@@ -9,9 +9,9 @@ from synthetic import GENRES, WORDS
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
 from recsys.config import PretrainConfig
-from recsys.models.backbone import base_folder, load_backbone
 from recsys.models.checkpoints import Checkpoint
-from recsys.models.pretraining import IGNORED, MaskedLanguageModel, mask_tokens, pretrain
+from recsys.models.encoder.backbone import base_folder, load_backbone
+from recsys.models.encoder.pretraining import IGNORED, MaskedLanguageModel, mask_tokens, pretrain
 
 CONFIG = PretrainConfig(rank=4, alpha=8, epochs=2, batch_size=16, learning_rate=2e-3)
 TEXTS = [f"{first} {second} | genre: {genre}" for genre in GENRES for first in WORDS[genre] for second in WORDS[genre]]
