@@ -13,7 +13,6 @@ from prefect.cache_policies import NO_CACHE
 from flows import progress
 from flows.runtime import open_home
 from recsys.artifacts import ArtifactError, digest_file, read_json, short_id, write_json
-from recsys.classification import TASK
 from recsys.config import ClassifierConfig, to_dict
 from recsys.data.labelled import LABEL, TEXT, read_labelled
 from recsys.home import Home
@@ -21,6 +20,7 @@ from recsys.models.checkpoints import Checkpoint
 from recsys.models.encoder.classifier import ClassifierRun, LabelledTexts, Scores, numbered, train_classifier
 from recsys.models.encoder.tokens import tokenize
 from recsys.store.adapters import save_adapter, verify_adapter
+from recsys.texts.labels import TASK
 
 _DEFAULT = ClassifierConfig()
 

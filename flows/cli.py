@@ -205,9 +205,9 @@ def recommend(
 ) -> None:
     """Print one answer of the current generation, with titles and reasons."""
     with shell(home, as_json, debug) as session:
+        from recsys.database.engine import Database
         from recsys.people import People
         from recsys.recommender import Recommender
-        from recsys.store.database import Database
 
         with progress.step("Load"):
             recommender = Recommender.open(session.home)

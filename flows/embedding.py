@@ -13,7 +13,7 @@ from recsys.artifacts import ArtifactError
 
 if TYPE_CHECKING:
     from recsys.config import TextConfig
-    from recsys.encoder import TextVectors
+    from recsys.texts.vectors import TextVectors
 
 AdapterOption = Annotated[str | None, typer.Option(help="Adapter id; the one of the served generation by default.")]
 BaseOption = Annotated[str | None, typer.Option(help="A base model without any adapter.")]
@@ -35,7 +35,7 @@ def embed(
 ) -> None:
     """Write texts, or a catalogue, as unit vectors: the same that POST /v1/embed answers. Killed, it goes on."""
     with shell(home, as_json, debug) as session:
-        from recsys.embedding import embed_table, read_texts
+        from recsys.texts.tables import embed_table, read_texts
 
         with progress.step("Open the encoder"):
             encoder, text = _encoder(session, adapter, base, max_tokens)
@@ -63,7 +63,7 @@ def export(
 ) -> None:
     """Write an encoder, its adapter merged, with its tokenizer, for other programs: ids and mask to vectors."""
     with shell(home, as_json, debug) as session:
-        from recsys.store.encoders import export_encoder
+        from recsys.store.exports import export_encoder
 
         if out.exists():
             raise ValueError(f"{out} exists already. Name a new folder.")
@@ -78,8 +78,9 @@ def _encoder(
     session: Shell, adapter: str | None, base: str | None, max_tokens: int
 ) -> "tuple[TextVectors, TextConfig]":
     from recsys.config import TextConfig
-    from recsys.encoder import TextMaps, TextVectors
+    from recsys.ranking.text_maps import TextMaps
     from recsys.store.generations import current_id, read_generation
+    from recsys.texts.vectors import TextVectors
 
     if adapter and base:
         raise ValueError("An adapter has its own base: give --adapter or --base, not both.")

@@ -9,14 +9,14 @@ from prefect.cache_policies import NO_CACHE
 from flows import progress
 from flows.reports import report_quality
 from flows.runtime import open_home
-from recsys.classification import fill_categories, open_classifier, rate_reviews
 from recsys.config import IngestConfig
 from recsys.data.ingest import Complete, ingest
 from recsys.data.movielens import fetch_movielens_100k
 from recsys.data.snapshot import Snapshot
+from recsys.database.engine import Database
+from recsys.database.tombstones import Tombstones
 from recsys.home import Home
-from recsys.store.database import Database
-from recsys.store.forgotten import Tombstones
+from recsys.texts.labels import fill_categories, open_classifier, rate_reviews
 
 REMOTE_RETRIES = 3  # of a table in an object store; a local file does not mend itself
 _DEFAULT = IngestConfig()

@@ -51,7 +51,7 @@ def adapters(
 ) -> None:
     """List, show, compare or delete adapters."""
     from recsys.store.adapters import delete_adapter, list_adapters, read_card
-    from recsys.store.encoders import delete_encoders
+    from recsys.store.exports import delete_encoders
 
     chosen = _ids(action, adapter_id, other_id)
     with shell(home, as_json, debug) as session:

@@ -27,7 +27,6 @@ from recsys.data.ingest import ingest
 from recsys.data.sequences import Scorer, Sequences
 from recsys.data.snapshot import Snapshot
 from recsys.data.text import item_texts
-from recsys.encoder import TextMaps, written_out
 from recsys.evaluation.bootstrap import paired_bootstrap
 from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.held_out import make_split
@@ -41,6 +40,7 @@ from recsys.models.devices import device_name
 from recsys.models.encoder.backbone import save_lora
 from recsys.models.encoder.pretraining import pretrain
 from recsys.pretraining import TASK, judge_pretraining
+from recsys.ranking.text_maps import TextMaps, written_out
 from recsys.resuming import Parent, adapt_on, save_training
 from recsys.store.adapters import save_adapter
 

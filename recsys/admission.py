@@ -19,9 +19,9 @@ from recsys.data.snapshot import open_snapshot
 from recsys.evaluation.gate import Rehearsal, Verdict, judge, judge_rehearsal
 from recsys.home import Home
 from recsys.publication import HELD_OUT, OURS, SLICE
+from recsys.ranking.system import POPULARITY
 from recsys.recommender import Recommender
 from recsys.store.generations import current_id, promote, read_generation
-from recsys.system import POPULARITY
 
 REHEARSED = 100  # histories that a generation answers before it is served
 ROUNDS = 3  # times that each is answered; the quickest counts

@@ -6,7 +6,7 @@ from typing import Any
 
 from recsys.data.columns import TITLE
 from recsys.ranking.explain import Explanation, without_history
-from recsys.ranking.selection import Promotion
+from recsys.selection.selection import Promotion
 
 POPULAR = "popular"
 FILLED = "filled"
@@ -19,10 +19,10 @@ class Wish:
 
     Attributes:
         k: its length; shorter only where fewer items are left.
-        filter: a structured condition on item columns, see ``recsys.ranking.rules``.
+        filter: a structured condition on item columns, see ``recsys.selection.filters``.
         exclude_seen: leave out items of the history.
         exclude_ids: leave out these items.
-        diversity: from 0, by score alone, to 1, see ``recsys.ranking.diversity``.
+        diversity: from 0, by score alone, to 1, see ``recsys.selection.diversity``.
         limits: how many items may hold the same value, by field; promoted items count, but are never turned away.
         promotions: items for fixed slots. They must be available, match the filter and not be excluded, or their slot
             is an ordinary one; having been seen, diversity and limits do not keep them away.

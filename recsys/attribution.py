@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.ranking.explain import Shares, by_closeness, in_proportion
-from recsys.scoring import Person, Rows, Scoring
-from recsys.system import CONTENT
+from recsys.ranking.scoring import Person, Rows, Scoring
+from recsys.ranking.system import CONTENT
 
 
 def attribute(

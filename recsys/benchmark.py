@@ -26,7 +26,7 @@ from recsys.models.checkpoints import Checkpoints
 from recsys.models.encoder.backbone import Backbone
 from recsys.models.towers.training import train_towers
 from recsys.ranking.blend import BlendScorer, fit_blend
-from recsys.system import LEXICAL, System
+from recsys.ranking.system import LEXICAL, System
 
 OURS = "recsys"
 BASELINES = (

@@ -4,150 +4,24 @@ A generation keeps how its items became text and how text vectors became feature
 names, a new item gets the vectors that it would have had in training, and a query those of an item with that text.
 """
 
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
 from recsys.artifacts import ArtifactError
-from recsys.callbacks import Progress
-from recsys.config import TextConfig, from_dict, to_dict
 from recsys.data.columns import ITEM_ID
 from recsys.data.snapshot import open_snapshot
-from recsys.data.text import chosen_fields, item_texts
 from recsys.home import Home
-from recsys.models.encoder.export import ExportedEncoder, Form
-from recsys.models.towers.whitening import Whitening
-from recsys.store.adapters import read_card, verify_adapter
-from recsys.store.encoders import open_encoder
+from recsys.ranking.system import CONTENT, TOWERS, System
+from recsys.ranking.text_maps import TextMaps
+from recsys.store.adapters import verify_adapter
 from recsys.store.generations import read_generation
-from recsys.system import CONTENT, TOWERS, System
+from recsys.texts.vectors import TextVectors
 
-SETTINGS, MAPS = "text.json", "text.safetensors"
 CHECKED_ITEMS = 8  # encoded again to see that adapter and index belong together
 SAME_COSINE = 0.995  # rounding of bf16 stays above
-
-
-@dataclass(frozen=True)
-class TextMaps:
-    """How a generation's items became text, and text vectors became features.
-
-    Attributes:
-        text: settings with the fields written out.
-        towers: the map from base and adapter vectors side by side to the towers' features.
-        content: the map from base vectors to the features of content-based filtering.
-    """
-
-    text: TextConfig
-    towers: Whitening
-    content: Whitening
-
-    def item_texts(self, items: pl.DataFrame) -> list[str]:
-        """Return the texts of item rows, read as the catalogue was; columns that are absent count as empty."""
-        absent = [name for name in self.text.fields or () if name not in items.columns]
-        return item_texts(items.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in absent), self.text)
-
-    def save(self, folder: Path) -> None:
-        """Write ``text.json`` and ``text.safetensors``."""
-        (folder / SETTINGS).write_text(json.dumps(to_dict(self.text), indent=2, sort_keys=True) + "\n")
-        maps = {TOWERS: self.towers, CONTENT: self.content}
-        save_file(
-            {f"{name}.{key}": value for name, one in maps.items() for key, value in vars(one).items()}, folder / MAPS
-        )
-
-    @classmethod
-    def load(cls, folder: Path) -> "TextMaps":
-        """Read what ``save`` wrote."""
-        tensors = load_file(folder / MAPS)
-        towers, content = (Whitening(tensors[f"{name}.mean"], tensors[f"{name}.matrix"]) for name in (TOWERS, CONTENT))
-        return cls(from_dict(TextConfig, json.loads((folder / SETTINGS).read_text())), towers, content)
-
-
-def written_out(items: pl.DataFrame, config: TextConfig) -> TextConfig:
-    """Return text settings whose fields no longer depend on the catalogue, so that a new item is read alike."""
-    return replace(config, fields=chosen_fields(items, config))
-
-
-@dataclass(frozen=True)
-class TextVectors:
-    """Texts as vectors by one or more exported encoders side by side. Safe to share between threads.
-
-    Attributes:
-        parts: the frozen base, then the base with the adapter; the base alone where there is no adapter.
-        base: how the base is called.
-        adapter_id: the adapter; None without one.
-    """
-
-    parts: tuple[ExportedEncoder, ...]
-    base: str
-    adapter_id: str | None = None
-
-    @classmethod
-    def of_adapter(cls, home: Home, adapter_id: str, form: Form | None = None) -> "TextVectors":
-        """Open the exported encoders of an adapter and of its base; what was not exported yet is exported now.
-
-        Args:
-            home: where state lives.
-            adapter_id: a stored adapter, whatever its task.
-            form: of the export; None: the fastest here.
-
-        Raises:
-            ArtifactError: the adapter is missing, or the base is not the one of its card.
-        """
-        card = read_card(home, adapter_id)
-        tokens = _max_tokens(card["settings"])
-        base, digest = card["base"], card["base_digest"]
-        parts = (
-            open_encoder(home, base, tokens, form=form, base_digest=digest),
-            open_encoder(home, base, tokens, form=form, base_digest=digest, adapter_id=adapter_id),
-        )
-        return cls(parts, base, adapter_id)
-
-    @classmethod
-    def of_base(cls, home: Home, base: str, max_tokens: int, form: Form | None = None) -> "TextVectors":
-        """Open the exported encoder of a base model without an adapter.
-
-        Raises:
-            ArtifactError: there is no such base.
-        """
-        return cls((open_encoder(home, base, max_tokens, form=form),), base)
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Widths of the parts."""
-        return tuple(part.dimensions for part in self.parts)
-
-    def encode(
-        self, texts: Sequence[str], names: Sequence[str] | None = None, progress: Progress | None = None
-    ) -> NDArray[np.float32]:
-        """Return (texts, sum of widths) float32: a unit vector of each part, side by side.
-
-        Args:
-            texts: what to encode.
-            names: what a message calls the texts; their ids, for instance.
-            progress: called with texts done and texts in all, each part counted.
-
-        Raises:
-            FloatingPointError: a vector is zero or not finite; the message names its text.
-        """
-        vectors = []
-        for number, part in enumerate(self.parts):
-            vectors.append(part.encode(texts, names, _share(progress, number, len(self.parts))))
-        return np.concatenate(vectors, axis=1)
-
-    def unit_vectors(
-        self, texts: Sequence[str], names: Sequence[str] | None = None, progress: Progress | None = None
-    ) -> NDArray[np.float32]:
-        """Return ``encode`` as unit vectors: what ``POST /v1/embed`` and ``recsys embed`` give."""
-        # So many unit vectors side by side have the length of the square root of their number.
-        return self.encode(texts, names, progress) / np.float32(math.sqrt(len(self.parts)))
 
 
 class Encoder:
@@ -254,15 +128,3 @@ class Encoder:
         starts = range(0, len(content_vectors), 8_192)
         chunks = (content_vectors[start : start + 8_192] @ self._unwhitening for start in starts)
         return np.maximum(np.concatenate([np.linalg.norm(chunk, axis=1) for chunk in chunks]), 1e-12)
-
-
-def _max_tokens(settings: dict[str, Any]) -> int:
-    """Return how many tokens of a text an adapter was trained to read: a recommender's card nests it, others don't."""
-    found = settings.get("text", settings).get("max_tokens")
-    return TextConfig().max_tokens if found is None else int(found)
-
-
-def _share(progress: Progress | None, number: int, parts: int) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda done, total: progress(number * total + done, parts * total)

@@ -36,7 +36,7 @@ from recsys.models.towers.tower import TwoTower
 from recsys.models.towers.training import learns_ids, train_towers
 from recsys.models.towers.whitening import Whitening, text_features
 from recsys.ranking.blend import fit_blend
-from recsys.system import CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, System
+from recsys.ranking.system import CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, System
 
 DECAYS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 RIDGES = (20.0, 100.0, 500.0)

@@ -17,6 +17,7 @@ from scipy import sparse
 
 from recsys.data.columns import AVAILABLE, ITEM_ID, TITLE
 from recsys.data.parsing import parse_timestamps
+from recsys.database.live_items import LiveItem
 from recsys.encoder import Encoder
 from recsys.experts.lexical import WORD
 from recsys.experts.lexical import extended as extended_words
@@ -24,12 +25,11 @@ from recsys.experts.popularity import Popularity
 from recsys.experts.sparse import ItemMatrixScorer
 from recsys.models.towers.tower import TwoTower
 from recsys.ranking.candidates import UNSEEN, Glance, VectorSource
-from recsys.ranking.catalogue import Catalogue
+from recsys.ranking.system import CONTENT, IDS, LEXICAL, TOWERS, System
 from recsys.ranking.words import SharedWords
 from recsys.recommender import Recommender
-from recsys.store.items import LiveItem
+from recsys.selection.catalogue import Catalogue
 from recsys.store.mapping import grown
-from recsys.system import CONTENT, IDS, LEXICAL, TOWERS, System
 
 MAX_TEXT = 20_000  # characters of one value
 MAX_MEMBERS = 1_000  # of one list

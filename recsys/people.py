@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from recsys.database.engine import Database
+from recsys.database.events import EventStore
+from recsys.database.impressions import ImpressionStore
+from recsys.database.moments import microseconds, moment
+from recsys.database.tombstones import Removal, Tombstones
 from recsys.recommender import Recommender
-from recsys.store.database import Database
-from recsys.store.events import EventStore
-from recsys.store.forgotten import Removal, Tombstones
-from recsys.store.impressions import ImpressionStore
-from recsys.store.moments import microseconds, moment
 
 SNAPSHOT, LIVE = "snapshot", "live"
 

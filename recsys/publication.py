@@ -16,15 +16,15 @@ from recsys.config import ModelConfig, to_dict
 from recsys.data.columns import ITEM_ID, USER_ID
 from recsys.data.sequences import Sequences
 from recsys.data.snapshot import Snapshot
-from recsys.encoder import TextMaps
 from recsys.evaluation.full_ranking import Ranking
 from recsys.evaluation.metrics import ndcg
 from recsys.home import Home
 from recsys.ranking.candidates import VectorSource
-from recsys.scoring import Scoring
+from recsys.ranking.scoring import Scoring
+from recsys.ranking.system import System
+from recsys.ranking.text_maps import TextMaps
 from recsys.store.generations import commit_generation
 from recsys.store.index import APPROXIMATE_FROM, IndexReference, build_index
-from recsys.system import System
 
 HELD_OUT = "held_out.parquet"
 METRICS = "metrics.json"

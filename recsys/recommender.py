@@ -22,16 +22,16 @@ from recsys.data.snapshot import open_snapshot
 from recsys.data.text import item_texts
 from recsys.home import Home
 from recsys.ranking.candidates import VectorSource
-from recsys.ranking.catalogue import Catalogue
 from recsys.ranking.explain import Explanation, Shares, explanation, reasons
-from recsys.ranking.selection import Limits, choose, place_promoted
+from recsys.ranking.scoring import Person, Rows, Scoring, total
+from recsys.ranking.stages import EXPLAIN, FIELDS, RANKER, RULES, SEARCH, Lap, unmeasured
+from recsys.ranking.system import POPULARITY, System
 from recsys.ranking.words import SharedWords
-from recsys.scoring import Person, Rows, Scoring, total
-from recsys.stages import EXPLAIN, FIELDS, RANKER, RULES, SEARCH, Lap, unmeasured
+from recsys.selection.catalogue import Catalogue
+from recsys.selection.selection import Limits, choose, place_promoted
 from recsys.store.adapters import verify_adapter
 from recsys.store.generations import current_id, read_generation
 from recsys.store.index import IndexReference
-from recsys.system import POPULARITY, System
 
 CANDIDATES = 300  # from each source; 200 hold the 50 best of a scan of everything, of 1,682 and of 100,000 items
 CHECKED_ITEMS = 16_384  # whose vectors are compared at once when a generation is opened
@@ -158,7 +158,7 @@ class Recommender:
         Args:
             histories: what each did, item ids, oldest first; unknown ids are left out and reported.
             wish: what the lists shall be like.
-            lap: is told when a stage ends, see ``recsys.stages``.
+            lap: is told when a stage ends, see ``recsys.ranking.stages``.
 
         Raises:
             FilterError, LimitError, KeyError: as ``recommend``.

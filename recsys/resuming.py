@@ -19,7 +19,6 @@ from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig, Protocol, from_dict
 from recsys.data.sequences import Scorer, Sequences
 from recsys.data.snapshot import Snapshot, open_snapshot
-from recsys.encoder import TextMaps
 from recsys.evaluation.held_out import make_split
 from recsys.evaluation.splits import COLD_ITEMS, Split, Targets, sample
 from recsys.experts.content import Content
@@ -37,8 +36,9 @@ from recsys.models.towers.epochs import TowerRun
 from recsys.models.towers.resuming import carried_over, continue_towers, with_replay
 from recsys.models.towers.tower import TwoTower
 from recsys.ranking.blend import fit_blend
+from recsys.ranking.system import CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, System
+from recsys.ranking.text_maps import TextMaps
 from recsys.store.adapters import read_card, verify_adapter
-from recsys.system import CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, System
 
 FOLDER, SETTINGS = "training", "training.json"
 

@@ -16,10 +16,10 @@ from recsys.answers import POPULAR
 from recsys.data.columns import TITLE
 from recsys.encoder import Encoder
 from recsys.ranking.fusion import RANK_CONSTANT, Fused, fuse
+from recsys.ranking.stages import ENCODE, FIELDS, RULES, SEARCH, Lap, unmeasured
+from recsys.ranking.system import CONTENT
 from recsys.recommender import Recommender
-from recsys.stages import ENCODE, FIELDS, RULES, SEARCH, Lap, unmeasured
 from recsys.store.index import UnreadableError
-from recsys.system import CONTENT
 
 CANDIDATES = 100  # from each list, at least
 MEANING, WORDS, EXACT = "meaning", "words", "title"
@@ -83,9 +83,9 @@ class TextSearch:
         Args:
             query: any text; one without a letter or digit finds what is popular.
             k: how many items; fewer only where fewer are allowed.
-            filter: a structured condition on item columns, see ``recsys.ranking.rules``.
+            filter: a structured condition on item columns, see ``recsys.selection.filters``.
             fields: item columns to return.
-            lap: is told when a stage ends, see ``recsys.stages``.
+            lap: is told when a stage ends, see ``recsys.ranking.stages``.
 
         Raises:
             FilterError: the filter does not fit the catalogue.

@@ -31,7 +31,7 @@ class Classifiers:
             HTTPException: 404, there is no such adapter, or no classifier at all; 409, the adapter is for something
                 else or is broken.
         """
-        from recsys.classification import newest_classifier, open_classifier  # brings transformers
+        from recsys.texts.labels import newest_classifier, open_classifier  # brings transformers
 
         if adapter is None:
             adapter = newest_classifier(self._home)

@@ -8,12 +8,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from recsys.stages import Stopwatch
+from recsys.ranking.stages import Stopwatch
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-# Stages of a request around those of the answer itself (``recsys.stages``).
+# Stages of a request around those of the answer itself (``recsys.ranking.stages``).
 PARSE = "parse"  # from the request's first byte to its checked body, the key among it
 QUEUE = "queue"  # until a thread is free
 MODEL = "model"  # finding the generation, encoder or classifier that answers; loading it where it is new

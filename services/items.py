@@ -18,8 +18,8 @@ from fastapi import HTTPException
 from numpy.typing import NDArray
 
 from recsys.artifacts import digest
+from recsys.database.live_items import ItemStore, LiveItem
 from recsys.home import Home
-from recsys.store.items import ItemStore, LiveItem
 from services.encoding import Encoders
 
 if TYPE_CHECKING:

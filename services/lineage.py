@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from recsys.artifacts import ArtifactError, canonical_json, digest
+from recsys.database.impressions import Impression, ImpressionStore
 from recsys.home import Home
 from recsys.store.adapters import read_card
-from recsys.store.impressions import Impression, ImpressionStore
 from services.background import Backlog
 from services.metrics import Metrics
 from services.schemas.recommend import Person, Wishes

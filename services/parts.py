@@ -8,9 +8,9 @@ from fastapi import Depends, HTTPException, Request, Response
 from pydantic import BaseModel
 
 from recsys.artifacts import ArtifactError
+from recsys.database.comparisons import ShadowStore
+from recsys.database.events import EventStore
 from recsys.home import Home
-from recsys.store.events import EventStore
-from recsys.store.shadows import ShadowStore
 from services.auth import Guard
 from services.classifiers import Classifiers
 from services.current import CurrentGeneration

@@ -8,10 +8,10 @@ from functools import partial
 
 import bentoml
 
+from recsys.database.comparisons import ShadowStore
+from recsys.database.engine import Database
+from recsys.database.live_items import ItemStore
 from recsys.home import Home
-from recsys.store.database import Database
-from recsys.store.items import ItemStore
-from recsys.store.shadows import ShadowStore
 from services.api import create_app
 from services.auth import Guard
 from services.classifiers import Classifiers

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from recsys.artifacts import ArtifactError, read_json, write_json
+from recsys.database.comparisons import Comparison, ShadowStore
 from recsys.home import Home
-from recsys.ranking.rules import FilterError
-from recsys.store.shadows import Comparison, ShadowStore
+from recsys.selection.filters import FilterError
 from services.background import Backlog
 from services.items import LiveItems
 from services.metrics import Metrics

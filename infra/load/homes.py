@@ -26,7 +26,6 @@ from recsys.data.columns import ITEM_ID, TIMESTAMP, TITLE, USER_ID
 from recsys.data.sequences import Sequences
 from recsys.data.snapshot import Snapshot, write_snapshot
 from recsys.data.text import item_texts
-from recsys.encoder import TextMaps, TextVectors, written_out
 from recsys.evaluation.full_ranking import Ranking
 from recsys.evaluation.splits import Targets
 from recsys.experts.content import Content
@@ -39,8 +38,10 @@ from recsys.models.towers.tower import TowerShape, TwoTower
 from recsys.models.towers.whitening import Whitening
 from recsys.publication import OURS, bind_generation
 from recsys.ranking.blend import Blend
+from recsys.ranking.system import CONTENT, POPULARITY, TOWERS, System
+from recsys.ranking.text_maps import TextMaps, written_out
 from recsys.store.adapters import save_adapter
-from recsys.system import CONTENT, POPULARITY, TOWERS, System
+from recsys.texts.vectors import TextVectors
 
 CATEGORIES, KINDS = 40, 25  # kinds in each category
 USERS = 20_000

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from fastapi import Response
 
 from recsys.config import IngestConfig
-from recsys.store.events import Event
+from recsys.database.events import Event
 from services.auth import guarded_router, scoped
 from services.context import STORE, WORK, lap, since_arrival
 from services.parts import Parts, PartsOfApp, json_response

@@ -7,7 +7,7 @@ import anyio
 from fastapi import HTTPException, Path, Query, Response
 
 from recsys.artifacts import ArtifactError
-from recsys.store.impressions import Impression
+from recsys.database.impressions import Impression
 from services.auth import guarded_router, scoped
 from services.lineage import differences
 from services.parts import Parts, PartsOfApp, json_response

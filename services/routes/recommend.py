@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException, Response
 
-from recsys.ranking.rules import FilterError
-from recsys.ranking.selection import LimitError, Promotion
+from recsys.selection.filters import FilterError
+from recsys.selection.selection import LimitError, Promotion
 from services.auth import ReadsHistories, guarded_router, scoped
 from services.context import HISTORY, MODEL, RECORD, lap
 from services.metrics import COLD, NO_FALLBACK, WARM

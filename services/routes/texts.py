@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from fastapi import Response
 
-from recsys.stages import ENCODE
+from recsys.ranking.stages import ENCODE
 from services.auth import guarded_router, scoped
 from services.context import MODEL, lap
 from services.parts import Parts, PartsOfApp, answering, json_response, milliseconds_since

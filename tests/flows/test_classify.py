@@ -11,11 +11,11 @@ from test_cli import run, shown
 
 from flows.classify import train_text_classifier
 from recsys.artifacts import ArtifactError
-from recsys.classification import newest_classifier, open_classifier
 from recsys.config import CategoryConfig, IngestConfig, ReviewConfig, to_dict
 from recsys.home import Home
 from recsys.models.optimisation import DivergedError
 from recsys.store.adapters import list_adapters
+from recsys.texts.labels import newest_classifier, open_classifier
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from test_cli import run, shown
 
 from recsys.artifacts import write_json
 from recsys.config import to_dict
-from recsys.encoder import TextVectors
 from recsys.home import Home
 from recsys.recommender import Recommender
 from recsys.store.adapters import read_card, verify_adapter
+from recsys.texts.vectors import TextVectors
 
 SETTINGS = to_dict(SMALL) | {"evaluation": {"protocols": ["leave-one-out"], "bootstrap_samples": 200}}
 FEW = {"epochs": 1, "judge_steps": 20}

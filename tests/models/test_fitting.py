@@ -12,7 +12,7 @@ from recsys.evaluation.splits import leave_one_out
 from recsys.fitting import fit_system, refit_system
 from recsys.models.towers import training
 from recsys.ranking.blend import fit_blend
-from recsys.system import IDS, LEXICAL, TOWERS, System
+from recsys.ranking.system import IDS, LEXICAL, TOWERS, System
 
 CATALOGUE = 300
 TEXTS = [f"{number % 7} of {number % 11}" for number in range(CATALOGUE)]

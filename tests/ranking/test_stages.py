@@ -2,7 +2,7 @@
 
 import pytest
 
-from recsys.stages import Stopwatch, unmeasured
+from recsys.ranking.stages import Stopwatch, unmeasured
 
 
 def test_laps_share_out_the_whole_time_however_often_a_stage_comes_back() -> None:

@@ -11,10 +11,11 @@ import pytest
 
 from recsys.artifacts import ArtifactError, read_json, write_json
 from recsys.data.snapshot import open_snapshot
-from recsys.encoder import Encoder, TextVectors
+from recsys.encoder import Encoder
 from recsys.home import Home
+from recsys.ranking.system import CONTENT, TOWERS, System
 from recsys.store.generations import current_id, read_generation
-from recsys.system import CONTENT, TOWERS, System
+from recsys.texts.vectors import TextVectors
 
 
 @pytest.fixture(scope="module")

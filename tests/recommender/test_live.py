@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from recsys.data.columns import TITLE
+from recsys.database.live_items import LiveItem
 from recsys.encoder import Encoder
 from recsys.home import Home
 from recsys.live import with_live_items
 from recsys.recommender import Recommender
 from recsys.store import mapping
 from recsys.store.generations import current_id
-from recsys.store.items import LiveItem
 
 
 def test_the_catalogues_vectors_stay_in_their_files(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,11 @@ from recsys.home import Home
 from recsys.models.towers.training import train_towers
 from recsys.ranking.blend import Blend
 from recsys.ranking.explain import without_history
-from recsys.ranking.rules import FilterError
+from recsys.ranking.system import System
 from recsys.recommender import Recommender
+from recsys.selection.filters import FilterError
 from recsys.store.generations import MANIFEST, commit_generation, current_id, read_generation
 from recsys.store.index import build_index
-from recsys.system import System
 
 
 @pytest.fixture(scope="module")

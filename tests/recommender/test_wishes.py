@@ -11,11 +11,11 @@ from recsys import recommender as module
 from recsys.answers import FILLED, POPULAR, Wish
 from recsys.data.snapshot import open_snapshot
 from recsys.ranking.blend import Blend
-from recsys.ranking.selection import Promotion
+from recsys.ranking.stages import unmeasured
+from recsys.ranking.system import System
 from recsys.recommender import Recommender
-from recsys.stages import unmeasured
+from recsys.selection.selection import Promotion
 from recsys.store.generations import current_id, read_generation
-from recsys.system import System
 
 
 @pytest.fixture(scope="module")

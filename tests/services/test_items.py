@@ -12,10 +12,10 @@ import httpx
 import pytest
 from variants import make_variant
 
+from recsys.database.engine import Database
+from recsys.database.live_items import ItemStore
 from recsys.home import Home
 from recsys.recommender import Recommender
-from recsys.store.database import Database
-from recsys.store.items import ItemStore
 from services import items
 from services.encoding import Encoders
 from services.items import MOST_WAITING, LiveItems

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy.exc import SQLAlchemyError
 from workers import listening
 
+from recsys.database.engine import Database
 from recsys.home import Home
-from recsys.store.database import Database
 from services.keys import PREFIX, create_key
 from services.serve import running
 

@@ -15,9 +15,9 @@ from synthetic import Dataset
 
 from recsys.data.ingest import ingest
 from recsys.data.snapshot import open_snapshot
+from recsys.database.engine import Database
+from recsys.database.tombstones import Tombstones
 from recsys.home import Home
-from recsys.store.database import Database
-from recsys.store.forgotten import Tombstones
 from recsys.store.generations import current_id, read_generation
 from services.serve import running
 

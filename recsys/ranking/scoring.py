@@ -13,8 +13,8 @@ from scipy import sparse
 from recsys.data.sequences import Sequences
 from recsys.ranking.blend import raise_keeping_sign, standardise
 from recsys.ranking.candidates import UNSEEN, Glance, VectorSource
-from recsys.stages import EXPERTS, SEARCH, TOWER, Lap, unmeasured
-from recsys.system import POPULARITY, System
+from recsys.ranking.stages import EXPERTS, SEARCH, TOWER, Lap, unmeasured
+from recsys.ranking.system import POPULARITY, System
 
 CHUNK = 32_768  # items
 Rows = NDArray[np.int64]

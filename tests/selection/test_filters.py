@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.ranking.rules import MAX_DEPTH, FilterError, compile_filter
+from recsys.selection.filters import MAX_DEPTH, FilterError, compile_filter
 
 ITEMS = pl.DataFrame(
     {

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 import sqlalchemy as sql
 
 from recsys.data.forgetting import SALT_BYTES, Forgotten, hash_user
-from recsys.store.database import TEXT, Database
-from recsys.store.moments import microseconds
+from recsys.database.engine import TEXT, Database
+from recsys.database.moments import microseconds
 
 CHANGE = "forgotten"
 Deletion = Callable[[sql.Connection, str], int]  # deletes a user's rows, returns how many

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from recsys.ranking.values import INTEGERS, FilterError, comparable, literal
+from recsys.selection.values import INTEGERS, FilterError, comparable, literal
 
 MAX_DEPTH = 8
 MAX_CONDITIONS = 100

@@ -17,7 +17,7 @@ from recsys.config import TextConfig
 from recsys.data.columns import ITEM_ID, TITLE
 from recsys.data.sources import SourceError, read_columns
 from recsys.data.text import item_texts
-from recsys.encoder import TextVectors
+from recsys.texts.vectors import TextVectors
 
 ID, TEXT, VECTOR = "id", "text", "vector"
 PART_ROWS = 8_192

@@ -8,16 +8,17 @@ import polars as pl
 import pytest
 import torch
 
-from recsys import embedding
 from recsys.artifacts import ArtifactError
 from recsys.config import AdapterConfig
 from recsys.data.sources import SourceError
-from recsys.embedding import embed_table, read_texts
-from recsys.encoder import Encoder, TextVectors
+from recsys.encoder import Encoder
 from recsys.home import Home
 from recsys.models.encoder.backbone import load_backbone
-from recsys.store.encoders import delete_encoders, list_encoders, open_encoder
+from recsys.store.exports import delete_encoders, list_encoders, open_encoder
 from recsys.store.generations import current_id, read_generation
+from recsys.texts import tables as embedding
+from recsys.texts.tables import embed_table, read_texts
+from recsys.texts.vectors import TextVectors
 
 BASE = AdapterConfig().base
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recsys.artifacts import canonical_json, digest
 from recsys.data.columns import AVAILABLE, ITEM_ID, TITLE
-from recsys.ranking.rules import compile_filter
+from recsys.selection.filters import compile_filter
 
 WORD = re.compile(r"\w+")
 KEPT_MASKS = 32  # of the filters used last; a byte an item each

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.ranking.catalogue import Catalogue
-from recsys.ranking.diversity import Relevance, diversified
+from recsys.selection.catalogue import Catalogue
+from recsys.selection.diversity import Relevance, diversified
 
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float32]
@@ -97,7 +97,7 @@ def choose(
         allowed: (items,) bool; is changed.
         k: how many.
         limits: what is counted already, counts.
-        diversity: 0: by score; above, up to 1: by ``recsys.ranking.diversity``.
+        diversity: 0: by score; above, up to 1: by ``recsys.selection.diversity``.
         vectors: (items, dimensions) unit vectors.
 
     Returns:

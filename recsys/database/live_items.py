@@ -13,7 +13,7 @@ import sqlalchemy as sql
 from numpy.typing import NDArray
 
 from recsys.artifacts import canonical_json
-from recsys.store.database import TEXT, Database
+from recsys.database.engine import TEXT, Database
 
 CHANGE = "items"
 _METADATA = sql.MetaData()

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 from recsys.data.forgetting import Forgotten, hash_user
-from recsys.store.database import Database
-from recsys.store.events import Event, EventStore
-from recsys.store.forgotten import Tombstones
-from recsys.store.impressions import Impression, ImpressionStore
-from recsys.store.moments import microseconds
+from recsys.database.engine import Database
+from recsys.database.events import Event, EventStore
+from recsys.database.impressions import Impression, ImpressionStore
+from recsys.database.moments import microseconds
+from recsys.database.tombstones import Tombstones
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -57,7 +57,7 @@ def test_an_impression_comes_back_whole(stores: Stores) -> None:
 
 
 def test_old_impressions_go(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recsys.store.impressions.PURGE_ROWS", 2)
+    monkeypatch.setattr("recsys.database.impressions.PURGE_ROWS", 2)
     stores.impressions.add([impression(str(day), time=NOON - timedelta(days=day)) for day in range(10)])
     assert stores.impressions.purge(NOON - timedelta(days=4)) == 5
     assert stores.impressions.count() == 5

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sql
 
-from recsys.store.database import TEXT, Database
-from recsys.store.moments import microseconds
+from recsys.database.engine import TEXT, Database
+from recsys.database.moments import microseconds
 
 SUMMARISED = 10_000  # newest comparisons that a summary reads
 _COMPARISONS = sql.Table(

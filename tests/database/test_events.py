@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
-from recsys.store.database import Database
-from recsys.store.events import AddResult, Event, EventStore
+from recsys.database.engine import Database
+from recsys.database.events import AddResult, Event, EventStore
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -133,8 +133,8 @@ def test_writers_of_the_same_events_in_other_orders_do_not_deadlock(store: Event
 WRITER = """
 import sys
 from datetime import datetime, timedelta, UTC
-from recsys.store.database import Database
-from recsys.store.events import Event, EventStore
+from recsys.database.engine import Database
+from recsys.database.events import Event, EventStore
 url, name = sys.argv[1:]
 sys.stdin.readline()  # all processes open the new database at the same moment
 store = EventStore(Database(url))
@@ -169,8 +169,8 @@ def test_processes_write_together_and_lose_nothing(url: str) -> None:
 CRASHING_WRITER = """
 import os, sys
 from datetime import datetime, UTC
-from recsys.store.database import Database
-from recsys.store.events import Event, EventStore
+from recsys.database.engine import Database
+from recsys.database.events import Event, EventStore
 store = EventStore(Database(sys.argv[1]))
 store.add([Event("u", "i", datetime(2026, 1, 2, 12, tzinfo=UTC))])
 os.kill(os.getpid(), 9)

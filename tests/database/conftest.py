@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.store.database import Database
+from recsys.database.engine import Database
 from services.serve import free_port
 
 

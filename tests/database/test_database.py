@@ -7,7 +7,7 @@ from threading import Barrier
 import pytest
 import sqlalchemy as sql
 
-from recsys.store.database import Database
+from recsys.database.engine import Database
 
 OPENERS = 8
 FILES = 25

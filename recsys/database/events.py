@@ -14,8 +14,8 @@ import sqlalchemy as sql
 
 from recsys.artifacts import canonical_json, digest
 from recsys.data import columns
-from recsys.store.database import TEXT, Database
-from recsys.store.moments import EPOCH, LATEST, microseconds, moment
+from recsys.database.engine import TEXT, Database
+from recsys.database.moments import EPOCH, LATEST, microseconds, moment
 
 HISTORY_LIMIT = 1_000  # newest events of one user that an answer looks at
 

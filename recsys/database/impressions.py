@@ -13,9 +13,9 @@ import sqlalchemy as sql
 
 from recsys.artifacts import canonical_json
 from recsys.data.forgetting import Forgotten
-from recsys.store.database import TEXT, Database
-from recsys.store.forgotten import Tombstones
-from recsys.store.moments import microseconds, moment
+from recsys.database.engine import TEXT, Database
+from recsys.database.moments import microseconds, moment
+from recsys.database.tombstones import Tombstones
 
 PURGE_ROWS = 5_000  # deleted in one transaction, so that events wait for it but shortly
 _IMPRESSIONS = sql.Table(
