@@ -14,7 +14,6 @@ from flows import progress
 from flows.reports import report_metrics
 from flows.runtime import open_home
 from recsys.artifacts import write_atomic
-from recsys.benchmark import SYSTEMS, Trained, rank_systems, train_on
 from recsys.config import ModelConfig, Protocol, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.data.text import item_texts
@@ -23,11 +22,13 @@ from recsys.evaluation.held_out import allows, make_split, read_sequences
 from recsys.evaluation.page import page
 from recsys.evaluation.report import metrics_document, section, write_lists, write_metrics
 from recsys.evaluation.splits import Split, check_split
-from recsys.fitting import TextEncoding, frozen_encoding
 from recsys.models.checkpoints import Checkpoints
 from recsys.models.devices import device_name
-from recsys.pretraining import pretrained_folder
-from recsys.resuming import Parent, adapt_on
+from recsys.training.baselines import SYSTEMS, rank_systems
+from recsys.training.encoding import TextEncoding, frozen_encoding
+from recsys.training.fit_system import Trained, train_on
+from recsys.training.pretrained import pretrained_folder
+from recsys.training.resuming import Parent, adapt_on
 
 METRICS, LISTS, PAGE = "metrics.json", "lists.parquet", "report.html"
 _DEFAULT = ModelConfig()

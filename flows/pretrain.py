@@ -22,8 +22,8 @@ from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints
 from recsys.models.encoder.backbone import save_lora
 from recsys.models.encoder.pretraining import Pretraining, pretrain
-from recsys.pretraining import TASK, Worth, judge_pretraining
 from recsys.store.adapters import save_adapter, verify_adapter
+from recsys.training.pretrained import TASK, Worth, judge_pretraining
 
 _DEFAULT, _MODEL = PretrainConfig(), ModelConfig()
 

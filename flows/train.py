@@ -19,21 +19,21 @@ from flows import progress
 from flows.evaluate import METRICS, Measured, allowed_protocols, describe, encode_texts, measure
 from flows.runtime import open_home
 from recsys.artifacts import ArtifactError, read_json, short_id, write_json
-from recsys.benchmark import QUICK
 from recsys.config import ModelConfig, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.report import OURS, slices
-from recsys.fitting import refit_system
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints
-from recsys.pretraining import pretrained_folder
 from recsys.publication import bind_generation
 from recsys.ranking.system import System
 from recsys.ranking.text_maps import TextMaps, written_out
 from recsys.recommender import Recommender
-from recsys.resuming import Parent, continue_system, save_training
 from recsys.store.adapters import save_adapter
 from recsys.store.generations import read_generation
+from recsys.training.baselines import QUICK
+from recsys.training.fit_system import refit_system
+from recsys.training.pretrained import pretrained_folder
+from recsys.training.resuming import Parent, continue_system, save_training
 
 GATED = ("cold_items", "warm_items", "head_items", "tail_items")  # slices in which a generation must not be worse
 CARD_METRICS = ("ndcg@10", "recall@10", "mrr@20")

@@ -18,10 +18,10 @@ from recsys.artifacts import short_id, write_atomic, write_json
 from recsys.config import ModelConfig, TuneConfig, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.held_out import make_split
-from recsys.evaluation.trials import plot
 from recsys.home import Home
-from recsys.pretraining import pretrained_folder
-from recsys.tuning import Trial, best_of, tune, with_settings
+from recsys.training.pretrained import pretrained_folder
+from recsys.training.trials import plot
+from recsys.training.tuning import Trial, best_of, tune, with_settings
 
 _MODEL, _SEARCH = ModelConfig(), TuneConfig()
 

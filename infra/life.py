@@ -21,7 +21,6 @@ import numpy as np
 import polars as pl
 
 from recsys.artifacts import read_json, write_json
-from recsys.benchmark import Trained, train_on
 from recsys.config import EvaluationConfig, IngestConfig, ModelConfig, PretrainConfig, to_dict
 from recsys.data.ingest import ingest
 from recsys.data.sequences import Scorer, Sequences
@@ -33,16 +32,17 @@ from recsys.evaluation.held_out import make_split
 from recsys.evaluation.metrics import ndcg
 from recsys.evaluation.report import metrics_document
 from recsys.evaluation.splits import Split, Targets
-from recsys.fitting import frozen_encoding
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints
 from recsys.models.devices import device_name
 from recsys.models.encoder.backbone import save_lora
 from recsys.models.encoder.pretraining import pretrain
-from recsys.pretraining import TASK, judge_pretraining
 from recsys.ranking.text_maps import TextMaps, written_out
-from recsys.resuming import Parent, adapt_on, save_training
 from recsys.store.adapters import save_adapter
+from recsys.training.encoding import frozen_encoding
+from recsys.training.fit_system import Trained, train_on
+from recsys.training.pretrained import TASK, judge_pretraining
+from recsys.training.resuming import Parent, adapt_on, save_training
 
 OLD_SHARE, WINDOW_SHARE = 0.8, 0.72  # of the events, by time: the older ones, and where their last window begins
 TARGETS_PER_USER = 10

@@ -1,6 +1,6 @@
 """The whole trained system: experts, towers over text vectors, and the blend that ranks with them.
 
-Reading and scoring only, so that a service starts without what training needs; ``recsys/fitting.py`` makes it.
+Reading and scoring only, so that a service starts without what training needs; ``recsys.training.fit_system`` makes it.
 """
 
 import json

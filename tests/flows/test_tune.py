@@ -16,7 +16,7 @@ from test_cli import run, shown
 from recsys.artifacts import read_json, write_json
 from recsys.config import ModelConfig, from_dict, to_dict
 from recsys.home import Home
-from recsys.tuning import SPACE, Trial, best_of, with_settings
+from recsys.training.tuning import SPACE, Trial, best_of, with_settings
 
 SETTINGS = to_dict(replace(SMALL, tower=replace(SMALL.tower, epochs=3))) | {
     "evaluation": {"protocols": ["leave-one-out"], "bootstrap_samples": 200}

@@ -107,10 +107,10 @@ def test_throughput_is_measured_and_its_figures_agree(bare, tmp_path):
 
 def test_a_recommender_is_trained_from_two_files_and_a_packed_base(bare, dataset: Dataset, tmp_path):
     base, out = tmp_path / "base.zip", tmp_path / "metrics.json"
-    bare("-m", "recsys.standalone", "--pack", str(base))
+    bare("-m", "recsys.training.standalone", "--pack", str(base))
     assert base.stat().st_size < 45_000_000
     few = ("--base", str(base), "--rounds", "2", "--epochs", "2", "--out", str(out))
-    printed = bare("-m", "recsys.standalone", dataset.events, dataset.items, *few)
+    printed = bare("-m", "recsys.training.standalone", dataset.events, dataset.items, *few)
     document = json.loads(out.read_text())
     assert f"R@10 {document['test']['recall@10']:.4f}" in printed
     assert 0 < document["test"]["ndcg@10"] <= document["test"]["recall@10"] <= 1

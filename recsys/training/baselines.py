@@ -1,32 +1,26 @@
-"""Train everything on one split and rank the test targets: our system, its ablations, and baselines with the same care.
+"""Our system, its ablations and baselines fitted with the same care, ranking the test targets of one split.
 
 All systems see the same training part, choose on the same validation sample, and are asked the same test targets.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from recsys.callbacks import StageProgress, stage
-from recsys.config import ModelConfig
-from recsys.data.sequences import Scorer
+from recsys.config import ExpertsConfig, ModelConfig
+from recsys.data.sequences import Scorer, Sequences
 from recsys.evaluation.full_ranking import Ranking, evaluate
 from recsys.evaluation.splits import Split, Targets, sample
-from recsys.fitting import (
-    FIXED_POWER,
-    TextEncoding,
-    adapted_encoding,
-    fit_best_ials,
-    fit_content,
-    fit_system,
-    fit_undecayed_ease,
-    tower_validation,
-)
-from recsys.models.checkpoints import Checkpoints
-from recsys.models.encoder.backbone import Backbone
+from recsys.experts.ease import fit_ease
+from recsys.experts.ials import ImplicitFactors, fit_ials
+from recsys.experts.sparse import ItemMatrixScorer
 from recsys.models.towers.training import train_towers
 from recsys.ranking.blend import BlendScorer, fit_blend
 from recsys.ranking.system import LEXICAL, System
+from recsys.training.encoding import TextEncoding
+from recsys.training.fit_experts import DECAYS, RIDGES, fit_content
+from recsys.training.fit_system import FIXED_POWER, Trained
+from recsys.training.validation import tower_validation, validation_ndcg
 
 OURS = "recsys"
 BASELINES = (
@@ -47,43 +41,7 @@ SYSTEMS = (OURS, *ABLATIONS, *BASELINES)
 SIGNED = frozenset({"ials", "bert", "sasrec"})  # baselines whose scores are of any sign
 QUICK = (OURS, "recsys.towers", "popularity", "rules", "knn", "ease", "lexical", "bert", "bert-whitened", "blend")
 
-
-@dataclass(frozen=True)
-class Trained:
-    """Our system trained on one split.
-
-    Attributes:
-        encoding: text vectors of base and adapter.
-        backbone: BERT with the LoRA weights.
-        records: loss by round of the adapter's training.
-        system: towers, experts and blend.
-    """
-
-    encoding: TextEncoding
-    backbone: Backbone
-    records: list[dict[str, float]]
-    system: System
-
-
-def train_on(
-    split: Split,
-    texts: list[str],
-    frozen: TextEncoding,
-    config: ModelConfig,
-    progress: StageProgress | None = None,
-    checkpoints: Checkpoints | None = None,
-    pretrained: Path | None = None,
-) -> Trained:
-    """Fine-tune the adapter and fit the system on one split's training part.
-
-    With checkpoints, a training that was killed goes on from the last one and ends with the same weights. The adapter
-    begins with the weights of a PEFT folder where one is given.
-    """
-    encoding, backbone, records = adapted_encoding(
-        texts, frozen, split.train, config, progress, checkpoints, pretrained
-    )
-    system = fit_system(split, texts, encoding.features, frozen.features, config, progress, checkpoints)
-    return Trained(encoding, backbone, records, system)
+IALS_GRID = ((2.0, 1.0), (2.0, 10.0), (10.0, 1.0), (10.0, 10.0), (40.0, 1.0), (40.0, 10.0))  # confidence, ridge
 
 
 def rank_systems(
@@ -181,3 +139,18 @@ def _scorer(
         validate=tower_validation(validation, config),
         progress=stage(progress, f"Train {name}"),
     ).towers
+
+
+def fit_undecayed_ease(
+    train: Sequences, catalogue: int, config: ExpertsConfig, validation: Targets
+) -> ItemMatrixScorer:
+    """Return EASE as published, every event of a history weighing the same, its ridge chosen by validation NDCG@10."""
+    scorers = [fit_ease(train, catalogue, ridge, config.neighbours, decay=1.0) for ridge in RIDGES]
+    return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))
+
+
+def fit_best_ials(train: Sequences, catalogue: int, validation: Targets, seed: int) -> ImplicitFactors:
+    """Return iALS with confidence, ridge and history decay chosen by validation NDCG@10."""
+    fitted = (fit_ials(train, catalogue, *choice, decay=1.0, seed=seed) for choice in IALS_GRID)
+    scorers = (factors.with_decay(decay) for factors in fitted for decay in DECAYS)
+    return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.artifacts import ArtifactError
-from recsys.benchmark import Trained
 from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig, Protocol, from_dict
 from recsys.data.sequences import Scorer, Sequences
@@ -24,7 +23,6 @@ from recsys.evaluation.splits import COLD_ITEMS, Split, Targets, sample
 from recsys.experts.content import Content
 from recsys.experts.lexical import Lexicon, fit_lexical
 from recsys.experts.popularity import Popularity
-from recsys.fitting import FIXED_POWER, TextEncoding, fit_expert, refit_experts, tower_validation
 from recsys.home import Home
 from recsys.models.adapter import adapter_rounds, train_adapter
 from recsys.models.checkpoints import Checkpoints, checkpoint_of
@@ -39,6 +37,10 @@ from recsys.ranking.blend import fit_blend
 from recsys.ranking.system import CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, System
 from recsys.ranking.text_maps import TextMaps
 from recsys.store.adapters import read_card, verify_adapter
+from recsys.training.encoding import TextEncoding
+from recsys.training.fit_experts import fit_expert, refit_experts
+from recsys.training.fit_system import FIXED_POWER, Trained
+from recsys.training.validation import tower_validation
 
 FOLDER, SETTINGS = "training", "training.json"
 

@@ -20,10 +20,11 @@ from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig, TuneConfig, to_dict
 from recsys.data.sequences import Sequences
 from recsys.evaluation.splits import Targets, sample
-from recsys.fitting import TextEncoding, adapted_encoding, tower_validation
 from recsys.models.towers.tower import TwoTower
 from recsys.models.towers.training import tower_shape, train_towers
 from recsys.models.towers.whitening import text_features
+from recsys.training.encoding import TextEncoding, adapted_encoding
+from recsys.training.validation import tower_validation
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 # A LoRA training is dear, so few adapters are looked at and each is trained once; towers are cheap and vary freely.

@@ -1,6 +1,6 @@
 """Train and judge a recommender from two Parquet files where nothing but the encoder's packages is installed.
 
-    python -m recsys.standalone events.parquet items.parquet --base base.zip --out metrics.json
+    python -m recsys.training.standalone events.parquet items.parquet --base base.zip --out metrics.json
 
 It is meant for a GPU machine without a network: copy this package, the two files and a packed base there. Adapter and
 towers are trained by the product's own code; experts and blend need more packages and stay at home. Several GPUs share

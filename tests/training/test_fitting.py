@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from synthetic import SMALL
 
-from recsys import fitting
 from recsys.data.sequences import Sequences
 from recsys.evaluation.splits import leave_one_out
-from recsys.fitting import fit_system, refit_system
 from recsys.models.towers import training
 from recsys.ranking.blend import fit_blend
 from recsys.ranking.system import IDS, LEXICAL, TOWERS, System
+from recsys.training import fit_system as fitting
+from recsys.training.fit_system import fit_system, refit_system
 
 CATALOGUE = 300
 TEXTS = [f"{number % 7} of {number % 11}" for number in range(CATALOGUE)]

@@ -11,7 +11,7 @@ from recsys.config import IngestConfig, TextConfig
 from recsys.data.ingest import ingest
 from recsys.data.text import item_texts
 from recsys.home import Home
-from recsys.standalone import read_behaviour
+from recsys.training.standalone import read_behaviour
 
 
 def test_two_files_are_read_as_the_ingest_reads_them(tmp_path: Path) -> None:
