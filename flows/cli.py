@@ -124,7 +124,7 @@ def evaluate(
 ) -> None:
     """Compare a generation with the baselines: its stored metrics, or with --out everything trained anew."""
     with shell(home, as_json, debug) as session:
-        from recsys.publication import METRICS
+        from recsys.publishing.binding import METRICS
         from recsys.store.generations import read_generation
 
         folder, manifest = read_generation(session.home, generation or _newest_generation(session))
@@ -206,8 +206,8 @@ def recommend(
     """Print one answer of the current generation, with titles and reasons."""
     with shell(home, as_json, debug) as session:
         from recsys.database.engine import Database
-        from recsys.people import People
-        from recsys.recommender import Recommender
+        from recsys.serving.recommender import Recommender
+        from recsys.serving.users import People
 
         with progress.step("Load"):
             recommender = Recommender.open(session.home)

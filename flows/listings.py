@@ -123,7 +123,7 @@ def _compare(session: Shell, first: dict[str, Any], second: dict[str, Any]) -> N
 
 
 def _generation_row(home: Home, manifest: dict[str, Any]) -> list[str]:
-    from recsys.publication import METRICS
+    from recsys.publishing.binding import METRICS
 
     measured = read_json(home.generations / manifest["id"] / METRICS)["protocols"]
     own = next(name for name in manifest["settings"]["evaluation"]["protocols"] if name in measured)

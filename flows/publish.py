@@ -5,8 +5,8 @@ from prefect import flow
 from flows import progress
 from flows.reports import report_verdict
 from flows.runtime import open_home
-from recsys.admission import publish
-from recsys.evaluation.gate import Verdict
+from recsys.publishing.admission import publish
+from recsys.publishing.gate import Verdict
 
 
 class RefusedError(Exception):

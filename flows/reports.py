@@ -12,8 +12,8 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact, c
 
 from recsys.data.columns import ITEM_ID, TITLE
 from recsys.data.snapshot import Snapshot, open_snapshot
-from recsys.evaluation.gate import Verdict
 from recsys.home import Home
+from recsys.publishing.gate import Verdict
 
 SAMPLE_USERS = 3
 SAMPLE_ITEMS = 5
@@ -47,7 +47,7 @@ def report_metrics(document: Mapping[str, Any]) -> None:
 
 def report_samples(home: Home, generation_id: str) -> None:
     """Show what a few users did last and what the generation offers them."""
-    from recsys.recommender import Recommender  # torch, which an ingest has no use for
+    from recsys.serving.recommender import Recommender  # torch, which an ingest has no use for
 
     recommender = Recommender.open(home, generation_id)
     snapshot = open_snapshot(home, recommender.snapshot_id, verify=False)  # opening the generation has verified it

@@ -24,10 +24,10 @@ from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.report import OURS, slices
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints
-from recsys.publication import bind_generation
+from recsys.publishing.binding import bind_generation
 from recsys.ranking.system import System
 from recsys.ranking.text_maps import TextMaps, written_out
-from recsys.recommender import Recommender
+from recsys.serving.recommender import Recommender
 from recsys.store.adapters import save_adapter
 from recsys.store.generations import read_generation
 from recsys.training.baselines import QUICK

@@ -1,8 +1,8 @@
 """Write the README's tables from the result files in ``infra/results``: ``python infra/quality.py``.
 
 A result file is a ``metrics.json`` that ``recsys benchmark`` or ``recsys train`` wrote, stored under the data's name,
-or what ``infra/encoding.py``, ``recsys.models.throughput`` and ``recsys.training.standalone`` wrote; ``tried.json`` says
-what else was tried, and what it brought.
+or what ``infra/encoding.py``, ``recsys.models.throughput`` and ``recsys.training.standalone`` wrote; ``tried.json``
+says what else was tried, and what it brought.
 """
 
 import json

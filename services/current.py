@@ -20,7 +20,7 @@ from services.metrics import Metrics
 from services.shelf import Shelf
 
 if TYPE_CHECKING:
-    from recsys.recommender import Recommender
+    from recsys.serving.recommender import Recommender
 
 CHECK_SECONDS = 0.25  # between two looks at the pointer
 RETRY_SECONDS = 10.0  # between two attempts at a generation that did not load; each reads all of its files

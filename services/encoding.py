@@ -10,9 +10,9 @@ from recsys.artifacts import ArtifactError
 from recsys.home import Home
 
 if TYPE_CHECKING:
-    from recsys.encoder import Encoder
-    from recsys.recommender import Recommender
-    from recsys.search import TextSearch
+    from recsys.serving.new_texts import Encoder
+    from recsys.serving.recommender import Recommender
+    from recsys.serving.search import TextSearch
 
 KEPT = 2  # the one that serves and the one before it, or two adapters side by side; each is two BERTs
 
@@ -33,7 +33,7 @@ class Encoders:
             HTTPException: 503, its adapter or its base is missing or another; the detail says which.
         """
         # brings transformers, which most answers do not need
-        from recsys.encoder import Encoder
+        from recsys.serving.new_texts import Encoder
 
         generation_id = recommender.generation_id
         with self._lock:
@@ -54,7 +54,7 @@ class Encoders:
         Raises:
             HTTPException: as ``of``.
         """
-        from recsys.search import TextSearch
+        from recsys.serving.search import TextSearch
 
         encoder, generation_id = self.of(recommender), recommender.generation_id
         with self._lock:

@@ -10,8 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.schemas.recommend import Person
 
 if TYPE_CHECKING:
-    from recsys.people import People
-    from recsys.recommender import Recommender
+    from recsys.serving.recommender import Recommender
+    from recsys.serving.users import People
 
 RETRY_SECONDS = 1.0  # between two attempts at a database that is away; answers in between do not wait for it
 _LOG = logging.getLogger(__name__)

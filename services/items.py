@@ -23,8 +23,8 @@ from recsys.home import Home
 from services.encoding import Encoders
 
 if TYPE_CHECKING:
-    from recsys.encoder import Encoder
-    from recsys.recommender import Recommender
+    from recsys.serving.new_texts import Encoder
+    from recsys.serving.recommender import Recommender
 
 BATCH = 16  # texts encoded at once
 ENCODING_SECONDS = 0.5  # after which what is there is shown, before the next ones are encoded
@@ -100,7 +100,8 @@ class LiveItems:
 
     def _dress(self, base: "Recommender", items: Sequence[LiveItem], version: int) -> "Recommender":
         """Encode for a while; return what can be had now."""
-        from recsys.live import live_frame, with_live_items  # brings transformers
+        from recsys.serving.live_columns import live_frame
+        from recsys.serving.live_generation import with_live_items
 
         there = [item for item in items if item.columns is not None]
         if not there:

@@ -13,8 +13,8 @@ from services.metrics import Metrics
 from services.schemas.recommend import Person, Wishes
 
 if TYPE_CHECKING:
-    from recsys.answers import Answer
-    from recsys.recommender import Recommender
+    from recsys.serving.answers import Answer
+    from recsys.serving.recommender import Recommender
 
 WAITING = 10_000  # impressions in memory; at 500 answers a second a database may be away for 20 s
 BATCH = 200
@@ -110,7 +110,7 @@ class Impressions:
 
 def differences(impression: Impression, answer: "Answer") -> list[str]:
     """Return in what a replayed answer is not the one that was given; empty where it is the same."""
-    from recsys.answers import DEGRADED, POPULAR  # brings torch, for which BentoML's supervisor has no use
+    from recsys.serving.answers import DEGRADED, POPULAR  # brings torch, for which BentoML's supervisor has no use
 
     found = []
     then, now = [item["item_id"] for item in impression.items], [item.item_id for item in answer.items]

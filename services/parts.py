@@ -25,8 +25,8 @@ from services.shadow import Shadow
 from services.shelf import Shelf
 
 if TYPE_CHECKING:
-    from recsys.people import People
-    from recsys.recommender import Recommender
+    from recsys.serving.recommender import Recommender
+    from recsys.serving.users import People
 
 
 @dataclass(frozen=True)

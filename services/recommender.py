@@ -70,7 +70,7 @@ class RecommenderService:
 
         import torch
 
-        from recsys.people import People  # brings torch, for which BentoML's supervisor has no use
+        from recsys.serving.users import People  # brings torch, for which BentoML's supervisor has no use
 
         torch.set_num_threads(1)  # one request is small; threads would only take turns with the other workers
         home = Home.from_environment()

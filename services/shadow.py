@@ -19,8 +19,8 @@ from services.metrics import Metrics
 from services.shelf import Shelf
 
 if TYPE_CHECKING:
-    from recsys.answers import Answer, Wish
-    from recsys.recommender import Recommender
+    from recsys.serving.answers import Answer, Wish
+    from recsys.serving.recommender import Recommender
 
 STATE = "shadow.json"
 WAITING = 100  # answers that wait for their shadow; above it they go without

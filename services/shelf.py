@@ -16,7 +16,7 @@ from recsys.store.adapters import read_card
 from recsys.store.generations import MANIFEST, list_generations
 
 if TYPE_CHECKING:
-    from recsys.recommender import Recommender
+    from recsys.serving.recommender import Recommender
 
 KEPT = 2  # generations in memory beside the current one
 
@@ -44,7 +44,7 @@ class Shelf:
             found = self._find(generation_id)
             if found is None:
                 # Imported here because BentoML's supervisor imports the service too, and has no use for torch.
-                from recsys.recommender import Recommender
+                from recsys.serving.recommender import Recommender
 
                 found = Recommender.open(self._home, generation_id)
                 self.keep(found)

@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.progress import track
 
 from flows import progress
-from recsys.admission import publish
 from recsys.config import ModelConfig, TextConfig, to_dict
 from recsys.data.columns import ITEM_ID, TIMESTAMP, TITLE, USER_ID
 from recsys.data.sequences import Sequences
@@ -36,7 +35,8 @@ from recsys.home import Home
 from recsys.models.encoder.backbone import add_lora, load_backbone, save_lora
 from recsys.models.towers.tower import TowerShape, TwoTower
 from recsys.models.towers.whitening import Whitening
-from recsys.publication import OURS, bind_generation
+from recsys.publishing.admission import publish
+from recsys.publishing.binding import OURS, bind_generation
 from recsys.ranking.blend import Blend
 from recsys.ranking.system import CONTENT, POPULARITY, TOWERS, System
 from recsys.ranking.text_maps import TextMaps, written_out

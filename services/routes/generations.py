@@ -101,7 +101,7 @@ def _adapters(parts: Parts) -> AdaptersAnswer:
 
 
 def _promote(parts: Parts, generation_id: str, force: bool) -> SwitchAnswer:
-    from recsys.admission import check_answers, check_gate  # bring torch
+    from recsys.publishing.admission import check_answers, check_gate  # bring torch
 
     _load(parts, generation_id)
     previous = current_id(parts.home)

@@ -46,7 +46,7 @@ async def delete_item(item_id: ItemId, parts: PartsOfApp) -> Response:
 
 def _put(parts: Parts, item_id: str, request: PutItemRequest) -> ItemChange | None:
     """Store an item; None, and nothing is stored, where it has to wait."""
-    from recsys.live import ItemError, check_columns  # brings transformers
+    from recsys.serving.live_columns import ItemError, check_columns
 
     recommender = parts.generation.recommender()
     columns = request.model_dump(exclude_unset=True)

@@ -32,8 +32,8 @@ from services.schemas.recommend import (
 from services.shadow import Shown
 
 if TYPE_CHECKING:
-    from recsys.answers import Answer, Wish
-    from recsys.recommender import Recommender
+    from recsys.serving.answers import Answer, Wish
+    from recsys.serving.recommender import Recommender
 
 router = guarded_router()
 ERRORS = (400, 404, 409, 413, 422)
@@ -162,7 +162,7 @@ def _similar(parts: Parts, request: SimilarRequest) -> SimilarAnswer:
 
 def wish_of(request: Wishes) -> "Wish":
     """Return what a request wants of a list."""
-    from recsys.answers import Wish  # brings torch, for which BentoML's supervisor has no use
+    from recsys.serving.answers import Wish  # brings torch, for which BentoML's supervisor has no use
 
     of_the_list = set(Wishes.model_fields) - set(FromModel.model_fields) - {"promotions", "record"}
     given = {name: getattr(request, name) for name in of_the_list}
@@ -174,7 +174,7 @@ def _told(parts: Parts, answer: "Answer", history: list[str] | None, openly: boo
 
     It says so where the history could not be read. Unless ``openly``, explanations do not name the history's items.
     """
-    from recsys.answers import DEGRADED
+    from recsys.serving.answers import DEGRADED
 
     if history is None:
         answer = replace(answer, fallback=DEGRADED)

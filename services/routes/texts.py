@@ -16,8 +16,8 @@ from services.routes.recommend import ERRORS, refusing
 from services.schemas.texts import EmbedAnswer, EmbedRequest, FoundItem, SearchAnswer, SearchRequest
 
 if TYPE_CHECKING:
-    from recsys.encoder import Encoder
-    from recsys.recommender import Recommender
+    from recsys.serving.new_texts import Encoder
+    from recsys.serving.recommender import Recommender
 
 CHUNK = 32  # texts
 router = guarded_router()

@@ -10,7 +10,7 @@ from test_cli import run, shown
 from recsys.artifacts import write_json
 from recsys.config import to_dict
 from recsys.home import Home
-from recsys.recommender import Recommender
+from recsys.serving.recommender import Recommender
 from recsys.store.adapters import read_card, verify_adapter
 from recsys.texts.vectors import TextVectors
 

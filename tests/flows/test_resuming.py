@@ -18,7 +18,7 @@ from recsys.artifacts import write_json
 from recsys.config import to_dict
 from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
-from recsys.recommender import Recommender
+from recsys.serving.recommender import Recommender
 from recsys.store.adapters import read_card, verify_adapter
 from recsys.store.generations import read_generation
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.ranking.fusion import fuse
 from recsys.selection.catalogue import KEPT_MASKS, Catalogue
 from recsys.selection.selection import LimitError, Limits, choose, place_promoted
+from recsys.serving.fusion import fuse
 
 ITEMS = 60
 RANDOM = np.random.default_rng(0)

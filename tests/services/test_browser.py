@@ -13,7 +13,7 @@ import pytest
 from variants import make_variant
 
 from recsys.home import Home
-from recsys.ranking.explain import TEMPLATES
+from recsys.serving.explanation import TEMPLATES
 from recsys.store.generations import current_id
 from services.keys import create_key
 from services.routes.page import FILES, INDEX, POLICY

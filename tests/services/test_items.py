@@ -15,7 +15,7 @@ from variants import make_variant
 from recsys.database.engine import Database
 from recsys.database.live_items import ItemStore
 from recsys.home import Home
-from recsys.recommender import Recommender
+from recsys.serving.recommender import Recommender
 from services import items
 from services.encoding import Encoders
 from services.items import MOST_WAITING, LiveItems

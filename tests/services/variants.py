@@ -8,7 +8,7 @@ import polars as pl
 
 from recsys.artifacts import read_json, staged_folder
 from recsys.home import Home
-from recsys.publication import HELD_OUT, OURS
+from recsys.publishing.binding import HELD_OUT, OURS
 from recsys.store.adapters import CARD, save_adapter
 from recsys.store.generations import MANIFEST, commit_generation, current_id, read_generation
 

@@ -11,9 +11,9 @@ import torch
 from recsys.artifacts import ArtifactError
 from recsys.config import AdapterConfig
 from recsys.data.sources import SourceError
-from recsys.encoder import Encoder
 from recsys.home import Home
 from recsys.models.encoder.backbone import load_backbone
+from recsys.serving.new_texts import Encoder
 from recsys.store.exports import delete_encoders, list_encoders, open_encoder
 from recsys.store.generations import current_id, read_generation
 from recsys.texts import tables as embedding

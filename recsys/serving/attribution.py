@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.ranking.explain import Shares, by_closeness, in_proportion
 from recsys.ranking.scoring import Person, Rows, Scoring
 from recsys.ranking.system import CONTENT
+from recsys.serving.explanation import Shares, by_closeness, in_proportion
 
 
 def attribute(

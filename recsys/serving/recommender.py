@@ -12,9 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.answers import FILLED, POPULAR, Answer, Recommendation, Wish
 from recsys.artifacts import ArtifactError
-from recsys.attribution import attribute
 from recsys.config import ModelConfig, from_dict
 from recsys.data.columns import TITLE
 from recsys.data.sequences import Sequences
@@ -22,13 +20,15 @@ from recsys.data.snapshot import open_snapshot
 from recsys.data.text import item_texts
 from recsys.home import Home
 from recsys.ranking.candidates import VectorSource
-from recsys.ranking.explain import Explanation, Shares, explanation, reasons
 from recsys.ranking.scoring import Person, Rows, Scoring, total
 from recsys.ranking.stages import EXPLAIN, FIELDS, RANKER, RULES, SEARCH, Lap, unmeasured
 from recsys.ranking.system import POPULARITY, System
-from recsys.ranking.words import SharedWords
 from recsys.selection.catalogue import Catalogue
 from recsys.selection.selection import Limits, choose, place_promoted
+from recsys.serving.answers import FILLED, POPULAR, Answer, Recommendation, Wish
+from recsys.serving.attribution import attribute
+from recsys.serving.explanation import Explanation, Shares, explanation, reasons
+from recsys.serving.words import SharedWords
 from recsys.store.adapters import verify_adapter
 from recsys.store.generations import current_id, read_generation
 from recsys.store.index import IndexReference

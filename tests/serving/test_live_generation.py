@@ -5,10 +5,10 @@ import pytest
 
 from recsys.data.columns import TITLE
 from recsys.database.live_items import LiveItem
-from recsys.encoder import Encoder
 from recsys.home import Home
-from recsys.live import with_live_items
-from recsys.recommender import Recommender
+from recsys.serving.live_generation import with_live_items
+from recsys.serving.new_texts import Encoder
+from recsys.serving.recommender import Recommender
 from recsys.store import mapping
 from recsys.store.generations import current_id
 

@@ -7,14 +7,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys import recommender as module
-from recsys.answers import FILLED, POPULAR, Wish
 from recsys.data.snapshot import open_snapshot
 from recsys.ranking.blend import Blend
 from recsys.ranking.stages import unmeasured
 from recsys.ranking.system import System
-from recsys.recommender import Recommender
 from recsys.selection.selection import Promotion
+from recsys.serving import recommender as module
+from recsys.serving.answers import FILLED, POPULAR, Wish
+from recsys.serving.recommender import Recommender
 from recsys.store.generations import current_id, read_generation
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recsys.data.columns import TITLE
-from recsys.ranking.explain import Explanation, without_history
 from recsys.selection.selection import Promotion
+from recsys.serving.explanation import Explanation, without_history
 
 POPULAR = "popular"
 FILLED = "filled"

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.answers import POPULAR
 from recsys.data.columns import TITLE
-from recsys.encoder import Encoder
-from recsys.ranking.fusion import RANK_CONSTANT, Fused, fuse
 from recsys.ranking.stages import ENCODE, FIELDS, RULES, SEARCH, Lap, unmeasured
 from recsys.ranking.system import CONTENT
-from recsys.recommender import Recommender
+from recsys.serving.answers import POPULAR
+from recsys.serving.fusion import RANK_CONSTANT, Fused, fuse
+from recsys.serving.new_texts import Encoder
+from recsys.serving.recommender import Recommender
 from recsys.store.index import UnreadableError
 
 CANDIDATES = 100  # from each list, at least

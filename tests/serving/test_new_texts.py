@@ -11,9 +11,9 @@ import pytest
 
 from recsys.artifacts import ArtifactError, read_json, write_json
 from recsys.data.snapshot import open_snapshot
-from recsys.encoder import Encoder
 from recsys.home import Home
 from recsys.ranking.system import CONTENT, TOWERS, System
+from recsys.serving.new_texts import Encoder
 from recsys.store.generations import current_id, read_generation
 from recsys.texts.vectors import TextVectors
 

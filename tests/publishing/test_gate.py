@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recsys.evaluation.gate import MIN_SLICE, Rehearsal, Verdict, judge, judge_rehearsal
+from recsys.publishing.gate import MIN_SLICE, Rehearsal, Verdict, judge, judge_rehearsal
 
 N = 400
 

@@ -9,7 +9,7 @@ from recsys.database.events import EventStore
 from recsys.database.impressions import ImpressionStore
 from recsys.database.moments import microseconds, moment
 from recsys.database.tombstones import Removal, Tombstones
-from recsys.recommender import Recommender
+from recsys.serving.recommender import Recommender
 
 SNAPSHOT, LIVE = "snapshot", "live"
 

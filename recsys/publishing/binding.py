@@ -1,6 +1,6 @@
 """From a trained system to a generation: binding writes vectors and texts, then the generation.
 
-Nothing is served by it; whether it may be is asked in ``recsys/admission.py``.
+Nothing is served by it; whether it may be is asked in ``recsys/publishing/admission.py``.
 """
 
 from collections.abc import Mapping, Sequence

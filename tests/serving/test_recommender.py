@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recsys import recommender as module
 from recsys.artifacts import ArtifactError, staged_folder
 from recsys.config import TowerConfig
 from recsys.data.sequences import Sequences
@@ -15,10 +14,11 @@ from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
 from recsys.models.towers.training import train_towers
 from recsys.ranking.blend import Blend
-from recsys.ranking.explain import without_history
 from recsys.ranking.system import System
-from recsys.recommender import Recommender
 from recsys.selection.filters import FilterError
+from recsys.serving import recommender as module
+from recsys.serving.explanation import without_history
+from recsys.serving.recommender import Recommender
 from recsys.store.generations import MANIFEST, commit_generation, current_id, read_generation
 from recsys.store.index import build_index
 

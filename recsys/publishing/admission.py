@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from recsys.artifacts import ArtifactError
 from recsys.data.columns import ITEM_ID, USER_ID
 from recsys.data.snapshot import open_snapshot
-from recsys.evaluation.gate import Rehearsal, Verdict, judge, judge_rehearsal
 from recsys.home import Home
-from recsys.publication import HELD_OUT, OURS, SLICE
+from recsys.publishing.binding import HELD_OUT, OURS, SLICE
+from recsys.publishing.gate import Rehearsal, Verdict, judge, judge_rehearsal
 from recsys.ranking.system import POPULARITY
-from recsys.recommender import Recommender
+from recsys.serving.recommender import Recommender
 from recsys.store.generations import current_id, promote, read_generation
 
 REHEARSED = 100  # histories that a generation answers before it is served

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.admission import REHEARSED, ROUNDS, check_answers, publish, rehearse, sample_histories
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
+from recsys.publishing.admission import REHEARSED, ROUNDS, check_answers, publish, rehearse, sample_histories
 from recsys.ranking.candidates import VectorSource
-from recsys.recommender import Recommender
+from recsys.serving.recommender import Recommender
 from recsys.store import index
 from recsys.store.generations import current_id
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from recsys.experts.lexical import WORD
-from recsys.ranking.explain import Word
+from recsys.serving.explanation import Word
 
 MAX_WORDS = 5
 CARRIERS = 10  # items of the history, those that added most
