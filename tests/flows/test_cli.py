@@ -17,7 +17,7 @@ from test_pipeline import hopeless_generation
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.terminal import TERMINATED
+from flows.commands.terminal import TERMINATED
 from recsys.artifacts import write_json
 from recsys.config import to_dict
 from recsys.home import Home

@@ -1,18 +1,26 @@
-"""The commands by which the encoder learns from a snapshot."""
+"""`recsys train`, `pretrain` and `tune`: the encoder learns from a snapshot."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from flows.terminal import DebugOption, HomeOption, JsonOption, Shell, shell, table
-from recsys.artifacts import ArtifactError, read_json
-from recsys.config import ModelConfig, PretrainConfig, TuneConfig, from_dict
-
-Snapshot = Annotated[str | None, typer.Option(help="Snapshot id; the newest by default.")]
-ModelFile = Annotated[Path | None, typer.Option(help="JSON file with settings of ModelConfig.")]
-Seed = Annotated[int | None, typer.Option(help="Fixes every random choice.")]
+from flows.commands.tables import show_metrics
+from flows.commands.terminal import (
+    DebugOption,
+    HomeOption,
+    JsonOption,
+    ModelFile,
+    Seed,
+    Snapshot,
+    newest_snapshot,
+    settings,
+    shell,
+    table,
+)
+from recsys.artifacts import read_json
+from recsys.config import PretrainConfig, TuneConfig, from_dict
 
 
 def train(
@@ -115,30 +123,3 @@ def tune(
         else:
             session.show(f"Next: recsys train --snapshot {chosen} --config {done.config}")
         session.result = asdict(done)
-
-
-def settings(config: Path | None, seed: int | None) -> ModelConfig:
-    """Return the settings of a file, or the default ones, with another seed where one is given."""
-    model = from_dict(ModelConfig, read_json(config)) if config else ModelConfig()
-    return model if seed is None else replace(model, seed=seed)
-
-
-def newest_snapshot(session: Shell) -> str:
-    """Return the id of the newest snapshot.
-
-    Raises:
-        ArtifactError: there is none.
-    """
-    from recsys.data.snapshot import list_snapshots
-
-    snapshots = list_snapshots(session.home)
-    if not snapshots:
-        raise ArtifactError(f"There is no snapshot in {session.home.snapshots}. Run `recsys ingest` first.")
-    return snapshots[-1].id
-
-
-def show_metrics(session: Shell, document: dict[str, Any]) -> None:
-    """Show the table of every protocol of a metrics document."""
-    from recsys.evaluation import page
-
-    session.show(*(page.table(document, protocol) for protocol in document["protocols"]))

@@ -1,11 +1,13 @@
-"""``recsys keys``: make, list and revoke the keys of the service. Running services follow at once."""
+"""The service and its keys, and one answer on the terminal. Running services follow a change of keys at once."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from flows.listings import EMPTY
-from flows.terminal import DebugOption, HomeOption, JsonOption, shell, table
+from flows import progress
+from flows.commands.tables import EMPTY, show_items
+from flows.commands.terminal import DebugOption, HomeOption, JsonOption, shell, table
 from services.keys import SCOPES, create_key, read_keys, revoke_key
 
 keys = typer.Typer(help="Make, list and revoke the keys of the service.", no_args_is_help=True)
@@ -53,3 +55,41 @@ def revoke(
         revoked = revoke_key(session.home, key_id)
         session.result = {"revoked": revoked.id, "name": revoked.name}
         session.show(f"Key {revoked.id} of {revoked.name} is no longer accepted.")
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Other than loopback only where there are keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535)] = 3000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
+    home: HomeOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Start the BentoML service of what is current; it follows the pointer."""
+    from services import serve as service
+
+    with shell(home, False, debug) as session:
+        service.serve(session.home, host, port, workers)
+
+
+def recommend(
+    user: Annotated[str, typer.Option(help="User id; an unknown user gets what is popular.")],
+    k: Annotated[int, typer.Option(min=1, max=200)] = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="Name reasons.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Print one answer of the current generation, with titles and reasons."""
+    with shell(home, as_json, debug) as session:
+        from recsys.database.engine import Database
+        from recsys.serving.recommender import Recommender
+        from recsys.serving.users import People
+
+        with progress.step("Load"):
+            recommender = Recommender.open(session.home)
+            database = Database.of(session.home)
+            history = People(database).history(recommender, user)
+            database.close()
+            answer = recommender.recommend(history, k=k, explain=explain)
+        session.result = {"user_id": user, **asdict(answer)}
+        show_items(session, user, session.result)

@@ -1,16 +1,17 @@
-"""The commands that look at what is stored: ``recsys generations`` and ``recsys adapters``."""
+"""Generations and adapters: publish, roll back, list, show, compare, delete."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.pretty import Pretty
 
-from flows.terminal import DebugOption, HomeOption, JsonOption, Shell, shell, table
-from recsys.artifacts import read_json
+from flows.commands.tables import EMPTY
+from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Refused, Shell, shell, table
+from recsys.artifacts import ArtifactError, read_json
 from recsys.home import Home
 
-EMPTY = "–"
 Id = Annotated[str | None, typer.Argument(metavar="[ID]", help="16 hexadecimal digits.")]
 
 
@@ -159,3 +160,42 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _without_files(record: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if name != "files"}
+
+
+def publish(
+    generation: Annotated[str | None, typer.Argument(help="Its id; the newest that is not served by default.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Serve it whatever the gate says.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Serve a generation if the gate lets it pass; exit code 3 if it does not."""
+    with shell(home, as_json, debug) as session:
+        chosen = generation or newest_generation(session, served=False)
+        from flows.publish import RefusedError, publish_generation
+
+        try:
+            verdict = publish_generation(chosen, str(session.home.root), force)
+        except RefusedError as error:
+            session.result = {"generation": chosen, "published": False, **asdict(error.verdict)}
+            raise Refused(str(error)) from None
+        session.result = {"generation": chosen, "published": True, **asdict(verdict)}
+        session.show(*verdict.findings, f"Generation {chosen} is served.")
+
+
+def rollback(home: HomeOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Serve the generation before the current one again."""
+    from recsys.store import generations
+
+    with shell(home, as_json, debug) as session:
+        session.result = {"generation": generations.rollback(session.home)}
+        session.show(f"Generation {session.result['generation']} is served.")
+
+
+def newest_generation(session: Shell, served: bool = True) -> str:
+    """Return the id of the newest generation; without ``served``, of the newest that is not current."""
+    found = [manifest for manifest in newest_generations(session.home) if served or not manifest["current"]]
+    if not found:
+        raise ArtifactError(f"There is no such generation in {session.home.generations}. Run `recsys train` first.")
+    generation_id: str = found[0]["id"]
+    return generation_id

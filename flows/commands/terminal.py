@@ -6,6 +6,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,8 @@ from rich.table import Table
 
 from flows import progress
 from flows.runtime import prepare
-from recsys.artifacts import ArtifactError
+from recsys.artifacts import ArtifactError, read_json
+from recsys.config import ModelConfig, from_dict
 from recsys.home import Home
 from services.serve import ServeError
 
@@ -29,6 +31,10 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 
 # Whatever says of itself what is wrong and what to do. Anything else is a bug, and says so.
 CLEAR_ERRORS = (ArtifactError, ServeError, ValueError, RuntimeError, OSError)
+
+Snapshot = Annotated[str | None, typer.Option(help="Snapshot id; the newest by default.")]
+ModelFile = Annotated[Path | None, typer.Option(help="JSON file with settings of ModelConfig.")]
+Seed = Annotated[int | None, typer.Option(help="Fixes every random choice.")]
 
 
 class Refused(Exception):  # noqa: N818 - an outcome, not an error
@@ -122,3 +128,23 @@ def _explain(error: Exception) -> tuple[str, int]:
 def _console(stderr: bool = False) -> Console:
     console = Console(stderr=stderr)
     return console if console.is_terminal else Console(stderr=stderr, width=WIDTH_OF_A_FILE)
+
+
+def settings(config: Path | None, seed: int | None) -> ModelConfig:
+    """Return the settings of a file, or the default ones, with another seed where one is given."""
+    model = from_dict(ModelConfig, read_json(config)) if config else ModelConfig()
+    return model if seed is None else replace(model, seed=seed)
+
+
+def newest_snapshot(session: Shell) -> str:
+    """Return the id of the newest snapshot.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    from recsys.data.snapshot import list_snapshots
+
+    snapshots = list_snapshots(session.home)
+    if not snapshots:
+        raise ArtifactError(f"There is no snapshot in {session.home.snapshots}. Run `recsys ingest` first.")
+    return snapshots[-1].id
