@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from services.auth import GuardedRoute, describe_keys
-from services.problems import documented, install_handlers
+from services.edge.auth import GuardedRoute, describe_keys
+from services.edge.problems import documented, install_handlers
 from services.routes import classify, events, generations, items, lineage, operations, page, recommend, texts, users
 from services.schemas.fields import Problem
 

@@ -13,24 +13,24 @@ from recsys.database.engine import Database
 from recsys.database.live_items import ItemStore
 from recsys.home import Home
 from services.api import create_app
-from services.auth import Guard
-from services.classifiers import Classifiers
-from services.connections import guard_connections
-from services.current import CurrentGeneration
-from services.encoding import Encoders
-from services.histories import Histories
-from services.items import LiveItems
-from services.keys import REQUIRE_KEYS, Keys
-from services.lifetime import end_with_server
-from services.limits import Lane
-from services.lineage import Impressions
-from services.logs import configure_logs
-from services.metrics import Metrics
-from services.observed import Observed, Observer
-from services.parts import Parts
-from services.problems import Boundary
-from services.shadow import Shadow
-from services.shelf import Shelf
+from services.edge.auth import Guard
+from services.edge.connections import guard_connections
+from services.edge.keys import REQUIRE_KEYS, Keys
+from services.edge.lanes import Lane
+from services.edge.logs import configure_logs
+from services.edge.metrics import Metrics
+from services.edge.observer import Observed, Observer
+from services.edge.problems import Boundary
+from services.worker.classifiers import Classifiers
+from services.worker.current import CurrentGeneration
+from services.worker.encoders import Encoders
+from services.worker.impression_writer import Impressions
+from services.worker.lifetime import end_with_server
+from services.worker.live_items import LiveItems
+from services.worker.shadow import Shadow
+from services.worker.shelf import Shelf
+from services.worker.state import Parts
+from services.worker.users import Histories
 
 # BentoML leaves a timer of this length behind for every request: no longer than needed. Boundary's limit comes first.
 REQUEST_TIMEOUT_SECONDS = 10

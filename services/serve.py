@@ -22,9 +22,9 @@ import httpx
 
 import services
 from recsys.home import Home
-from services.keys import REQUIRE_KEYS, read_keys
-from services.logs import LogSettings
-from services.tracing import TracingError, check_tracing
+from services.edge.keys import REQUIRE_KEYS, read_keys
+from services.edge.logs import LogSettings
+from services.edge.tracing import TracingError, check_tracing
 
 SERVICE = "services.recommender:RecommenderService"
 LOOPBACK = "127.0.0.1"

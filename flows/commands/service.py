@@ -8,7 +8,7 @@ import typer
 from flows import progress
 from flows.commands.tables import EMPTY, show_items
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, shell, table
-from services.keys import SCOPES, create_key, read_keys, revoke_key
+from services.edge.keys import SCOPES, create_key, read_keys, revoke_key
 
 keys = typer.Typer(help="Make, list and revoke the keys of the service.", no_args_is_help=True)
 

@@ -24,7 +24,7 @@ from services.schemas.generations import (
     ShadowRequest,
     SwitchAnswer,
 )
-from services.schemas.live import ItemAnswer, ItemChange, PutItemRequest
+from services.schemas.items import ItemAnswer, ItemChange, PutItemRequest
 from services.schemas.recommend import (
     BatchAnswer,
     BatchRequest,

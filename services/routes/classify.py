@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from fastapi import Response
 
-from services.auth import guarded_router, scoped
-from services.context import MODEL, lap
-from services.parts import Parts, PartsOfApp, json_response, milliseconds_since
-from services.routes.recommend import ERRORS
+from services.edge.auth import guarded_router, scoped
+from services.edge.context import MODEL, lap
 from services.routes.texts import CHUNK, timed
 from services.schemas.classify import Classified, ClassifyAnswer, ClassifyRequest
+from services.worker.answering import ERRORS, json_response, milliseconds_since
+from services.worker.state import Parts, PartsOfApp
 
 if TYPE_CHECKING:
     from recsys.models.encoder.classifier import Classifier

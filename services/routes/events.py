@@ -6,10 +6,11 @@ from fastapi import Response
 
 from recsys.config import IngestConfig
 from recsys.database.events import Event
-from services.auth import guarded_router, scoped
-from services.context import STORE, WORK, lap, since_arrival
-from services.parts import Parts, PartsOfApp, json_response
+from services.edge.auth import guarded_router, scoped
+from services.edge.context import STORE, WORK, lap, since_arrival
 from services.schemas.events import EventsAnswer, EventsRequest, Rejection
+from services.worker.answering import json_response
+from services.worker.state import Parts, PartsOfApp
 
 FUTURE_TOLERANCE = timedelta(seconds=IngestConfig().future_tolerance_seconds)
 router = guarded_router()

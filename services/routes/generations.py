@@ -7,8 +7,7 @@ from fastapi import HTTPException, Path, Response
 from recsys.artifacts import ArtifactError
 from recsys.store.adapters import list_adapters
 from recsys.store.generations import current_id, list_generations, previous_id, promote, read_generation, rollback
-from services.auth import guarded_router, scoped
-from services.parts import Parts, PartsOfApp, json_response
+from services.edge.auth import guarded_router, scoped
 from services.schemas.generations import (
     AdapterCard,
     AdaptersAnswer,
@@ -18,8 +17,10 @@ from services.schemas.generations import (
     ShadowRequest,
     SwitchAnswer,
 )
-from services.shadow import begin_shadow, end_shadow, summary
-from services.shelf import newest_last
+from services.worker.answering import json_response
+from services.worker.shadow import begin_shadow, end_shadow, summary
+from services.worker.shelf import newest_last
+from services.worker.state import Parts, PartsOfApp
 
 router = guarded_router()
 GenerationId = Annotated[str, Path(max_length=64, description="As GET /v1/generations shows it.")]

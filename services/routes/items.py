@@ -6,10 +6,11 @@ import anyio
 from fastapi import HTTPException, Path, Response
 
 from recsys.data.columns import ITEM_ID
-from services.auth import guarded_router, scoped
-from services.parts import Parts, PartsOfApp, json_response
+from services.edge.auth import guarded_router, scoped
 from services.schemas.fields import PathId
-from services.schemas.live import MAX_COLUMNS, ItemAnswer, ItemChange, PutItemRequest
+from services.schemas.items import MAX_COLUMNS, ItemAnswer, ItemChange, PutItemRequest
+from services.worker.answering import json_response
+from services.worker.state import Parts, PartsOfApp
 
 WAIT_SECONDS = 4.0  # for other items to be encoded; with the lane's own waiting it stays below the request's timeout
 POLL_SECONDS = 0.05

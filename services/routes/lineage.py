@@ -8,12 +8,12 @@ from fastapi import HTTPException, Path, Query, Response
 
 from recsys.artifacts import ArtifactError
 from recsys.database.impressions import Impression
-from services.auth import guarded_router, scoped
-from services.lineage import differences
-from services.parts import Parts, PartsOfApp, json_response
-from services.routes.recommend import wish_of
+from services.edge.auth import guarded_router, scoped
 from services.schemas.recommend import RecommendRequest, Wishes
 from services.schemas.users import LineageAnswer, Replay
+from services.worker.answering import json_response, wish_of
+from services.worker.impression_writer import differences
+from services.worker.state import Parts, PartsOfApp
 
 router = guarded_router()
 WAIT_SECONDS = 1.0  # in which another worker has written what it answered

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fastapi import HTTPException, Request, Response
 
-from services.auth import OPEN, guarded_router
+from services.edge.auth import OPEN, guarded_router
 
 FOLDER = Path(__file__).parent.parent / "page"
 INDEX = "index.html"

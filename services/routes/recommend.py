@@ -2,24 +2,18 @@
 
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException, Response
 
-from recsys.selection.filters import FilterError
-from recsys.selection.selection import LimitError, Promotion
-from services.auth import ReadsHistories, guarded_router, scoped
-from services.context import HISTORY, MODEL, RECORD, lap
-from services.metrics import COLD, NO_FALLBACK, WARM
-from services.parts import Parts, PartsOfApp, answering, json_response, milliseconds_since
-from services.schemas.items import RankedItem, RecommendedItem
+from services.edge.auth import ReadsHistories, guarded_router, scoped
+from services.edge.context import HISTORY, MODEL, RECORD, lap
+from services.edge.metrics import COLD, NO_FALLBACK, WARM
+from services.schemas.lists import RecommendedItem
 from services.schemas.recommend import (
     BatchAnswer,
     BatchRequest,
-    FromModel,
     PersonsList,
     RankAnswer,
     RankRequest,
@@ -27,16 +21,16 @@ from services.schemas.recommend import (
     RecommendRequest,
     SimilarAnswer,
     SimilarRequest,
-    Wishes,
 )
-from services.shadow import Shown
+from services.worker.answering import ERRORS, answering, json_response, milliseconds_since, ranked, refusing, wish_of
+from services.worker.shadow import Shown
+from services.worker.state import Parts, PartsOfApp
 
 if TYPE_CHECKING:
-    from recsys.serving.answers import Answer, Wish
+    from recsys.serving.answers import Answer
     from recsys.serving.recommender import Recommender
 
 router = guarded_router()
-ERRORS = (400, 404, 409, 413, 422)
 
 
 @router.post("/v1/recommend", response_model=RecommendAnswer, **scoped("recommend", *ERRORS))
@@ -160,15 +154,6 @@ def _similar(parts: Parts, request: SimilarRequest) -> SimilarAnswer:
     return SimilarAnswer(items=ranked(answer), **_origin(answer, started))
 
 
-def wish_of(request: Wishes) -> "Wish":
-    """Return what a request wants of a list."""
-    from recsys.serving.answers import Wish  # brings torch, for which BentoML's supervisor has no use
-
-    of_the_list = set(Wishes.model_fields) - set(FromModel.model_fields) - {"promotions", "record"}
-    given = {name: getattr(request, name) for name in of_the_list}
-    return Wish(**given, promotions=[Promotion(one.item_id, one.slot) for one in request.promotions])
-
-
 def _told(parts: Parts, answer: "Answer", history: list[str] | None, openly: bool) -> "Answer":
     """Return an answer as the caller may see it; count which link of the chain it came from.
 
@@ -196,22 +181,3 @@ def _origin(answer: "Answer", started: float) -> dict[str, Any]:
 
 def _recommended(answer: "Answer") -> list[RecommendedItem]:
     return [RecommendedItem.model_validate(item) for item in answer.items]
-
-
-def ranked(answer: "Answer") -> list[RankedItem]:
-    """Return an answer's items for a list that is not a person's."""
-    return [RankedItem.model_validate(item) for item in answer.items]
-
-
-@contextmanager
-def refusing(recommender: "Recommender", fields: list[str]) -> Iterator[None]:
-    """Answer 422 to fields, filters and limits that do not fit the catalogue."""
-    unknown = [name for name in fields if name not in recommender.field_names]
-    if unknown:
-        raise HTTPException(422, f"body.fields: there is no {unknown[0]!r}; there are {recommender.field_names}.")
-    try:
-        yield
-    except FilterError as error:
-        raise HTTPException(422, f"body.filter: {error}") from None
-    except LimitError as error:
-        raise HTTPException(422, f"body.limits: {error}") from None

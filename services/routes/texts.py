@@ -9,11 +9,11 @@ import numpy as np
 from fastapi import Response
 
 from recsys.ranking.stages import ENCODE
-from services.auth import guarded_router, scoped
-from services.context import MODEL, lap
-from services.parts import Parts, PartsOfApp, answering, json_response, milliseconds_since
-from services.routes.recommend import ERRORS, refusing
+from services.edge.auth import guarded_router, scoped
+from services.edge.context import MODEL, lap
 from services.schemas.texts import EmbedAnswer, EmbedRequest, FoundItem, SearchAnswer, SearchRequest
+from services.worker.answering import ERRORS, answering, json_response, milliseconds_since, refusing
+from services.worker.state import Parts, PartsOfApp
 
 if TYPE_CHECKING:
     from recsys.serving.new_texts import Encoder

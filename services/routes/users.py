@@ -5,10 +5,11 @@ from typing import Annotated
 
 from fastapi import Path, Query, Response
 
-from services.auth import guarded_router, scoped
-from services.parts import Parts, PartsOfApp, json_response
+from services.edge.auth import guarded_router, scoped
 from services.schemas.fields import PathId
 from services.schemas.users import ForgottenAnswer, HistoryEvent, Removed, UserAnswer
+from services.worker.answering import json_response
+from services.worker.state import Parts, PartsOfApp
 
 router = guarded_router()
 UserId = Annotated[PathId, Path(description="As in the events.")]

@@ -20,9 +20,9 @@ from variants import make_variant
 
 from recsys.home import Home
 from recsys.store.generations import current_id, promote
-from services.lineage import WAITING
 from services.schemas.recommend import MAX_PEOPLE
 from services.serve import running
+from services.worker.impression_writer import WAITING
 
 INFRA = Path(__file__).parents[2] / "infra"
 BOARD = json.loads((INFRA / "grafana/dashboards/recsys.json").read_text())
@@ -188,7 +188,7 @@ def test_the_log_of_all_this_is_json_and_says_nothing_of_what_went_well(lived: L
     assert {404, 503} <= statuses
     assert 200 not in statuses
     assert USER not in lived.log
-    failed = [line for line in lines if line["logger"] == "services.current" and line["level"] == "ERROR"]
+    failed = [line for line in lines if line["logger"] == "services.worker.current" and line["level"] == "ERROR"]
     assert any("adapter_model.safetensors" in line["message"] for line in failed)
 
 

@@ -15,7 +15,7 @@ from variants import make_variant
 from recsys.home import Home
 from recsys.serving.explanation import TEMPLATES
 from recsys.store.generations import current_id
-from services.keys import create_key
+from services.edge.keys import create_key
 from services.routes.page import FILES, INDEX, POLICY
 from services.serve import running
 

@@ -34,7 +34,7 @@ from services.client import (
     Unauthorised,
     calls,
 )
-from services.keys import create_key
+from services.edge.keys import create_key
 from services.schemas.recommend import BatchRequest, RankRequest, SimilarRequest, Wishes
 from services.schemas.recommend import Person as PersonSchema
 from services.schemas.texts import SearchRequest

@@ -16,10 +16,10 @@ from recsys.database.engine import Database
 from recsys.database.live_items import ItemStore
 from recsys.home import Home
 from recsys.serving.recommender import Recommender
-from services import items
-from services.encoding import Encoders
-from services.items import MOST_WAITING, LiveItems
 from services.serve import running
+from services.worker import live_items as items
+from services.worker.encoders import Encoders
+from services.worker.live_items import MOST_WAITING, LiveItems
 
 Eventually = Callable[[Callable[[], bool]], None]
 UPLOADED = 3 * MOST_WAITING

@@ -17,12 +17,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from recsys.home import Home
-from services import logs
-from services.context import RequestContext
-from services.logs import LINES_PER_SECOND, LogSettings, RequestLog
-from services.observed import ACCEPTED, REQUEST_ID, request_id
+from services.edge import logs
+from services.edge.context import RequestContext
+from services.edge.logs import LINES_PER_SECOND, LogSettings, RequestLog
+from services.edge.observer import ACCEPTED, REQUEST_ID, request_id
+from services.edge.tracing import wanted_exporters
 from services.serve import ServeError, free_port, log_file, running, start
-from services.tracing import wanted_exporters
 
 SECRETS = {
     "user": "nobody-may-read-this-user",

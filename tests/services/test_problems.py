@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from recsys.home import Home
-from services import problems
 from services.api import create_app
-from services.auth import Guard
-from services.keys import Keys
-from services.limits import Lane
-from services.metrics import Metrics
+from services.edge import problems
+from services.edge.auth import Guard
+from services.edge.keys import Keys
+from services.edge.lanes import Lane
+from services.edge.metrics import Metrics
 
 
 class Faulty:

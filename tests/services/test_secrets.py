@@ -15,7 +15,7 @@ from workers import listening
 
 from recsys.database.engine import Database
 from recsys.home import Home
-from services.keys import PREFIX, create_key
+from services.edge.keys import PREFIX, create_key
 from services.serve import running
 
 WRONG = f"{PREFIX}canary-of-a-wrong-key-{'x' * 20}"

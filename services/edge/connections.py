@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from uvicorn import config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from services.observed import new_id
+from services.edge.observer import new_id
 from services.schemas.fields import PROBLEM_JSON, Problem
 
 HEADERS_SECONDS = 10.0  # from the connection, or from a later request's first byte, to the end of its headers

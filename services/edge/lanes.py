@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from anyio import Semaphore, WouldBlock, move_on_after
 from fastapi import HTTPException
 
-from services.context import PARSE, QUEUE, WORK, lap, lap_after
+from services.edge.context import PARSE, QUEUE, WORK, lap, lap_after
 
 WAIT_SECONDS = 4.0  # for a thread; with the database's own waiting this stays below the request's timeout
 T = TypeVar("T")

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.context import CURRENT, SERIALISE, RequestContext
-from services.logs import LogSettings, RequestLog
-from services.metrics import Metrics
-from services.tracing import Tracing
+from services.edge.context import CURRENT, SERIALISE, RequestContext
+from services.edge.logs import LogSettings, RequestLog
+from services.edge.metrics import Metrics
+from services.edge.tracing import Tracing
 
 REQUEST_ID = b"x-request-id"
 # What a caller's id may be, so that it can stand in logs and headers as it is; any other is replaced.

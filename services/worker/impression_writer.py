@@ -8,9 +8,9 @@ from recsys.artifacts import ArtifactError, canonical_json, digest
 from recsys.database.impressions import Impression, ImpressionStore
 from recsys.home import Home
 from recsys.store.adapters import read_card
-from services.background import Backlog
-from services.metrics import Metrics
+from services.edge.metrics import Metrics
 from services.schemas.recommend import Person, Wishes
+from services.worker.backlog import Backlog
 
 if TYPE_CHECKING:
     from recsys.serving.answers import Answer

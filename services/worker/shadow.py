@@ -13,10 +13,10 @@ from recsys.artifacts import ArtifactError, read_json, write_json
 from recsys.database.comparisons import Comparison, ShadowStore
 from recsys.home import Home
 from recsys.selection.filters import FilterError
-from services.background import Backlog
-from services.items import LiveItems
-from services.metrics import Metrics
-from services.shelf import Shelf
+from services.edge.metrics import Metrics
+from services.worker.backlog import Backlog
+from services.worker.live_items import LiveItems
+from services.worker.shelf import Shelf
 
 if TYPE_CHECKING:
     from recsys.serving.answers import Answer, Wish

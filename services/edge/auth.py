@@ -16,8 +16,8 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from services.keys import ADMIN, SCOPES, Key, Keys
-from services.problems import documented, problem
+from services.edge.keys import ADMIN, SCOPES, Key, Keys
+from services.edge.problems import documented, problem
 
 SCHEME = "key"
 SCHEME_DESCRIPTION = (

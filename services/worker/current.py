@@ -15,9 +15,9 @@ from fastapi import HTTPException
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from recsys.store.generations import current_id, earlier_ids
-from services.items import LiveItems
-from services.metrics import Metrics
-from services.shelf import Shelf
+from services.edge.metrics import Metrics
+from services.worker.live_items import LiveItems
+from services.worker.shelf import Shelf
 
 if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from recsys.artifacts import digest
 from recsys.database.live_items import ItemStore, LiveItem
 from recsys.home import Home
-from services.encoding import Encoders
+from services.worker.encoders import Encoders
 
 if TYPE_CHECKING:
     from recsys.serving.new_texts import Encoder

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from services.context import CURRENT, RequestContext
+from services.edge.context import CURRENT, RequestContext
 
 SHARE = "RECSYS_LOG_REQUESTS"  # of the requests that neither failed nor were slow, 0 to 1
 SLOW = "RECSYS_LOG_SLOW_MS"  # from how many milliseconds on a request is slow

@@ -1,0 +1,71 @@
+"""What the routes work with: made when a worker starts."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+
+from recsys.database.comparisons import ShadowStore
+from recsys.database.events import EventStore
+from recsys.home import Home
+from services.edge.auth import Guard
+from services.edge.lanes import Lane
+from services.edge.metrics import Metrics
+from services.worker.classifiers import Classifiers
+from services.worker.current import CurrentGeneration
+from services.worker.encoders import Encoders
+from services.worker.impression_writer import Impressions
+from services.worker.live_items import LiveItems
+from services.worker.shadow import Shadow
+from services.worker.shelf import Shelf
+from services.worker.users import Histories
+
+if TYPE_CHECKING:
+    from recsys.serving.recommender import Recommender
+    from recsys.serving.users import People
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the routes work with; made when a worker starts and kept in ``app.state.parts``."""
+
+    home: Home
+    generation: CurrentGeneration
+    shelf: Shelf
+    items: LiveItems
+    people: "People"
+    histories: Histories
+    impressions: Impressions
+    shadow: Shadow
+    shadows: ShadowStore
+    metrics: Metrics
+    guard: Guard
+    encoders: Encoders
+    classifiers: Classifiers
+    scoring: Lane
+    encoding: Lane
+    writing: Lane
+    loading: Lane
+
+    def loaded(self, generation_id: str) -> "Recommender":
+        """Return a generation: the one that answers, or another, which is loaded for it.
+
+        Raises:
+            ArtifactError: it does not exist, or is not what it was.
+        """
+        if generation_id == self.generation.serving:
+            return self.generation.recommender()
+        return self.shelf.open(generation_id)
+
+    @property
+    def events(self) -> EventStore:
+        """Live events."""
+        return self.people.events
+
+
+async def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+PartsOfApp = Annotated[Parts, Depends(_parts)]
