@@ -14,7 +14,7 @@ from services.schemas.fields import Problem
 
 
 def create_app() -> FastAPI:
-    """Return the application with all routes; whoever runs it sets ``app.state.parts`` first."""
+    """Return the application with all routes; whoever runs it sets ``app.state.worker`` first."""
     app = FastAPI(
         title="recsys",
         version=version("recsys"),

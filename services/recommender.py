@@ -24,12 +24,12 @@ from services.edge.problems import Boundary
 from services.worker.classifiers import Classifiers
 from services.worker.current import CurrentGeneration
 from services.worker.encoders import Encoders
+from services.worker.generation_cache import GenerationCache
 from services.worker.impression_writer import Impressions
 from services.worker.lifetime import end_with_server
 from services.worker.live_items import LiveItems
 from services.worker.shadow import Shadow
-from services.worker.shelf import Shelf
-from services.worker.state import Parts
+from services.worker.state import Worker
 from services.worker.users import Histories
 
 # BentoML leaves a timer of this length behind for every request: no longer than needed. Boundary's limit comes first.
@@ -70,26 +70,26 @@ class RecommenderService:
 
         import torch
 
-        from recsys.serving.users import People  # brings torch, for which BentoML's supervisor has no use
+        from recsys.serving.users import Users  # brings torch, for which BentoML's supervisor has no use
 
         torch.set_num_threads(1)  # one request is small; threads would only take turns with the other workers
         home = Home.from_environment()
         metrics = Metrics()
         self.database = Database.of(home)
-        people, shadows = People(self.database), ShadowStore(self.database)
+        users, shadows = Users(self.database), ShadowStore(self.database)
         days = float(os.environ.get(IMPRESSION_DAYS) or DEFAULT_IMPRESSION_DAYS)
-        self.impressions = Impressions(home, people.impressions, metrics, days)
-        shelf, encoders = Shelf(home), Encoders(home)
+        self.impressions = Impressions(home, users.impressions, metrics, days)
+        cache, encoders = GenerationCache(home), Encoders(home)
         items = LiveItems(home, ItemStore(self.database), encoders)
-        self.shadow = Shadow(home, shelf, items, shadows, metrics)
-        self.generation = CurrentGeneration(home, shelf, items, metrics, also=[self.shadow.check])
-        app.state.parts = Parts(
+        self.shadow = Shadow(home, cache, items, shadows, metrics)
+        self.generation = CurrentGeneration(home, cache, items, metrics, also=[self.shadow.check])
+        app.state.worker = Worker(
             home,
             self.generation,
-            shelf,
+            cache,
             items,
-            people,
-            Histories(people),
+            users,
+            Histories(users),
             self.impressions,
             self.shadow,
             shadows,

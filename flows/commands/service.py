@@ -83,12 +83,12 @@ def recommend(
     with shell(home, as_json, debug) as session:
         from recsys.database.engine import Database
         from recsys.serving.recommender import Recommender
-        from recsys.serving.users import People
+        from recsys.serving.users import Users
 
         with progress.step("Load"):
             recommender = Recommender.open(session.home)
             database = Database.of(session.home)
-            history = People(database).history(recommender, user)
+            history = Users(database).history(recommender, user)
             database.close()
             answer = recommender.recommend(history, k=k, explain=explain)
         session.result = {"user_id": user, **asdict(answer)}

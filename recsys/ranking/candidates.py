@@ -39,7 +39,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Glance:
+class Prefetch:
     """What is known of one query before what its person may not be offered is taken away.
 
     Attributes:
@@ -51,7 +51,7 @@ class Glance:
     named: NDArray[np.int64] | None = None
 
 
-UNSEEN = Glance()
+NO_PREFETCH = Prefetch()
 
 
 class VectorSource:
@@ -72,7 +72,7 @@ class VectorSource:
         self._partitions = partitions(reference.rows)
         self.probes = reference.probes or self._partitions  # all of it where nobody has measured
 
-    def glances(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]) -> list[Glance]:
+    def prefetch(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]) -> list[Prefetch]:
         """Look at all queries together, for a ``search`` with each of them: many share one pass.
 
         Args:
@@ -81,14 +81,14 @@ class VectorSource:
             allowed: (items,) what everybody may be offered.
         """
         if self.kind == "exact":
-            return [Glance(products=row) for row in queries @ self.vectors.T]
+            return [Prefetch(products=row) for row in queries @ self.vectors.T]
         left = int(np.count_nonzero(allowed))
         if left <= max(count, EXACT_ALLOWED):
-            return [UNSEEN] * len(queries)
-        return [Glance(named=rows) for rows in self._named(queries, count, left, len(allowed))]
+            return [NO_PREFETCH] * len(queries)
+        return [Prefetch(named=rows) for rows in self._named(queries, count, left, len(allowed))]
 
     def search(
-        self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_], glance: Glance = UNSEEN
+        self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_], prefetched: Prefetch = NO_PREFETCH
     ) -> NDArray[np.int64]:
         """Return at least ``count`` allowed rows, those with the largest ``vectors @ query`` among them, in no order.
 
@@ -100,20 +100,22 @@ class VectorSource:
             query: (dimensions,).
             count: how many rows.
             allowed: (items,) what may be returned.
-            glance: this query's of ``glances``, where there was one.
+            prefetched: this query's of ``prefetch``, where there was one.
         """
         left = int(np.count_nonzero(allowed))
         if left <= count:
             return np.flatnonzero(allowed)
-        if glance.products is None and left > EXACT_ALLOWED:
-            rows = np.empty(0, dtype=np.int64) if glance.named is None else glance.named[allowed[glance.named]]
+        if prefetched.products is None and left > EXACT_ALLOWED:
+            rows = (
+                np.empty(0, dtype=np.int64) if prefetched.named is None else prefetched.named[allowed[prefetched.named]]
+            )
             if len(rows) < count:
                 (rows,) = self._named(query[None], count, left, len(allowed))
                 rows = rows[allowed[rows]]
             if len(rows) >= count:
                 return rows
         rows = np.flatnonzero(allowed)
-        return self._best(query, count, rows, glance.products)
+        return self._best(query, count, rows, prefetched.products)
 
     def recall(self, queries: NDArray[np.float32], count: int, probes: int | None = None) -> float:
         """Return the mean share of the ``count`` largest products of each query that LanceDB's index finds.

@@ -12,8 +12,8 @@ from scipy import sparse
 
 from recsys.data.sequences import Sequences
 from recsys.ranking.blend import raise_keeping_sign, standardise
-from recsys.ranking.candidates import UNSEEN, Glance, VectorSource
-from recsys.ranking.stages import EXPERTS, SEARCH, TOWER, Lap, unmeasured
+from recsys.ranking.candidates import NO_PREFETCH, Prefetch, VectorSource
+from recsys.ranking.stages import EXPERTS, SEARCH, TOWER, EndStage, unmeasured
 from recsys.ranking.system import POPULARITY, System
 
 CHUNK = 32_768  # items
@@ -68,33 +68,37 @@ class Scoring:
                 return rows[:count]
             looked_at *= 4
 
-    def people(
-        self, histories: Sequences, count: int = 0, allowed: NDArray[np.bool_] | None = None, lap: Lap = unmeasured
-    ) -> list["Person"]:
+    def prepared(
+        self,
+        histories: Sequences,
+        count: int = 0,
+        allowed: NDArray[np.bool_] | None = None,
+        end_stage: EndStage = unmeasured,
+    ) -> list["PreparedHistory"]:
         """Prepare the scoring of some histories, none of them empty.
 
         Args:
             histories: rows of the catalogue, oldest first.
             count: how many candidates each will be asked for; 0: none.
             allowed: (items,) what everybody may be offered, where there shall be candidates.
-            lap: is told when a stage ends.
+            end_stage: is told when a stage ends.
         """
         dense = self._dense_queries(histories)
         query = self._side_by_side(dense, len(histories))
-        lap(TOWER)
+        end_stage(TOWER)
         experts = {name: self._expert_parts(name, histories) for name in self.weights if name in self.system.experts}
-        lap(EXPERTS)
-        glances = [UNSEEN] * len(histories)
+        end_stage(EXPERTS)
+        prefetch = [NO_PREFETCH] * len(histories)
         if dense and allowed is not None:
-            glances = self.source.glances(query, count, allowed)
-        lap(SEARCH)
+            prefetch = self.source.prefetch(query, count, allowed)
+        end_stage(SEARCH)
         return [
-            Person(
+            PreparedHistory(
                 self,
                 {name: queries[row] for name, queries in dense.items()},
                 query[row],
                 {name: _row(parts, row) for name, parts in experts.items()},
-                glances[row],
+                prefetch[row],
             )
             for row in range(len(histories))
         ]
@@ -135,7 +139,7 @@ class Scoring:
         return parts
 
 
-class Person:
+class PreparedHistory:
     """One history, ready to score any items.
 
     Attributes:
@@ -149,19 +153,19 @@ class Person:
         dense: dict[str, NDArray[np.float32]],
         query: NDArray[np.float32],
         experts: dict[str, tuple[NDArray[np.int32], NDArray[np.float32]]],
-        glance: Glance,
+        prefetched: Prefetch,
     ) -> None:
         self.dense = dense
         self._scoring = scoring
         self.query = query
         self._experts = experts
-        self._glance = glance
+        self._prefetched = prefetched
 
     def candidates(self, count: int, allowed: NDArray[np.bool_]) -> Rows:
         """Return the union of up to ``count`` allowed rows from each source, in the order of the catalogue."""
         found = []
         if self.dense:
-            found.append(self._scoring.source.search(self.query, count, allowed, self._glance))
+            found.append(self._scoring.source.search(self.query, count, allowed, self._prefetched))
         if self._experts:
             found.append(self._named(count, allowed))
         if POPULARITY in self._scoring.weights:

@@ -14,7 +14,7 @@ DEGRADED = "degraded"
 
 
 @dataclass(frozen=True)
-class Wish:
+class ListRequest:
     """What a list shall be like, whoever it is for.
 
     Attributes:

@@ -3,22 +3,26 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.ranking.scoring import Person, Rows, Scoring
+from recsys.ranking.scoring import PreparedHistory, Rows, Scoring
 from recsys.ranking.system import CONTENT
 from recsys.serving.explanation import Shares, by_closeness, in_proportion
 
 
 def attribute(
-    scoring: Scoring, person: Person, history: NDArray[np.int32], rows: Rows, parts: dict[str, NDArray[np.float32]]
+    scoring: Scoring,
+    prepared: PreparedHistory,
+    history: NDArray[np.int32],
+    rows: Rows,
+    parts: dict[str, NDArray[np.float32]],
 ) -> tuple[NDArray[np.int32], list[dict[str, Shares]]]:
     """Return the different items of a history, oldest first, and for each row the shares by component.
 
     Args:
         scoring: what scored.
-        person: the history, prepared.
+        prepared: the history, prepared.
         history: (events,) item indices, oldest first.
         rows: the items whose scores are explained.
-        parts: what ``person.parts(rows)`` returned.
+        parts: what ``prepared.parts(rows)`` returned.
     """
     past = _different(history)
     summands = {name: _summands(scoring, name, history, past, rows) for name in parts}
@@ -31,7 +35,7 @@ def attribute(
                 shares[name] = Shares(part, np.zeros(len(past)))
             elif name in scoring.system.learnt:
                 last = scoring.block(name).stop - 1  # the bias stands behind the vector
-                bias = float(scoring.source.vectors[row, last] * person.dense[name][-1])
+                bias = float(scoring.source.vectors[row, last] * prepared.dense[name][-1])
                 shares[name] = by_closeness(part, bias, terms[:, place])
             else:
                 shares[name] = in_proportion(part, terms[:, place])

@@ -21,7 +21,7 @@ from recsys.experts.lexical import extended as extended_words
 from recsys.experts.popularity import Popularity
 from recsys.experts.sparse import ItemMatrixScorer
 from recsys.models.towers.tower import TwoTower
-from recsys.ranking.candidates import UNSEEN, Glance, VectorSource
+from recsys.ranking.candidates import NO_PREFETCH, Prefetch, VectorSource
 from recsys.ranking.system import CONTENT, IDS, LEXICAL, TOWERS, System
 from recsys.selection.catalogue import Catalogue
 from recsys.serving.live_columns import live_frame
@@ -91,17 +91,17 @@ class _LiveSource(VectorSource):
         words = (set(WORD.findall(text.lower())) for text in written)
         self._words = dict(zip(self._live.tolist(), words, strict=True))
 
-    def glances(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]) -> list[Glance]:
+    def prefetch(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]) -> list[Prefetch]:
         if self.kind == "exact":
-            return super().glances(queries, count, allowed)
-        return self._base.glances(queries, count, allowed[: len(self._own)] & self._own)
+            return super().prefetch(queries, count, allowed)
+        return self._base.prefetch(queries, count, allowed[: len(self._own)] & self._own)
 
     def search(
-        self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_], glance: Glance = UNSEEN
+        self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_], prefetched: Prefetch = NO_PREFETCH
     ) -> NDArray[np.int64]:
-        if glance.products is not None:
-            return super().search(query, count, allowed, glance)
-        found = self._base.search(query, count, allowed[: len(self._own)] & self._own, glance)
+        if prefetched.products is not None:
+            return super().search(query, count, allowed, prefetched)
+        found = self._base.search(query, count, allowed[: len(self._own)] & self._own, prefetched)
         rows = np.concatenate([found, self._live[allowed[self._live]]])
         if len(rows) <= count:
             return rows

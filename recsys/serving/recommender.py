@@ -20,12 +20,12 @@ from recsys.data.snapshot import open_snapshot
 from recsys.data.text import item_texts
 from recsys.home import Home
 from recsys.ranking.candidates import VectorSource
-from recsys.ranking.scoring import Person, Rows, Scoring, total
-from recsys.ranking.stages import EXPLAIN, FIELDS, RANKER, RULES, SEARCH, Lap, unmeasured
+from recsys.ranking.scoring import PreparedHistory, Rows, Scoring, total
+from recsys.ranking.stages import EXPLAIN, FIELDS, RANKER, RULES, SEARCH, EndStage, unmeasured
 from recsys.ranking.system import POPULARITY, System
 from recsys.selection.catalogue import Catalogue
 from recsys.selection.selection import Limits, choose, place_promoted
-from recsys.serving.answers import FILLED, POPULAR, Answer, Recommendation, Wish
+from recsys.serving.answers import FILLED, POPULAR, Answer, ListRequest, Recommendation
 from recsys.serving.attribution import attribute
 from recsys.serving.explanation import Explanation, Shares, explanation, reasons
 from recsys.serving.words import SharedWords
@@ -142,42 +142,44 @@ class Recommender:
             return 1.0
         return self.scoring.source.recall(self.scoring.queries(Sequences.from_lists(known)), count)
 
-    def recommend(self, history: Sequence[str], **wish: Any) -> Answer:
-        """Rank items for a history of item ids, oldest first; keywords are those of ``Wish``.
+    def recommend(self, history: Sequence[str], **request: Any) -> Answer:
+        """Rank items for a history of item ids, oldest first; keywords are those of ``ListRequest``.
 
         Raises:
             FilterError: the filter does not fit the catalogue.
             LimitError: a limit does not.
             KeyError: a field does not exist.
         """
-        return self.recommend_many([history], Wish(**wish))[0]
+        return self.recommend_many([history], ListRequest(**request))[0]
 
-    def recommend_many(self, histories: Sequence[Sequence[str]], wish: Wish, lap: Lap = unmeasured) -> list[Answer]:
-        """Rank items for many people with the same wish: the answers that ``recommend`` gives each of them.
+    def recommend_many(
+        self, histories: Sequence[Sequence[str]], request: ListRequest, end_stage: EndStage = unmeasured
+    ) -> list[Answer]:
+        """Rank items for many people with the same request: the answers that ``recommend`` gives each of them.
 
         Args:
             histories: what each did, item ids, oldest first; unknown ids are left out and reported.
-            wish: what the lists shall be like.
-            lap: is told when a stage ends, see ``recsys.ranking.stages``.
+            request: what the lists shall be like.
+            end_stage: is told when a stage ends, see ``recsys.ranking.stages``.
 
         Raises:
             FilterError, LimitError, KeyError: as ``recommend``.
         """
-        allowed = self.catalogue.allowed(wish.filter)
+        allowed = self.catalogue.allowed(request.filter)
         split = [self.catalogue.split(history) for history in histories]
-        excluded, unknown = self.catalogue.split(wish.exclude_ids)
+        excluded, unknown = self.catalogue.split(request.exclude_ids)
         allowed[excluded] = False
         promoted: dict[int, int] = {}
-        for promotion in wish.promotions:
+        for promotion in request.promotions:
             rows, missing = self.catalogue.split([promotion.item_id])
             unknown += missing
             if rows and allowed[rows[0]] and rows[0] not in promoted.values():
                 promoted[promotion.slot] = rows[0]
-        lap(RULES)
-        people = self._people([known for known, _ in split], lap, _asked(wish), allowed)
+        end_stage(RULES)
+        histories_ready = self._prepared([known for known, _ in split], end_stage, _asked(request), allowed)
         return [
-            self._list(person, known, [*missing, *unknown], allowed.copy(), promoted, wish, lap)
-            for person, (known, missing) in zip(people, split, strict=True)
+            self._list(prepared, known, [*missing, *unknown], allowed.copy(), promoted, request, end_stage)
+            for prepared, (known, missing) in zip(histories_ready, split, strict=True)
         ]
 
     def rank(
@@ -187,7 +189,7 @@ class Recommender:
         *,
         explain: bool = False,
         fields: Sequence[str] = (TITLE,),
-        lap: Lap = unmeasured,
+        end_stage: EndStage = unmeasured,
     ) -> Answer:
         """Order given items for a history, by the scores that ``recommend`` gives; ties go to the catalogue's order.
 
@@ -198,15 +200,15 @@ class Recommender:
         """
         known, missing = self.catalogue.split(history)
         wanted, unknown = self.catalogue.split(item_ids)
-        (person,) = self._people([known], lap)
+        (prepared,) = self._prepared([known], end_stage)
         rows = np.unique(np.array(wanted, dtype=np.int64))
-        scores = self._scores(person, rows)
+        scores = self._scores(prepared, rows)
         order = np.lexsort((rows, -scores))
         rows, scores = rows[order], scores[order]
-        lap(RANKER)
-        wish = Wish(explain=explain, fields=fields)
-        items = self._recommendations(person, known, rows, scores, set(), wish, lap)
-        return self._answer(items, None if person else POPULAR, [*missing, *unknown])
+        end_stage(RANKER)
+        request = ListRequest(explain=explain, fields=fields)
+        items = self._recommendations(prepared, known, rows, scores, set(), request, end_stage)
+        return self._answer(items, None if prepared else POPULAR, [*missing, *unknown])
 
     def similar(
         self,
@@ -215,7 +217,7 @@ class Recommender:
         k: int = 10,
         filter: dict[str, Any] | None = None,
         fields: Sequence[str] = (TITLE,),
-        lap: Lap = unmeasured,
+        end_stage: EndStage = unmeasured,
     ) -> Answer:
         """Rank items by the cosine between their vectors and an item's.
 
@@ -225,7 +227,7 @@ class Recommender:
         row = self.catalogue.row(item_id)
         allowed = self.catalogue.allowed(filter)
         allowed[row] = False
-        lap(RULES)
+        end_stage(RULES)
         cosines = np.where(allowed, self._item_vectors @ self._item_vectors[row], -np.inf)
         k = min(k, int(np.count_nonzero(allowed)))
         least = np.partition(cosines, len(cosines) - k)[len(cosines) - k] if k else np.inf
@@ -233,32 +235,36 @@ class Recommender:
         cosines = cosines[rows]
         order = np.lexsort((rows, -cosines))[:k]
         rows, cosines = rows[order], cosines[order]
-        lap(SEARCH)
-        return self._answer(self._recommendations(None, [], rows, cosines, set(), Wish(fields=fields), lap), None, [])
+        end_stage(SEARCH)
+        return self._answer(
+            self._recommendations(None, [], rows, cosines, set(), ListRequest(fields=fields), end_stage), None, []
+        )
 
-    def _people(
-        self, histories: list[list[int]], lap: Lap, count: int = 0, allowed: NDArray[np.bool_] | None = None
-    ) -> list[Person | None]:
+    def _prepared(
+        self, histories: list[list[int]], end_stage: EndStage, count: int = 0, allowed: NDArray[np.bool_] | None = None
+    ) -> list[PreparedHistory | None]:
         """Prepare all histories together, for candidates where ``allowed`` says which; None for unknown people."""
         usable = [history for history in histories if history]
-        prepared = iter(self.scoring.people(Sequences.from_lists(usable), count, allowed, lap) if usable else [])
+        prepared = iter(
+            self.scoring.prepared(Sequences.from_lists(usable), count, allowed, end_stage) if usable else []
+        )
         return [next(prepared) if history else None for history in histories]
 
     def _list(
         self,
-        person: Person | None,
+        prepared: PreparedHistory | None,
         known: list[int],
         missing: list[str],
         allowed: NDArray[np.bool_],
         promoted: dict[int, int],
-        wish: Wish,
-        lap: Lap,
+        request: ListRequest,
+        end_stage: EndStage,
     ) -> Answer:
-        if wish.exclude_seen:
+        if request.exclude_seen:
             allowed[known] = False
         first = np.array(sorted(promoted.values()), dtype=np.int64)
         allowed[first] = False
-        limits = Limits(self.catalogue, wish.limits)
+        limits = Limits(self.catalogue, request.limits)
         limits.read(first)
         for row in first.tolist():
             limits.take(row, always=True)
@@ -267,79 +273,87 @@ class Recommender:
         filling: set[int] = set()
 
         def propose(open_: NDArray[np.bool_], count: int) -> tuple[Rows, NDArray[np.float32]]:
-            lap(RULES)
-            return self._ranked(person, open_, count, _asked(wish), filling, lap)
+            end_stage(RULES)
+            return self._ranked(prepared, open_, count, _asked(request), filling, end_stage)
 
-        others, _ = choose(propose, allowed, wish.k - len(promoted), limits, wish.diversity, self._item_vectors)
+        others, _ = choose(propose, allowed, request.k - len(promoted), limits, request.diversity, self._item_vectors)
         rows = np.array(place_promoted(others.tolist(), promoted), dtype=np.int64)
-        fallback = None if person else POPULAR
+        fallback = None if prepared else POPULAR
         if not filling.isdisjoint(others.tolist()):
             fallback = FILLED
-        lap(RULES)
-        scores = self._scores(person, rows)
-        lap(RANKER)
+        end_stage(RULES)
+        scores = self._scores(prepared, rows)
+        end_stage(RANKER)
         return self._answer(
-            self._recommendations(person, known, rows, scores, set(first.tolist()), wish, lap), fallback, missing
+            self._recommendations(prepared, known, rows, scores, set(first.tolist()), request, end_stage),
+            fallback,
+            missing,
         )
 
     def _ranked(
-        self, person: Person | None, allowed: NDArray[np.bool_], needed: int, count: int, filling: set[int], lap: Lap
+        self,
+        prepared: PreparedHistory | None,
+        allowed: NDArray[np.bool_],
+        needed: int,
+        count: int,
+        filling: set[int],
+        end_stage: EndStage,
     ) -> tuple[Rows, NDArray[np.float32]]:
         """Return candidates, best first, at least ``needed`` if so many are allowed; note what only fills the list."""
-        if person is None:
+        if prepared is None:
             rows = self.scoring.popular(count, allowed)
-            lap(SEARCH)
+            end_stage(SEARCH)
             return rows, self._scores(None, rows)
-        rows = person.candidates(count, allowed)
-        lap(SEARCH)
+        rows = prepared.candidates(count, allowed)
+        end_stage(SEARCH)
         fill: Rows = np.empty(0, dtype=np.int64)
         if len(rows) < needed:
             others = allowed.copy()
             others[rows] = False
             fill = self.scoring.popular(needed - len(rows), others)
             filling.update(fill.tolist())
-        scores, fill_scores = self._scores(person, rows), self._scores(person, fill)
+        scores, fill_scores = self._scores(prepared, rows), self._scores(prepared, fill)
         rows, scores = np.concatenate([rows, fill]), np.concatenate([scores, fill_scores])
         # what fills has nothing but its popularity: behind equals, the most popular first
         place = np.concatenate([np.full(len(rows) - len(fill), -1), np.arange(len(fill))])
         order = np.lexsort((rows, place, -scores))
-        lap(RANKER)
+        end_stage(RANKER)
         return rows[order], scores[order]
 
-    def _scores(self, person: Person | None, rows: Rows) -> NDArray[np.float32]:
-        if person is None:
+    def _scores(self, prepared: PreparedHistory | None, rows: Rows) -> NDArray[np.float32]:
+        if prepared is None:
             return self._system.popularity.counts[rows]
-        return total(person.parts(rows), rows)
+        return total(prepared.parts(rows), rows)
 
     def _recommendations(
         self,
-        person: Person | None,
+        prepared: PreparedHistory | None,
         known: list[int],
         rows: Rows,
         scores: NDArray[np.float32],
         promoted: set[int],
-        wish: Wish,
-        lap: Lap,
+        request: ListRequest,
+        end_stage: EndStage,
     ) -> list[Recommendation]:
-        records = self.catalogue.records(rows, wish.fields)
-        lap(FIELDS)
+        records = self.catalogue.records(rows, request.fields)
+        end_stage(FIELDS)
         why: list[tuple[tuple[str, ...], Explanation | None]] = [((), None)] * len(rows)
-        if wish.explain:
-            why = self._explain(person, np.array(known, dtype=np.int32), rows, scores)
-            lap(EXPLAIN)
+        if request.explain:
+            why = self._explain(prepared, np.array(known, dtype=np.int32), rows, scores)
+            end_stage(EXPLAIN)
         return [
             Recommendation(self.catalogue.ids[row], float(score), said, record, row in promoted, parts)
             for row, score, record, (said, parts) in zip(rows.tolist(), scores, records, why, strict=True)
         ]
 
     def _explain(
-        self, person: Person | None, history: NDArray[np.int32], rows: Rows, scores: NDArray[np.float32]
+        self, prepared: PreparedHistory | None, history: NDArray[np.int32], rows: Rows, scores: NDArray[np.float32]
     ) -> list[tuple[tuple[str, ...], Explanation | None]]:
         ids, titles = self.catalogue.ids, self.catalogue.titles
         past = history[:0]
         shared = [{POPULARITY: Shares(float(score), np.zeros(0))} for score in scores]
-        if person is not None:
-            past, shared = attribute(self.scoring, person, history, rows, person.parts(rows))
+        if prepared is not None:
+            past, shared = attribute(self.scoring, prepared, history, rows, prepared.parts(rows))
         found: list[tuple[tuple[str, ...], Explanation | None]] = []
         for row, shares in zip(rows.tolist(), shared, strict=True):
             carried = np.sum([one.history for one in shares.values()], axis=0) if len(past) else np.zeros(0)
@@ -351,9 +365,9 @@ class Recommender:
         return Answer(items, self.generation_id, self.adapter_id, fallback, missing)
 
 
-def _asked(wish: Wish) -> int:
+def _asked(request: ListRequest) -> int:
     """Return how many candidates each source is asked for."""
-    return max(CANDIDATES, 2 * wish.k)
+    return max(CANDIDATES, 2 * request.k)
 
 
 def _check_index(system: System, source: VectorSource, generation_id: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.columns import TITLE
-from recsys.ranking.stages import ENCODE, FIELDS, RULES, SEARCH, Lap, unmeasured
+from recsys.ranking.stages import ENCODE, FIELDS, RULES, SEARCH, EndStage, unmeasured
 from recsys.ranking.system import CONTENT
 from recsys.serving.answers import POPULAR
 from recsys.serving.fusion import RANK_CONSTANT, Fused, fuse
@@ -76,7 +76,7 @@ class TextSearch:
         k: int = 10,
         filter: dict[str, Any] | None = None,
         fields: Sequence[str] = (TITLE,),
-        lap: Lap = unmeasured,
+        end_stage: EndStage = unmeasured,
     ) -> Hits:
         """Find items by free text.
 
@@ -85,7 +85,7 @@ class TextSearch:
             k: how many items; fewer only where fewer are allowed.
             filter: a structured condition on item columns, see ``recsys.selection.filters``.
             fields: item columns to return.
-            lap: is told when a stage ends, see ``recsys.ranking.stages``.
+            end_stage: is told when a stage ends, see ``recsys.ranking.stages``.
 
         Raises:
             FilterError: the filter does not fit the catalogue.
@@ -93,28 +93,30 @@ class TextSearch:
         """
         catalogue, scoring = self._recommender.catalogue, self._recommender.scoring
         allowed = catalogue.allowed(filter)
-        lap(RULES)
+        end_stage(RULES)
         fallback: str | None
         if any(character.isalnum() for character in query):
-            found, fallback = self._found(query, max(CANDIDATES, 2 * k), allowed, lap)
+            found, fallback = self._found(query, max(CANDIDATES, 2 * k), allowed, end_stage)
             found = found[:k]
         else:
             counts, rows = scoring.system.popularity.counts, scoring.popular(k, allowed)
             found, fallback = [Fused(row, float(counts[row]), ()) for row in rows.tolist()], POPULAR
-        lap(SEARCH)
+        end_stage(SEARCH)
         records = catalogue.records(np.array([one.row for one in found], dtype=np.int64), fields)
-        lap(FIELDS)
+        end_stage(FIELDS)
         hits = [
             Hit(catalogue.ids[one.row], one.score, one.found_by, record)
             for one, record in zip(found, records, strict=True)
         ]
         return Hits(hits, self._recommender.generation_id, self._recommender.adapter_id, fallback)
 
-    def _found(self, query: str, count: int, allowed: NDArray[np.bool_], lap: Lap) -> tuple[list[Fused], str | None]:
+    def _found(
+        self, query: str, count: int, allowed: NDArray[np.bool_], end_stage: EndStage
+    ) -> tuple[list[Fused], str | None]:
         """Return what all lists find, fused, and the fallback where the words' index cannot be read."""
         lists = {
             EXACT: [row for row in self._recommender.catalogue.titled(query) if allowed[row]],
-            MEANING: self._by_meaning(query, count, allowed, lap),
+            MEANING: self._by_meaning(query, count, allowed, end_stage),
         }
         fallback = None
         try:
@@ -129,12 +131,12 @@ class TextSearch:
         ]
         return sorted(found, key=lambda one: (-one.score, one.row)), fallback
 
-    def _by_meaning(self, query: str, count: int, allowed: NDArray[np.bool_], lap: Lap) -> list[int]:
+    def _by_meaning(self, query: str, count: int, allowed: NDArray[np.bool_], end_stage: EndStage) -> list[int]:
         """Return allowed rows by cosine, ties by row; every item is compared: its norm is in no index."""
         rows = np.flatnonzero(allowed)
-        lap(SEARCH)
+        end_stage(SEARCH)
         vector = self.encoder.meaning_queries([query])[0]
-        lap(ENCODE)
+        end_stage(ENCODE)
         cosines = (self._vectors @ vector / self._norms)[rows]
         if len(rows) > count:
             best = np.argpartition(-cosines, count - 1)[:count]

@@ -24,7 +24,7 @@ class PastEvent:
     event_type: str | None = None
 
 
-class People:
+class Users:
     """All that a database and a generation know of users.
 
     Attributes:

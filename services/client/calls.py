@@ -62,8 +62,8 @@ class Choice(TypedDict, total=False):
     fields: Sequence[str]
 
 
-class Wish(Choice, total=False):
-    """What a list shall be like, as in ``services.schemas.recommend.Wishes``."""
+class ListRequest(Choice, total=False):
+    """What a list shall be like, as in ``services.schemas.recommend.ListOptions``."""
 
     exclude_seen: bool
     exclude_ids: Sequence[str]
@@ -74,7 +74,7 @@ class Wish(Choice, total=False):
     record: bool
 
 
-class PersonalWish(Whose, Wish, total=False):
+class PersonalListRequest(Whose, ListRequest, total=False):
     """A person, and what the list shall be like."""
 
 
@@ -114,14 +114,14 @@ class Call(Generic[T]):
             raise ServiceError(response.status_code, "Unexpected answer", detail) from None
 
 
-def recommend(**wish: Unpack[PersonalWish]) -> Call[RecommendAnswer]:
+def recommend(**request: Unpack[PersonalListRequest]) -> Call[RecommendAnswer]:
     """Return the best items for a person, given by ``user_id`` or by ``history`` (item ids, oldest first)."""
-    return _call("POST", "/v1/recommend", RecommendAnswer, _checked(RecommendRequest, wish))
+    return _call("POST", "/v1/recommend", RecommendAnswer, _checked(RecommendRequest, request))
 
 
-def recommend_batch(users: Iterable[Person | Mapping[str, Any]], **wish: Unpack[Wish]) -> Call[BatchAnswer]:
+def recommend_batch(users: Iterable[Person | Mapping[str, Any]], **request: Unpack[ListRequest]) -> Call[BatchAnswer]:
     """Return the best items for up to 256 people, in their order."""
-    return _call("POST", "/v1/recommend/batch", BatchAnswer, _checked(BatchRequest, {"users": list(users), **wish}))
+    return _call("POST", "/v1/recommend/batch", BatchAnswer, _checked(BatchRequest, {"users": list(users), **request}))
 
 
 def rank(item_ids: Iterable[str], **order: Unpack[PersonalOrder]) -> Call[RankAnswer]:

@@ -1,4 +1,4 @@
-"""The request that is being answered: its id, stopwatch and span, for whoever works on it, also in another thread.
+"""The request that is being answered: its id, timer and span, for whoever works on it, also in another thread.
 
 A context variable carries them, which asyncio hands to tasks and anyio to threads; nobody has to pass them on.
 """
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from recsys.ranking.stages import Stopwatch
+from recsys.ranking.stages import StageTimer
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -29,7 +29,7 @@ class RequestContext:
     """One request while it is answered."""
 
     request_id: str
-    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    timer: StageTimer = field(default_factory=StageTimer)
     span: "Span | None" = None  # where the request is traced
 
 
@@ -39,20 +39,20 @@ CURRENT: ContextVar[RequestContext | None] = ContextVar("request", default=None)
 def since_arrival() -> float:
     """Return the seconds since the current request arrived; 0 outside of one."""
     context = CURRENT.get()
-    return time.perf_counter() - context.stopwatch.started if context is not None else 0.0
+    return time.perf_counter() - context.timer.started if context is not None else 0.0
 
 
-def lap(stage: str) -> None:
-    """Give the time since the last lap of the current request to a stage."""
+def end_stage(stage: str) -> None:
+    """Give the time since the last stage of the current request to a stage."""
     context = CURRENT.get()
     if context is not None:
-        context.stopwatch.lap(stage)
+        context.timer.end_stage(stage)
 
 
 def lap_after(before: str | None, stage: str) -> None:
-    """As ``lap``, but only where the last lap was that of ``before``; None: where there was none yet."""
+    """As ``end_stage``, but only where the last stage that ended was ``before``; None: where there was none yet."""
     context = CURRENT.get()
     if context is not None:
-        laps = context.stopwatch.laps
-        if before == (laps[-1][0] if laps else None):
-            context.stopwatch.lap(stage)
+        ends = context.timer.ends
+        if before == (ends[-1][0] if ends else None):
+            context.timer.end_stage(stage)

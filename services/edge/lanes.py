@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from anyio import Semaphore, WouldBlock, move_on_after
 from fastapi import HTTPException
 
-from services.edge.context import PARSE, QUEUE, WORK, lap, lap_after
+from services.edge.context import PARSE, QUEUE, WORK, end_stage, lap_after
 
 WAIT_SECONDS = 4.0  # for a thread; with the database's own waiting this stays below the request's timeout
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Lane:
 
 
 def _begun(work: Callable[..., T], *arguments: Any) -> T:
-    lap(QUEUE)
+    end_stage(QUEUE)
     result = work(*arguments)
     lap_after(QUEUE, WORK)
     return result

@@ -134,7 +134,7 @@ class RequestLog:
             "route": route,
             "status": status,
             "duration_ms": round(seconds * 1_000, 3),
-            "stages_ms": {stage: round(part * 1_000, 3) for stage, part in context.stopwatch.totals().items()},
+            "stages_ms": {stage: round(part * 1_000, 3) for stage, part in context.timer.totals().items()},
         }
         if self._left_out:
             said["left_out"], self._left_out = self._left_out, 0

@@ -34,7 +34,7 @@ class Metrics:
         self.stage = cache(stages.labels)  # looking up labels takes as long as counting, and a request has a dozen
         self.answers = Counter(
             "recsys_answers",
-            "People's lists, by the link of the chain that made them; none: the whole ranking.",
+            "Users's lists, by the link of the chain that made them; none: the whole ranking.",
             ["fallback"],
         )
         self.items = Counter(

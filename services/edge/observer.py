@@ -61,14 +61,14 @@ class Observer:
 
         Never under its path, which a caller may invent, or which holds an id.
         """
-        if context.stopwatch.laps and status < 400:
-            context.stopwatch.lap(SERIALISE)  # first of all: the stages are parts of the whole
-        seconds = time.perf_counter() - context.stopwatch.started
+        if context.timer.ends and status < 400:
+            context.timer.end_stage(SERIALISE)  # first of all: the stages are parts of the whole
+        seconds = time.perf_counter() - context.timer.started
         path, found = scope["path"], scope.get("route")
         probe = path in PROBES
         route = path if probe else getattr(found, "path_format", "") or "other"
         self.metrics.requests.labels(route, status).observe(seconds)
-        for stage, part in context.stopwatch.totals().items():
+        for stage, part in context.timer.totals().items():
             self.metrics.stage(stage).observe(part)
         if not probe:
             self._log.write(context, scope["method"], route, status, seconds)

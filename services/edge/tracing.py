@@ -1,7 +1,7 @@
 """OpenTelemetry traces: a span for a request and one for each of its stages, off unless the environment asks for them.
 
 The standard variables ask: ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or ``…_TRACES_ENDPOINT``), or ``OTEL_TRACES_EXPORTER``; the
-SDK reads all others by itself. The stages' spans are made when the request has ended, from the laps of its stopwatch.
+SDK reads all others by itself. The stages' spans are made when the request has ended, from the ends of its timer.
 """
 
 import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span
 
-MAX_STAGES = 64  # spans of one request; a batch of 256 people has more laps than anybody reads
+MAX_STAGES = 64  # spans of one request; a batch of 256 people ends more stages than anybody reads
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 OTLP = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 
@@ -110,7 +110,7 @@ class Tracing:
         """Make the spans of the stages and end the request's."""
         from opentelemetry.trace import Status, StatusCode, set_span_in_context
 
-        span, stopwatch = context.span, context.stopwatch
+        span, timer = context.span, context.timer
         if span is None:
             return
         span.update_name(f"{method} {route}")
@@ -119,15 +119,15 @@ class Tracing:
             span.set_attribute("error.type", str(status))
             span.set_status(Status(StatusCode.ERROR))
         parent = set_span_in_context(span)
-        # the stopwatch reads a clock that never jumps; spans stand on the one on the wall
+        # the timer reads a clock that never jumps; spans stand on the one on the wall
         to_wall = time.time_ns() - int(time.perf_counter() * 1e9)
-        begun = stopwatch.started
-        for stage, ended in stopwatch.laps[:MAX_STAGES]:
+        begun = timer.started
+        for stage, ended in timer.ends[:MAX_STAGES]:
             child = self._tracer.start_span(stage, parent, start_time=to_wall + int(begun * 1e9))
             child.end(to_wall + int(ended * 1e9))
             begun = ended
-        if len(stopwatch.laps) > MAX_STAGES:
-            span.set_attribute("recsys.laps_left_out", len(stopwatch.laps) - MAX_STAGES)
+        if len(timer.ends) > MAX_STAGES:
+            span.set_attribute("recsys.stages_left_out", len(timer.ends) - MAX_STAGES)
         span.end()
 
     def close(self) -> None:

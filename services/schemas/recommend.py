@@ -80,7 +80,7 @@ class NewPromotion(Request):
     slot: Whole = Field(ge=1, le=MAX_ITEMS, description="Place in the list, from 1.")
 
 
-class Wishes(FromModel):
+class ListOptions(FromModel):
     """What a list shall be like."""
 
     k: Count = 10
@@ -126,7 +126,7 @@ class Wishes(FromModel):
         return self
 
 
-class RecommendRequest(Person, Wishes):
+class RecommendRequest(Person, ListOptions):
     """Who asks, by user_id or by history, and what for."""
 
     model_config = ConfigDict(
@@ -148,7 +148,7 @@ class RecommendRequest(Person, Wishes):
     )
 
 
-class BatchRequest(Wishes):
+class BatchRequest(ListOptions):
     """Many people and one wish for all of their lists."""
 
     model_config = ConfigDict(

@@ -12,31 +12,31 @@ from recsys.artifacts import ArtifactError
 from recsys.selection.filters import FilterError
 from recsys.selection.selection import LimitError, Promotion
 from services.schemas.lists import RankedItem
-from services.schemas.recommend import FromModel, Wishes
-from services.worker.state import Parts
+from services.schemas.recommend import FromModel, ListOptions
+from services.worker.state import Worker
 
 if TYPE_CHECKING:
-    from recsys.serving.answers import Answer, Wish
+    from recsys.serving.answers import Answer, ListRequest
     from recsys.serving.recommender import Recommender
 
 ERRORS = (400, 404, 409, 413, 422)
 
 
-def answering(parts: Parts, asked: FromModel) -> "Recommender":
+def answering(worker: Worker, asked: FromModel) -> "Recommender":
     """Return what answers a request, wholly, which may name an adapter or a generation.
 
     Raises:
         HTTPException: 404, there is no such adapter or generation; 409, nothing was made with the adapter, or the
             generation was made with another one or is broken; 503, nothing is served.
     """
-    recommender, adapter = parts.generation.recommender(), asked.adapter
+    recommender, adapter = worker.generation.recommender(), asked.adapter
     if asked.generation is None and adapter in (None, recommender.adapter_id):
         return recommender
-    generation_id = asked.generation or parts.shelf.answering(adapter or "")
+    generation_id = asked.generation or worker.cache.answering(adapter or "")
     if generation_id != recommender.generation_id:
-        parts.shelf.known(generation_id)
+        worker.cache.known(generation_id)
         try:
-            recommender = parts.items.dress(parts.shelf.open(generation_id))
+            recommender = worker.items.applied_to(worker.cache.open(generation_id))
         except ArtifactError as error:
             raise HTTPException(409, f"Generation {generation_id} cannot answer: {error}") from None
     if adapter not in (None, recommender.adapter_id):
@@ -54,13 +54,13 @@ def milliseconds_since(started: float) -> float:
     return round((time.perf_counter() - started) * 1_000, 3)
 
 
-def wish_of(request: Wishes) -> "Wish":
+def list_request(request: ListOptions) -> "ListRequest":
     """Return what a request wants of a list."""
-    from recsys.serving.answers import Wish  # brings torch, for which BentoML's supervisor has no use
+    from recsys.serving.answers import ListRequest  # brings torch, for which BentoML's supervisor has no use
 
-    of_the_list = set(Wishes.model_fields) - set(FromModel.model_fields) - {"promotions", "record"}
+    of_the_list = set(ListOptions.model_fields) - set(FromModel.model_fields) - {"promotions", "record"}
     given = {name: getattr(request, name) for name in of_the_list}
-    return Wish(**given, promotions=[Promotion(one.item_id, one.slot) for one in request.promotions])
+    return ListRequest(**given, promotions=[Promotion(one.item_id, one.slot) for one in request.promotions])
 
 
 def ranked(answer: "Answer") -> list[RankedItem]:

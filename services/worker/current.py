@@ -16,8 +16,8 @@ from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from recsys.store.generations import current_id, earlier_ids
 from services.edge.metrics import Metrics
+from services.worker.generation_cache import GenerationCache
 from services.worker.live_items import LiveItems
-from services.worker.shelf import Shelf
 
 if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender
@@ -37,14 +37,14 @@ class CurrentGeneration:
     def __init__(
         self,
         home: Home,
-        shelf: Shelf,
+        cache: GenerationCache,
         items: LiveItems,
         metrics: Metrics,
         also: Sequence[Callable[[], None]] = (),
     ) -> None:
         self.problem: str | None = None
         self._home = home
-        self._shelf = shelf
+        self._cache = cache
         self._items = items
         self._also = also
         self._checking = threading.Lock()
@@ -82,10 +82,10 @@ class CurrentGeneration:
         """Answer with the live items as they are now; those whose texts are not encoded yet follow."""
         base = self._base
         if base is not None and self._items.pending(base):
-            dressed = self._items.dress(base, wait=False)
+            updated = self._items.applied_to(base, wait=False)
             with self._flipping:
                 if self._base is base:
-                    self._recommender = dressed
+                    self._recommender = updated
             self._metrics.items_version.set(self._items.version(base))
 
     def stop(self) -> None:
@@ -136,14 +136,14 @@ class CurrentGeneration:
         _LOG.error("Generation %s cannot be loaded: %s", generation_id, error, exc_info=unexpected)
 
     def _load(self, generation_id: str) -> None:
-        loaded, old = self._shelf.open(generation_id), self._base
-        dressed = self._items.dress(loaded)
+        loaded, old = self._cache.open(generation_id), self._base
+        updated = self._items.applied_to(loaded)
         with self._flipping:
-            self._base, self._recommender = loaded, dressed
+            self._base, self._recommender = loaded, updated
         self._metrics.items_version.set(self._items.version(loaded))
         self._metrics.loads.labels("loaded").inc()
         if old is not None:
-            self._shelf.keep(old)  # a way back costs nothing
+            self._cache.keep(old)  # a way back costs nothing
             self._metrics.serving.labels(old.generation_id, old.adapter_id).set(0)
         self._metrics.serving.labels(loaded.generation_id, loaded.adapter_id).set(1)
         _LOG.info("Serving generation %s with adapter %s.", loaded.generation_id, loaded.adapter_id)
@@ -160,7 +160,7 @@ class CurrentGeneration:
             except Exception as error:  # a database that is away must not end the following
                 _LOG.error("Live items cannot be followed; those known stay.", exc_info=error)
                 started -= RETRY_SECONDS / 2
-            # a large catalogue takes long to dress; that may be two thirds of the time, no more
+            # a large catalogue takes long to update; that may be two thirds of the time, no more
             pause = max(CHECK_SECONDS, (time.monotonic() - started) / 2)
 
     def _follow(self) -> None:

@@ -9,7 +9,7 @@ from recsys.database.impressions import Impression, ImpressionStore
 from recsys.home import Home
 from recsys.store.adapters import read_card
 from services.edge.metrics import Metrics
-from services.schemas.recommend import Person, Wishes
+from services.schemas.recommend import ListOptions, Person
 from services.worker.backlog import Backlog
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Impressions:
         rec_id: str,
         recommender: "Recommender",
         person: Person,
-        wishes: Wishes,
+        options: ListOptions,
         history: Sequence[str],
         answer: "Answer",
     ) -> None:
@@ -57,7 +57,7 @@ class Impressions:
             "rec_id": rec_id,
             "time": datetime.now(UTC),
             "person": person,
-            "wishes": wishes,
+            "options": options,
             "history": history,
             "answer": answer,
         }
@@ -92,9 +92,9 @@ class Impressions:
 
     def _impression(self, recommender: "Recommender", entry: dict[str, Any]) -> Impression:
         answer: Answer = entry.pop("answer")
-        person, wishes = entry.pop("person"), entry.pop("wishes")
-        asked = person.model_dump(include=set(Person.model_fields)) | wishes.model_dump(
-            include=set(Wishes.model_fields)
+        person, options = entry.pop("person"), entry.pop("options")
+        asked = person.model_dump(include=set(Person.model_fields)) | options.model_dump(
+            include=set(ListOptions.model_fields)
         )
         return Impression(
             **entry,

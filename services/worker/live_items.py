@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BATCH = 16  # texts encoded at once
 ENCODING_SECONDS = 0.5  # after which what is there is shown, before the next ones are encoded
 MOST_WAITING = 64  # changes that this worker does not answer with yet; about what it encodes until it shows them
-KEPT = 3  # dressed generations: the current one and those of the shelf
+KEPT = 3  # updated generations: the current one and those of the cache
 _LOG = logging.getLogger(__name__)
 
 
@@ -45,9 +45,9 @@ class LiveItems:
         self._reading = threading.Lock()
         self._dressing = threading.Lock()
         self._known: dict[str, dict[str, tuple[str, NDArray[np.float32]]]] = {}  # by adapter and item: digest, vector
-        self._dressed: dict[str, tuple[int, Recommender, Recommender]] = {}  # by generation: version, base, dressed
+        self._updated: dict[str, tuple[int, Recommender, Recommender]] = {}  # by generation: version, base, updated
 
-    def dress(self, base: "Recommender", wait: bool = True) -> "Recommender":
+    def applied_to(self, base: "Recommender", wait: bool = True) -> "Recommender":
         """Return a generation with the live items.
 
         Args:
@@ -56,26 +56,26 @@ class LiveItems:
         """
         with self._dressing:
             version, items = self._read()
-            known = self._dressed.get(base.generation_id)
+            known = self._updated.get(base.generation_id)
             if known is not None and known[0] == version and known[1] is base:
                 return known[2]
             if not items:
                 return base
-            finished, dressed = False, base
+            finished, updated = False, base
             while not finished:
-                dressed = self._dress(base, items, version)
-                finished = dressed.items_shown == version
+                updated = self._dress(base, items, version)
+                finished = updated.items_shown == version
                 if not wait:
                     break
             if finished:
-                self._dressed[base.generation_id] = (version, base, dressed)
-                while len(self._dressed) > KEPT:
-                    self._dressed.pop(next(iter(self._dressed)))
-            return dressed
+                self._updated[base.generation_id] = (version, base, updated)
+                while len(self._updated) > KEPT:
+                    self._updated.pop(next(iter(self._updated)))
+            return updated
 
     def pending(self, base: "Recommender") -> bool:
-        """Tell whether ``dress`` would return something new."""
-        known = self._dressed.get(base.generation_id)
+        """Tell whether ``applied_to`` would return something new."""
+        known = self._updated.get(base.generation_id)
         version = self.store.version()
         return version > 0 and (known is None or known[0] != version or known[1] is not base)
 
@@ -84,8 +84,8 @@ class LiveItems:
         return self.store.version() - recommender.items_shown >= MOST_WAITING
 
     def version(self, base: "Recommender") -> int:
-        """Return the changes that a generation is dressed with completely."""
-        known = self._dressed.get(base.generation_id)
+        """Return the changes that a generation is updated with completely."""
+        known = self._updated.get(base.generation_id)
         return 0 if known is None or known[1] is not base else known[0]
 
     def _read(self) -> tuple[int, list[LiveItem]]:
@@ -120,9 +120,9 @@ class LiveItems:
         wanted = {item_id: text for item_id, text in texts.items() if trained.get(item_id) != text}
         vectors = self._vectors(base.adapter_id, encoder, wanted)
         missing = [item.version for item in there if item.item_id in wanted and item.item_id not in vectors]
-        dressed = with_live_items(base, encoder, items, vectors, version)
-        dressed.items_shown = min(missing) - 1 if missing else version
-        return dressed
+        updated = with_live_items(base, encoder, items, vectors, version)
+        updated.items_shown = min(missing) - 1 if missing else version
+        return updated
 
     def _vectors(self, adapter: str, encoder: "Encoder", texts: dict[str, str]) -> dict[str, NDArray[np.float32]]:
         """Return the vectors of texts by item id, encoding for a while what nobody has encoded yet, oldest first."""

@@ -15,11 +15,11 @@ from recsys.home import Home
 from recsys.selection.filters import FilterError
 from services.edge.metrics import Metrics
 from services.worker.backlog import Backlog
+from services.worker.generation_cache import GenerationCache
 from services.worker.live_items import LiveItems
-from services.worker.shelf import Shelf
 
 if TYPE_CHECKING:
-    from recsys.serving.answers import Answer, Wish
+    from recsys.serving.answers import Answer, ListRequest
     from recsys.serving.recommender import Recommender
 
 STATE = "shadow.json"
@@ -44,7 +44,7 @@ class Shown:
     rec_id: str
     recommender: "Recommender"
     history: Sequence[str]
-    wish: "Wish"
+    asked: "ListRequest"
     answer: "Answer"
     milliseconds: float
 
@@ -70,9 +70,11 @@ def end_shadow(home: Home) -> None:
 class Shadow:
     """Follows the state and answers in the background."""
 
-    def __init__(self, home: Home, shelf: Shelf, items: LiveItems, store: ShadowStore, metrics: Metrics) -> None:
+    def __init__(
+        self, home: Home, cache: GenerationCache, items: LiveItems, store: ShadowStore, metrics: Metrics
+    ) -> None:
         self._home = home
-        self._shelf = shelf
+        self._cache = cache
         self._items = items
         self._store = store
         self._metrics = metrics
@@ -92,7 +94,7 @@ class Shadow:
                 if wanted is None:
                     self._current = self._failed = None
                 elif wanted != self._failed and (self._current is None or self._current[0] != wanted):
-                    self._current = wanted, self._shelf.open(wanted.generation)
+                    self._current = wanted, self._cache.open(wanted.generation)
             except Exception as error:
                 self._current, self._failed = None, wanted
                 _LOG.error("There is no shadow. %s", error, exc_info=not isinstance(error, ArtifactError))
@@ -106,7 +108,7 @@ class Shadow:
     def _answer(self, entries: Sequence[Shown]) -> None:
         current = self._current
         if current is not None:
-            shadow = self._items.dress(current[1])
+            shadow = self._items.applied_to(current[1])
             compared = [self._compare(shadow, shown) for shown in entries]
             found = [one for one in compared if one is not None]
             self._store.add(found)
@@ -115,7 +117,7 @@ class Shadow:
     def _compare(self, shadow: "Recommender", shown: Shown) -> Comparison | None:
         started = time.perf_counter()
         try:
-            (answer,) = shadow.recommend_many([shown.history], shown.wish)
+            (answer,) = shadow.recommend_many([shown.history], shown.asked)
         except (FilterError, ValueError, KeyError):  # its catalogue has other columns
             self._metrics.shadows.labels("refused").inc()
             return None
@@ -130,7 +132,7 @@ class Shadow:
             shown.answer.generation,
             answer.generation,
             datetime.now(UTC),
-            shown.wish.k,
+            shown.asked.k,
             overlap,
             shown.milliseconds,
             round(seconds * 1_000, 3),

@@ -14,26 +14,26 @@ from services.edge.metrics import Metrics
 from services.worker.classifiers import Classifiers
 from services.worker.current import CurrentGeneration
 from services.worker.encoders import Encoders
+from services.worker.generation_cache import GenerationCache
 from services.worker.impression_writer import Impressions
 from services.worker.live_items import LiveItems
 from services.worker.shadow import Shadow
-from services.worker.shelf import Shelf
 from services.worker.users import Histories
 
 if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender
-    from recsys.serving.users import People
+    from recsys.serving.users import Users
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What the routes work with; made when a worker starts and kept in ``app.state.parts``."""
+class Worker:
+    """What the routes work with; made when a worker starts and kept in ``app.state.worker``."""
 
     home: Home
     generation: CurrentGeneration
-    shelf: Shelf
+    cache: GenerationCache
     items: LiveItems
-    people: "People"
+    users: "Users"
     histories: Histories
     impressions: Impressions
     shadow: Shadow
@@ -55,17 +55,17 @@ class Parts:
         """
         if generation_id == self.generation.serving:
             return self.generation.recommender()
-        return self.shelf.open(generation_id)
+        return self.cache.open(generation_id)
 
     @property
     def events(self) -> EventStore:
         """Live events."""
-        return self.people.events
+        return self.users.events
 
 
-async def _parts(request: Request) -> Parts:
-    parts: Parts = request.app.state.parts
-    return parts
+async def _worker(request: Request) -> Worker:
+    worker: Worker = request.app.state.worker
+    return worker
 
 
-PartsOfApp = Annotated[Parts, Depends(_parts)]
+WorkerOfApp = Annotated[Worker, Depends(_worker)]

@@ -11,7 +11,7 @@ from services.schemas.recommend import Person
 
 if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender
-    from recsys.serving.users import People
+    from recsys.serving.users import Users
 
 RETRY_SECONDS = 1.0  # between two attempts at a database that is away; answers in between do not wait for it
 _LOG = logging.getLogger(__name__)
@@ -20,8 +20,8 @@ _LOG = logging.getLogger(__name__)
 class Histories:
     """Reads what people did. Safe to share between threads."""
 
-    def __init__(self, people: "People") -> None:
-        self._people = people
+    def __init__(self, users: "Users") -> None:
+        self._users = users
         self._away_until = 0.0
 
     def of(self, recommender: "Recommender", people: Sequence[Person]) -> list[list[str] | None]:
@@ -39,7 +39,7 @@ class Histories:
         if time.monotonic() < self._away_until:
             return None
         try:
-            return self._people.history(recommender, user_id)
+            return self._users.history(recommender, user_id)
         except SQLAlchemyError as error:
             _LOG.error("The database cannot be read; users get what is popular. %s", error)
             self._away_until = time.monotonic() + RETRY_SECONDS

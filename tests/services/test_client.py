@@ -35,7 +35,7 @@ from services.client import (
     calls,
 )
 from services.edge.keys import create_key
-from services.schemas.recommend import BatchRequest, RankRequest, SimilarRequest, Wishes
+from services.schemas.recommend import BatchRequest, ListOptions, RankRequest, SimilarRequest
 from services.schemas.recommend import Person as PersonSchema
 from services.schemas.texts import SearchRequest
 from services.serve import running
@@ -189,8 +189,12 @@ def test_both_clients_offer_the_same_and_say_what_they_return() -> None:
 
 def test_the_options_are_those_of_the_schemas() -> None:
     person = set(PersonSchema.model_fields)
-    assert set(get_type_hints(calls.Wish)) == set(Wishes.model_fields) == set(BatchRequest.model_fields) - {"users"}
-    assert set(get_type_hints(calls.PersonalWish)) == person | set(Wishes.model_fields)
+    assert (
+        set(get_type_hints(calls.ListRequest))
+        == set(ListOptions.model_fields)
+        == set(BatchRequest.model_fields) - {"users"}
+    )
+    assert set(get_type_hints(calls.PersonalListRequest)) == person | set(ListOptions.model_fields)
     assert set(get_type_hints(calls.PersonalOrder)) == set(RankRequest.model_fields) - {"item_ids"}
     assert set(get_type_hints(calls.Choice)) == set(SimilarRequest.model_fields) - {"item_id"}
     assert set(get_type_hints(calls.Choice)) == set(SearchRequest.model_fields) - {"query"}

@@ -173,12 +173,12 @@ def test_few_changes_may_wait_and_the_oldest_are_encoded_first(
     for number in range(5):
         store.put(f"new-{number}", {"title": f"Haunted Cellar {number}"})
     assert live.crowded(base)
-    dressed = live.dress(base, wait=False)
-    assert [dressed.known_item(f"new-{number}") for number in range(5)] == [True, True, False, False, False]
-    assert not live.crowded(dressed)
+    updated = live.applied_to(base, wait=False)
+    assert [updated.known_item(f"new-{number}") for number in range(5)] == [True, True, False, False, False]
+    assert not live.crowded(updated)
     assert live.pending(base)
-    dressed = live.dress(base)
-    assert all(dressed.known_item(f"new-{number}") for number in range(5))
+    updated = live.applied_to(base)
+    assert all(updated.known_item(f"new-{number}") for number in range(5))
     assert not live.pending(base)
 
 

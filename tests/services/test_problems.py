@@ -42,7 +42,7 @@ def metrics() -> Metrics:
 def ask(metrics: Metrics) -> Callable[[Exception], httpx.Response]:
     def post(fault: Exception) -> httpx.Response:
         app = create_app()
-        app.state.parts = Faulty(fault, metrics)
+        app.state.worker = Faulty(fault, metrics)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
 
         async def request() -> httpx.Response:
@@ -71,7 +71,7 @@ def test_a_lost_event_store_is_a_503_to_try_again(ask: Callable[[Exception], htt
 @pytest.mark.parametrize(("method", "path"), [("PUT", "/v1/items"), ("POST", "/v1/recommend/")])
 def test_a_slash_too_few_or_too_many_is_a_404_and_no_redirect(method: str, path: str, metrics: Metrics) -> None:
     app = create_app()
-    app.state.parts = Faulty(RuntimeError("not asked"), metrics)
+    app.state.worker = Faulty(RuntimeError("not asked"), metrics)
 
     async def request() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:

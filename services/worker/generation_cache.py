@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 KEPT = 2  # generations in memory beside the current one
 
 
-class Shelf:
+class GenerationCache:
     """Opens generations on demand and keeps those used last. Safe to share between threads."""
 
     def __init__(self, home: Home) -> None:

@@ -13,7 +13,7 @@ from recsys.ranking.stages import unmeasured
 from recsys.ranking.system import System
 from recsys.selection.selection import Promotion
 from recsys.serving import recommender as module
-from recsys.serving.answers import FILLED, POPULAR, Wish
+from recsys.serving.answers import FILLED, POPULAR, ListRequest
 from recsys.serving.recommender import Recommender
 from recsys.store.generations import current_id, read_generation
 
@@ -62,9 +62,9 @@ def ids(answer):
 
 def test_many_people_get_what_each_would_get_alone(blended, histories):
     people = [*histories[:40], [], ["no such item"], histories[3][:1]]
-    for wish in (Wish(k=15), Wish(k=15, diversity=0.5, limits={"genres": 6}, exclude_seen=False)):
-        for history, answer in zip(people, blended.recommend_many(people, wish), strict=True):
-            (single,) = blended.recommend_many([history], wish)
+    for request in (ListRequest(k=15), ListRequest(k=15, diversity=0.5, limits={"genres": 6}, exclude_seen=False)):
+        for history, answer in zip(people, blended.recommend_many(people, request), strict=True):
+            (single,) = blended.recommend_many([history], request)
             assert ids(answer) == ids(single)
             expected = [item.score for item in single.items]
             np.testing.assert_allclose([item.score for item in answer.items], expected, atol=1e-5)
@@ -75,7 +75,7 @@ def test_equal_items_tie_in_the_order_of_the_catalogue(blended, histories):
     source = blended.scoring.source
     vectors = source.vectors.copy()
     vectors[40:] = vectors[7]
-    (person,) = blended._people([blended.catalogue.split(histories[0])[0]], unmeasured)
+    (person,) = blended._prepared([blended.catalogue.split(histories[0])[0]], unmeasured)
     try:
         source.vectors, before = vectors, source.vectors
         parts = person.parts(np.arange(len(vectors)))
@@ -96,7 +96,7 @@ def test_what_is_not_available_is_offered_to_nobody(made, system, histories):
     gone = pl.Series([number % 3 > 0 for number in range(80)])
     recommender = made(dict.fromkeys(sorted(system.components), 0.7), available=gone)
     missing = {recommender.catalogue.ids[row] for row in range(0, 80, 3)}
-    everybody = recommender.recommend_many([histories[0], []], Wish(k=80, exclude_seen=False))
+    everybody = recommender.recommend_many([histories[0], []], ListRequest(k=80, exclude_seen=False))
     for answer in [*everybody, recommender.similar(recommender.catalogue.ids[0], k=80)]:
         assert answer.items
         assert not missing & set(ids(answer))
@@ -132,7 +132,7 @@ def test_promotions_obey_exclusions_and_count_for_limits(blended, histories):
 def test_diversity_spreads_the_list(blended, histories):
     def closeness(dial):
         total = 0.0
-        for answer in blended.recommend_many(histories[:10], Wish(k=8, diversity=dial)):
+        for answer in blended.recommend_many(histories[:10], ListRequest(k=8, diversity=dial)):
             vectors = blended._item_vectors[[blended.catalogue.row(item) for item in ids(answer)]]
             total += (vectors @ vectors.T).sum()
         return total
@@ -145,7 +145,7 @@ def test_every_link_of_the_chain_says_that_it_answered(blended, made, histories)
     assert blended.recommend(histories[0], k=70).fallback is None
     assert blended.recommend([], k=5).fallback == POPULAR
     rules = made({"rules": 1.0})
-    (person,) = rules._people([rules.catalogue.split(histories[0])[0]], unmeasured)
+    (person,) = rules._prepared([rules.catalogue.split(histories[0])[0]], unmeasured)
     named = len(person.candidates(500, np.ones(80, dtype=bool)))
     assert 0 < named < 80
     answer = rules.recommend(histories[0], k=80, exclude_seen=False)
