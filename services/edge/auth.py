@@ -57,7 +57,7 @@ class GuardedRoute(APIRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401, 403 or 429, or go on."""
         if self.needed is not None and scope["method"] in (self.methods or ()):
-            refusal = scope["app"].state.parts.guard.check(scope, self.needed)
+            refusal = scope["app"].state.worker.guard.check(scope, self.needed)
             if refusal is not None:
                 await refusal(scope, receive, send)
                 return

@@ -19,7 +19,7 @@ from services.edge.metrics import Metrics
 
 
 class Faulty:
-    """Stands for all parts of a worker, of which the first that is used fails."""
+    """Stands for a worker, of which the first that is used fails."""
 
     def __init__(self, fault: Exception, metrics: Metrics) -> None:
         self.fault = fault
