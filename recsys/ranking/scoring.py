@@ -12,7 +12,7 @@ from scipy import sparse
 
 from recsys.data.sequences import Sequences
 from recsys.ranking.blend import raise_keeping_sign, standardise
-from recsys.ranking.candidates import NO_PREFETCH, Prefetch, VectorSource
+from recsys.ranking.candidates import NO_PREFETCH, CandidateSource, Prefetch
 from recsys.ranking.stages import EXPERTS, SEARCH, TOWER, EndStage, unmeasured
 from recsys.ranking.system import POPULARITY, System
 
@@ -28,7 +28,7 @@ class Scoring:
         by_popularity: (items,) all rows, those with the most events first; ties by row.
     """
 
-    def __init__(self, system: System, source: VectorSource) -> None:
+    def __init__(self, system: System, source: CandidateSource) -> None:
         self.system = system
         self.source = source
         self.trained = len(system.popularity.counts)  # items over which scores are put on one scale
@@ -40,7 +40,7 @@ class Scoring:
         counts = system.popularity.counts
         self.by_popularity: Rows = np.lexsort((np.arange(len(counts)), -counts))
 
-    def extended(self, system: System, source: VectorSource) -> "Scoring":
+    def extended(self, system: System, source: CandidateSource) -> "Scoring":
         """Return the scoring of a system with more items, which leaves the scores of the others as they are."""
         other = copy.copy(self)
         other.system, other.source = system, source

@@ -16,15 +16,14 @@ from scipy import sparse
 
 from recsys.data.columns import AVAILABLE
 from recsys.database.live_items import LiveItem
-from recsys.experts.lexical import WORD
 from recsys.experts.lexical import extended as extended_words
 from recsys.experts.popularity import Popularity
 from recsys.experts.sparse import ItemMatrixScorer
 from recsys.models.towers.tower import TwoTower
-from recsys.ranking.candidates import NO_PREFETCH, Prefetch, VectorSource
 from recsys.ranking.system import CONTENT, IDS, LEXICAL, TOWERS, System
 from recsys.selection.catalogue import Catalogue
 from recsys.serving.live_columns import live_frame
+from recsys.serving.live_source import LiveSource
 from recsys.serving.new_texts import Encoder
 from recsys.serving.recommender import Recommender
 from recsys.serving.words import SharedWords
@@ -70,49 +69,10 @@ def with_live_items(
         written = encoder.item_texts(items[[*rewritten.tolist(), *range(len(own), len(items))]])
         system = _system(base.scoring.system, dense, written, rewritten)
         index = _replaced(base.scoring.source.vectors, np.concatenate([*dense.values()], axis=1), rewritten)
-        source = _LiveSource(base.scoring.source, index, rewritten, written)
+        source = LiveSource(base.scoring.source, index, rewritten, written)
         words = SharedWords(lambda: encoder.item_texts(items))  # of everything, once somebody asks
         extended.rebind(system, base.scoring.extended(system, source), words)
     return extended
-
-
-class _LiveSource(VectorSource):
-    """A generation's source with rows in the place of some and behind its own; those are always compared exactly."""
-
-    def __init__(
-        self, base: VectorSource, vectors: NDArray[np.float32], rewritten: NDArray[np.int64], written: list[str]
-    ) -> None:
-        self._base = base
-        self.vectors = vectors
-        self.kind = base.kind
-        self._own = np.ones(len(base.vectors), dtype=bool)
-        self._own[rewritten] = False
-        self._live = np.concatenate([rewritten, np.arange(len(base.vectors), len(vectors))])
-        words = (set(WORD.findall(text.lower())) for text in written)
-        self._words = dict(zip(self._live.tolist(), words, strict=True))
-
-    def prefetch(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]) -> list[Prefetch]:
-        if self.kind == "exact":
-            return super().prefetch(queries, count, allowed)
-        return self._base.prefetch(queries, count, allowed[: len(self._own)] & self._own)
-
-    def search(
-        self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_], prefetched: Prefetch = NO_PREFETCH
-    ) -> NDArray[np.int64]:
-        if prefetched.products is not None:
-            return super().search(query, count, allowed, prefetched)
-        found = self._base.search(query, count, allowed[: len(self._own)] & self._own, prefetched)
-        rows = np.concatenate([found, self._live[allowed[self._live]]])
-        if len(rows) <= count:
-            return rows
-        return rows[np.argpartition(-(self.vectors[rows] @ query), count - 1)[:count]]
-
-    def worded(self, query: str, count: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Put live items that hold every word of the query first: the index of words does not know them."""
-        words = set(WORD.findall(query.lower()))
-        live = [row for row in self._live.tolist() if words and words <= self._words[row] and allowed[row]]
-        found = self._base.worded(query, count, allowed[: len(self._own)] & self._own)
-        return np.array([*sorted(live), *found.tolist()][:count], dtype=np.int64)
 
 
 def _system(

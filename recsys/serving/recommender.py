@@ -19,7 +19,7 @@ from recsys.data.sequences import Sequences
 from recsys.data.snapshot import open_snapshot
 from recsys.data.text import item_texts
 from recsys.home import Home
-from recsys.ranking.candidates import VectorSource
+from recsys.ranking.candidates import VectorSource, recall
 from recsys.ranking.scoring import PreparedHistory, Rows, Scoring, total
 from recsys.ranking.stages import EXPLAIN, FIELDS, RANKER, RULES, SEARCH, EndStage, unmeasured
 from recsys.ranking.system import POPULARITY, System
@@ -140,7 +140,7 @@ class Recommender:
         known = [rows for rows in split if rows]
         if not known or self.scoring.source.kind == "exact":
             return 1.0
-        return self.scoring.source.recall(self.scoring.queries(Sequences.from_lists(known)), count)
+        return recall(self.scoring.source, self.scoring.queries(Sequences.from_lists(known)), count)
 
     def recommend(self, history: Sequence[str], **request: Any) -> Answer:
         """Rank items for a history of item ids, oldest first; keywords are those of ``ListRequest``.

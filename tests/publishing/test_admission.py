@@ -66,7 +66,7 @@ def test_the_index_is_compared_with_an_exact_search(
     assert recommender.index_recall(histories, 10) == 1.0
     recommender.scoring.source.kind = "approximate"  # without an index LanceDB compares all vectors
     assert recommender.index_recall(histories, 10) > 0.99
-    monkeypatch.setattr(VectorSource, "_nearest", lambda _, queries, *__: [np.arange(10)] * len(queries))
+    monkeypatch.setattr(VectorSource, "named", lambda _, queries, *__: [np.arange(10)] * len(queries))
     assert recommender.index_recall(histories, 10) < 0.9
     monkeypatch.setattr("recsys.ranking.candidates.APPROXIMATE_FROM", 1)
     verdict = publish(copied, generation_id)

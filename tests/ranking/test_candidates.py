@@ -51,7 +51,7 @@ def test_as_much_of_the_index_is_read_as_queries_need(source):
     assert 1 <= probes < candidates.partitions(ITEMS)
 
     def recall(probes):
-        found = [rows.tolist() for rows in source._nearest(queries, candidates.SPARE, probes)]
+        found = [rows.tolist() for rows in source.named(queries, candidates.SPARE, probes)]
         best = [np.argsort(-(source.vectors @ query))[:10].tolist() for query in queries]
         return np.mean([len(set(one) & set(other)) / 10 for one, other in zip(best, found, strict=True)])
 
