@@ -88,7 +88,7 @@ def recommend(
         with progress.step("Load"):
             recommender = Recommender.open(session.home)
             database = Database.of(session.home)
-            history = Users(database).history(recommender, user)
+            history = Users(database).history(recommender.users, recommender.catalogue, user)
             database.close()
             answer = recommender.recommend(history, k=k, explain=explain)
         session.result = {"user_id": user, **asdict(answer)}

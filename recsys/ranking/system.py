@@ -62,6 +62,11 @@ class System:
         """All scorers by name."""
         return {**self.learnt, CONTENT: self.content, POPULARITY: self.popularity, **self.experts}
 
+    @property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """The towers' unit vectors, (items, dimensions): what closeness of items is measured by."""
+        return self.towers.vectors.cpu().numpy()
+
     def dense_vectors(self, rows: slice = EVERYTHING) -> dict[str, NDArray[np.float32]]:
         """Return the item vectors of the components whose score is a dot product, (rows, width) by name.
 

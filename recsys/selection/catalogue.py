@@ -28,7 +28,13 @@ class Catalogue:
         available: (items,) bool; only ``available: false`` takes an item out of what is offered, a null does not.
     """
 
-    def __init__(self, items: pl.DataFrame) -> None:
+    def __init__(self, items: pl.DataFrame, hidden: Iterable[str] = ()) -> None:
+        """Read the items.
+
+        Args:
+            items: a row an item, with ``item_id``, ``title`` and any other columns.
+            hidden: ids of items that are not available whatever their row says.
+        """
         self.ids: list[str] = items[ITEM_ID].to_list()
         self.titles: list[str] = items[TITLE].to_list()
         self.available: NDArray[np.bool_] = np.ones(len(items), dtype=bool)
@@ -36,13 +42,14 @@ class Catalogue:
             self.available = items[AVAILABLE].fill_null(True).to_numpy().copy()
         self.items = items
         self._rows = {item_id: row for row, item_id in enumerate(self.ids)}
+        self.available[self.split(hidden)[0]] = False
         self._masks: OrderedDict[str, NDArray[np.bool_]] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __contains__(self, item_id: str) -> bool:
+    def __contains__(self, item_id: object) -> bool:
         return item_id in self._rows
 
     @property

@@ -31,7 +31,12 @@ from recsys.store.mapping import grown
 
 
 def with_live_items(
-    base: Recommender, encoder: Encoder | None, live: Sequence[LiveItem], vectors: Mapping[str, NDArray], version: int
+    base: Recommender,
+    encoder: Encoder | None,
+    live: Sequence[LiveItem],
+    vectors: Mapping[str, NDArray],
+    version: int,
+    shown: int | None = None,
 ) -> Recommender:
     """Return a recommender that answers with live items as well.
 
@@ -41,6 +46,7 @@ def with_live_items(
         live: all live items; deleted and unavailable ones are not offered, those without a vector are not there yet.
         vectors: what ``encoder.encode`` made of items' texts, by id.
         version: of the live items.
+        shown: the change up to which all of them are among these; None: all are.
     """
     own = base.catalogue
     hidden = [item.item_id for item in live if item.columns is None or item.columns.get(AVAILABLE) is False]
@@ -57,11 +63,7 @@ def with_live_items(
             fresh.append((number, vectors[item.item_id]))
     order = np.concatenate([places, [len(own) + number for number, _ in fresh]]).astype(np.int64)
     items = pl.concat([own.items, frame])[order.tolist()]
-    extended = copy.copy(base)
-    extended.items_version = extended.items_shown = version
-    extended.catalogue = catalogue = Catalogue(items)
-    rows, _ = catalogue.split(hidden)
-    catalogue.available[rows] = False
+    scoring, words = base.scoring, base.words
     if fresh or changed:
         assert encoder is not None
         rewritten = np.array([row for row, _ in changed], dtype=np.int64)
@@ -70,9 +72,16 @@ def with_live_items(
         system = _system(base.scoring.system, dense, written, rewritten)
         index = _replaced(base.scoring.source.vectors, np.concatenate([*dense.values()], axis=1), rewritten)
         source = LiveSource(base.scoring.source, index, rewritten, written)
+        scoring = base.scoring.extended(system, source)
         words = SharedWords(lambda: encoder.item_texts(items))  # of everything, once somebody asks
-        extended.rebind(system, base.scoring.extended(system, source), words)
-    return extended
+    return replace(
+        base,
+        catalogue=Catalogue(items, hidden),
+        scoring=scoring,
+        words=words,
+        items_version=version,
+        items_shown=version if shown is None else shown,
+    )
 
 
 def _system(

@@ -1,11 +1,7 @@
-"""One answer, composed from a generation and a history. Knows no web.
+"""Answers from one generation: lists for users, given items in order, items like an item. Knows no web."""
 
-The fallback chain: who has a usable history is answered by the blend (``fallback`` None); where its candidates do not
-fill the list, the most popular of the other allowed items do (``filled``); of whom nothing is known, everybody's
-favourites are offered (``popular``).
-"""
-
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,44 +15,66 @@ from recsys.data.sequences import Sequences
 from recsys.data.snapshot import open_snapshot
 from recsys.data.text import item_texts
 from recsys.home import Home
-from recsys.ranking.candidates import VectorSource, recall
-from recsys.ranking.scoring import PreparedHistory, Rows, Scoring, total
-from recsys.ranking.stages import EXPLAIN, FIELDS, RANKER, RULES, SEARCH, EndStage, unmeasured
-from recsys.ranking.system import POPULARITY, System
+from recsys.ranking.candidates import CandidateSource, VectorSource, recall
+from recsys.ranking.scoring import PreparedHistory, Scoring
+from recsys.ranking.stages import RANKER, RULES, SEARCH, EndStage, unmeasured
+from recsys.ranking.system import System
 from recsys.selection.catalogue import Catalogue
-from recsys.selection.selection import Limits, choose, place_promoted
-from recsys.serving.answers import FILLED, POPULAR, Answer, ListRequest, Recommendation
-from recsys.serving.attribution import attribute
-from recsys.serving.explanation import Explanation, Shares, explanation, reasons
+from recsys.serving.answers import Answer, ListRequest, Recommendation
+from recsys.serving.listing import Listing, candidates_of
+from recsys.serving.users import SnapshotUsers
 from recsys.serving.words import SharedWords
 from recsys.store.adapters import verify_adapter
 from recsys.store.generations import current_id, read_generation
 from recsys.store.index import IndexReference
 
-CANDIDATES = 300  # from each source; 200 hold the 50 best of a scan of everything, of 1,682 and of 100,000 items
 CHECKED_ITEMS = 16_384  # whose vectors are compared at once when a generation is opened
 
 
+@dataclass(frozen=True, eq=False)
 class Recommender:
-    """Answers from one generation. Safe to share between threads: nothing changes after opening but caches."""
+    """Answers from one generation. Safe to share between threads: it never changes, but for what it caches.
 
-    def __init__(self, manifest: dict[str, Any], system: System, source: VectorSource, items: pl.DataFrame) -> None:
-        self.generation_id: str = manifest["id"]
-        self.adapter_id: str = manifest["adapter"]
-        self.snapshot_id: str = manifest["snapshot"]
-        self.manifest = manifest
-        self.items_version = 0  # of the live items that this holds; 0: none
-        self.items_shown = 0  # the change up to which it holds all of them: the texts of later ones are not encoded yet
-        self.search_kind = source.kind
-        self.catalogue = Catalogue(items)
-        self.scoring = Scoring(system, source)
-        self._system = system
-        self._user_rows: dict[str, int] = {}
-        self._histories = Sequences.from_lists([])
-        self._times_known = False
-        self._item_vectors = system.towers.vectors.cpu().numpy()
+    Attributes:
+        manifest: the generation's.
+        catalogue: its items; with live items, those as well.
+        scoring: its components, their blend, and the index of their vectors.
+        users: what its snapshot knows of users.
+        words: what texts have in common, for explanations.
+        items_version: of the live items that this holds; 0: none.
+        items_shown: the change of live items up to which it holds all of them: the texts of later ones are not encoded
+            yet.
+    """
+
+    manifest: dict[str, Any]
+    catalogue: Catalogue
+    scoring: Scoring
+    users: SnapshotUsers
+    words: SharedWords
+    items_version: int = 0
+    items_shown: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        manifest: dict[str, Any],
+        system: System,
+        source: CandidateSource,
+        items: pl.DataFrame,
+        users: SnapshotUsers,
+    ) -> "Recommender":
+        """Return a recommender of a system over its index.
+
+        Args:
+            manifest: of the generation.
+            system: components and blend.
+            source: the index of their vectors.
+            items: the catalogue, a row an item, in the order of the vectors.
+            users: of the snapshot.
+        """
         text = from_dict(ModelConfig, manifest["settings"]).text
-        self._words = SharedWords(lambda: item_texts(items, text))
+        words = SharedWords(lambda: item_texts(items, text))
+        return cls(manifest, Catalogue(items), Scoring(system, source), users, words)
 
     @classmethod
     def open(cls, home: Home, generation_id: str | None = None) -> "Recommender":
@@ -74,16 +92,22 @@ class Recommender:
         source = VectorSource(home.lance, IndexReference(**manifest["index"]))
         system = System.load(folder)
         _check_index(system, source, generation_id)
-        recommender = cls(manifest, system, source, snapshot.items())
-        recommender._user_rows = {user_id: row for row, user_id in enumerate(snapshot.user_ids())}
-        recommender._histories = snapshot.sequences()
-        recommender._times_known = snapshot.times_known
-        return recommender
+        return cls.of(manifest, system, source, snapshot.items(), SnapshotUsers.of(snapshot))
 
-    def rebind(self, system: System, scoring: Scoring, words: SharedWords) -> None:
-        """Answer from another system, in a copy that nobody uses yet."""
-        self._system, self.scoring, self._words = system, scoring, words
-        self._item_vectors = system.towers.vectors.cpu().numpy()
+    @property
+    def generation_id(self) -> str:
+        """Id of the generation."""
+        return str(self.manifest["id"])
+
+    @property
+    def adapter_id(self) -> str:
+        """Id of its adapter."""
+        return str(self.manifest["adapter"])
+
+    @property
+    def snapshot_id(self) -> str:
+        """Id of its snapshot."""
+        return str(self.manifest["snapshot"])
 
     @property
     def field_names(self) -> list[str]:
@@ -94,42 +118,14 @@ class Recommender:
         """Tell whether the catalogue holds an item."""
         return item_id in self.catalogue
 
-    def knows_user(self, user_id: str) -> bool:
-        """Tell whether the snapshot holds events of a user."""
-        return user_id in self._user_rows
-
-    def history(self, user_id: str, live: Iterable[str] = (), after: int | None = None) -> list[str]:
-        """Return the item ids of a user, oldest first: the snapshot's, then the live ones that the catalogue holds.
-
-        Args:
-            user_id: whose.
-            live: item ids of events since, oldest first.
-            after: microseconds since 1970; the snapshot's events up to then are left out, all where times are unknown.
-        """
-        known = [item_id for item_id, time in self.snapshot_events(user_id) if after is None or (time or 0) > after]
-        return known + [item_id for item_id in live if item_id in self.catalogue]
-
-    def snapshot_events(self, user_id: str) -> list[tuple[str, int | None]]:
-        """Return item ids and times (microseconds since 1970) of a user's events in the snapshot, oldest first."""
-        row = self._user_rows.get(user_id)
-        if row is None:
-            return []
-        item_ids = [self.catalogue.ids[item] for item in self._histories.row(row)]
-        times = self._histories.times
-        if times is None or not self._times_known:
-            return [(item_id, None) for item_id in item_ids]
-        own = times[self._histories.offsets[row] : self._histories.offsets[row + 1]]
-        return [(item_id, int(time) * 1_000_000) for item_id, time in zip(item_ids, own, strict=True)]
+    def history(self, user_id: str) -> list[str]:
+        """Return the item ids of a user's events in the snapshot, oldest first."""
+        return self.users.history(user_id)
 
     def cold_share(self, item_ids: Sequence[str]) -> float:
         """Return the share of some items that have no training event; 0 for none."""
         rows, _ = self.catalogue.split(item_ids)
-        return float(np.mean(self._system.popularity.counts[rows] == 0)) if rows else 0.0
-
-    def user_vector(self, history: Sequence[str]) -> NDArray[np.float32]:
-        """Return the unit vector of a history, (dimensions,); zero for an empty one."""
-        known, _ = self.catalogue.split(history)
-        return self._system.towers.queries(Sequences.from_lists([known]))[0]
+        return float(np.mean(self.scoring.system.popularity.counts[rows] == 0)) if rows else 0.0
 
     def index_recall(self, histories: Sequence[Sequence[str]], count: int) -> float:
         """Return the share of the ``count`` best items by vectors that the index finds, over histories that it knows.
@@ -155,7 +151,7 @@ class Recommender:
     def recommend_many(
         self, histories: Sequence[Sequence[str]], request: ListRequest, end_stage: EndStage = unmeasured
     ) -> list[Answer]:
-        """Rank items for many people with the same request: the answers that ``recommend`` gives each of them.
+        """Rank items for many users with the same request: the answers that ``recommend`` gives each of them.
 
         Args:
             histories: what each did, item ids, oldest first; unknown ids are left out and reported.
@@ -176,11 +172,16 @@ class Recommender:
             if rows and allowed[rows[0]] and rows[0] not in promoted.values():
                 promoted[promotion.slot] = rows[0]
         end_stage(RULES)
-        histories_ready = self._prepared([known for known, _ in split], end_stage, _asked(request), allowed)
-        return [
-            self._list(prepared, known, [*missing, *unknown], allowed.copy(), promoted, request, end_stage)
-            for prepared, (known, missing) in zip(histories_ready, split, strict=True)
-        ]
+        prepared = self._prepared([known for known, _ in split], end_stage, candidates_of(request), allowed)
+        answers = []
+        for (known, missing), one in zip(split, prepared, strict=True):
+            listing = self._listing(request, end_stage, known, one)
+            chosen, fallback = listing.chosen(allowed.copy(), promoted)
+            scores = listing.scores(chosen)
+            end_stage(RANKER)
+            items = listing.shown(chosen, scores, promoted.values())
+            answers.append(self._answer(items, fallback, [*missing, *unknown]))
+        return answers
 
     def rank(
         self,
@@ -201,14 +202,12 @@ class Recommender:
         known, missing = self.catalogue.split(history)
         wanted, unknown = self.catalogue.split(item_ids)
         (prepared,) = self._prepared([known], end_stage)
+        listing = self._listing(ListRequest(explain=explain, fields=fields), end_stage, known, prepared)
         rows = np.unique(np.array(wanted, dtype=np.int64))
-        scores = self._scores(prepared, rows)
+        scores = listing.scores(rows)
         order = np.lexsort((rows, -scores))
-        rows, scores = rows[order], scores[order]
         end_stage(RANKER)
-        request = ListRequest(explain=explain, fields=fields)
-        items = self._recommendations(prepared, known, rows, scores, set(), request, end_stage)
-        return self._answer(items, None if prepared else POPULAR, [*missing, *unknown])
+        return self._answer(listing.shown(rows[order], scores[order]), listing.fallback, [*missing, *unknown])
 
     def similar(
         self,
@@ -228,146 +227,37 @@ class Recommender:
         allowed = self.catalogue.allowed(filter)
         allowed[row] = False
         end_stage(RULES)
-        cosines = np.where(allowed, self._item_vectors @ self._item_vectors[row], -np.inf)
+        vectors = self.scoring.system.item_vectors
+        cosines = np.where(allowed, vectors @ vectors[row], -np.inf)
         k = min(k, int(np.count_nonzero(allowed)))
         least = np.partition(cosines, len(cosines) - k)[len(cosines) - k] if k else np.inf
         rows = np.flatnonzero(cosines >= least)  # ties with the last one, too
-        cosines = cosines[rows]
-        order = np.lexsort((rows, -cosines))[:k]
-        rows, cosines = rows[order], cosines[order]
+        order = np.lexsort((rows, -cosines[rows]))[:k]
+        rows = rows[order]
         end_stage(SEARCH)
-        return self._answer(
-            self._recommendations(None, [], rows, cosines, set(), ListRequest(fields=fields), end_stage), None, []
-        )
+        return self._answer(self._listing(ListRequest(fields=fields), end_stage).shown(rows, cosines[rows]), None, [])
 
     def _prepared(
         self, histories: list[list[int]], end_stage: EndStage, count: int = 0, allowed: NDArray[np.bool_] | None = None
     ) -> list[PreparedHistory | None]:
-        """Prepare all histories together, for candidates where ``allowed`` says which; None for unknown people."""
+        """Prepare all histories together, for candidates where ``allowed`` says which; None for unknown users."""
         usable = [history for history in histories if history]
         prepared = iter(
             self.scoring.prepared(Sequences.from_lists(usable), count, allowed, end_stage) if usable else []
         )
         return [next(prepared) if history else None for history in histories]
 
-    def _list(
+    def _listing(
         self,
-        prepared: PreparedHistory | None,
-        known: list[int],
-        missing: list[str],
-        allowed: NDArray[np.bool_],
-        promoted: dict[int, int],
         request: ListRequest,
         end_stage: EndStage,
-    ) -> Answer:
-        if request.exclude_seen:
-            allowed[known] = False
-        first = np.array(sorted(promoted.values()), dtype=np.int64)
-        allowed[first] = False
-        limits = Limits(self.catalogue, request.limits)
-        limits.read(first)
-        for row in first.tolist():
-            limits.take(row, always=True)
-        if limits.most:
-            allowed &= ~limits.full()
-        filling: set[int] = set()
-
-        def propose(open_: NDArray[np.bool_], count: int) -> tuple[Rows, NDArray[np.float32]]:
-            end_stage(RULES)
-            return self._ranked(prepared, open_, count, _asked(request), filling, end_stage)
-
-        others, _ = choose(propose, allowed, request.k - len(promoted), limits, request.diversity, self._item_vectors)
-        rows = np.array(place_promoted(others.tolist(), promoted), dtype=np.int64)
-        fallback = None if prepared else POPULAR
-        if not filling.isdisjoint(others.tolist()):
-            fallback = FILLED
-        end_stage(RULES)
-        scores = self._scores(prepared, rows)
-        end_stage(RANKER)
-        return self._answer(
-            self._recommendations(prepared, known, rows, scores, set(first.tolist()), request, end_stage),
-            fallback,
-            missing,
-        )
-
-    def _ranked(
-        self,
-        prepared: PreparedHistory | None,
-        allowed: NDArray[np.bool_],
-        needed: int,
-        count: int,
-        filling: set[int],
-        end_stage: EndStage,
-    ) -> tuple[Rows, NDArray[np.float32]]:
-        """Return candidates, best first, at least ``needed`` if so many are allowed; note what only fills the list."""
-        if prepared is None:
-            rows = self.scoring.popular(count, allowed)
-            end_stage(SEARCH)
-            return rows, self._scores(None, rows)
-        rows = prepared.candidates(count, allowed)
-        end_stage(SEARCH)
-        fill: Rows = np.empty(0, dtype=np.int64)
-        if len(rows) < needed:
-            others = allowed.copy()
-            others[rows] = False
-            fill = self.scoring.popular(needed - len(rows), others)
-            filling.update(fill.tolist())
-        scores, fill_scores = self._scores(prepared, rows), self._scores(prepared, fill)
-        rows, scores = np.concatenate([rows, fill]), np.concatenate([scores, fill_scores])
-        # what fills has nothing but its popularity: behind equals, the most popular first
-        place = np.concatenate([np.full(len(rows) - len(fill), -1), np.arange(len(fill))])
-        order = np.lexsort((rows, place, -scores))
-        end_stage(RANKER)
-        return rows[order], scores[order]
-
-    def _scores(self, prepared: PreparedHistory | None, rows: Rows) -> NDArray[np.float32]:
-        if prepared is None:
-            return self._system.popularity.counts[rows]
-        return total(prepared.parts(rows), rows)
-
-    def _recommendations(
-        self,
-        prepared: PreparedHistory | None,
-        known: list[int],
-        rows: Rows,
-        scores: NDArray[np.float32],
-        promoted: set[int],
-        request: ListRequest,
-        end_stage: EndStage,
-    ) -> list[Recommendation]:
-        records = self.catalogue.records(rows, request.fields)
-        end_stage(FIELDS)
-        why: list[tuple[tuple[str, ...], Explanation | None]] = [((), None)] * len(rows)
-        if request.explain:
-            why = self._explain(prepared, np.array(known, dtype=np.int32), rows, scores)
-            end_stage(EXPLAIN)
-        return [
-            Recommendation(self.catalogue.ids[row], float(score), said, record, row in promoted, parts)
-            for row, score, record, (said, parts) in zip(rows.tolist(), scores, records, why, strict=True)
-        ]
-
-    def _explain(
-        self, prepared: PreparedHistory | None, history: NDArray[np.int32], rows: Rows, scores: NDArray[np.float32]
-    ) -> list[tuple[tuple[str, ...], Explanation | None]]:
-        ids, titles = self.catalogue.ids, self.catalogue.titles
-        past = history[:0]
-        shared = [{POPULARITY: Shares(float(score), np.zeros(0))} for score in scores]
-        if prepared is not None:
-            past, shared = attribute(self.scoring, prepared, history, rows, prepared.parts(rows))
-        found: list[tuple[tuple[str, ...], Explanation | None]] = []
-        for row, shares in zip(rows.tolist(), shared, strict=True):
-            carried = np.sum([one.history for one in shares.values()], axis=0) if len(past) else np.zeros(0)
-            words = self._words.between(row, dict(zip(past.tolist(), carried.tolist(), strict=True)))
-            found.append((reasons(shares, past, titles), explanation(shares, past, ids, titles, words)))
-        return found
+        history: Sequence[int] = (),
+        prepared: PreparedHistory | None = None,
+    ) -> Listing:
+        return Listing(self.catalogue, self.scoring, self.words, request, list(history), prepared, end_stage)
 
     def _answer(self, items: list[Recommendation], fallback: str | None, missing: list[str]) -> Answer:
         return Answer(items, self.generation_id, self.adapter_id, fallback, missing)
-
-
-def _asked(request: ListRequest) -> int:
-    """Return how many candidates each source is asked for."""
-    return max(CANDIDATES, 2 * request.k)
 
 
 def _check_index(system: System, source: VectorSource, generation_id: str) -> None:

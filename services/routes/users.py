@@ -42,7 +42,7 @@ async def forget_user(user_id: UserId, worker: WorkerOfApp) -> Response:
 def _user(worker: Worker, user_id: str, limit: int) -> UserAnswer:
     recommender = worker.generation.recommender()
     worker.impressions.backlog.flush(FLUSH_SECONDS)
-    past = worker.users.past(recommender, user_id)
+    past = worker.users.past(recommender.users, user_id)
     shown = past[-limit:]
     rows, _ = recommender.catalogue.split([event.item_id for event in shown])
     titles = {recommender.catalogue.ids[row]: recommender.catalogue.titles[row] for row in rows}
@@ -72,7 +72,7 @@ def _forget(worker: Worker, user_id: str) -> ForgottenAnswer:
     return ForgottenAnswer(
         user_id=user_id,
         removed=Removed(events=events, impressions=impressions, erased=removal.erased),
-        hidden=len(recommender.snapshot_events(user_id)),
+        hidden=len(recommender.users.events(user_id)),
         next_ingest=NEXT_INGEST,
         forgotten_until=removal.time,
     )

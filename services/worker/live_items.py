@@ -120,9 +120,7 @@ class LiveItems:
         wanted = {item_id: text for item_id, text in texts.items() if trained.get(item_id) != text}
         vectors = self._vectors(base.adapter_id, encoder, wanted)
         missing = [item.version for item in there if item.item_id in wanted and item.item_id not in vectors]
-        updated = with_live_items(base, encoder, items, vectors, version)
-        updated.items_shown = min(missing) - 1 if missing else version
-        return updated
+        return with_live_items(base, encoder, items, vectors, version, min(missing) - 1 if missing else version)
 
     def _vectors(self, adapter: str, encoder: "Encoder", texts: dict[str, str]) -> dict[str, NDArray[np.float32]]:
         """Return the vectors of texts by item id, encoding for a while what nobody has encoded yet, oldest first."""

@@ -39,7 +39,7 @@ class Histories:
         if time.monotonic() < self._away_until:
             return None
         try:
-            return self._users.history(recommender, user_id)
+            return self._users.history(recommender.users, recommender.catalogue, user_id)
         except SQLAlchemyError as error:
             _LOG.error("The database cannot be read; users get what is popular. %s", error)
             self._away_until = time.monotonic() + RETRY_SECONDS

@@ -12,7 +12,7 @@ from recsys.ranking.blend import Blend
 from recsys.ranking.stages import unmeasured
 from recsys.ranking.system import System
 from recsys.selection.selection import Promotion
-from recsys.serving import recommender as module
+from recsys.serving import listing as module
 from recsys.serving.answers import FILLED, POPULAR, ListRequest
 from recsys.serving.recommender import Recommender
 from recsys.store.generations import current_id, read_generation
@@ -41,7 +41,7 @@ def made(opened, system, snapshot):
         powers = {name: 1.0 if name in ("towers", "content") else 0.5 for name in weights}
         blended = replace(system, blend=Blend(weights, powers))
         items = snapshot.items().with_columns(**columns)
-        return Recommender(opened.manifest, blended, opened.scoring.source, items)
+        return Recommender.of(opened.manifest, blended, opened.scoring.source, items, opened.users)
 
     return make
 
@@ -133,7 +133,7 @@ def test_diversity_spreads_the_list(blended, histories):
     def closeness(dial):
         total = 0.0
         for answer in blended.recommend_many(histories[:10], ListRequest(k=8, diversity=dial)):
-            vectors = blended._item_vectors[[blended.catalogue.row(item) for item in ids(answer)]]
+            vectors = blended.scoring.system.item_vectors[[blended.catalogue.row(item) for item in ids(answer)]]
             total += (vectors @ vectors.T).sum()
         return total
 

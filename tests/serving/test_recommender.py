@@ -16,7 +16,7 @@ from recsys.models.towers.training import train_towers
 from recsys.ranking.blend import Blend
 from recsys.ranking.system import System
 from recsys.selection.filters import FilterError
-from recsys.serving import recommender as module
+from recsys.serving import listing as module
 from recsys.serving.explanation import without_history
 from recsys.serving.recommender import Recommender
 from recsys.store.generations import MANIFEST, commit_generation, current_id, read_generation
@@ -53,9 +53,7 @@ def answering_from(system, recommender, snapshot):
     """Return a recommender of another system over the same catalogue."""
     source = copy.copy(recommender.scoring.source)
     source.vectors = np.concatenate(list(system.dense_vectors().values()), axis=1)
-    made = Recommender(recommender.manifest, system, source, snapshot.items())
-    made._user_rows, made._histories = recommender._user_rows, recommender._histories
-    return made
+    return Recommender.of(recommender.manifest, system, source, snapshot.items(), recommender.users)
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +143,11 @@ def test_every_component_can_say_why(recommender, everything, snapshot):
 def test_a_new_event_moves_the_vector(recommender, snapshot):
     history = recommender.history(snapshot.user_ids()[0])
     more = recommender.recommend(history, k=1).items[0].item_id
-    before, after = recommender.user_vector(history), recommender.user_vector([*history, more])
+    rows = [recommender.catalogue.split(one)[0] for one in (history, [*history, more], [])]
+    before, after, nothing = recommender.scoring.system.towers.queries(Sequences.from_lists(rows))
     assert np.linalg.norm(before) == pytest.approx(1, abs=1e-4)
     assert before @ after < 0.9999
-    assert not recommender.user_vector([]).any()
+    assert not nothing.any()
 
 
 def test_similar_items_are_the_nearest_vectors(recommender, system, snapshot):
@@ -192,7 +191,7 @@ def test_histories_are_the_snapshots_rows(recommender, snapshot):
     item_ids = snapshot.item_ids()
     user_id = snapshot.user_ids()[5]
     assert recommender.history(user_id) == [item_ids[item] for item in sequences.row(5)]
-    assert recommender.knows_user(user_id)
+    assert user_id in recommender.users
     assert recommender.history("nobody") == []
     assert isinstance(sequences, Sequences)
 
