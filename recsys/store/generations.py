@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 
 from recsys.artifacts import (
@@ -31,6 +32,10 @@ MANIFEST = "manifest.json"
 POINTER = "current.json"
 BOUND = {"id", "snapshot", "adapter", "index", "settings", "files", "notes"}  # what every manifest has
 MAX_TRAIL = 50  # generations that rollback can go back through
+
+
+class ConflictError(ArtifactError):
+    """Another generation was served meanwhile than the one that a decision rested on. The pointer stays."""
 
 
 def commit_generation(home: Home, staging: Path, bound: dict[str, Any], notes: dict[str, Any]) -> str:
@@ -89,17 +94,29 @@ def current_id(home: Home) -> str | None:
     return generation_id
 
 
-def promote(home: Home, generation_id: str) -> None:
+def promote(home: Home, generation_id: str, expected: str | EllipsisType | None = ...) -> None:
     """Point at a generation after checking every file of it; all workers follow.
+
+    Args:
+        home: where state lives.
+        generation_id: what shall be served.
+        expected: what must be served until now, None for nothing; an ellipsis: whatever is.
 
     Raises:
         ArtifactError: the generation is missing or broken; the pointer stays.
+        ConflictError: another one than ``expected`` is served; the pointer stays.
     """
     read_generation(home, generation_id, verify=True)
     with _pointer_lock(home):
         trail = _trail(home)
-        if trail and trail[-1] == generation_id:
+        served = trail[-1] if trail else None
+        if served == generation_id:
             return
+        if expected is not ... and served != expected:
+            raise ConflictError(
+                f"Generation {served} was published while {generation_id} was being judged against "
+                f"{expected or 'nothing'}. Publish again to have it judged against {served}."
+            )
         _write_pointer(home, [*trail, generation_id])
 
 

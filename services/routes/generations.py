@@ -6,7 +6,7 @@ from fastapi import HTTPException, Path, Response
 
 from recsys.artifacts import ArtifactError
 from recsys.store.adapters import list_adapters
-from recsys.store.generations import current_id, list_generations, previous_id, promote, read_generation, rollback
+from recsys.store.generations import current_id, list_generations, previous_id, read_generation, rollback
 from services.edge.auth import guarded_router, scoped
 from services.schemas.generations import (
     AdapterCard,
@@ -102,19 +102,16 @@ def _adapters(worker: Worker) -> AdaptersAnswer:
 
 
 def _promote(worker: Worker, generation_id: str, force: bool) -> SwitchAnswer:
-    from recsys.publishing.admission import check_answers, check_gate  # bring torch
+    from recsys.publishing.admission import publish  # brings torch
 
     _load(worker, generation_id)
     previous = current_id(worker.home)
     try:
-        verdict = check_gate(worker.home, generation_id)
-        if verdict.passed and not force:
-            verdict += check_answers(worker.home, generation_id, worker.loaded)
-        if not (verdict.passed or force):
-            raise HTTPException(409, f"The gate refuses {generation_id}: {' '.join(verdict.findings)}")
-        promote(worker.home, generation_id)
+        verdict = publish(worker.home, generation_id, force, worker.opened)
     except ArtifactError as error:
         raise HTTPException(409, str(error)) from None
+    if not (verdict.passed or force):
+        raise HTTPException(409, f"The gate refuses {generation_id}: {' '.join(verdict.findings)}")
     worker.generation.check()
     return SwitchAnswer(generation=generation_id, previous=previous, findings=list(verdict.findings))
 

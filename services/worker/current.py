@@ -72,6 +72,11 @@ class CurrentGeneration:
             raise HTTPException(503, self.problem or "No generation is loaded yet.", {"Retry-After": "5"})
         return self._recommender
 
+    def opened(self, generation_id: str) -> "Recommender | None":
+        """Return the loaded generation as it was opened, without live items, where it is the one asked for."""
+        base = self._base
+        return base if base is not None and base.generation_id == generation_id else None
+
     def start(self) -> None:
         """Load what the pointer names, then keep looking at it in the background."""
         self.check()

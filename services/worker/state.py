@@ -47,15 +47,13 @@ class Worker:
     writing: Lane
     loading: Lane
 
-    def loaded(self, generation_id: str) -> "Recommender":
-        """Return a generation: the one that answers, or another, which is loaded for it.
+    def opened(self, generation_id: str) -> "Recommender":
+        """Return a generation as it was opened, without live items: the one that answers, or another, loaded for it.
 
         Raises:
             ArtifactError: it does not exist, or is not what it was.
         """
-        if generation_id == self.generation.serving:
-            return self.generation.recommender()
-        return self.cache.open(generation_id)
+        return self.generation.opened(generation_id) or self.cache.open(generation_id)
 
     @property
     def events(self) -> EventStore:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from variants import make_variant
 
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
@@ -13,7 +14,7 @@ from recsys.publishing.admission import REHEARSED, ROUNDS, check_answers, publis
 from recsys.ranking.candidates import VectorSource
 from recsys.serving.recommender import Recommender
 from recsys.store import index
-from recsys.store.generations import current_id
+from recsys.store.generations import ConflictError, current_id, promote
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_a_served_generation_that_is_broken_does_not_stand_in_the_way(home: Home
             raise ArtifactError("broken")
         return served
 
-    verdict = check_answers(home, "another", load)
+    verdict = check_answers(home, "another", current_id(home), load)
     assert verdict.passed
     assert verdict.findings[1].startswith("95 % of its answers take at most")
 
@@ -74,3 +75,24 @@ def test_the_index_is_compared_with_an_exact_search(
     assert "of the nearest items, which is below" in verdict.findings[-2]
     assert index.APPROXIMATE_FROM > 1
     assert publish(copied, generation_id, force=True).findings[-1] not in verdict.findings[-2:]
+
+
+def test_of_two_that_publish_at_once_the_later_is_told(home: Home, tmp_path: Path) -> None:
+    copied = Home(Path(shutil.copytree(home.root, tmp_path / "home")))
+    first = str(current_id(copied))
+    mine, _ = make_variant(copied, {"content": 1.0, "rules": 0.5})
+    theirs, _ = make_variant(copied, {"rules": 1.0})
+
+    def load(generation_id: str) -> Recommender:
+        if current_id(copied) == first:  # while the gate looks at mine, somebody else publishes theirs
+            promote(copied, theirs)
+        return Recommender.open(copied, generation_id)
+
+    with pytest.raises(ConflictError, match=f"Generation {theirs} was published while {mine} was being judged"):
+        publish(copied, mine, load=load)
+    assert current_id(copied) == theirs
+    with pytest.raises(ConflictError, match=f"Generation {theirs} is served, not {first}"):
+        publish(copied, mine, force=True, expected=first)
+    assert current_id(copied) == theirs
+    publish(copied, mine, force=True, expected=theirs)
+    assert current_id(copied) == mine

@@ -12,6 +12,7 @@ from synthetic import SMALL_CLASSIFIER, TICKETS, write_labelled
 from recsys.data import snapshot
 from recsys.home import Home
 from recsys.store.generations import current_id, read_generation
+from services.edge.metrics import Metrics
 from services.serve import running
 
 
@@ -24,6 +25,12 @@ def copy_of_home(home: Home) -> Callable[[Path], Home]:
         return Home(Path(shutil.copytree(home.root, root, ignore=ignored, dirs_exist_ok=True)))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def metrics() -> Metrics:
+    """A worker's numbers; a process registers them once."""
+    return Metrics()
 
 
 @pytest.fixture(scope="session")

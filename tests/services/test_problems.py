@@ -33,11 +33,6 @@ class Faulty:
         raise self.fault
 
 
-@pytest.fixture(scope="module")
-def metrics() -> Metrics:
-    return Metrics()
-
-
 @pytest.fixture
 def ask(metrics: Metrics) -> Callable[[Exception], httpx.Response]:
     def post(fault: Exception) -> httpx.Response:

@@ -11,6 +11,7 @@ from recsys.home import Home
 from recsys.store.generations import (
     MANIFEST,
     POINTER,
+    ConflictError,
     clean_up,
     commit_generation,
     current_id,
@@ -44,6 +45,17 @@ def test_nothing_is_current_before_the_first(place):
     assert current_id(place) is None
     with pytest.raises(ArtifactError, match="no earlier generation"):
         rollback(place)
+
+
+def test_a_pointer_that_was_moved_meanwhile_is_not_moved_on(place):
+    first, second, third = make(place, "1"), make(place, "2"), make(place, "3")
+    promote(place, first, expected=None)
+    promote(place, second, expected=first)
+    for expected in (None, first):
+        with pytest.raises(ConflictError, match=f"Generation {second} was published while {third}"):
+            promote(place, third, expected=expected)
+    assert current_id(place) == second
+    promote(place, second, expected=first)  # it is there already, whoever put it there
 
 
 def test_promote_and_rollback_walk_one_trail(place):
