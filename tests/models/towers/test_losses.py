@@ -64,4 +64,4 @@ def test_the_loss_of_a_fixed_batch_does_not_drift():
     inputs[4] = torch.from_numpy(rng.integers(0, 32, (16, 3)))
     inputs[5] = torch.full((16, 3), 1 / 3)
     inputs[3] = torch.tensor(3.0)
-    assert catalogue_cross_entropy(*inputs).item() == pytest.approx(15.630517, rel=1e-6)
+    assert catalogue_cross_entropy(*inputs).item() == pytest.approx(15.630517, rel=1e-5)  # sums of fp32, in any order
