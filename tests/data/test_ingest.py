@@ -59,7 +59,7 @@ def _write_parts(rows: list[dict[str, Any]], schema: dict[str, Any], folder: Pat
     return str(folder)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(events=st.lists(EVENT, min_size=15, max_size=40), items=st.lists(ITEM, max_size=8), data=st.data())
 def test_the_snapshot_depends_on_no_order_of_rows_files_or_columns(
     events: list[dict[str, Any]], items: list[dict[str, Any]], data: st.DataObject

@@ -96,7 +96,7 @@ def test_events_of_made_up_times_can_be_left_out(home: Home) -> None:
 ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.booleans()), min_size=1, max_size=20)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rows=ROWS, seed=st.integers(0, 5))
 def test_shuffling_ties_moves_nothing_but_events_of_equal_known_times(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int, bool]], seed: int
@@ -162,7 +162,7 @@ def test_values_next_to_each_other_do_not_run_together() -> None:
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     rows=st.lists(
         st.tuples(TEXT, st.sampled_from(["x", "y"]), st.integers(0, 99)), min_size=1, max_size=20, unique=True

@@ -6,6 +6,7 @@ from threading import Barrier
 
 import pytest
 import sqlalchemy as sql
+from processes import PATIENCE_SECONDS
 
 from recsys.database.engine import Database
 
@@ -18,7 +19,7 @@ def test_many_open_a_new_file_at_the_same_moment(tmp_path: Path) -> None:
 
     def open_all(opener: int) -> None:
         for number in range(FILES):
-            together.wait(60)
+            together.wait(PATIENCE_SECONDS)
             database = Database.at(tmp_path / f"{number}.db")
             with database.engine.begin() as connection:
                 database.bump(connection, "openers")

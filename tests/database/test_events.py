@@ -11,6 +11,7 @@ from threading import Barrier
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from processes import PATIENCE_SECONDS
 from sqlalchemy.exc import IntegrityError
 
 from recsys.database.engine import Database
@@ -116,7 +117,7 @@ def test_threads_share_a_store(store: EventStore) -> None:
 
 
 def test_writers_of_the_same_events_in_other_orders_do_not_deadlock(store: EventStore) -> None:
-    start = Barrier(2, timeout=30)
+    start = Barrier(2, timeout=PATIENCE_SECONDS)
 
     def work(direction: int) -> int:
         accepted = 0
@@ -159,7 +160,7 @@ def test_processes_write_together_and_lose_nothing(url: str) -> None:
         assert writer.stdin is not None
         writer.stdin.write("go\n")
         writer.stdin.flush()
-    accepted = [int(writer.communicate(timeout=120)[0]) for writer in writers]
+    accepted = [int(writer.communicate(timeout=PATIENCE_SECONDS)[0]) for writer in writers]
     store = EventStore(Database(url))
     assert sum(accepted) == store.count() == 3 * 200 + 200
     assert [len(store.history(name)) for name in ("a", "b", "c", "both")] == [200] * 4
@@ -184,7 +185,7 @@ def test_an_accepted_event_survives_a_killed_process(url: str) -> None:
     store.database.close()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     events=st.lists(
         st.builds(

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from processes import PATIENCE_SECONDS
 from synthetic import SMALL, Dataset, write_dataset
 from test_pipeline import hopeless_generation
 from typer.testing import CliRunner
@@ -259,6 +260,6 @@ def test_a_command_that_is_told_to_end_takes_its_server_along(
         while command.poll() is None and not (tmp_path / "state" / "prefect" / "prefect.db").exists():
             time.sleep(0.05)  # until the server that Prefect starts is up to something
         command.terminate()
-        command.communicate(timeout=60)  # ends when nobody holds the pipes any more, the server included
+        command.communicate(timeout=PATIENCE_SECONDS)  # ends when nobody holds the pipes any more, the server included
     assert command.returncode == TERMINATED
     assert not (tmp_path / "state" / "snapshots").exists()

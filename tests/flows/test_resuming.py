@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from processes import PATIENCE_SECONDS
 from safetensors.numpy import load_file
 from synthetic import SMALL, write_dataset
 from test_cli import run, shown
@@ -92,7 +93,9 @@ def child(place: Home, snapshots: dict[str, str], parent: dict[str, Any]) -> dic
 def killed(stage: str, *arguments: Any) -> None:
     """Run a command in a process that dies after the first checkpoint of a stage."""
     command = [sys.executable, "-W", "ignore", "-c", KILLED, stage, *map(str, arguments)]
-    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        command, env=os.environ, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 

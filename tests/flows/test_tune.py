@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import PATIENCE_SECONDS
 from synthetic import SMALL, Dataset
 from test_cli import run, shown
 
@@ -76,7 +77,9 @@ def test_a_killed_search_goes_on_to_the_same_trials(place: Home, tuned: dict[str
     again.snapshots.symlink_to(place.snapshots)
     arguments = ["tune", "--config", place.root / "model.json", "--trials", TRIALS, "--no-train", "--home", again.root]
     command = [sys.executable, "-W", "ignore", "-c", KILLED, *map(str, arguments)]
-    killed = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False, timeout=300)
+    killed = subprocess.run(
+        command, env=os.environ, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     output = shown(*arguments)
     assert "recsys train" in output

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from processes import PATIENCE_SECONDS
 from synthetic import Dataset
 
 import recsys
@@ -76,7 +77,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
             env=os.environ | {"PYTHONPATH": str(place), "HF_HUB_OFFLINE": "1"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=PATIENCE_SECONDS,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import PATIENCE_SECONDS
 
 from recsys.config import AdapterConfig, TowerConfig
 from recsys.data.sequences import Sequences
@@ -38,7 +39,7 @@ def batch():
 
 
 @given(start=st.integers(0, 45), stop=st.integers(0, 45))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_parts_of_a_batch_are_its_rows_with_their_targets(start: int, stop: int) -> None:
     whole = batch()
     one = whole.part(start, stop)
@@ -201,7 +202,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     pair = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
     for command in (alone, [*pair, "--master-port=0", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0",
                             str(PROGRAM), str(tmp_path / "two.npz")]):  # fmt: skip
-        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
         assert run.returncode == 0, run.stderr
     one, two = (np.load(tmp_path / f"{name}.npz") for name in ("one", "two"))
     assert (int(one["processes"]), int(two["processes"])) == (1, 2)

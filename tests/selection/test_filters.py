@@ -135,7 +135,7 @@ def holds(kind, found, value):
     return ORDER[kind](found, plain(value))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(catalogues, conditions)
 def test_a_filter_agrees_with_plain_python(rows, condition):
     items = pl.DataFrame(rows, schema=SCHEMA)

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.selection.catalogue import KEPT_MASKS, Catalogue
@@ -62,7 +62,6 @@ def test_without_wishes_the_best_are_chosen_and_ties_go_by_row(scores, k):
     assert values.tolist() == scores[expected].tolist()
 
 
-@settings(deadline=None)
 @given(SCORES, st.integers(1, 30), st.integers(1, 3), st.integers(1, 6), st.sampled_from([0.0, 0.5]))
 def test_limits_hold_and_leave_no_place_empty(scores, k, brand, tag, diversity):
     limits = Limits(CATALOGUE, {"brand": brand, "tags": tag})
@@ -87,7 +86,6 @@ def test_limits_choose_greedily_by_score(scores, k):
     assert rows.tolist() == expected
 
 
-@settings(deadline=None)
 @given(SCORES, st.integers(1, 12), st.floats(0.01, 1))
 def test_diversity_is_maximal_marginal_relevance(scores, k, dial):
     rows, _ = choose(best(scores), everything(), k, Limits(CATALOGUE, {}), dial, VECTORS)

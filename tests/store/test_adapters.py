@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import PATIENCE_SECONDS
 
 from recsys.artifacts import ArtifactError, remove_staging
 from recsys.home import Home
@@ -62,7 +63,7 @@ def test_a_partial_adapter_is_never_listed(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_killed_process_leaves_nothing_that_is_listed(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], timeout=60)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], timeout=PATIENCE_SECONDS)
     assert done.returncode == -signal.SIGKILL
     assert [path.is_dir() for path in home.adapters.iterdir()] == [True]  # what it had written is still there
     assert list_adapters(home) == []

@@ -27,7 +27,7 @@ def random_inputs(seed, positions, catalogue, future):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(2, 30), st.integers(1, 4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_loss_and_all_gradients_agree_with_autograd(seed, positions, catalogue, future):
     inputs = random_inputs(seed, positions, catalogue, future)
     expected = reference(*inputs)

@@ -21,7 +21,7 @@ def batch_of(targets, weights=None):
 
 
 @given(st.integers(0, 1_000), st.integers(20, 60), st.integers(1, 19), st.integers(1, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_it_holds_every_target_once_and_weighs_as_much_as_all_known_items(seed, known, most, targets):
     rng = np.random.default_rng(seed)
     items = torch.from_numpy(np.sort(rng.choice(100, known, replace=False)))
