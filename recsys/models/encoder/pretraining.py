@@ -13,17 +13,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import nn
 from torch.nn import functional
-from transformers import AutoModelForMaskedLM
 
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import Progress
 from recsys.config import PretrainConfig
 from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
 from recsys.models.devices import attention_for, autocast
-from recsys.models.encoder.backbone import Backbone, add_lora, base_folder, load_backbone, quiet
+from recsys.models.encoder.backbone import (
+    Backbone,
+    add_lora,
+    base_folder,
+    load_backbone,
+    lora_weights,
+    quiet,
+    set_lora_weights,
+)
 from recsys.models.encoder.tokens import Tokens, tokenize
 from recsys.models.optimisation import check_descent, warm_cosine
 
@@ -106,6 +112,8 @@ class MaskedLanguageModel:
     """
 
     def __init__(self, backbone: Backbone, seed: int) -> None:
+        from transformers import AutoModelForMaskedLM  # here: as in backbone.py
+
         torch.manual_seed(seed)
         device = backbone.device
         with quiet():
@@ -152,16 +160,12 @@ class MaskedLanguageModel:
     def state(self) -> dict[str, Any]:
         """Return what trains, as a checkpoint can hold it."""
         head = {name: weight for name, weight in self.head.named_parameters() if weight.requires_grad}
-        return {"head": head, "lora": get_peft_model_state_dict(self.backbone.model) if self._has_lora() else {}}
+        return {"head": head, "lora": lora_weights(self.backbone)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Set what ``state`` returned."""
         self.head.load_state_dict(state["head"], strict=False)
-        if self._has_lora():
-            set_peft_model_state_dict(self.backbone.model, state["lora"])
-
-    def _has_lora(self) -> bool:
-        return hasattr(self.backbone.model, "peft_config")
+        set_lora_weights(self.backbone, state["lora"])
 
 
 def mask_tokens(

@@ -7,8 +7,6 @@ beside a base. None of that is needed here: an adapter is what ``save_lora`` wri
 import json
 from pathlib import Path
 
-from peft import LoraConfig
-
 from recsys.artifacts import ArtifactError, read_json
 
 CONFIGURATION = "adapter_config.json"
@@ -33,6 +31,8 @@ def check_lora(folder: Path) -> None:
     Raises:
         ArtifactError: it is not; the message names the file or the setting.
     """
+    from peft import LoraConfig  # here: as in backbone.py
+
     for name in (CONFIGURATION, WEIGHTS):
         if (folder / name).is_symlink() or not (folder / name).is_file():
             raise ArtifactError(f"{folder} is no adapter: {name} is missing or is a link. Weights are safetensors.")
