@@ -4,18 +4,17 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows import progress
+from flows.records import recorded
 from flows.runtime import open_home
-from recsys.artifacts import ArtifactError, digest_file, read_json, short_id, write_json
+from recsys.artifacts import digest_file, short_id, write_json
 from recsys.config import ClassifierConfig, to_dict
 from recsys.data.labelled import LABEL, TEXT, read_labelled
-from recsys.home import Home
 from recsys.models.checkpoints import Checkpoint
 from recsys.models.encoder.classifier import ClassifierRun, LabelledTexts, Scores, numbered, train_classifier
 from recsys.models.encoder.tokens import tokenize
@@ -81,7 +80,7 @@ def train_text_classifier(
     digests = {name: digest_file(Path(path)) for name, path in given.items()}
     key = short_id(digests, to_dict(config), seed, text_column, label_column, version("recsys"))
     record = place.runs / f"classify-{key}.json"
-    found = recorded(place, record)
+    found = recorded(record, Classification, lambda done: verify_adapter(place, done.adapter))
     if found is not None:
         return found
 
@@ -145,16 +144,3 @@ def score(run: ClassifierRun, test: LabelledTexts) -> Scores:
     with progress.step("Test classifier"):
         tokens = tokenize(classifier.backbone, test.texts, classifier.max_tokens)
         return classifier.judge(tokens, numbered(test, classifier.labels))
-
-
-def recorded(home: Home, record: Path) -> Classification | None:
-    """Return a recorded training if its adapter is still there and whole."""
-    if not record.is_file():
-        return None
-    try:
-        values: dict[str, Any] = read_json(record)
-        done = Classification(**values | {"reused": True})
-        verify_adapter(home, done.adapter)
-    except (ArtifactError, TypeError):
-        return None  # deleted or damaged since: train again
-    return done

@@ -3,7 +3,6 @@
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
@@ -12,8 +11,9 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import progress
 from flows.evaluate import allowed_protocols
+from flows.records import recorded
 from flows.runtime import open_home
-from recsys.artifacts import ArtifactError, read_json, short_id, write_json
+from recsys.artifacts import short_id, write_json
 from recsys.config import ModelConfig, PretrainConfig, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.data.text import item_texts
@@ -77,7 +77,7 @@ def pretrain_encoder(
     protocol = allowed_protocols(snapshot, model)[0]
     key = short_id(snapshot.id, to_dict(config), to_dict(model), keep, version("recsys"))
     record = place.runs / f"pretrain-{key}.json"
-    found = recorded(place, record)
+    found = recorded(record, Pretrained, partial(check, place))
     if found is not None:
         return found
 
@@ -147,14 +147,11 @@ def verdict(done: Pretrained) -> str:
     return f"{says}it does not pay; {kept}."
 
 
-def recorded(home: Home, record: Path) -> Pretrained | None:
-    """Return a recorded pre-training if its adapter, where one was kept, is still there and whole."""
-    if not record.is_file():
-        return None
-    try:
-        done = Pretrained(**read_json(record) | {"reused": True})
-        if done.adapter is not None:
-            verify_adapter(home, done.adapter)
-    except (ArtifactError, TypeError):
-        return None  # deleted or damaged since: train again
-    return done
+def check(home: Home, done: Pretrained) -> None:
+    """Check that the adapter of a recorded pre-training, where one was kept, is still there and whole.
+
+    Raises:
+        ArtifactError: it is not.
+    """
+    if done.adapter is not None:
+        verify_adapter(home, done.adapter)

@@ -15,10 +15,10 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from flows import progress
+from flows import progress, records
 from flows.evaluate import METRICS, Measured, allowed_protocols, describe, encode_texts, measure
 from flows.runtime import open_home
-from recsys.artifacts import ArtifactError, read_json, short_id, write_json
+from recsys.artifacts import short_id, write_json
 from recsys.config import ModelConfig, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.report import OURS, slices
@@ -187,12 +187,9 @@ def adapter_card(
 
 def recorded(home: Home, record: Path) -> Training | None:
     """Return a recorded training if all that it made is still there and whole."""
-    if not record.is_file():
-        return None
-    try:
-        training = Training(**read_json(record) | {"reused": True})
+
+    def check(training: Training) -> None:
         with progress.step("Verify the recorded generation"):
             Recommender.open(home, training.generation)
-    except (ArtifactError, TypeError):
-        return None  # deleted or damaged since: train again
-    return training
+
+    return records.recorded(record, Training, check)
