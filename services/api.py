@@ -7,10 +7,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from recsys_client.schemas.fields import Problem
 from services.edge.auth import GuardedRoute, describe_keys
 from services.edge.problems import documented, install_handlers
 from services.routes import classify, events, generations, items, lineage, operations, page, recommend, texts, users
-from services.schemas.fields import Problem
 
 
 def create_app() -> FastAPI:

@@ -21,8 +21,8 @@ from starlette.types import ASGIApp
 from uvicorn import config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from recsys_client.schemas.fields import PROBLEM_JSON, Problem
 from services.edge.observer import new_id
-from services.schemas.fields import PROBLEM_JSON, Problem
 
 HEADERS_SECONDS = 10.0  # from the connection, or from a later request's first byte, to the end of its headers
 BODY_SECONDS = 8.0  # from there to the end of the body; less than what an answer may take

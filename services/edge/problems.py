@@ -19,8 +19,8 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from recsys_client.schemas.fields import PROBLEM_JSON, Problem
 from services.edge.context import CURRENT
-from services.schemas.fields import PROBLEM_JSON, Problem
 
 MAX_BODY_BYTES = 4 * 2**20  # 1,000 events with the longest ids fit, also outside ASCII
 TOO_LARGE = f"The body is larger than {MAX_BODY_BYTES // 2**20} MiB; send less in one request."

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from fastapi import Response
 
+from recsys_client.schemas.classify import Classified, ClassifyAnswer, ClassifyRequest
 from services.edge.auth import guarded_router, scoped
 from services.edge.context import MODEL, end_stage
 from services.routes.texts import CHUNK, timed
-from services.schemas.classify import Classified, ClassifyAnswer, ClassifyRequest
 from services.worker.answering import ERRORS, json_response, milliseconds_since
 from services.worker.state import Worker, WorkerOfApp
 

@@ -6,9 +6,9 @@ from fastapi import Response
 
 from recsys.config import IngestConfig
 from recsys.database.events import Event
+from recsys_client.schemas.events import EventsAnswer, EventsRequest, Rejection
 from services.edge.auth import guarded_router, scoped
 from services.edge.context import STORE, WORK, end_stage, since_arrival
-from services.schemas.events import EventsAnswer, EventsRequest, Rejection
 from services.worker.answering import json_response
 from services.worker.state import Worker, WorkerOfApp
 

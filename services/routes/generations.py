@@ -7,8 +7,7 @@ from fastapi import HTTPException, Path, Response
 from recsys.artifacts import ArtifactError
 from recsys.store.adapters import list_adapters
 from recsys.store.generations import current_id, list_generations, previous_id, read_generation, rollback
-from services.edge.auth import guarded_router, scoped
-from services.schemas.generations import (
+from recsys_client.schemas.generations import (
     AdapterCard,
     AdaptersAnswer,
     GenerationsAnswer,
@@ -17,6 +16,7 @@ from services.schemas.generations import (
     ShadowRequest,
     SwitchAnswer,
 )
+from services.edge.auth import guarded_router, scoped
 from services.worker.answering import json_response
 from services.worker.generation_cache import newest_last
 from services.worker.shadow import begin_shadow, end_shadow, summary

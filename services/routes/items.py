@@ -6,9 +6,9 @@ import anyio
 from fastapi import HTTPException, Path, Response
 
 from recsys.data.columns import ITEM_ID
+from recsys_client.schemas.fields import PathId
+from recsys_client.schemas.items import MAX_COLUMNS, ItemAnswer, ItemChange, PutItemRequest
 from services.edge.auth import guarded_router, scoped
-from services.schemas.fields import PathId
-from services.schemas.items import MAX_COLUMNS, ItemAnswer, ItemChange, PutItemRequest
 from services.worker.answering import json_response
 from services.worker.state import Worker, WorkerOfApp
 

@@ -8,9 +8,9 @@ from fastapi import HTTPException, Path, Query, Response
 
 from recsys.artifacts import ArtifactError
 from recsys.database.impressions import Impression
+from recsys_client.schemas.recommend import ListOptions, RecommendRequest
+from recsys_client.schemas.users import LineageAnswer, Replay
 from services.edge.auth import guarded_router, scoped
-from services.schemas.recommend import ListOptions, RecommendRequest
-from services.schemas.users import LineageAnswer, Replay
 from services.worker.answering import json_response, list_request
 from services.worker.impression_writer import differences
 from services.worker.state import Worker, WorkerOfApp

@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException, Response
 
-from services.edge.auth import ReadsHistories, guarded_router, scoped
-from services.edge.context import HISTORY, MODEL, RECORD, end_stage
-from services.edge.metrics import COLD, NO_FALLBACK, WARM
-from services.schemas.lists import RecommendedItem
-from services.schemas.recommend import (
+from recsys_client.schemas.lists import RecommendedItem
+from recsys_client.schemas.recommend import (
     BatchAnswer,
     BatchRequest,
     PersonsList,
@@ -22,6 +19,9 @@ from services.schemas.recommend import (
     SimilarAnswer,
     SimilarRequest,
 )
+from services.edge.auth import ReadsHistories, guarded_router, scoped
+from services.edge.context import HISTORY, MODEL, RECORD, end_stage
+from services.edge.metrics import COLD, NO_FALLBACK, WARM
 from services.worker.answering import (
     ERRORS,
     answering,

@@ -9,9 +9,9 @@ import numpy as np
 from fastapi import Response
 
 from recsys.ranking.stages import ENCODE
+from recsys_client.schemas.texts import EmbedAnswer, EmbedRequest, FoundItem, SearchAnswer, SearchRequest
 from services.edge.auth import guarded_router, scoped
 from services.edge.context import MODEL, end_stage
-from services.schemas.texts import EmbedAnswer, EmbedRequest, FoundItem, SearchAnswer, SearchRequest
 from services.worker.answering import ERRORS, answering, json_response, milliseconds_since, refusing
 from services.worker.state import Worker, WorkerOfApp
 

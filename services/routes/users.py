@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import Path, Query, Response
 
+from recsys_client.schemas.fields import PathId
+from recsys_client.schemas.users import ForgottenAnswer, HistoryEvent, Removed, UserAnswer
 from services.edge.auth import guarded_router, scoped
-from services.schemas.fields import PathId
-from services.schemas.users import ForgottenAnswer, HistoryEvent, Removed, UserAnswer
 from services.worker.answering import json_response
 from services.worker.state import Worker, WorkerOfApp
 

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from recsys.artifacts import ArtifactError
 from recsys.selection.filters import FilterError
 from recsys.selection.selection import LimitError, Promotion
-from services.schemas.lists import RankedItem
-from services.schemas.recommend import FromModel, ListOptions
+from recsys_client.schemas.lists import RankedItem
+from recsys_client.schemas.recommend import FromModel, ListOptions
 from services.worker.state import Worker
 
 if TYPE_CHECKING:

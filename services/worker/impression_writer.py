@@ -8,8 +8,8 @@ from recsys.artifacts import ArtifactError, canonical_json, digest
 from recsys.database.impressions import Impression, ImpressionStore
 from recsys.home import Home
 from recsys.store.adapters import read_card
+from recsys_client.schemas.recommend import ListOptions, Person
 from services.edge.metrics import Metrics
-from services.schemas.recommend import ListOptions, Person
 from services.worker.backlog import Backlog
 
 if TYPE_CHECKING:

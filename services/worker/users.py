@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.schemas.recommend import Person
+from recsys_client.schemas.recommend import Person
 
 if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender

@@ -20,7 +20,7 @@ from variants import make_variant
 
 from recsys.home import Home
 from recsys.store.generations import current_id, promote
-from services.schemas.recommend import MAX_PEOPLE
+from recsys_client.schemas.recommend import MAX_PEOPLE
 from services.serve import running
 from services.worker.impression_writer import WAITING
 

@@ -16,9 +16,9 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-import services.client
+import recsys_client
 from recsys.home import Home
-from services.client import (
+from recsys_client import (
     AsyncClient,
     Client,
     Conflict,
@@ -34,10 +34,10 @@ from services.client import (
     Unauthorised,
     calls,
 )
+from recsys_client.schemas.recommend import BatchRequest, ListOptions, RankRequest, SimilarRequest
+from recsys_client.schemas.recommend import Person as PersonSchema
+from recsys_client.schemas.texts import SearchRequest
 from services.edge.keys import create_key
-from services.schemas.recommend import BatchRequest, ListOptions, RankRequest, SimilarRequest
-from services.schemas.recommend import Person as PersonSchema
-from services.schemas.texts import SearchRequest
 from services.serve import running
 
 METHODS = [name for name in vars(Client) if not name.startswith("_") and name != "close"]
@@ -184,7 +184,7 @@ def test_both_clients_offer_the_same_and_say_what_they_return() -> None:
         assert signatures[0] == signatures[1]
         assert list(signatures[0].parameters)[1:] == list(inspect.signature(build).parameters)
         assert getattr(Client, name).__doc__ == build.__doc__
-    assert inspect.signature(Client.item).return_annotation is services.client.calls.ItemAnswer
+    assert inspect.signature(Client.item).return_annotation is recsys_client.calls.ItemAnswer
 
 
 def test_the_options_are_those_of_the_schemas() -> None:
@@ -359,15 +359,15 @@ def test_what_is_not_the_service_is_a_service_error_too(status: int, kind: type[
 
 
 def test_the_import_is_light() -> None:
-    listing = "import sys, services.client; print(*{name.partition('.')[0] for name in sys.modules})"
+    listing = "import sys, recsys_client; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True).stdout.split()
     assert "httpx" in loaded
     assert not set(HEAVY) & set(loaded)
 
 
 def test_what_is_exported_is_meant_to_be() -> None:
-    exported = {name: getattr(services.client, name) for name in services.client.__all__}
-    classes = [value for value in vars(services.client.errors).values() if inspect.isclass(value)]
+    exported = {name: getattr(recsys_client, name) for name in recsys_client.__all__}
+    classes = [value for value in vars(recsys_client.errors).values() if inspect.isclass(value)]
     errors = {one for one in classes if issubclass(one, ServiceError)}
     assert set(exported.values()) == errors | {Client, AsyncClient, NewEvent, NewPromotion, Person}
-    assert services.client.__all__ == sorted(services.client.__all__)
+    assert recsys_client.__all__ == sorted(recsys_client.__all__)

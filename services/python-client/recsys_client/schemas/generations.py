@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.schemas.fields import Flag, Number, Request
+from recsys_client.schemas.fields import Flag, Number, Request
 
 
 class GenerationsAnswer(BaseModel):

@@ -13,9 +13,9 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import anyio
 import httpx
 
-from services.client import calls
-from services.client.calls import Call
-from services.client.errors import retry_after
+from recsys_client import calls
+from recsys_client.calls import Call
+from recsys_client.errors import retry_after
 
 TIMEOUT_SECONDS = 10.0  # the service itself gives up on a request after as long
 FIRST_PAUSE_SECONDS = 0.1  # after a broken connection; doubles with each attempt
@@ -70,7 +70,7 @@ class Client:
         transport: of httpx, for a Unix socket, a proxy or a test.
 
     Raises:
-        ServiceError: from every method, when the service refuses; see ``services.client.errors``.
+        ServiceError: from every method, when the service refuses; see ``recsys_client.errors``.
         httpx.TransportError: from every method, when the service cannot be reached or does not answer in time.
     """
 

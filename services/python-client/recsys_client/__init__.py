@@ -1,6 +1,6 @@
 """The service's client, sync and async: a method a route, typed requests and answers, typed errors.
 
-    from services.client import Client
+    from recsys_client import Client
 
     with Client("http://localhost:3000", key="rsk_…") as recsys:
         answer = recsys.recommend(user_id="196", k=5)
@@ -9,8 +9,8 @@
 It needs httpx and pydantic, and loads nothing of what the service itself is made of.
 """
 
-from services.client.clients import AsyncClient, Client
-from services.client.errors import (
+from recsys_client.clients import AsyncClient, Client
+from recsys_client.errors import (
     Conflict,
     Forbidden,
     Invalid,
@@ -20,8 +20,8 @@ from services.client.errors import (
     ServiceError,
     Unauthorised,
 )
-from services.schemas.events import NewEvent
-from services.schemas.recommend import NewPromotion, Person
+from recsys_client.schemas.events import NewEvent
+from recsys_client.schemas.recommend import NewPromotion, Person
 
 __all__ = [
     "AsyncClient",

@@ -12,11 +12,11 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from services.client.errors import Invalid, ServiceError, error_of, invalid
-from services.schemas.classify import ClassifyAnswer, ClassifyRequest
-from services.schemas.events import EventsAnswer, EventsRequest, NewEvent
-from services.schemas.fields import Id
-from services.schemas.generations import (
+from recsys_client.errors import Invalid, ServiceError, error_of, invalid
+from recsys_client.schemas.classify import ClassifyAnswer, ClassifyRequest
+from recsys_client.schemas.events import EventsAnswer, EventsRequest, NewEvent
+from recsys_client.schemas.fields import Id
+from recsys_client.schemas.generations import (
     AdaptersAnswer,
     GenerationsAnswer,
     PromoteRequest,
@@ -24,8 +24,8 @@ from services.schemas.generations import (
     ShadowRequest,
     SwitchAnswer,
 )
-from services.schemas.items import ItemAnswer, ItemChange, PutItemRequest
-from services.schemas.recommend import (
+from recsys_client.schemas.items import ItemAnswer, ItemChange, PutItemRequest
+from recsys_client.schemas.recommend import (
     BatchAnswer,
     BatchRequest,
     NewPromotion,
@@ -37,8 +37,8 @@ from services.schemas.recommend import (
     SimilarAnswer,
     SimilarRequest,
 )
-from services.schemas.texts import EmbedAnswer, EmbedRequest, SearchAnswer, SearchRequest
-from services.schemas.users import ForgottenAnswer, LineageAnswer, UserAnswer
+from recsys_client.schemas.texts import EmbedAnswer, EmbedRequest, SearchAnswer, SearchRequest
+from recsys_client.schemas.users import ForgottenAnswer, LineageAnswer, UserAnswer
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -46,7 +46,7 @@ _ID = TypeAdapter(Id)
 
 
 class Whose(TypedDict, total=False):
-    """Exactly one of the two, as in ``services.schemas.recommend.Person``."""
+    """Exactly one of the two, as in ``recsys_client.schemas.recommend.Person``."""
 
     user_id: str | None
     history: Sequence[str] | None
@@ -63,7 +63,7 @@ class Choice(TypedDict, total=False):
 
 
 class ListRequest(Choice, total=False):
-    """What a list shall be like, as in ``services.schemas.recommend.ListOptions``."""
+    """What a list shall be like, as in ``recsys_client.schemas.recommend.ListOptions``."""
 
     exclude_seen: bool
     exclude_ids: Sequence[str]

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from services.schemas.fields import Id, Number, Request, Timestamp
+from recsys_client.schemas.fields import Id, Number, Request, Timestamp
 
 MAX_EVENTS = 1_000  # in one request
 

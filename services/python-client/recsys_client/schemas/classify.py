@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from services.schemas.fields import Request
-from services.schemas.recommend import Adapter
-from services.schemas.texts import MAX_TEXT, MAX_TEXTS
+from recsys_client.schemas.fields import Request
+from recsys_client.schemas.recommend import Adapter
+from recsys_client.schemas.texts import MAX_TEXT, MAX_TEXTS
 
 
 class ClassifyRequest(Request):

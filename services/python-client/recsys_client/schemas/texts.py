@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from services.schemas.fields import Count, Fields, Filter
-from services.schemas.recommend import FromModel, Origin
+from recsys_client.schemas.fields import Count, Fields, Filter
+from recsys_client.schemas.recommend import FromModel, Origin
 
 MAX_TEXTS = 256
 MAX_TEXT = 10_000  # characters; the encoder reads the first few dozen tokens

@@ -3,7 +3,7 @@
 import httpx
 from pydantic import ValidationError
 
-from services.schemas.fields import Problem
+from recsys_client.schemas.fields import Problem
 
 MAX_DETAIL = 500  # characters of an error that is no problem+json, such as a proxy's page
 

@@ -4,8 +4,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from services.schemas.fields import MAX_ITEMS, Count, Fields, Filter, Flag, Id, Number, Request, Whole
-from services.schemas.lists import RankedItem, RecommendedItem
+from recsys_client.schemas.fields import MAX_ITEMS, Count, Fields, Filter, Flag, Id, Number, Request, Whole
+from recsys_client.schemas.lists import RankedItem, RecommendedItem
 
 MAX_HISTORY = 1_000
 MAX_EXCLUDED = 1_000
