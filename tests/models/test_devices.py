@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from recsys.models.backbone import load_backbone
+from recsys.models.export import export
 
 from recsys.config import AdapterConfig
-from recsys.models.backbone import load_backbone
 from recsys.models.devices import ISA_LIMITS, autocast, has_cpu_bf16
-from recsys.models.export import export
 
 ENCODES = """
 import sys
