@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from recsys.models.backbone import load_backbone
-from recsys.models.export import export
 
 from recsys.config import AdapterConfig
 from recsys.models.devices import ISA_LIMITS, autocast, has_cpu_bf16
+from recsys.models.encoder.backbone import load_backbone
+from recsys.models.encoder.export import export
 
 ENCODES = """
 import sys
 from pathlib import Path
-from recsys.models.export import ExportedEncoder
+from recsys.models.encoder.export import ExportedEncoder
 print(ExportedEncoder.open(Path(sys.argv[1]), 16).encode(["a quiet film"]).shape)
 """
 
