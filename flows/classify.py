@@ -10,7 +10,6 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows import progress
-from flows.records import recorded
 from flows.runtime import open_home
 from recsys.artifacts import digest_file, short_id, write_json
 from recsys.config import ClassifierConfig, to_dict
@@ -19,6 +18,7 @@ from recsys.models.checkpoints import Checkpoint
 from recsys.models.encoder.classifier import ClassifierRun, LabelledTexts, Scores, numbered, train_classifier
 from recsys.models.encoder.tokens import tokenize
 from recsys.store.adapters import save_adapter, verify_adapter
+from recsys.store.records import recorded
 from recsys.texts.labels import TASK
 
 _DEFAULT = ClassifierConfig()

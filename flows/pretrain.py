@@ -10,19 +10,18 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows import progress
-from flows.evaluate import allowed_protocols
-from flows.records import recorded
 from flows.runtime import open_home
 from recsys.artifacts import short_id, write_json
 from recsys.config import ModelConfig, PretrainConfig, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.data.text import item_texts
-from recsys.evaluation.held_out import make_split
+from recsys.evaluation.held_out import allowed_protocols, make_split
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints
 from recsys.models.encoder.backbone import save_lora
 from recsys.models.encoder.pretraining import Pretraining, pretrain
 from recsys.store.adapters import save_adapter, verify_adapter
+from recsys.store.records import recorded
 from recsys.training.pretrained import TASK, Worth, judge_pretraining
 
 _DEFAULT, _MODEL = PretrainConfig(), ModelConfig()

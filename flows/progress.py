@@ -11,8 +11,6 @@ from contextvars import ContextVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from recsys.callbacks import StageProgress
-
 NOTABLE_SECONDS = 2.0  # a stage that took longer leaves a line
 
 
@@ -75,11 +73,6 @@ def report(stage: str, done: int, total: int | None) -> None:
 
         _logged.set(stage)
         get_run_logger().info(stage)
-
-
-def under(title: str) -> StageProgress:
-    """Return a callback that names stages ``title · stage``."""
-    return lambda stage, done, total: report(f"{title} · {stage}", done, total)
 
 
 @contextmanager

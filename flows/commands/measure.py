@@ -28,8 +28,9 @@ def evaluate(
         folder, manifest = read_generation(session.home, generation or newest_generation(session))
         document = read_json(folder / METRICS)
         if out is not None:
-            from flows.evaluate import allowed_protocols, evaluate_systems
+            from flows.evaluate import evaluate_systems
             from recsys.data.snapshot import open_snapshot
+            from recsys.evaluation.held_out import allowed_protocols
 
             settings = from_dict(ModelConfig, manifest["settings"])
             chosen = protocol or allowed_protocols(open_snapshot(session.home, manifest["snapshot"]), settings)[0]

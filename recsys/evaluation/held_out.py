@@ -1,6 +1,6 @@
 """Which rows of a snapshot are learnt from and which are held out, by the name of a protocol."""
 
-from recsys.config import ModelConfig
+from recsys.config import ModelConfig, Protocol
 from recsys.data.sequences import Sequences
 from recsys.data.snapshot import Snapshot
 from recsys.evaluation.splits import Split, cold_items, leave_one_out, temporal
@@ -12,6 +12,21 @@ def allows(snapshot: Snapshot, protocol: str, config: ModelConfig) -> bool:
         return True
     few = snapshot.unknown_times() <= config.evaluation.max_unknown_times * snapshot.manifest["counts"]["events"]
     return few and config.experts.popularity_half_life_days is None  # which needs all times when all is fitted again
+
+
+def allowed_protocols(snapshot: Snapshot, config: ModelConfig) -> list[Protocol]:
+    """Return the configured protocols that the snapshot's times allow.
+
+    Raises:
+        ValueError: none is left.
+    """
+    allowed = [name for name in config.evaluation.protocols if allows(snapshot, name, config)]
+    if not allowed:
+        raise ValueError(
+            f"Snapshot {snapshot.id} has made-up timestamps, and evaluation.protocols names nothing but temporal. "
+            "Add leave-one-out."
+        )
+    return allowed
 
 
 def read_sequences(

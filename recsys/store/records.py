@@ -1,4 +1,4 @@
-"""What a run has left below ``runs``, by its inputs: the outcome is found again instead of made again."""
+"""Records below ``runs`` of what was made from which inputs: an outcome is found again instead of made again."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ def recorded(record: Path, kind: type[Outcome], check: Callable[[Outcome], objec
     """Return a recorded outcome, marked as reused, if all that it made is still there and whole; else None.
 
     Args:
-        record: a JSON file with the fields of ``kind``.
+        record: a JSON file with the fields of ``kind``, its name the hash of the inputs.
         kind: a dataclass with a field ``reused``.
         check: raises ``ArtifactError`` where something that the outcome made is gone or damaged.
     """
