@@ -21,7 +21,7 @@ SERVER_START_SECONDS = 300  # the server that Prefect starts for a single comman
 
 def open_home(home: str | None) -> Home:
     """Return the home at a path, or the environment's where there is none."""
-    return Home(Path(home).expanduser().absolute()) if home else Home.from_environment()
+    return Home.of(home or None)
 
 
 def prepare(home: Home) -> None:

@@ -62,7 +62,7 @@ class Shell:
 @contextlib.contextmanager
 def shell(home: Path | None, as_json: bool, debug: bool) -> Iterator[Shell]:
     """Run a command's body: progress on stderr, the outcome on stdout, an error as one line and an exit code."""
-    session = Shell(Home(home.expanduser().absolute()) if home else Home.from_environment())
+    session = Shell(Home.of(home))
     prepare(session.home)
     errors = _console(stderr=True)
     code = 0

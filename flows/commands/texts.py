@@ -3,18 +3,14 @@
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from flows import progress
-from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Shell, shell, table
-from recsys.artifacts import ArtifactError, read_json
+from flows.commands.terminal import DebugOption, HomeOption, JsonOption, shell, table
+from recsys.artifacts import read_json
 from recsys.config import ClassifierConfig, from_dict
-
-if TYPE_CHECKING:
-    from recsys.config import TextConfig
-    from recsys.texts.vectors import TextVectors
 
 AdapterOption = Annotated[str | None, typer.Option(help="Adapter id; the one of the served generation by default.")]
 BaseOption = Annotated[str | None, typer.Option(help="A base model without any adapter.")]
@@ -36,10 +32,11 @@ def embed(
 ) -> None:
     """Write texts, or a catalogue, as unit vectors: the same that POST /v1/embed answers. Killed, it goes on."""
     with shell(home, as_json, debug) as session:
+        from recsys.interactive.texts import open_vectors
         from recsys.texts.tables import embed_table, read_texts
 
         with progress.step("Open the encoder"):
-            encoder, text = _encoder(session, adapter, base, max_tokens)
+            encoder, text = open_vectors(session.home, adapter, base, max_tokens)
         table = read_texts(texts, id_column, text_column, text)
         started = time.monotonic()
         done = embed_table(table, encoder, out.absolute(), lambda now, all_: progress.report("Encode texts", now, all_))
@@ -64,44 +61,16 @@ def export(
 ) -> None:
     """Write an encoder, its adapter merged, with its tokenizer, for other programs: ids and mask to vectors."""
     with shell(home, as_json, debug) as session:
+        from recsys.interactive.texts import served_adapter
         from recsys.store.exports import export_encoder
 
         if out.exists():
             raise ValueError(f"{out} exists already. Name a new folder.")
-        chosen = adapter if base or adapter else _served_adapter(session)
+        chosen = adapter if base or adapter else served_adapter(session.home)
         with progress.step("Export"):
             card = export_encoder(session.home, out.absolute(), form, base, chosen)
         session.result = {"out": out.absolute(), **card}
         session.show(f"{form} of {card['base']} with adapter {card['adapter']} in {out}.")
-
-
-def _encoder(
-    session: Shell, adapter: str | None, base: str | None, max_tokens: int
-) -> "tuple[TextVectors, TextConfig]":
-    from recsys.config import TextConfig
-    from recsys.ranking.text_maps import TextMaps
-    from recsys.store.generations import current_id, read_generation
-    from recsys.texts.vectors import TextVectors
-
-    if adapter and base:
-        raise ValueError("An adapter has its own base: give --adapter or --base, not both.")
-    if base:
-        return TextVectors.of_base(session.home, base, max_tokens), TextConfig(max_tokens=max_tokens)
-    if adapter:
-        return TextVectors.of_adapter(session.home, adapter), TextConfig()
-    vectors = TextVectors.of_adapter(session.home, _served_adapter(session))
-    folder, _ = read_generation(session.home, str(current_id(session.home)))
-    return vectors, TextMaps.load(folder).text
-
-
-def _served_adapter(session: Shell) -> str:
-    from recsys.store.generations import current_id, read_generation
-
-    current = current_id(session.home)
-    if current is None:
-        raise ArtifactError("No generation is served. Name an --adapter or a --base, or run `recsys publish` first.")
-    adapter_id: str = read_generation(session.home, current)[1]["adapter"]
-    return adapter_id
 
 
 def classify(

@@ -36,6 +36,19 @@ class Verdict:
         return Verdict(self.passed and other.passed, self.findings + other.findings)
 
 
+class RefusedError(Exception):
+    """The gate refused a generation; the one that was served still is."""
+
+    def __init__(self, generation_id: str, verdict: Verdict) -> None:
+        super().__init__(generation_id, verdict)
+        self.generation_id = generation_id
+        self.verdict = verdict
+
+    def __str__(self) -> str:
+        findings = " ".join(self.verdict.findings)
+        return f"The gate refused generation {self.generation_id}. {findings} Train a better one, or use force."
+
+
 @dataclass(frozen=True)
 class Rehearsal:
     """How a generation answered before it was served.

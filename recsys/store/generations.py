@@ -85,6 +85,12 @@ def list_generations(home: Home) -> list[dict[str, Any]]:
     return [manifest | {"current": manifest["id"] == current} for manifest in manifests]
 
 
+def newest_last(home: Home) -> list[dict[str, Any]]:
+    """Return the manifests of all generations in the order in which they were made, as ``list_generations`` does."""
+    found = list_generations(home)
+    return sorted(found, key=lambda one: ((home.generations / one["id"] / MANIFEST).stat().st_mtime_ns, one["id"]))
+
+
 def current_id(home: Home) -> str | None:
     """Return the id of the generation that is served, or None before the first one."""
     path = home.generations / POINTER

@@ -53,17 +53,32 @@ def read_texts(
         table = pl.DataFrame({TEXT: lines}, schema={TEXT: pl.String})
     else:
         table = read_columns(path)
+    return texts_of(table, path.name, id_column, text_column, text)
+
+
+def texts_of(
+    table: pl.DataFrame,
+    named: str,
+    id_column: str | None = None,
+    text_column: str | None = None,
+    text: TextConfig | None = None,
+) -> pl.DataFrame:
+    """Return ``id`` and ``text`` of a table, as ``read_texts`` does; ``named`` is what messages call it.
+
+    Raises:
+        SourceError: it lacks a column, holds no row, or an id is missing or twice there.
+    """
     for name in (id_column, text_column):
         if name is not None and name not in table.columns:
-            raise SourceError(f"{path.name} has no column {name!r}; it has {', '.join(table.columns)}.")
+            raise SourceError(f"{named} has no column {name!r}; it has {', '.join(table.columns)}.")
     ids = id_column or next((name for name in (ID, ITEM_ID) if name in table.columns), None)
     chosen = text_column or (TEXT if TEXT in table.columns else None)
     if chosen is None and TITLE not in table.columns:
         raise SourceError(
-            f"{path.name} has neither {TEXT!r} nor {TITLE!r}; it has {', '.join(table.columns)}. Name one: --text."
+            f"{named} has neither {TEXT!r} nor {TITLE!r}; it has {', '.join(table.columns)}. Name one: --text."
         )
     if table.is_empty():
-        raise SourceError(f"{path} holds no text.")
+        raise SourceError(f"{named} holds no text.")
     texts = pl.Series(TEXT, item_texts(table, text or TextConfig())) if chosen is None else table[chosen]
     found = pl.DataFrame(
         {
@@ -72,7 +87,7 @@ def read_texts(
         }
     )
     if found[ID].null_count() or found[ID].n_unique() < len(found):
-        raise SourceError(f"{path.name}: in the ids ({ids}) one is missing or is there twice. Name another column.")
+        raise SourceError(f"{named}: in the ids ({ids}) one is missing or is there twice. Name another column.")
     return found
 
 

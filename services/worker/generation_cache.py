@@ -6,14 +6,14 @@ Each is verified when it is loaded and never changes, so the current one that is
 import os
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import HTTPException
 
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from recsys.store.adapters import read_card
-from recsys.store.generations import MANIFEST, list_generations
+from recsys.store.generations import list_generations, newest_last
 
 if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender
@@ -101,9 +101,3 @@ class GenerationCache:
             newest = {one["adapter"]: one["id"] for one in newest_last(self._home)}
             self._newest = state, newest
         return newest
-
-
-def newest_last(home: Home) -> list[dict[str, Any]]:
-    """Return the manifests of all generations in the order in which they were made."""
-    found = list_generations(home)
-    return sorted(found, key=lambda one: ((home.generations / one["id"] / MANIFEST).stat().st_mtime_ns, one["id"]))
