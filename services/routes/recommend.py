@@ -1,4 +1,4 @@
-"""Items for a person or for many, given items in order, and items like an item."""
+"""Items for a user or for many, given items in order, and items like an item."""
 
 import time
 import uuid
@@ -11,13 +11,13 @@ from recsys_client.schemas.lists import RecommendedItem
 from recsys_client.schemas.recommend import (
     BatchAnswer,
     BatchRequest,
-    PersonsList,
     RankAnswer,
     RankRequest,
     RecommendAnswer,
     RecommendRequest,
     SimilarAnswer,
     SimilarRequest,
+    UserRecommendations,
 )
 from services.edge.auth import ReadsHistories, guarded_router, scoped
 from services.edge.context import HISTORY, MODEL, RECORD, end_stage
@@ -43,7 +43,7 @@ router = guarded_router()
 
 @router.post("/v1/recommend", response_model=RecommendAnswer, **scoped("recommend", *ERRORS))
 async def recommend(request: RecommendRequest, worker: WorkerOfApp, reads: ReadsHistories) -> Response:
-    """Return the best items for a person, given by user_id or by history.
+    """Return the best items for a user, given by user_id or by history.
 
     A user whom neither the snapshot nor the live events know gets what is popular, with ``fallback`` saying so.
     """
@@ -54,14 +54,14 @@ async def recommend(request: RecommendRequest, worker: WorkerOfApp, reads: Reads
 async def recommend_batch(request: BatchRequest, worker: WorkerOfApp, reads: ReadsHistories) -> Response:
     """Return the best items for up to 256 users: for each what /v1/recommend would answer, in less time.
 
-    What is unknown of one person (the user, items of the history) shows in that person's answer and nowhere else.
+    What is unknown of one of them (the user, items of the history) shows in that one's answer and nowhere else.
     """
     return json_response(await worker.scoring.run(_recommend_batch, worker, request, reads))
 
 
 @router.post("/v1/rank", response_model=RankAnswer, **scoped("recommend", *ERRORS))
 async def rank(request: RankRequest, worker: WorkerOfApp, reads: ReadsHistories) -> Response:
-    """Return up to 1,000 given items in the order in which they suit a person."""
+    """Return up to 1,000 given items in the order in which they suit a user."""
     return json_response(await worker.scoring.run(_rank, worker, request, reads))
 
 
@@ -106,25 +106,25 @@ def _recommend_batch(worker: Worker, request: BatchRequest, reads: bool) -> Batc
     with refusing(recommender, request.fields):
         answers = recommender.recommend_many(histories, list_request(request), end_stage)
     answers = [
-        _as_seen_by_caller(worker, answer, history, reads or person.user_id is None)
-        for answer, history, person in zip(answers, known, request.users, strict=True)
+        _as_seen_by_caller(worker, answer, history, reads or user.user_id is None)
+        for answer, history, user in zip(answers, known, request.users, strict=True)
     ]
     rec_ids = [uuid.uuid4().hex for _ in answers]
-    for rec_id, person, history, answer in zip(rec_ids, request.users, histories, answers, strict=True):
+    for rec_id, user, history, answer in zip(rec_ids, request.users, histories, answers, strict=True):
         _count_items(worker, recommender, answer)
         if request.record:
-            worker.impressions.record(rec_id, recommender, person, request, history, answer)
+            worker.impressions.record(rec_id, recommender, user, request, history, answer)
     end_stage(RECORD)
     return BatchAnswer(
         answers=[
-            PersonsList(
+            UserRecommendations(
                 rec_id=rec_id,
-                user_id=person.user_id,
+                user_id=user.user_id,
                 items=_recommended(answer),
                 fallback=answer.fallback,
                 missing_ids=answer.missing_ids,
             )
-            for rec_id, person, answer in zip(rec_ids, request.users, answers, strict=True)
+            for rec_id, user, answer in zip(rec_ids, request.users, answers, strict=True)
         ],
         **_origin(answers[0], started),
     )

@@ -64,7 +64,7 @@ def list_request(request: ListOptions) -> "ListRequest":
 
 
 def ranked(answer: "Answer") -> list[RankedItem]:
-    """Return an answer's items for a list that is not a person's."""
+    """Return an answer's items for a list that is not a user's."""
     return [RankedItem.model_validate(item) for item in answer.items]
 
 

@@ -8,7 +8,7 @@ from recsys.artifacts import ArtifactError, canonical_json, digest
 from recsys.database.impressions import Impression, ImpressionStore
 from recsys.home import Home
 from recsys.store.adapters import read_card
-from recsys_client.schemas.recommend import ListOptions, Person
+from recsys_client.schemas.recommend import ListOptions, UserOrHistory
 from services.edge.metrics import Metrics
 from services.worker.backlog import Backlog
 
@@ -47,7 +47,7 @@ class Impressions:
         self,
         rec_id: str,
         recommender: "Recommender",
-        person: Person,
+        user: UserOrHistory,
         options: ListOptions,
         history: Sequence[str],
         answer: "Answer",
@@ -56,7 +56,7 @@ class Impressions:
         entry = {
             "rec_id": rec_id,
             "time": datetime.now(UTC),
-            "person": person,
+            "user": user,
             "options": options,
             "history": history,
             "answer": answer,
@@ -92,13 +92,13 @@ class Impressions:
 
     def _impression(self, recommender: "Recommender", entry: dict[str, Any]) -> Impression:
         answer: Answer = entry.pop("answer")
-        person, options = entry.pop("person"), entry.pop("options")
-        asked = person.model_dump(include=set(Person.model_fields)) | options.model_dump(
+        user, options = entry.pop("user"), entry.pop("options")
+        asked = user.model_dump(include=set(UserOrHistory.model_fields)) | options.model_dump(
             include=set(ListOptions.model_fields)
         )
         return Impression(
             **entry,
-            user_id=person.user_id,
+            user_id=user.user_id,
             request=asked,
             generation=answer.generation,
             adapter=answer.adapter,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from recsys_client.schemas.recommend import Person
+from recsys_client.schemas.recommend import UserOrHistory
 
 if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender
@@ -24,16 +24,13 @@ class Histories:
         self._users = users
         self._away_until = 0.0
 
-    def of(self, recommender: "Recommender", people: Sequence[Person]) -> list[list[str] | None]:
-        """Return each person's item ids, oldest first: those given, or a user's of the snapshot and the live events.
+    def of(self, recommender: "Recommender", users: Sequence[UserOrHistory]) -> list[list[str] | None]:
+        """Return each one's item ids, oldest first: those given, or a user's of the snapshot and the live events.
 
         None stands for a user who cannot be looked up. The snapshot alone must not answer then: who has been forgotten
         stands in the database.
         """
-        return [
-            person.history or [] if person.user_id is None else self._user(recommender, person.user_id)
-            for person in people
-        ]
+        return [user.history or [] if user.user_id is None else self._user(recommender, user.user_id) for user in users]
 
     def _user(self, recommender: "Recommender", user_id: str) -> list[str] | None:
         if time.monotonic() < self._away_until:

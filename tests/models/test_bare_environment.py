@@ -1,19 +1,14 @@
 """The encoder runs where only torch, transformers, peft, accelerate, safetensors, numpy and pyarrow are installed.
 
-The environment is made of links to these packages and to what they themselves require; nothing else can be imported.
+The environment holds these packages and what they themselves require.
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
-from processes import PATIENCE_SECONDS
+from bare_environment import link_packages, required, run_python
 from synthetic import Dataset
 
 import recsys
@@ -33,35 +28,6 @@ print([name for name in absent if importlib.util.find_spec(name)])
 """
 
 
-def required(roots: tuple[str, ...]) -> set[str]:
-    """Return the names of the installed distributions that some distributions need, themselves included."""
-    found: set[str] = set()
-    waiting = list(roots)
-    while waiting:
-        name = waiting.pop()
-        if name in found:
-            continue
-        try:
-            requirements = distribution(name).requires or []
-        except PackageNotFoundError:
-            continue  # needed on another platform only
-        found.add(name)
-        for line in requirements:
-            requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                waiting.append(requirement.name.lower())
-    return found
-
-
-def link_packages(names: set[str], folder: Path) -> None:
-    """Link the top-level files and folders of some distributions into a folder."""
-    for name in names:
-        for file in distribution(name).files or []:
-            top = file.parts[0]
-            if top not in ("..", "__pycache__") and not (folder / top).exists():
-                (folder / top).symlink_to(distribution(name).locate_file(top))
-
-
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """Run Python with some arguments in the bare environment; return what it prints."""
@@ -71,16 +37,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     (place / "recsys").symlink_to(Path(recsys.__file__).parent)
 
     def run(*arguments: str) -> str:
-        # -S: no site-packages; -P: nor whatever lies in the working folder
-        done = subprocess.run(
-            [sys.executable, "-S", "-P", "-W", "ignore", *arguments],
-            env=os.environ | {"PYTHONPATH": str(place), "HF_HUB_OFFLINE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return run_python(place, "-W", "ignore", *arguments)
 
     return run
 

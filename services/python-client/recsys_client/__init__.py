@@ -21,7 +21,7 @@ from recsys_client.errors import (
     Unauthorised,
 )
 from recsys_client.schemas.events import NewEvent
-from recsys_client.schemas.recommend import NewPromotion, Person
+from recsys_client.schemas.recommend import NewPromotion, UserOrHistory
 
 __all__ = [
     "AsyncClient",
@@ -33,8 +33,8 @@ __all__ = [
     "NewPromotion",
     "NotFound",
     "NotReady",
-    "Person",
     "RateLimited",
     "ServiceError",
     "Unauthorised",
+    "UserOrHistory",
 ]

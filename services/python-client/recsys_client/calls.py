@@ -4,15 +4,16 @@ Both clients send what is built here. Arguments that are left out are not sent, 
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, TypeVar, Unpack
 from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from recsys_client.errors import Invalid, ServiceError, error_of, invalid
+from recsys_client.params import ItemParams, ListParams, RankParams, RecommendParams
 from recsys_client.schemas.classify import ClassifyAnswer, ClassifyRequest
 from recsys_client.schemas.events import EventsAnswer, EventsRequest, NewEvent
 from recsys_client.schemas.fields import Id
@@ -28,14 +29,13 @@ from recsys_client.schemas.items import ItemAnswer, ItemChange, PutItemRequest
 from recsys_client.schemas.recommend import (
     BatchAnswer,
     BatchRequest,
-    NewPromotion,
-    Person,
     RankAnswer,
     RankRequest,
     RecommendAnswer,
     RecommendRequest,
     SimilarAnswer,
     SimilarRequest,
+    UserOrHistory,
 )
 from recsys_client.schemas.texts import EmbedAnswer, EmbedRequest, SearchAnswer, SearchRequest
 from recsys_client.schemas.users import ForgottenAnswer, LineageAnswer, UserAnswer
@@ -43,48 +43,6 @@ from recsys_client.schemas.users import ForgottenAnswer, LineageAnswer, UserAnsw
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 _ID = TypeAdapter(Id)
-
-
-class Whose(TypedDict, total=False):
-    """Exactly one of the two, as in ``recsys_client.schemas.recommend.Person``."""
-
-    user_id: str | None
-    history: Sequence[str] | None
-
-
-class Choice(TypedDict, total=False):
-    """How items are chosen and shown."""
-
-    k: int
-    filter: Mapping[str, Any] | None
-    adapter: str | None
-    generation: str | None
-    fields: Sequence[str]
-
-
-class ListRequest(Choice, total=False):
-    """What a list shall be like, as in ``recsys_client.schemas.recommend.ListOptions``."""
-
-    exclude_seen: bool
-    exclude_ids: Sequence[str]
-    diversity: float
-    limits: Mapping[str, int]
-    promotions: Sequence[NewPromotion | Mapping[str, Any]]
-    explain: bool
-    record: bool
-
-
-class PersonalListRequest(Whose, ListRequest, total=False):
-    """A person, and what the list shall be like."""
-
-
-class PersonalOrder(Whose, total=False):
-    """A person, and how given items are shown."""
-
-    adapter: str | None
-    generation: str | None
-    explain: bool
-    fields: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -114,29 +72,31 @@ class Call(Generic[T]):
             raise ServiceError(response.status_code, "Unexpected answer", detail) from None
 
 
-def recommend(**request: Unpack[PersonalListRequest]) -> Call[RecommendAnswer]:
-    """Return the best items for a person, given by ``user_id`` or by ``history`` (item ids, oldest first)."""
-    return _call("POST", "/v1/recommend", RecommendAnswer, _checked(RecommendRequest, request))
+def recommend(**params: Unpack[RecommendParams]) -> Call[RecommendAnswer]:
+    """Return the best items for a user, given by ``user_id`` or by ``history`` (item ids, oldest first)."""
+    return _call("POST", "/v1/recommend", RecommendAnswer, _checked(RecommendRequest, params))
 
 
-def recommend_batch(users: Iterable[Person | Mapping[str, Any]], **request: Unpack[ListRequest]) -> Call[BatchAnswer]:
-    """Return the best items for up to 256 people, in their order."""
-    return _call("POST", "/v1/recommend/batch", BatchAnswer, _checked(BatchRequest, {"users": list(users), **request}))
+def recommend_batch(
+    users: Iterable[UserOrHistory | Mapping[str, Any]], **params: Unpack[ListParams]
+) -> Call[BatchAnswer]:
+    """Return the best items for up to 256 users, in their order."""
+    return _call("POST", "/v1/recommend/batch", BatchAnswer, _checked(BatchRequest, {"users": list(users), **params}))
 
 
-def rank(item_ids: Iterable[str], **order: Unpack[PersonalOrder]) -> Call[RankAnswer]:
-    """Return up to 1,000 given items in the order in which they suit a person."""
-    return _call("POST", "/v1/rank", RankAnswer, _checked(RankRequest, {"item_ids": list(item_ids), **order}))
+def rank(item_ids: Iterable[str], **params: Unpack[RankParams]) -> Call[RankAnswer]:
+    """Return up to 1,000 given items in the order in which they suit a user."""
+    return _call("POST", "/v1/rank", RankAnswer, _checked(RankRequest, {"item_ids": list(item_ids), **params}))
 
 
-def similar(item_id: str, **choice: Unpack[Choice]) -> Call[SimilarAnswer]:
+def similar(item_id: str, **params: Unpack[ItemParams]) -> Call[SimilarAnswer]:
     """Return the items most like a given one."""
-    return _call("POST", "/v1/similar", SimilarAnswer, _checked(SimilarRequest, {"item_id": item_id, **choice}))
+    return _call("POST", "/v1/similar", SimilarAnswer, _checked(SimilarRequest, {"item_id": item_id, **params}))
 
 
-def search(query: str, **choice: Unpack[Choice]) -> Call[SearchAnswer]:
+def search(query: str, **params: Unpack[ItemParams]) -> Call[SearchAnswer]:
     """Find items by free text, by meaning and by words."""
-    return _call("POST", "/v1/search", SearchAnswer, _checked(SearchRequest, {"query": query, **choice}))
+    return _call("POST", "/v1/search", SearchAnswer, _checked(SearchRequest, {"query": query, **params}))
 
 
 def embed(texts: Iterable[str], *, adapter: str | None = None, generation: str | None = None) -> Call[EmbedAnswer]:

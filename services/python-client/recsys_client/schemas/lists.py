@@ -67,6 +67,6 @@ class RankedItem(BaseModel):
 
 
 class RecommendedItem(RankedItem):
-    """One item of a person's list."""
+    """One item of a user's list."""
 
     promoted: bool = Field(description="Whether a promotion put it into its slot.")

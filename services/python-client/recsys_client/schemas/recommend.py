@@ -1,4 +1,4 @@
-"""Items for a person, for many people, given items in order, and items like an item: requests and answers."""
+"""Items for a user, for many users, given items in order, and items like an item: requests and answers."""
 
 from typing import Annotated, Self
 
@@ -9,7 +9,7 @@ from recsys_client.schemas.lists import RankedItem, RecommendedItem
 
 MAX_HISTORY = 1_000
 MAX_EXCLUDED = 1_000
-MAX_PEOPLE = 256  # in one batch
+MAX_USERS = 256  # in one batch
 MAX_RANKED = 1_000
 MAX_LIMITS = 10
 MAX_PROMOTIONS = 20
@@ -23,8 +23,8 @@ Generation = Annotated[
 Fallback = Annotated[
     str | None,
     Field(
-        description="Which link of the chain answered. null: the list was ranked for this person. filled: what is "
-        "known of the person did not fill the list, so what is popular completes it. popular: nothing usable is known, "
+        description="Which link of the chain answered. null: the list was ranked for this user. filled: what is "
+        "known of the user did not fill the list, so what is popular completes it. popular: nothing usable is known, "
         "so these are everybody's favourites. degraded: the database cannot be read, so nobody's history is known and "
         "everybody gets the favourites until it can."
     ),
@@ -48,7 +48,7 @@ class FromModel(Request):
     generation: Generation = None
 
 
-ONE_PERSON: dict[str, JsonValue] = {
+EXACTLY_ONE: dict[str, JsonValue] = {
     "oneOf": [
         {"required": [given], "properties": {given: {"type": kind}, other: {"type": "null"}}}
         for given, kind, other in (("user_id", "string", "history"), ("history", "array", "user_id"))
@@ -56,18 +56,18 @@ ONE_PERSON: dict[str, JsonValue] = {
 }
 
 
-class Person(Request):
-    """Who a list is for: a user_id, or the history of somebody without an account."""
+class UserOrHistory(Request):
+    """Who a list is for: a user by user_id, or the history of somebody without an account."""
 
-    model_config = ConfigDict(json_schema_extra=ONE_PERSON)
+    model_config = ConfigDict(json_schema_extra=EXACTLY_ONE)
 
     user_id: Id | None = Field(None, description="A user of the snapshot or of the live events.")
     history: Annotated[list[Id], Field(max_length=MAX_HISTORY)] | None = Field(
-        None, description="Item ids, oldest first, of a person without an account."
+        None, description="Item ids, oldest first, of somebody without an account."
     )
 
     @model_validator(mode="after")
-    def _one_person(self) -> Self:
+    def _exactly_one(self) -> Self:
         if (self.user_id is None) == (self.history is None):
             raise ValueError("give exactly one of user_id and history")
         return self
@@ -104,14 +104,14 @@ class ListOptions(FromModel):
         [],
         max_length=MAX_PROMOTIONS,
         description="Items for fixed slots. A promoted item must be available, match the filter and not be excluded; "
-        "otherwise its slot is an ordinary one. It is shown even if the person has seen it; diversity does not move "
+        "otherwise its slot is an ordinary one. It is shown even if the user has seen it; diversity does not move "
         "it; it counts for limits, but is never turned away by them. In a list that is too short its slot is the end.",
         examples=[[{"item_id": "50", "slot": 1}]],
     )
     explain: Explain = False
     record: Flag = Field(
         True,
-        description="Remember the list as shown to the person. Without, it leaves no impression, no shadow follows it "
+        description="Remember the list as shown to the user. Without, it leaves no impression, no shadow follows it "
         "and its rec_id tells nothing: for previews and tests.",
     )
     fields: Fields = Field(["title"])
@@ -126,11 +126,11 @@ class ListOptions(FromModel):
         return self
 
 
-class RecommendRequest(Person, ListOptions):
+class RecommendRequest(UserOrHistory, ListOptions):
     """Who asks, by user_id or by history, and what for."""
 
     model_config = ConfigDict(
-        json_schema_extra=ONE_PERSON
+        json_schema_extra=EXACTLY_ONE
         | {
             "examples": [
                 {
@@ -149,13 +149,13 @@ class RecommendRequest(Person, ListOptions):
 
 
 class BatchRequest(ListOptions):
-    """Many people and one wish for all of their lists."""
+    """Many users, and what all of their lists shall be like."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"users": [{"user_id": "196"}, {"history": ["50", "181"]}], "k": 5}]}
     )
 
-    users: list[Person] = Field(min_length=1, max_length=MAX_PEOPLE)
+    users: list[UserOrHistory] = Field(min_length=1, max_length=MAX_USERS)
 
     @model_validator(mode="after")
     def _explanations_in_time(self) -> Self:
@@ -164,11 +164,11 @@ class BatchRequest(ListOptions):
         return self
 
 
-class RankRequest(Person, FromModel):
-    """A person, and the items to put in order."""
+class RankRequest(UserOrHistory, FromModel):
+    """A user or a history, and the items to put in order."""
 
     model_config = ConfigDict(
-        json_schema_extra=ONE_PERSON | {"examples": [{"user_id": "196", "item_ids": ["50", "181", "1"]}]}
+        json_schema_extra=EXACTLY_ONE | {"examples": [{"user_id": "196", "item_ids": ["50", "181", "1"]}]}
     )
 
     item_ids: list[Id] = Field(min_length=1, max_length=MAX_RANKED, description="An id that is repeated counts once.")
@@ -196,7 +196,7 @@ class Origin(BaseModel):
 
 
 class RecommendAnswer(Origin):
-    """Items for one person, best first, and where they came from."""
+    """Items for one user, best first, and where they came from."""
 
     rec_id: str
     items: list[RecommendedItem]
@@ -204,8 +204,8 @@ class RecommendAnswer(Origin):
     missing_ids: MissingIds
 
 
-class PersonsList(BaseModel):
-    """One person's part of a batch: what /v1/recommend would have answered."""
+class UserRecommendations(BaseModel):
+    """One user's part of a batch: what /v1/recommend would have answered."""
 
     rec_id: str
     user_id: str | None = Field(description="As asked; null where a history was given.")
@@ -215,9 +215,9 @@ class PersonsList(BaseModel):
 
 
 class BatchAnswer(Origin):
-    """The people's lists, in the order of the request."""
+    """The users' lists, in the order of the request."""
 
-    answers: list[PersonsList]
+    answers: list[UserRecommendations]
 
 
 class RankAnswer(Origin):
