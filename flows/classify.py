@@ -18,8 +18,8 @@ from recsys.models.checkpoints import Checkpoint
 from recsys.models.encoder.classifier import ClassifierRun, LabelledTexts, Scores, numbered, train_classifier
 from recsys.models.encoder.tokens import tokenize
 from recsys.store.adapters import save_adapter, verify_adapter
+from recsys.store.manifests import CLASSIFICATION, AdapterCard
 from recsys.store.records import recorded
-from recsys.texts.labels import TASK
 
 _DEFAULT = ClassifierConfig()
 
@@ -87,22 +87,19 @@ def train_text_classifier(
     checkpoint = Checkpoint(place.runs / f"classify-{key}.checkpoint", key)
     run = fit(parts["train"], parts["dev"], config, seed, checkpoint)
     tested = score(run, parts["test"]) if "test" in parts else None
-    card = {
-        "task": TASK,
-        "base": config.base,
-        "base_digest": run.classifier.backbone.base_digest,
-        "snapshot": None,
-        "protocol": None,
-        "settings": to_dict(config) | {"seed": seed},
-        "labels": list(run.classifier.labels),
-        "data": {name: {"sha256": digests[name], "texts": len(part)} for name, part in parts.items()},
-        "training": {"history": run.history, "epochs": run.epochs},
-        "metrics": {
+    card = AdapterCard(
+        task=CLASSIFICATION,
+        base=config.base,
+        base_digest=run.classifier.backbone.base_digest,
+        settings=to_dict(config) | {"seed": seed},
+        training={"history": run.history, "epochs": run.epochs},
+        metrics={
             "dev": {"accuracy": run.history[run.epochs - 1]["dev_accuracy"]},
             **({"test": {"accuracy": tested.accuracy}} if tested else {}),
         },
-        "parent": None,
-    }
+        labels=list(run.classifier.labels),
+        data={name: {"sha256": digests[name], "texts": len(part)} for name, part in parts.items()},
+    )
     adapter_id = save_adapter(place, run.classifier.save, card)
     done = Classification(
         adapter_id,

@@ -21,8 +21,9 @@ from recsys.models.checkpoints import Checkpoints
 from recsys.models.encoder.backbone import save_lora
 from recsys.models.encoder.pretraining import Pretraining, pretrain
 from recsys.store.adapters import save_adapter, verify_adapter
+from recsys.store.manifests import PRETRAINING, AdapterCard
 from recsys.store.records import recorded
-from recsys.training.pretrained import TASK, Worth, judge_pretraining
+from recsys.training.pretrained import Worth, judge_pretraining
 
 _DEFAULT, _MODEL = PretrainConfig(), ModelConfig()
 
@@ -85,17 +86,16 @@ def pretrain_encoder(
     run = learn(texts, config, model.seed, checkpoints)
     worth = judge(snapshot, protocol, texts, run, config, model, checkpoints)
     metrics = {"perplexity": {"before": run.before, "after": run.after}, "worth": worth.to_dict()}
-    card = {
-        "task": TASK,
-        "base": config.base,
-        "base_digest": run.backbone.base_digest,
-        "snapshot": snapshot.id,
-        "protocol": protocol,
-        "settings": to_dict(config) | {"seed": model.seed},
-        "training": {"history": run.history, "texts": dict(zip(("learnt", "held_out"), run.texts, strict=True))},
-        "metrics": metrics,
-        "parent": None,
-    }
+    card = AdapterCard(
+        task=PRETRAINING,
+        base=config.base,
+        base_digest=run.backbone.base_digest,
+        snapshot=snapshot.id,
+        protocol=protocol,
+        settings=to_dict(config) | {"seed": model.seed},
+        training={"history": run.history, "texts": dict(zip(("learnt", "held_out"), run.texts, strict=True))},
+        metrics=metrics,
+    )
     kept = worth.pays or keep
     adapter_id = save_adapter(place, partial(save_lora, run.backbone), card) if kept else None
     done = Pretrained(adapter_id, metrics["perplexity"], metrics["worth"], run.history, protocol)

@@ -39,9 +39,10 @@ from recsys.models.encoder.backbone import save_lora
 from recsys.models.encoder.pretraining import pretrain
 from recsys.ranking.text_maps import TextMaps, written_out
 from recsys.store.adapters import save_adapter
+from recsys.store.manifests import PRETRAINING, AdapterCard
 from recsys.training.encoding import frozen_encoding
 from recsys.training.fit_system import Trained, train_on
-from recsys.training.pretrained import TASK, judge_pretraining
+from recsys.training.pretrained import judge_pretraining
 from recsys.training.resuming import Parent, adapt_on, save_training
 
 OLD_SHARE, WINDOW_SHARE = 0.8, 0.72  # of the events, by time: the older ones, and where their last window begins
@@ -112,7 +113,8 @@ class Life:
         worth = judge_pretraining(
             self.split(self.old), self.texts, run.backbone, config, self.config, report, checkpoints
         )
-        card = {"task": TASK, "base": config.base, "base_digest": run.backbone.base_digest, "settings": to_dict(config)}
+        digest = run.backbone.base_digest
+        card = AdapterCard(task=PRETRAINING, base=config.base, base_digest=digest, settings=to_dict(config))
         adapter = save_adapter(self.home, partial(save_lora, run.backbone), card) if worth.pays else None
         perplexity = {"before": run.before, "after": run.after}
         return {"cpu_seconds": trained, "perplexity": perplexity, "worth": worth.to_dict(), "adapter": adapter}
@@ -143,10 +145,10 @@ class Life:
         self, trained: Trained, maps: TextMaps, snapshot: Snapshot, parent: str | None, seconds: float
     ) -> dict[str, Any]:
         """Store the adapter and ask for both windows' targets; the gain of every target is kept beside."""
-        card = {
-            "task": "recommendation", "base": trained.backbone.name, "base_digest": trained.backbone.base_digest,
-            "snapshot": snapshot.id, "protocol": "temporal", "settings": to_dict(self.config), "parent": parent,
-        }  # fmt: skip
+        card = AdapterCard(
+            base=trained.backbone.name, base_digest=trained.backbone.base_digest, snapshot=snapshot.id,
+            protocol="temporal", settings=to_dict(self.config), parent=parent,
+        )  # fmt: skip
         adapter = save_adapter(self.home, partial(save_training, trained=trained, maps=maps), card)
         newer = self.split(self.new)
         asked = {

@@ -2,15 +2,17 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
-from recsys.artifacts import read_json, staged_folder
+from recsys.artifacts import MANIFEST, staged_folder
 from recsys.home import Home
 from recsys.publishing.binding import HELD_OUT, OURS
-from recsys.store.adapters import CARD, save_adapter
-from recsys.store.generations import MANIFEST, commit_generation, current_id, read_generation
+from recsys.store.adapters import read_card, save_adapter
+from recsys.store.generations import commit_generation, current_id, read_generation
+from recsys.store.manifests import CARD
 
 
 def make_variant(home: Home, weights: dict[str, float], worse: bool = False) -> tuple[str, str]:
@@ -19,13 +21,13 @@ def make_variant(home: Home, weights: dict[str, float], worse: bool = False) -> 
     With ``worse`` its held-out figures are such that the gate refuses it.
     """
     folder, manifest = read_generation(home, str(current_id(home)))
-    source = home.adapters / manifest["adapter"]
-    card = {key: value for key, value in read_json(source / CARD).items() if key not in ("id", "files")}
+    source = home.adapters / manifest.adapter
+    card = read_card(home, manifest.adapter)
 
     def write(place: Path) -> None:
         shutil.copytree(source, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(CARD))
 
-    adapter_id = save_adapter(home, write, card | {"parent": manifest["adapter"], "weights": weights})
+    adapter_id = save_adapter(home, write, replace(card, parent=manifest.adapter, further={"weights": weights}))
     with staged_folder(home.generations) as staging:
         shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
         settings = json.loads((staging / "system.json").read_text())
@@ -34,5 +36,4 @@ def make_variant(home: Home, weights: dict[str, float], worse: bool = False) -> 
         if worse:
             held_out = pl.read_parquet(staging / HELD_OUT)
             held_out.with_columns(pl.lit(0.0).alias(OURS)).write_parquet(staging / HELD_OUT)
-        bound = {key: manifest[key] for key in ("snapshot", "index", "settings")} | {"adapter": adapter_id}
-        return commit_generation(home, staging, bound, {"flow_run": None}), adapter_id
+        return commit_generation(home, staging, replace(manifest, adapter=adapter_id, notes={})), adapter_id

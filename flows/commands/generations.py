@@ -1,7 +1,6 @@
 """Generations and adapters: publish, roll back, list, show, compare, delete."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import typer
@@ -9,8 +8,9 @@ from rich.pretty import Pretty
 
 from flows.commands.tables import EMPTY
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Refused, Shell, shell, table
-from recsys.artifacts import ArtifactError, read_json
+from recsys.artifacts import ArtifactError, Record, read_json
 from recsys.home import Home
+from recsys.store.manifests import CLASSIFICATION, PRETRAINING, AdapterCard, GenerationManifest
 
 Id = Annotated[str | None, typer.Argument(metavar="[ID]", help="16 hexadecimal digits.")]
 
@@ -23,19 +23,33 @@ def generations(
     debug: DebugOption = False,
 ) -> None:
     """List, show or delete generations."""
-    from recsys.store.generations import current_id, delete_generation, read_generation
+    from recsys.store.generations import current_id, delete_generation, made_at, newest_last, read_generation
 
     chosen = _ids(action, generation_id)
     with shell(home, as_json, debug) as session:
         if action == "list":
-            found = newest_generations(session.home)
-            session.result = {"generations": [_without_files(manifest) for manifest in found]}
+            found = newest_last(session.home)[::-1]
+            served, made = current_id(session.home), {one.id: made_at(session.home, one.id) for one in found}
+            session.result = {
+                "generations": [
+                    _without_files(one)
+                    | {"current": one.id == served, "made": made[one.id].isoformat(timespec="microseconds")}
+                    for one in found
+                ]
+            }
             headings = {"generation": "", "served": "", "made": "", "adapter": "", "snapshot": "", "NDCG@10": "right"}
-            session.show(table(headings, [_generation_row(session.home, manifest) for manifest in found]))
+            rows = [
+                [
+                    one.id, "yes" if one.id == served else "", f"{made[one.id]:%Y-%m-%d %H:%M:%S}",
+                    one.adapter, one.snapshot, _generation_figure(session.home, one),
+                ]
+                for one in found
+            ]  # fmt: skip
+            session.show(table(headings, rows))
         elif action == "show":
             folder, manifest = read_generation(session.home, chosen[0])
-            served = current_id(session.home) == chosen[0]
-            _show_record(session, manifest | {"current": served, "path": str(folder)})
+            current = current_id(session.home) == chosen[0]
+            _show(session, _without_files(manifest) | {"current": current, "path": str(folder)})
         else:
             delete_generation(session.home, chosen[0])
             session.result = {"deleted": chosen[0]}
@@ -68,12 +82,12 @@ def adapters(
                 "figure": "right",
             }
             rows = [
-                [card["id"], *(_text(card.get(name)) for name in list(headings)[1:-1]), _adapter_figure(card)]
+                [card.id, card.task, *map(_text, (card.snapshot, card.protocol, card.parent)), _adapter_figure(card)]
                 for card in cards
             ]
             session.show(table(headings, rows))
         elif action == "show":
-            _show_record(session, read_card(session.home, chosen[0]))
+            _show(session, _without_files(read_card(session.home, chosen[0])))
         elif action == "compare":
             _compare(session, read_card(session.home, chosen[0]), read_card(session.home, chosen[1]))
         else:
@@ -81,17 +95,6 @@ def adapters(
             delete_encoders(session.home, chosen[0])
             session.result = {"deleted": chosen[0]}
             session.show(f"Deleted adapter {chosen[0]}.")
-
-
-def newest_generations(home: Home) -> list[dict[str, Any]]:
-    """Return the manifests of all generations, the newest first, each with ``current`` and ``made`` (UTC)."""
-    from recsys.store.generations import MANIFEST, list_generations
-
-    found = []
-    for manifest in list_generations(home):
-        made = (home.generations / manifest["id"] / MANIFEST).stat().st_mtime
-        found.append(manifest | {"made": datetime.fromtimestamp(made, UTC).isoformat(timespec="microseconds")})
-    return sorted(found, key=lambda manifest: (manifest["made"], manifest["id"]), reverse=True)
 
 
 def _ids(action: str, *given: str | None) -> list[str]:
@@ -103,44 +106,38 @@ def _ids(action: str, *given: str | None) -> list[str]:
     return ids
 
 
-def _show_record(session: Shell, record: dict[str, Any]) -> None:
-    session.result = _without_files(record)
-    session.show(Pretty(session.result))
+def _show(session: Shell, result: dict[str, Any]) -> None:
+    session.result = result
+    session.show(Pretty(result))
 
 
-def _compare(session: Shell, first: dict[str, Any], second: dict[str, Any]) -> None:
+def _compare(session: Shell, first: AdapterCard, second: AdapterCard) -> None:
     """Show the settings in which two adapters differ, and all metrics of both."""
-    cards = [_flat(_without_files(card)) for card in (first, second)]
-    names = sorted(name for name in cards[0].keys() | cards[1].keys() if name != "id")
-    metrics = [name for name in names if name.startswith("metrics.")]
-    differing = [name for name in names if cards[0].get(name) != cards[1].get(name) and name not in metrics]
-    comparable = first["snapshot"] == second["snapshot"] and first["protocol"] == second["protocol"]
-    values = {name: [card.get(name) for card in cards] for name in differing + metrics}
-    session.result = {"adapters": [first["id"], second["id"]], "comparable": comparable, "values": values}
-    headings = {"": "", first["id"]: "right", second["id"]: "right"}
+    from recsys.interactive.adapters import differences
+
+    values = differences(first, second)
+    comparable = (first.snapshot, first.protocol) == (second.snapshot, second.protocol)
+    session.result = {"adapters": [first.id, second.id], "comparable": comparable, "values": values}
+    headings = {"": "", first.id: "right", second.id: "right"}
     session.show(table(headings, [[name, *map(_text, pair)] for name, pair in values.items()]))
     if not comparable:
         session.show("They were asked different targets, so their metrics cannot be compared.")
 
 
-def _generation_row(home: Home, manifest: dict[str, Any]) -> list[str]:
+def _generation_figure(home: Home, manifest: GenerationManifest) -> str:
     from recsys.publishing.binding import METRICS
 
-    measured = read_json(home.generations / manifest["id"] / METRICS)["protocols"]
-    own = next(name for name in manifest["settings"]["evaluation"]["protocols"] if name in measured)
-    systems = measured[own]["systems"]
-    figures = {name: summary["total"] for name, summary in systems.items()}
-    served = "yes" if manifest["current"] else ""
-    made = manifest["made"][:19].replace("T", " ")
-    return [manifest["id"], served, made, manifest["adapter"], manifest["snapshot"], _figure(figures)]
+    measured = read_json(home.generations / manifest.id / METRICS)["protocols"]
+    own = next(name for name in manifest.config.evaluation.protocols if name in measured)
+    return _figure({name: summary["total"] for name, summary in measured[own]["systems"].items()})
 
 
-def _adapter_figure(card: dict[str, Any]) -> str:
-    if card["task"] == "classification":
-        return f"accuracy {_text(card['metrics']['dev']['accuracy'])}"
-    if card["task"] == "pretraining":
-        return f"perplexity {card['metrics']['perplexity']['after']:.1f}"
-    return f"NDCG@10 {_figure(card['metrics'])}"
+def _adapter_figure(card: AdapterCard) -> str:
+    if card.task == CLASSIFICATION:
+        return f"accuracy {_text(card.metrics['dev']['accuracy'])}"
+    if card.task == PRETRAINING:
+        return f"perplexity {card.metrics['perplexity']['after']:.1f}"
+    return f"NDCG@10 {_figure(card.metrics)}"
 
 
 def _figure(metrics: dict[str, Any]) -> str:
@@ -151,15 +148,8 @@ def _text(value: Any) -> str:
     return EMPTY if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
-
-
-def _without_files(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in record.items() if name != "files"}
+def _without_files(record: Record) -> dict[str, Any]:
+    return {name: value for name, value in record.to_dict().items() if name != "files"}
 
 
 def publish(
@@ -194,8 +184,10 @@ def rollback(home: HomeOption = None, as_json: JsonOption = False, debug: DebugO
 
 def newest_generation(session: Shell, served: bool = True) -> str:
     """Return the id of the newest generation; without ``served``, of the newest that is not current."""
-    found = [manifest for manifest in newest_generations(session.home) if served or not manifest["current"]]
+    from recsys.store.generations import current_id, newest_last
+
+    current = current_id(session.home)
+    found = [one.id for one in newest_last(session.home) if served or one.id != current]
     if not found:
         raise ArtifactError(f"There is no such generation in {session.home.generations}. Run `recsys train` first.")
-    generation_id: str = found[0]["id"]
-    return generation_id
+    return found[-1]

@@ -9,7 +9,7 @@ from flows.commands.generations import newest_generation
 from flows.commands.tables import show_metrics
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Seed, shell
 from recsys.artifacts import read_json
-from recsys.config import ModelConfig, Protocol, from_dict
+from recsys.config import Protocol
 
 
 def evaluate(
@@ -32,18 +32,18 @@ def evaluate(
             from recsys.data.snapshot import open_snapshot
             from recsys.evaluation.held_out import allowed_protocols
 
-            settings = from_dict(ModelConfig, manifest["settings"])
-            chosen = protocol or allowed_protocols(open_snapshot(session.home, manifest["snapshot"]), settings)[0]
+            settings = manifest.config
+            chosen = protocol or allowed_protocols(open_snapshot(session.home, manifest.snapshot), settings)[0]
             root = str(session.home.root)
-            document = evaluate_systems(manifest["snapshot"], str(out), root, chosen, settings)
+            document = evaluate_systems(manifest.snapshot, str(out), root, chosen, settings)
         elif protocol:
             document |= {"protocols": {name: part for name, part in document["protocols"].items() if name == protocol}}
             if not document["protocols"]:
                 raise ValueError(
-                    f"Generation {manifest['id']} has no metrics under {protocol}. Add --out to train for it."
+                    f"Generation {manifest.id} has no metrics under {protocol}. Add --out to train for it."
                 )
         show_metrics(session, document)
-        session.result = {"generation": manifest["id"], "out": out, **document}
+        session.result = {"generation": manifest.id, "out": out, **document}
 
 
 def benchmark(

@@ -41,6 +41,7 @@ from recsys.ranking.blend import Blend
 from recsys.ranking.system import CONTENT, POPULARITY, TOWERS, System
 from recsys.ranking.text_maps import TextMaps, written_out
 from recsys.store.adapters import save_adapter
+from recsys.store.manifests import AdapterCard
 from recsys.texts.vectors import TextVectors
 
 CATEGORIES, KINDS = 40, 25  # kinds in each category
@@ -139,15 +140,9 @@ def _snapshot(home: Home, kinds: NDArray[np.int64], random: np.random.Generator)
 
 def _adapter(home: Home, snapshot: Snapshot, config: ModelConfig) -> str:
     backbone = add_lora(load_backbone(config.adapter.base), config.adapter, config.seed)
-    card = {
-        "task": "recommendation",
-        "base": backbone.name,
-        "base_digest": backbone.base_digest,
-        "snapshot": snapshot.id,
-        "settings": to_dict(config),
-        "metrics": {},
-        "parent": None,
-    }
+    card = AdapterCard(
+        base=backbone.name, base_digest=backbone.base_digest, snapshot=snapshot.id, settings=to_dict(config)
+    )
     return save_adapter(home, partial(save_lora, backbone), card)
 
 

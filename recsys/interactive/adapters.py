@@ -1,6 +1,7 @@
 """The adapters of a home, side by side."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -8,6 +9,7 @@ import polars as pl
 from recsys.home import Home, Place
 from recsys.store.adapters import list_adapters, read_card
 from recsys.store.generations import current_id, read_generation
+from recsys.store.manifests import AdapterCard
 
 _FIGURES = {
     "ndcg@10": ("recsys", "ndcg@10"),
@@ -32,14 +34,14 @@ def adapters(*, home: Place = None) -> pl.DataFrame:
     """
     place = Home.of(home)
     current = current_id(place)
-    served = read_generation(place, current)[1]["adapter"] if current else None
+    served = read_generation(place, current)[1].adapter if current else None
     texts = ("task", "base", "snapshot", "protocol", "parent")
     rows = [
         {
-            "adapter": card["id"],
-            **{name: card.get(name) for name in texts},
-            **{name: card["metrics"].get(group, {}).get(figure) for name, (group, figure) in _FIGURES.items()},
-            "served": card["id"] == served,
+            "adapter": card.id,
+            **{name: getattr(card, name) for name in texts},
+            **{name: card.metrics.get(group, {}).get(figure) for name, (group, figure) in _FIGURES.items()},
+            "served": card.id == served,
         }
         for card in list_adapters(place)
     ]
@@ -79,9 +81,9 @@ def compare(first: str, second: str, *, home: Place = None) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=kinds)
 
 
-def differences(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def differences(first: AdapterCard, second: AdapterCard) -> dict[str, tuple[Any, Any]]:
     """Return what two cards differ in, and then all metrics of both, by name with dots."""
-    one, other = (_flat({name: value for name, value in card.items() if name != "files"}) for card in (first, second))
+    one, other = (_flat(replace(card, files={}).to_dict()) for card in (first, second))
     names = sorted(name for name in one.keys() | other.keys() if name != "id")
     metrics = [name for name in names if name.startswith("metrics.")]
     differing = [name for name in names if name not in metrics and one.get(name) != other.get(name)]

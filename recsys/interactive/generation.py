@@ -230,9 +230,9 @@ class Generation:
 
 
 def _made_with(home: Home, adapter: str) -> str:
-    made = [str(one["id"]) for one in newest_last(home) if one["adapter"] == adapter]
+    made = [one.id for one in newest_last(home) if one.adapter == adapter]
     if not made:
-        task = read_card(home, adapter)["task"]  # or there is no such adapter, which it says
+        task = read_card(home, adapter).task  # or there is no such adapter, which it says
         raise ArtifactError(f"No generation was made with adapter {adapter} (task {task}), so it cannot answer.")
     return made[-1]
 

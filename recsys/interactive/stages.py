@@ -8,7 +8,7 @@ import polars as pl
 
 from recsys.artifacts import ArtifactError, read_json
 from recsys.callbacks import StageProgress, step
-from recsys.config import ModelConfig, Protocol, from_dict
+from recsys.config import ModelConfig, Protocol
 from recsys.data.snapshot import Snapshot, list_snapshots, open_snapshot
 from recsys.evaluation.held_out import allowed_protocols
 from recsys.evaluation.report import HEADLINE
@@ -118,13 +118,13 @@ def evaluate(
     if systems is None:
         document = read_json(folder / METRICS)
     else:
-        settings, snapshot = from_dict(ModelConfig, manifest["settings"]), open_snapshot(place, manifest["snapshot"])
+        settings, snapshot = manifest.config, open_snapshot(place, manifest.snapshot)
         chosen = protocol or allowed_protocols(snapshot, settings)[0]
         with reporting(progress) as report:
             document, _ = evaluate_systems(place, snapshot, chosen, settings, tuple(systems), progress=report)
     measured = {name: part for name, part in document["protocols"].items() if protocol in (None, name)}
     if not measured:
-        raise ValueError(f"Generation {manifest['id']} was not measured by {protocol}. Name systems to train for it.")
+        raise ValueError(f"Generation {manifest.id} was not measured by {protocol}. Name systems to train for it.")
     return pl.concat([_figures(name, part, slice) for name, part in measured.items()])
 
 
@@ -171,7 +171,7 @@ def generation_id(generation: Made | str | None) -> str | None:
 
 def _newest(home: Home, served: bool = True) -> str:
     current = current_id(home)
-    found: list[str] = [one["id"] for one in newest_last(home) if served or one["id"] != current]
+    found = [one.id for one in newest_last(home) if served or one.id != current]
     if not found:
         raise ArtifactError(
             f"There is no {'' if served else 'other '}generation in {home.generations}. Train one first."

@@ -112,4 +112,4 @@ def served_adapter(home: Home) -> str:
     current = current_id(home)
     if current is None:
         raise ArtifactError("No generation is served. Name an adapter or a base, or publish one first.")
-    return str(read_generation(home, current)[1]["adapter"])
+    return read_generation(home, current)[1].adapter

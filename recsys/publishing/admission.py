@@ -77,11 +77,10 @@ def check_gate(home: Home, generation_id: str, served_id: str | None) -> Verdict
         other = pl.read_parquet(served_folder / HELD_OUT)
         if other.select(USER_ID, ITEM_ID).equals(candidate.select(USER_ID, ITEM_ID)):
             served = other[OURS].to_numpy()
-    seed = int(manifest["settings"]["seed"])
     parts = {
         name.removeprefix(SLICE): candidate[name].to_numpy() for name in candidate.columns if name.startswith(SLICE)
     }
-    return judge(candidate[OURS].to_numpy(), candidate[POPULARITY].to_numpy(), served, parts, seed)
+    return judge(candidate[OURS].to_numpy(), candidate[POPULARITY].to_numpy(), served, parts, manifest.config.seed)
 
 
 def check_answers(home: Home, generation_id: str, served_id: str | None, load: Callable[[str], Recommender]) -> Verdict:

@@ -24,7 +24,8 @@ from recsys.ranking.scoring import Scoring
 from recsys.ranking.system import System
 from recsys.ranking.text_maps import TextMaps
 from recsys.store.generations import commit_generation
-from recsys.store.index import APPROXIMATE_FROM, IndexReference, build_index
+from recsys.store.index import APPROXIMATE_FROM, build_index
+from recsys.store.manifests import GenerationManifest, IndexReference
 
 HELD_OUT = "held_out.parquet"
 METRICS = "metrics.json"
@@ -69,13 +70,10 @@ def bind_generation(
         maps.save(staging)
         held_out_table(rankings, parts, snapshot.user_ids(), item_ids).write_parquet(staging / HELD_OUT)
         write_json(staging / METRICS, metrics)
-        bound = {
-            "snapshot": snapshot.id,
-            "adapter": adapter_id,
-            "index": index.to_dict(),
-            "settings": to_dict(config),
-        }
-        return commit_generation(home, staging, bound, notes)
+        manifest = GenerationManifest(
+            snapshot=snapshot.id, adapter=adapter_id, index=index, settings=to_dict(config), notes=notes
+        )
+        return commit_generation(home, staging, manifest)
 
 
 def tuned(home: Home, index: IndexReference, system: System, histories: Sequences) -> IndexReference:

@@ -14,7 +14,7 @@ from typing import Any
 
 from recsys.artifacts import short_id, write_json
 from recsys.callbacks import RunStage, StageProgress, call, step
-from recsys.config import ModelConfig, to_dict
+from recsys.config import ModelConfig, Protocol, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.held_out import allowed_protocols
 from recsys.evaluation.report import OURS, slices
@@ -27,6 +27,7 @@ from recsys.serving.recommender import Recommender
 from recsys.store import records
 from recsys.store.adapters import save_adapter
 from recsys.store.generations import read_generation
+from recsys.store.manifests import RECOMMENDATION, AdapterCard
 from recsys.training.baselines import QUICK
 from recsys.training.fit_system import refit_system
 from recsys.training.measuring import Measured, describe, encode_texts, measure
@@ -174,24 +175,22 @@ def bind(
 
 
 def adapter_card(
-    snapshot: Snapshot, config: ModelConfig, protocol: str, own: Measured, parent: str | None
-) -> dict[str, Any]:
-    """Return what an adapter's card says beside its base: where it comes from and how well it does."""
+    snapshot: Snapshot, config: ModelConfig, protocol: Protocol, own: Measured, parent: str | None
+) -> AdapterCard:
+    """Return an adapter's card: where it comes from and how well it does."""
     losses = [record["loss"] for record in own.trained.records]
     ours = {name: summary for name, summary in own.figures["systems"].items() if name.split(".")[0] == OURS}
-    return {
-        "task": "recommendation",
-        "base": own.trained.backbone.name,
-        "base_digest": own.trained.backbone.base_digest,
-        "snapshot": snapshot.id,
-        "settings": to_dict(config),
-        "protocol": protocol,
-        "training": {"rounds": len(losses), "first_loss": losses[0], "last_loss": losses[-1]},
-        "metrics": {
-            name: {metric: summary["total"][metric] for metric in CARD_METRICS} for name, summary in ours.items()
-        },
-        "parent": parent,
-    }
+    return AdapterCard(
+        task=RECOMMENDATION,
+        base=own.trained.backbone.name,
+        base_digest=own.trained.backbone.base_digest,
+        snapshot=snapshot.id,
+        protocol=protocol,
+        settings=to_dict(config),
+        training={"rounds": len(losses), "first_loss": losses[0], "last_loss": losses[-1]},
+        metrics={name: {metric: summary["total"][metric] for metric in CARD_METRICS} for name, summary in ours.items()},
+        parent=parent,
+    )
 
 
 def recorded(home: Home, record: Path, progress: StageProgress | None = None) -> Training | None:

@@ -54,11 +54,11 @@ class Encoder:
             ArtifactError: the generation or the adapter is missing, or the base is not the one of the adapter's card.
         """
         folder, manifest = read_generation(home, generation_id)
-        verify_adapter(home, manifest["adapter"])
-        vectors = TextVectors.of_adapter(home, manifest["adapter"])
+        verify_adapter(home, manifest.adapter)
+        vectors = TextVectors.of_adapter(home, manifest.adapter)
         loaded = system or System.load(folder)
-        encoder = cls(vectors, TextMaps.load(folder), loaded, manifest["adapter"])
-        encoder.check(open_snapshot(home, manifest["snapshot"]).items())
+        encoder = cls(vectors, TextMaps.load(folder), loaded, manifest.adapter)
+        encoder.check(open_snapshot(home, manifest.snapshot).items())
         return encoder
 
     def check(self, items: pl.DataFrame) -> None:

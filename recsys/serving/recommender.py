@@ -9,7 +9,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.artifacts import ArtifactError
-from recsys.config import ModelConfig, from_dict
 from recsys.data.columns import TITLE
 from recsys.data.sequences import Sequences
 from recsys.data.snapshot import open_snapshot
@@ -26,7 +25,7 @@ from recsys.serving.users import SnapshotUsers
 from recsys.serving.words import SharedWords
 from recsys.store.adapters import verify_adapter
 from recsys.store.generations import current_id, read_generation
-from recsys.store.index import IndexReference
+from recsys.store.manifests import GenerationManifest
 
 CHECKED_ITEMS = 16_384  # whose vectors are compared at once when a generation is opened
 
@@ -46,7 +45,7 @@ class Recommender:
             yet.
     """
 
-    manifest: dict[str, Any]
+    manifest: GenerationManifest
     catalogue: Catalogue
     scoring: Scoring
     users: SnapshotUsers
@@ -57,7 +56,7 @@ class Recommender:
     @classmethod
     def of(
         cls,
-        manifest: dict[str, Any],
+        manifest: GenerationManifest,
         system: System,
         source: CandidateSource,
         items: pl.DataFrame,
@@ -72,7 +71,7 @@ class Recommender:
             items: the catalogue, a row an item, in the order of the vectors.
             users: of the snapshot.
         """
-        text = from_dict(ModelConfig, manifest["settings"]).text
+        text = manifest.config.text
         words = SharedWords(lambda: item_texts(items, text))
         return cls(manifest, Catalogue(items), Scoring(system, source), users, words)
 
@@ -87,9 +86,9 @@ class Recommender:
         if generation_id is None:
             raise ArtifactError(f"Nothing is published below {home.root}. Run `recsys train` and `recsys publish`.")
         folder, manifest = read_generation(home, generation_id, verify=True)
-        verify_adapter(home, manifest["adapter"])
-        snapshot = open_snapshot(home, manifest["snapshot"])
-        source = VectorSource(home.lance, IndexReference(**manifest["index"]))
+        verify_adapter(home, manifest.adapter)
+        snapshot = open_snapshot(home, manifest.snapshot)
+        source = VectorSource(home.lance, manifest.index)
         system = System.load(folder)
         _check_index(system, source, generation_id)
         return cls.of(manifest, system, source, snapshot.items(), SnapshotUsers.of(snapshot))
@@ -97,17 +96,17 @@ class Recommender:
     @property
     def generation_id(self) -> str:
         """Id of the generation."""
-        return str(self.manifest["id"])
+        return self.manifest.id
 
     @property
     def adapter_id(self) -> str:
         """Id of its adapter."""
-        return str(self.manifest["adapter"])
+        return self.manifest.adapter
 
     @property
     def snapshot_id(self) -> str:
         """Id of its snapshot."""
-        return str(self.manifest["snapshot"])
+        return self.manifest.snapshot
 
     @property
     def field_names(self) -> list[str]:

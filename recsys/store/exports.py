@@ -17,6 +17,7 @@ from recsys.home import Home
 from recsys.models.encoder.backbone import Backbone, load_backbone, load_lora
 from recsys.models.encoder.export import CARD, ExportedEncoder, Form, best_form, export
 from recsys.store.adapters import read_card, verify_adapter
+from recsys.store.manifests import AdapterCard
 
 LAYOUT = 1  # of an export's files and graph; another number makes all of them again
 
@@ -68,10 +69,10 @@ def export_encoder(
     """
     if (base is None) == (adapter_id is None):
         raise ValueError("Give an adapter, which has its own base, or a base: not both.")
-    card = read_card(home, adapter_id) if adapter_id else {"base": base, "base_digest": None}
-    backbone = _merged(home, str(card["base"]), card["base_digest"], adapter_id)
+    card = read_card(home, adapter_id) if adapter_id else AdapterCard(base=str(base))
+    backbone = _merged(home, card.base, card.base_digest, adapter_id)
     with staged_folder(out.parent) as staging:
-        about = {"base": card["base"], "base_digest": backbone.base_digest, "adapter": adapter_id, "layout": LAYOUT}
+        about = {"base": card.base, "base_digest": backbone.base_digest, "adapter": adapter_id, "layout": LAYOUT}
         export(backbone, staging, form, about)
         commit_folder(staging, out)
     written: dict[str, Any] = read_json(out / CARD)

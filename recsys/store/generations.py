@@ -9,11 +9,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import EllipsisType
-from typing import Any
 
 from recsys.artifacts import (
+    MANIFEST,
     ArtifactError,
     check_id,
     commit_folder,
@@ -22,15 +23,13 @@ from recsys.artifacts import (
     read_each,
     read_json,
     remove_staging,
-    short_id,
     verify_folder,
     write_json,
 )
 from recsys.home import Home
+from recsys.store.manifests import GenerationManifest
 
-MANIFEST = "manifest.json"
 POINTER = "current.json"
-BOUND = {"id", "snapshot", "adapter", "index", "settings", "files", "notes"}  # what every manifest has
 MAX_TRAIL = 50  # generations that rollback can go back through
 
 
@@ -38,23 +37,21 @@ class ConflictError(ArtifactError):
     """Another generation was served meanwhile than the one that a decision rested on. The pointer stays."""
 
 
-def commit_generation(home: Home, staging: Path, bound: dict[str, Any], notes: dict[str, Any]) -> str:
+def commit_generation(home: Home, staging: Path, manifest: GenerationManifest) -> str:
     """Seal a staging folder as a generation and return its id.
 
     Args:
         home: where state lives.
         staging: a folder below ``home.generations`` with the generation's own files.
-        bound: what else the generation stands on, as JSON values: snapshot, adapter, index, settings.
-        notes: what may differ between equal generations (timings, flow run), kept but not hashed.
+        manifest: what else the generation stands on; its id and files are filled in.
     """
-    files = digest_folder(staging)
-    generation_id = short_id(files, _identity(bound))
-    write_json(staging / MANIFEST, {"id": generation_id, **bound, "files": files, "notes": notes})
-    commit_folder(staging, home.generations / generation_id)
-    return generation_id
+    sealed = manifest.sealed(digest_folder(staging))
+    write_json(staging / MANIFEST, sealed.to_dict())
+    commit_folder(staging, home.generations / sealed.id)
+    return sealed.id
 
 
-def read_generation(home: Home, generation_id: str, verify: bool = False) -> tuple[Path, dict[str, Any]]:
+def read_generation(home: Home, generation_id: str, verify: bool = False) -> tuple[Path, GenerationManifest]:
     """Return a generation's folder and manifest; with ``verify`` every file is hashed and compared.
 
     Raises:
@@ -62,33 +59,32 @@ def read_generation(home: Home, generation_id: str, verify: bool = False) -> tup
     """
     check_id(generation_id, "generation")
     folder = home.generations / generation_id
-    if not (folder / MANIFEST).is_file():
+    path = folder / MANIFEST
+    if not path.is_file():
         raise ArtifactError(f"There is no generation {generation_id!r}. `recsys generations` lists those that exist.")
-    manifest: dict[str, Any] = read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("id") != generation_id or not manifest.keys() >= BOUND:
-        raise ArtifactError(f"{folder / MANIFEST} has changed since it was written: it names another. Roll back.")
+    manifest = GenerationManifest.read(path, "Publish again, or roll back.")
+    if manifest.id != generation_id:
+        raise ArtifactError(f"{path} has changed since it was written: it names another. Roll back.")
     if verify:
-        verify_folder(folder, manifest["files"] | {MANIFEST: digest_file(folder / MANIFEST)})
-        bound = {key: value for key, value in manifest.items() if key not in ("id", "files", "notes")}
-        if short_id(manifest["files"], _identity(bound)) != generation_id:
-            raise ArtifactError(f"{folder / MANIFEST} has changed since it was written. Publish again, or roll back.")
+        verify_folder(folder, manifest.files | {MANIFEST: digest_file(path)})
+        if manifest.content_id != generation_id:
+            raise ArtifactError(f"{path} has changed since it was written. Publish again, or roll back.")
     return folder, manifest
 
 
-def list_generations(home: Home) -> list[dict[str, Any]]:
-    """Return the manifests of all generations, by id, each with ``current``: whether it is the one served.
-
-    A folder without a manifest of ours is left out.
-    """
-    current = current_id(home)
-    manifests = read_each(home.generations, MANIFEST, lambda generation_id: read_generation(home, generation_id)[1])
-    return [manifest | {"current": manifest["id"] == current} for manifest in manifests]
+def list_generations(home: Home) -> list[GenerationManifest]:
+    """Return the manifests of all generations, by id; a folder without a manifest of ours is left out."""
+    return read_each(home.generations, MANIFEST, lambda generation_id: read_generation(home, generation_id)[1])
 
 
-def newest_last(home: Home) -> list[dict[str, Any]]:
-    """Return the manifests of all generations in the order in which they were made, as ``list_generations`` does."""
-    found = list_generations(home)
-    return sorted(found, key=lambda one: ((home.generations / one["id"] / MANIFEST).stat().st_mtime_ns, one["id"]))
+def newest_last(home: Home) -> list[GenerationManifest]:
+    """Return the manifests of all generations in the order in which they were made."""
+    return sorted(list_generations(home), key=lambda one: (_made(home, one.id), one.id))
+
+
+def made_at(home: Home, generation_id: str) -> datetime:
+    """Return when a generation was made (UTC)."""
+    return datetime.fromtimestamp(_made(home, generation_id) / 1e9, UTC)
 
 
 def current_id(home: Home) -> str | None:
@@ -182,10 +178,8 @@ def delete_generation(home: Home, generation_id: str) -> None:
         shutil.rmtree(folder)
 
 
-def _identity(bound: dict[str, Any]) -> dict[str, Any]:
-    """Return what makes the id of all that is bound: not how LanceDB counts versions and divides what it indexes."""
-    index = {key: value for key, value in bound["index"].items() if key not in ("version", "probes")}
-    return bound | {"index": index}
+def _made(home: Home, generation_id: str) -> int:
+    return (home.generations / generation_id / MANIFEST).stat().st_mtime_ns
 
 
 def _trail(home: Home) -> list[str]:

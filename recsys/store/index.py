@@ -11,7 +11,6 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from recsys.artifacts import STAGING_PREFIX, ArtifactError, canonical_json
 from recsys.data.columns import ITEM_ID
+from recsys.store.manifests import IndexReference
 
 VECTOR = "vector"
 ROW = "row"
@@ -37,31 +37,6 @@ TAG = "served"
 
 class UnreadableError(Exception):
     """LanceDB fails to read a table that was opened. The message has its reason."""
-
-
-@dataclass(frozen=True)
-class IndexReference:
-    """Where a generation's vectors are, and how they are searched.
-
-    Attributes:
-        table: its name.
-        version: of the table.
-        rows: items.
-        dimensions: of each vector.
-        digest: the hash of ids, vectors and texts.
-        probes: parts of the index that a search reads, as measured; None: it was not.
-    """
-
-    table: str
-    version: int
-    rows: int
-    dimensions: int
-    digest: str
-    probes: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the reference as JSON values."""
-        return asdict(self)
 
 
 def build_index(

@@ -12,8 +12,8 @@ from recsys.data.text import item_texts
 from recsys.home import Home
 from recsys.models.encoder.classifier import Classifier
 from recsys.store.adapters import list_adapters, read_card, verify_adapter
+from recsys.store.manifests import CLASSIFICATION
 
-TASK = "classification"
 PREDICTED = "_predicted"  # behind a column's name: whether its value is a prediction
 
 
@@ -24,15 +24,15 @@ def open_classifier(home: Home, adapter_id: str) -> Classifier:
         ArtifactError: there is no such adapter, it is no classifier, or the base is not the one of its card.
     """
     card = read_card(home, adapter_id)
-    if card["task"] != TASK:
+    if card.task != CLASSIFICATION:
         raise ArtifactError(
-            f"Adapter {adapter_id} is for {card['task']}, not for classification. "
+            f"Adapter {adapter_id} is for {card.task}, not for classification. "
             "Train a classifier with `recsys classify`, or name one that `recsys adapters` lists."
         )
-    classifier = Classifier.load(verify_adapter(home, adapter_id), card["base"])
-    if classifier.backbone.base_digest != card["base_digest"]:
+    classifier = Classifier.load(verify_adapter(home, adapter_id), card.base)
+    if classifier.backbone.base_digest != card.base_digest:
         raise ArtifactError(
-            f"The base model {card['base']} that is installed here is not the one that adapter {adapter_id} was "
+            f"The base model {card.base} that is installed here is not the one that adapter {adapter_id} was "
             "trained on. Install that version again, or train a new classifier."
         )
     return classifier
@@ -40,7 +40,7 @@ def open_classifier(home: Home, adapter_id: str) -> Classifier:
 
 def newest_classifier(home: Home) -> str | None:
     """Return the id of the classifier that was stored last, or None where there is none; of two at once the larger."""
-    found = [card["id"] for card in list_adapters(home) if card["task"] == TASK]
+    found = [card.id for card in list_adapters(home) if card.task == CLASSIFICATION]
     return max(found, key=lambda one: ((home.adapters / one).stat().st_mtime_ns, one), default=None)
 
 

@@ -43,8 +43,8 @@ class TextVectors:
             ArtifactError: the adapter is missing, or the base is not the one of its card.
         """
         card = read_card(home, adapter_id)
-        tokens = _max_tokens(card["settings"])
-        base, digest = card["base"], card["base_digest"]
+        tokens = _max_tokens(card.settings)
+        base, digest = card.base, card.base_digest
         parts = (
             open_encoder(home, base, tokens, form=form, base_digest=digest),
             open_encoder(home, base, tokens, form=form, base_digest=digest, adapter_id=adapter_id),

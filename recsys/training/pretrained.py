@@ -21,8 +21,8 @@ from recsys.models.encoder.export import encode_texts
 from recsys.models.towers.training import train_towers
 from recsys.models.towers.whitening import text_features
 from recsys.store.adapters import read_card, verify_adapter
+from recsys.store.manifests import PRETRAINING
 
-TASK = "pretraining"
 _SHARED = ("base", "rank", "alpha", "rslora", "targets")  # what LoRA weights that go on must agree in
 
 
@@ -71,7 +71,7 @@ def judge_pretraining(
         checkpoints: where the towers stand after each epoch.
     """
     gains: dict[str, NDArray[np.float64]] = {}
-    for name, encoder in (("base", load_backbone(config.base)), (TASK, backbone)):
+    for name, encoder in (("base", load_backbone(config.base)), (PRETRAINING, backbone)):
         report = stage(progress, f"Encode texts ({name})")
         features, _ = text_features([encode_texts(encoder, texts, config.text.max_tokens, report)])
         towers = train_towers(
@@ -86,8 +86,8 @@ def judge_pretraining(
         ).towers
         gains[name] = ndcg(evaluate(name, towers, split.validation, k=10, seed=model.seed).ranks, 10)
     samples = model.evaluation.bootstrap_samples
-    difference = paired_bootstrap(gains[TASK], gains["base"], samples, model.seed)
-    return Worth(float(gains["base"].mean()), float(gains[TASK].mean()), difference)
+    difference = paired_bootstrap(gains[PRETRAINING], gains["base"], samples, model.seed)
+    return Worth(float(gains["base"].mean()), float(gains[PRETRAINING].mean()), difference)
 
 
 def pretrained_folder(home: Home, config: AdapterConfig) -> Path | None:
@@ -99,20 +99,20 @@ def pretrained_folder(home: Home, config: AdapterConfig) -> Path | None:
     if config.pretrained is None:
         return None
     card = read_card(home, config.pretrained)
-    if card["task"] != TASK:
+    if card.task != PRETRAINING:
         raise ArtifactError(
-            f"Adapter {config.pretrained} is for {card['task']}. Name one that `recsys pretrain` made; to go on from a "
+            f"Adapter {config.pretrained} is for {card.task}. Name one that `recsys pretrain` made; to go on from a "
             "recommendation adapter, use --resume-from."
         )
     for name in _SHARED:
-        wanted, found = getattr(config, name), card["settings"][name]
+        wanted, found = getattr(config, name), card.settings.get(name)
         wanted = list(wanted) if isinstance(wanted, tuple) else wanted
         if wanted != found:
             raise ArtifactError(
                 f"Adapter {config.pretrained} was pre-trained with {name} {found}, and adapter.{name} is {wanted}. "
                 "A LoRA goes on with the shape it has: change the setting, or pre-train with it."
             )
-    if load_backbone(config.base).base_digest != card["base_digest"]:
+    if load_backbone(config.base).base_digest != card.base_digest:
         raise ArtifactError(
             f"The base model {config.base} that is installed here is not the one that adapter {config.pretrained} was "
             "trained on. Install that version again, or pre-train again."

@@ -81,21 +81,25 @@ class Parent:
         folder = verify_adapter(home, adapter_id)
         if not (folder / FOLDER / SETTINGS).is_file():
             raise ArtifactError(
-                f"Adapter {adapter_id} (task {card['task']}) has no towers to go on from. "
+                f"Adapter {adapter_id} (task {card.task}) has no towers to go on from. "
                 "Name one that `recsys train` made; `recsys adapters` lists them."
             )
-        if load_backbone(card["base"]).base_digest != card["base_digest"]:
+        if load_backbone(card.base).base_digest != card.base_digest:
             raise ArtifactError(
-                f"The base model {card['base']} that is installed here is not the one that adapter {adapter_id} was "
+                f"The base model {card.base} that is installed here is not the one that adapter {adapter_id} was "
                 "trained on. Install that version again, or train a new adapter."
+            )
+        if card.protocol is None or card.snapshot is None:
+            raise ArtifactError(
+                f"The card of adapter {adapter_id} does not say on what and how it was trained. Train a new adapter."
             )
         settings = json.loads((folder / FOLDER / SETTINGS).read_text())
         return cls(
             adapter_id=adapter_id,
             folder=folder,
-            config=from_dict(ModelConfig, card["settings"]),
-            protocol=card["protocol"],
-            snapshot=open_snapshot(home, card["snapshot"]),
+            config=from_dict(ModelConfig, card.settings),
+            protocol=card.protocol,
+            snapshot=open_snapshot(home, card.snapshot),
             maps=TextMaps.load(folder / FOLDER),
             towers={name: TwoTower.load(folder / FOLDER, name) for name in settings["towers"]},
             chosen=settings["experts"],

@@ -4,9 +4,16 @@ from typing import Annotated, Any
 
 from fastapi import HTTPException, Path, Response
 
-from recsys.artifacts import ArtifactError
+from recsys.artifacts import ArtifactError, Record
 from recsys.store.adapters import list_adapters
-from recsys.store.generations import current_id, list_generations, previous_id, read_generation, rollback
+from recsys.store.generations import (
+    current_id,
+    list_generations,
+    newest_last,
+    previous_id,
+    read_generation,
+    rollback,
+)
 from recsys_client.schemas.generations import (
     AdapterCard,
     AdaptersAnswer,
@@ -18,7 +25,6 @@ from recsys_client.schemas.generations import (
 )
 from services.edge.auth import guarded_router, scoped
 from services.worker.answering import json_response
-from services.worker.generation_cache import newest_last
 from services.worker.shadow import begin_shadow, end_shadow, summary
 from services.worker.state import Worker, WorkerOfApp
 
@@ -82,21 +88,24 @@ async def shadow(worker: WorkerOfApp) -> Response:
 
 
 def _generations(worker: Worker) -> GenerationsAnswer:
+    current = current_id(worker.home)
     return GenerationsAnswer(
         serving=worker.generation.serving,
-        current=current_id(worker.home),
+        current=current,
         problem=worker.generation.problem,
-        generations=[_without_files(manifest) for manifest in list_generations(worker.home)],
+        generations=[
+            _without_files(manifest) | {"current": manifest.id == current} for manifest in list_generations(worker.home)
+        ],
     )
 
 
 def _adapters(worker: Worker) -> AdaptersAnswer:
-    made = newest_last(worker.home)
-    current = next((one["adapter"] for one in made if one["current"]), None)
+    made, current = newest_last(worker.home), current_id(worker.home)
+    serving = next((one.adapter for one in made if one.id == current), None)
     cards = []
     for card in list_adapters(worker.home):
-        used = [one["id"] for one in made if one["adapter"] == card["id"]]
-        state = {"generations": used, "can_answer": bool(used), "serving": card["id"] == current}
+        used = [one.id for one in made if one.adapter == card.id]
+        state = {"generations": used, "can_answer": bool(used), "serving": card.id == serving}
         cards.append(AdapterCard.model_validate(_without_files(card) | state))
     return AdaptersAnswer(adapters=cards)
 
@@ -160,5 +169,5 @@ def _load(worker: Worker, generation_id: str) -> None:
         raise HTTPException(409, f"Generation {generation_id} cannot be loaded: {error}") from None
 
 
-def _without_files(record: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if key != "files"}
+def _without_files(record: Record) -> dict[str, Any]:
+    return {key: value for key, value in record.to_dict().items() if key != "files"}

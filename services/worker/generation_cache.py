@@ -80,7 +80,7 @@ class GenerationCache:
             HTTPException: 404, it is not.
         """
         if generation_id not in self._by_adapter().values() and all(
-            one["id"] != generation_id for one in list_generations(self._home)
+            one.id != generation_id for one in list_generations(self._home)
         ):
             raise HTTPException(404, f"There is no generation {generation_id!r}; GET /v1/generations lists them.")
 
@@ -98,6 +98,6 @@ class GenerationCache:
             return {}
         known, newest = self._newest
         if known != state:
-            newest = {one["adapter"]: one["id"] for one in newest_last(self._home)}
+            newest = {one.adapter: one.id for one in newest_last(self._home)}
             self._newest = state, newest
         return newest

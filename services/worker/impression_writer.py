@@ -69,14 +69,14 @@ class Impressions:
         if known is None:
             manifest = recommender.manifest
             try:
-                adapter = digest(canonical_json(read_card(self._home, recommender.adapter_id)["files"]))
+                adapter = digest(canonical_json(read_card(self._home, recommender.adapter_id).files))
             except ArtifactError:
                 adapter = None  # deleted while its last answers were written
             known = {
                 "adapter_digest": adapter,
-                "snapshot": manifest["snapshot"],
-                "flow_run": manifest["notes"].get("flow_run"),
-                "index": {"table": manifest["index"]["table"], "version": manifest["index"]["version"]},
+                "snapshot": manifest.snapshot,
+                "flow_run": manifest.flow_run,
+                "index": {"table": manifest.index.table, "version": manifest.index.version},
             }
             self._lineages[recommender.generation_id] = known
         return known

@@ -140,6 +140,6 @@ def test_bad_texts_are_named(place: Home, prefect_server: str, tmp_path: Path) -
 def test_an_adapter_of_another_task_is_no_classifier(home: Home) -> None:
     from recsys.store.adapters import list_adapters
 
-    card = next(card for card in list_adapters(home) if card["task"] == "recommendation")
+    card = next(card for card in list_adapters(home) if card.task == "recommendation")
     with pytest.raises(ArtifactError, match="not for classification"):
-        open_classifier(home, card["id"])
+        open_classifier(home, card.id)

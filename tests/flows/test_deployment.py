@@ -111,7 +111,7 @@ def test_a_run_with_changed_parameters_serves_another_generation(
     run = wait_for_run(api, deployment, lambda run: run["id"] == run_id and run["state_type"] in FINAL)
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
     _, manifest = read_generation(worker, str(current_id(worker)), verify=True)
-    assert manifest["settings"]["seed"] == 1
+    assert manifest.config.seed == 1
 
 
 def test_a_schedule_starts_a_run(

@@ -1,6 +1,7 @@
 """The pipeline: what it serves, what it leaves in the UI, what it does not do twice, and what the gate stops."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -40,11 +41,10 @@ def hopeless_generation(home: Home) -> str:
     """Bind a generation like the served one, but whose held-out figures are all zero."""
     folder, manifest = read_generation(home, str(current_id(home)))
     with staged_folder(home.generations) as staging:
-        for name in manifest["files"]:
+        for name in manifest.files:
             shutil.copy(folder / name, staging / name)
         pl.read_parquet(folder / HELD_OUT).with_columns(pl.lit(0.0).alias(OURS)).write_parquet(staging / HELD_OUT)
-        bound = {name: manifest[name] for name in ("snapshot", "adapter", "index", "settings")}
-        return commit_generation(home, staging, bound, {})
+        return commit_generation(home, staging, replace(manifest, notes={}))
 
 
 def artifact(key: str) -> Artifact:
@@ -55,11 +55,11 @@ def artifact(key: str) -> Artifact:
 
 def test_the_pipeline_serves_what_it_trained(home: Home) -> None:
     _, manifest = read_generation(home, str(current_id(home)), verify=True)
-    card = read_card(home, manifest["adapter"])
+    card = read_card(home, manifest.adapter)
     recommender = Recommender.open(home)
-    assert manifest["snapshot"] == card["snapshot"] == recommender.snapshot_id
-    assert card["protocol"] == "temporal"
-    assert card["training"]["rounds"] == SMALL.adapter.rounds
+    assert manifest.snapshot == card.snapshot == recommender.snapshot_id
+    assert card.protocol == "temporal"
+    assert card.training["rounds"] == SMALL.adapter.rounds
     answer = recommender.recommend(recommender.history("u000"), k=10)
     assert len(answer.items) == 10
     assert answer.fallback is None
@@ -75,11 +75,11 @@ def test_both_protocols_are_measured_against_the_baselines(home: Home) -> None:
 
 
 def test_a_second_run_finds_its_work_done(home: Home, dataset: Dataset) -> None:
-    before = [manifest["id"] for manifest in list_generations(home)]
+    before = [manifest.id for manifest in list_generations(home)]
     again = pipeline(dataset.events, dataset.items, str(home.root), model=SMALL)
     assert again.reused
     assert again.generation == current_id(home)
-    assert [manifest["id"] for manifest in list_generations(home)] == before
+    assert [manifest.id for manifest in list_generations(home)] == before
 
 
 @pytest.mark.parametrize("room", ["snapshots", "adapters", "generations", "lance"])
@@ -159,5 +159,5 @@ def test_the_same_inputs_settings_and_seed_give_the_same_ids(home: Home, dataset
     assert current_id(again) == current_id(home)
     _, manifest = read_generation(home, str(current_id(home)))
     _, repeated = read_generation(again, str(current_id(again)), verify=True)
-    assert [repeated[name] for name in ("snapshot", "adapter")] == [manifest[name] for name in ("snapshot", "adapter")]
-    assert repeated["files"] == manifest["files"]
+    assert [repeated[name] for name in ("snapshot", "adapter")] == [manifest.snapshot, manifest.adapter]
+    assert repeated["files"] == manifest.files

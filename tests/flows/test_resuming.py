@@ -111,9 +111,9 @@ def test_a_child_has_its_parents_settings_and_whitening_and_knows_where_it_comes
     place: Home, snapshots: dict[str, str], parent: dict[str, Any], child: dict[str, Any]
 ) -> None:
     card, older = read_card(place, child["adapter"]), read_card(place, parent["adapter"])
-    assert card["parent"] == child["parent"] == parent["adapter"]
-    assert card["snapshot"] == snapshots["late"]
-    assert card["settings"]["tower"] == older["settings"]["tower"]
+    assert card.parent == child["parent"] == parent["adapter"]
+    assert card.snapshot == snapshots["late"]
+    assert card.settings["tower"] == older.settings["tower"]
     assert older["parent"] is None
     maps = [load_file(read_generation(place, one["generation"])[0] / "text.safetensors") for one in (parent, child)]
     assert maps[0].keys() == maps[1].keys()

@@ -81,7 +81,7 @@ def known_user(home: Home) -> str:
     generation_id = current_id(home)
     assert generation_id is not None
     _, manifest = read_generation(home, generation_id)
-    return snapshot.open_snapshot(home, manifest["snapshot"]).user_ids()[3]
+    return snapshot.open_snapshot(home, manifest.snapshot).user_ids()[3]
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from variants import make_variant
 from recsys.home import Home
 from recsys.store.adapters import save_adapter
 from recsys.store.generations import current_id, read_generation
+from recsys.store.manifests import AdapterCard
 from services.serve import running
 
 Eventually = Callable[[Callable[[], bool]], None]
@@ -61,8 +62,8 @@ def world(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPat
     home = copy_of_home(tmp_path_factory.mktemp("switched"))
     first = str(current_id(home))
     second, adapter = make_variant(home, {"content": 1.0})
-    unused = save_adapter(home, lambda folder: (folder / "x").touch(), {"task": "none"})
-    adapters = {first: read_generation(home, first)[1]["adapter"], second: adapter}
+    unused = save_adapter(home, lambda folder: (folder / "x").touch(), AdapterCard(base="none", task="none"))
+    adapters = {first: read_generation(home, first)[1].adapter, second: adapter}
     with running(home, workers=WORKERS) as url:
         yield World(home, url, first, second, adapters, unused)
 
@@ -198,8 +199,8 @@ def test_an_answer_can_be_traced_and_replayed_in_any_worker(
         assert not trace["replay"]["catalogue_changed"]
     _, manifest = read_generation(world.home, world.first)
     assert (trace["generation"], trace["adapter"]) == (answer["generation"], answer["adapter"])
-    assert (trace["snapshot"], trace["flow_run"]) == (manifest["snapshot"], manifest["notes"]["flow_run"])
-    assert trace["index"] == {key: manifest["index"][key] for key in ("table", "version")}
+    assert (trace["snapshot"], trace["flow_run"]) == (manifest.snapshot, manifest.flow_run)
+    assert trace["index"] == {"table": manifest.index.table, "version": manifest.index.version}
     assert [(item["item_id"], item["score"]) for item in trace["items"]] == lists(answer)
     assert {item["propensity"] for item in trace["items"]} == {1.0}
     assert trace["request"].items() >= wish.items()

@@ -26,7 +26,7 @@ def encoder(home: Home) -> Encoder:
 @pytest.fixture(scope="module")
 def items(home: Home) -> pl.DataFrame:
     _, manifest = read_generation(home, str(current_id(home)))
-    return open_snapshot(home, manifest["snapshot"]).items()
+    return open_snapshot(home, manifest.snapshot).items()
 
 
 def test_an_item_of_the_catalogue_gets_its_own_vectors_again(home: Home, encoder: Encoder, items: pl.DataFrame) -> None:
@@ -80,10 +80,10 @@ def test_another_base_under_the_same_name_is_refused(home: Home, tmp_path: Path)
     place = Home(Path(shutil.copytree(home.root, tmp_path / "home", ignore=shutil.ignore_patterns("runs", "cache"))))
     generation = str(current_id(place))
     _, manifest = read_generation(place, generation)
-    card = place.adapters / manifest["adapter"] / "card.json"
+    card = place.adapters / manifest.adapter / "card.json"
     write_json(card, read_json(card) | {"base_digest": "0" * 64})
     with pytest.raises(ArtifactError, match="is not the one that adapter"):
-        TextVectors.of_adapter(place, manifest["adapter"])
+        TextVectors.of_adapter(place, manifest.adapter)
     with pytest.raises(ArtifactError, match=r"card\.json has changed"):
         Encoder.open(place, generation)
 

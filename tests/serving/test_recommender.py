@@ -208,8 +208,7 @@ def test_an_index_of_another_model_is_refused_though_its_dimensions_agree(
     )
     with staged_folder(place.generations) as staging:
         shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-        bound = {key: manifest[key] for key in ("snapshot", "adapter", "settings")} | {"index": index.to_dict()}
-        forged = commit_generation(place, staging, bound, {"flow_run": None})
+        forged = commit_generation(place, staging, replace(manifest, index=index, notes={}))
     Recommender.open(place, recommender.generation_id)
     with pytest.raises(ArtifactError, match="was not made by its adapter"):
         Recommender.open(place, forged)

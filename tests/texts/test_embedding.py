@@ -105,11 +105,11 @@ def test_a_vector_that_is_no_number_is_not_written(tmp_path: Path) -> None:
 
 def test_a_generation_and_its_adapter_give_the_same_vectors_and_export_once(place: Home) -> None:
     _, manifest = read_generation(place, str(current_id(place)))
-    encoder = Encoder.open(place, manifest["id"])
+    encoder = Encoder.open(place, manifest.id)
     exports = list_encoders(place)
-    assert sorted(str(card["adapter"]) for card in exports) == sorted(["None", manifest["adapter"]])
+    assert sorted(str(card["adapter"]) for card in exports) == sorted(["None", manifest.adapter])
     stamps = {path: path.stat().st_mtime_ns for path in place.encoders.rglob("*") if path.name != ".lock"}
-    vectors = TextVectors.of_adapter(place, manifest["adapter"])
+    vectors = TextVectors.of_adapter(place, manifest.adapter)
     assert stamps == {path: path.stat().st_mtime_ns for path in place.encoders.rglob("*") if path.name != ".lock"}
     texts = ["a haunted cellar", "a kiss"]
     before = encoder.encode(texts)
@@ -119,8 +119,8 @@ def test_a_generation_and_its_adapter_give_the_same_vectors_and_export_once(plac
     export = place.encoders / exports[0]["id"]
     weights = max(export.iterdir(), key=lambda file: file.stat().st_size)
     weights.write_bytes(weights.read_bytes()[:-10])  # damaged: made again
-    np.testing.assert_array_equal(Encoder.open(place, manifest["id"]).encode(texts), before)
-    assert len(delete_encoders(place, manifest["adapter"])) == 1
+    np.testing.assert_array_equal(Encoder.open(place, manifest.id).encode(texts), before)
+    assert len(delete_encoders(place, manifest.adapter)) == 1
     assert [card["adapter"] for card in list_encoders(place)] == [None]
 
 
