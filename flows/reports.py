@@ -6,6 +6,7 @@ sample recommendations and the gate's verdict.
 
 import base64
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
@@ -23,10 +24,10 @@ HISTORY_ITEMS = 5
 def report_quality(snapshot: Snapshot) -> None:
     """Show how many rows were read and set aside, and why."""
     rows = [
-        {"table": name, "rows": table["rows"], "set aside": table["quarantined"], "reasons": _reasons(table["reasons"])}
-        for name, table in snapshot.manifest["quality"].items()
+        {"table": one.table, "rows": one.rows, "set aside": one.quarantined, "reasons": _reasons(one.reasons)}
+        for one in snapshot.manifest.quality.values()
     ]
-    counts = ", ".join(f"{count:,} {name}" for name, count in snapshot.manifest["counts"].items())
+    counts = ", ".join(f"{count:,} {name}" for name, count in asdict(snapshot.manifest.counts).items())
     create_table_artifact(rows, key="quality", description=f"Snapshot {snapshot.id}: {counts}.")
 
 

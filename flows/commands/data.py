@@ -1,5 +1,6 @@
 """`recsys ingest` and `recsys validate`: raw files to a snapshot and its quality report."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,11 +38,13 @@ def ingest(
 
         snapshot = open_snapshot(session.home, ingest_tables(events, items, str(session.home.root), config))
         session.show(f"Snapshot {snapshot.id} in {snapshot.path}")
-        show_quality(session, snapshot.manifest["quality"])
+        show_quality(session, snapshot.manifest.quality.values())
         session.result = {
             "snapshot": snapshot.id,
             "path": str(snapshot.path),
-            **{name: snapshot.manifest[name] for name in ("counts", "times_known", "quality")},
+            "counts": asdict(snapshot.manifest.counts),
+            "times_known": snapshot.times_known,
+            "quality": {name: asdict(quality) for name, quality in snapshot.manifest.quality.items()},
         }
 
 
@@ -62,8 +65,9 @@ def validate(
 
         report: QualityReport = ingest.validate(events, items, config)
         refusal = report.refusal()
-        session.result = {"accepted": refusal is None, "quality": report.summary(), "refusal": refusal}
-        show_quality(session, report.summary())
+        quality = {one.table: asdict(one) for one in report.tables}
+        session.result = {"accepted": refusal is None, "quality": quality, "refusal": refusal}
+        show_quality(session, report.tables)
         session.show(refusal or "Good enough to ingest.")
         if refusal:
             raise typer.Exit(FAILED)

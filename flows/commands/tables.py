@@ -1,8 +1,12 @@
 """The tables that more than one command shows."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from flows.commands.terminal import Shell, table
+
+if TYPE_CHECKING:
+    from recsys.data.quality import TableQuality
 
 EMPTY = "–"
 
@@ -19,13 +23,10 @@ def show_overview(session: Shell, document: dict[str, Any]) -> None:
     session.show(table({"system": ""} | dict.fromkeys(headings, "right"), rows, "Held-out events, full ranking"))
 
 
-def show_quality(session: Shell, quality: dict[str, Any]) -> None:
+def show_quality(session: Shell, tables: "Iterable[TableQuality]") -> None:
     """Show how many rows of each table were set aside, and why."""
     headings = {"table": "", "rows": "right", "set aside": "right", "reasons": ""}
-    rows = [
-        [name, f"{part['rows']:,}", f"{part['quarantined']:,}", _counted(part["reasons"])]
-        for name, part in quality.items()
-    ]
+    rows = [[one.table, f"{one.rows:,}", f"{one.quarantined:,}", _counted(one.reasons)] for one in tables]
     session.show(table(headings, rows))
 
 

@@ -135,7 +135,7 @@ def _snapshot(home: Home, kinds: NDArray[np.int64], random: np.random.Generator)
         }
     )
     quarantine = pl.DataFrame(schema={"table": pl.String, "reason": pl.String})
-    return write_snapshot(home, events, items, quarantine, {"made_by": "infra/load/homes.py"})
+    return write_snapshot(home, events, items, quarantine)
 
 
 def _adapter(home: Home, snapshot: Snapshot, config: ModelConfig) -> str:

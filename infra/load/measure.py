@@ -56,7 +56,7 @@ def main() -> None:
     snapshot = open_snapshot(home, manifest.snapshot, verify=False)
     users = np.random.default_rng(0).permutation(snapshot.user_ids()).tolist()
     document = json.loads(options.out.read_text()) if options.out.exists() else {}
-    document |= {"home": home.root.name, "catalogue": snapshot.manifest["counts"]["items"], "machine": _machine()}
+    document |= {"home": home.root.name, "catalogue": snapshot.manifest.counts.items, "machine": _machine()}
     with running(home, workers=options.workers, service=SERVICE) as url:
         match options.part:
             case "requests":

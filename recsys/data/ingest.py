@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from recsys.config import IngestConfig, to_dict
+from recsys.config import IngestConfig
 from recsys.data import columns
 from recsys.data.forgetting import Forgotten
 from recsys.data.quality import QualityError, QualityReport, event_checks, item_checks, split
@@ -61,9 +61,8 @@ def ingest(
     tables = _check(events, items, config, now, forgotten)
     if tables.report.refusal():
         raise QualityError(tables.report)
-    quality = {"config": to_dict(config), "quality": tables.report.summary()}
     events_table, items_table = complete_events(tables.events), complete_items(tables.items)
-    return write_snapshot(home, events_table, items_table, tables.report.quarantine, quality)
+    return write_snapshot(home, events_table, items_table, tables.report.quarantine, tables.report.tables, config)
 
 
 def validate(

@@ -10,7 +10,7 @@ def allows(snapshot: Snapshot, protocol: str, config: ModelConfig) -> bool:
     """Tell whether a snapshot's times allow a protocol: a split by time bears a small share of made-up ones."""
     if protocol != "temporal" or snapshot.times_known:
         return True
-    few = snapshot.unknown_times() <= config.evaluation.max_unknown_times * snapshot.manifest["counts"]["events"]
+    few = snapshot.unknown_times() <= config.evaluation.max_unknown_times * snapshot.manifest.counts.events
     return few and config.experts.popularity_half_life_days is None  # which needs all times when all is fitted again
 
 

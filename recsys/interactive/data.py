@@ -29,7 +29,7 @@ def ingest(
 
     >>> import polars as pl, recsys
     >>> snapshot = recsys.ingest(pl.read_parquet("events.parquet"), "items.parquet")
-    >>> snapshot.manifest["counts"]["users"]
+    >>> snapshot.manifest.counts.users
     60
     >>> snapshot.items().columns
     ['item_id', 'title', 'genres', 'year']

@@ -6,7 +6,7 @@ Who runs a stage is the caller's choice: a plain call by default, a task with a 
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,6 @@ def describe(
     snapshot: Snapshot, config: ModelConfig, protocols: dict[str, dict[str, Any]], name: str | None = None
 ) -> dict[str, Any]:
     """Return the metrics document of some protocols' figures on a snapshot, as JSON values."""
-    data = {"name": name or snapshot.id, "snapshot": snapshot.id, **snapshot.manifest["counts"]}
+    data = {"name": name or snapshot.id, "snapshot": snapshot.id, **asdict(snapshot.manifest.counts)}
     document: dict[str, Any] = json.loads(json.dumps(metrics_document(data, to_dict(config), protocols, device_name())))
     return document
