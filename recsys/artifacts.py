@@ -4,6 +4,7 @@ A folder is prepared beside its final place and renamed into it; a file likewise
 What a file of JSON says about a folder is a ``Record``, checked when it is read.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -14,7 +15,7 @@ import tempfile
 import types
 import typing
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -93,18 +94,13 @@ def verify_folder(folder: Path, expected: dict[str, str]) -> None:
 
 def write_atomic(path: Path, content: bytes, mode: int = READABLE) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=STAGING_PREFIX, dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
+    with staged_file(path.parent) as staging:
+        with staging.open("wb") as file:
+            os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        os.replace(staging, path)
     _sync_folder(path.parent)
 
 
@@ -189,12 +185,27 @@ def read_each(parent: Path, name: str, read: Callable[[str], Read]) -> list[Read
 @contextmanager
 def staged_folder(parent: Path) -> Iterator[Path]:
     """Yield an empty folder below ``parent``; whatever is not moved out by ``commit_folder`` is removed at the end."""
-    parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=parent))
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with _owned(parent, lambda: tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=parent)) as staging:
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def staged_file(parent: Path) -> Iterator[Path]:
+    """Yield an empty file below ``parent``, which is removed at the end unless it was moved to its final place."""
+
+    def make() -> str:
+        descriptor, path = tempfile.mkstemp(prefix=STAGING_PREFIX, dir=parent)
+        os.close(descriptor)
+        return path
+
+    with _owned(parent, make) as staging:
+        try:
+            yield staging
+        finally:
+            staging.unlink(missing_ok=True)
 
 
 def commit_folder(staging: Path, final: Path) -> Path:
@@ -217,20 +228,50 @@ def commit_folder(staging: Path, final: Path) -> Path:
 
 def discard_folder(folder: Path) -> None:
     """Delete a folder that is listed by its place: moved out of sight in one step, then removed file by file."""
-    doomed = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder.parent))
-    os.replace(folder, doomed)  # over the empty folder
-    shutil.rmtree(doomed)
+    with staged_folder(folder.parent) as doomed:
+        os.replace(folder, doomed)  # over the empty folder
 
 
 def remove_staging(parent: Path) -> int:
-    """Remove what crashed writers left below a folder; return how many entries went."""
-    leftovers = list(parent.glob(f"{STAGING_PREFIX}*")) if parent.exists() else []
-    for path in leftovers:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    return len(leftovers)
+    """Remove what crashed writers left below a folder, and nothing of those at work; return how many entries went."""
+    removed = 0
+    for path in parent.glob(f"{STAGING_PREFIX}*"):
+        with suppress(OSError), _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):  # else it has an owner, or is gone
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+            removed += 1
+    return removed
+
+
+@contextmanager
+def _owned(parent: Path, make: Callable[[], str]) -> Iterator[Path]:
+    """Make something in staging and hold its lock, which the system takes back from a process that ends."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        while True:
+            path = Path(make())
+            with suppress(FileNotFoundError):  # between the two somebody may have taken it for a crashed one's
+                stack.enter_context(_locked(path, fcntl.LOCK_EX))
+                if path.exists():
+                    break
+        yield path
+
+
+@contextmanager
+def _locked(path: Path, operation: int) -> Iterator[None]:
+    """Hold a lock of a file or folder.
+
+    Raises:
+        BlockingIOError: another holds it, and the operation does not wait.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, operation)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

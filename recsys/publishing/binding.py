@@ -24,7 +24,7 @@ from recsys.ranking.scoring import Scoring
 from recsys.ranking.system import System
 from recsys.ranking.text_maps import TextMaps
 from recsys.store.generations import commit_generation
-from recsys.store.index import APPROXIMATE_FROM, build_index
+from recsys.store.index import APPROXIMATE_FROM, build_index, indexing
 from recsys.store.manifests import GenerationManifest, IndexReference
 
 HELD_OUT = "held_out.parquet"
@@ -61,19 +61,20 @@ def bind_generation(
         notes: what may differ between equal generations: flow run, timings.
     """
     item_ids = snapshot.item_ids()
-    vectors = np.concatenate(list(system.dense_vectors().values()), axis=1)
-    index = build_index(home.lance, item_ids, vectors, maps.item_texts(snapshot.items()))
-    del vectors
-    index = tuned(home, index, system, rankings[0].targets.histories)
-    with staged_folder(home.generations) as staging:
-        system.save(staging)
-        maps.save(staging)
-        held_out_table(rankings, parts, snapshot.user_ids(), item_ids).write_parquet(staging / HELD_OUT)
-        write_json(staging / METRICS, metrics)
-        manifest = GenerationManifest(
-            snapshot=snapshot.id, adapter=adapter_id, index=index, settings=to_dict(config), notes=notes
-        )
-        return commit_generation(home, staging, manifest)
+    with indexing(home.lance):
+        vectors = np.concatenate(list(system.dense_vectors().values()), axis=1)
+        index = build_index(home.lance, item_ids, vectors, maps.item_texts(snapshot.items()))
+        del vectors
+        index = tuned(home, index, system, rankings[0].targets.histories)
+        with staged_folder(home.generations) as staging:
+            system.save(staging)
+            maps.save(staging)
+            held_out_table(rankings, parts, snapshot.user_ids(), item_ids).write_parquet(staging / HELD_OUT)
+            write_json(staging / METRICS, metrics)
+            manifest = GenerationManifest(
+                snapshot=snapshot.id, adapter=adapter_id, index=index, settings=to_dict(config), notes=notes
+            )
+            return commit_generation(home, staging, manifest)
 
 
 def tuned(home: Home, index: IndexReference, system: System, histories: Sequences) -> IndexReference:

@@ -26,7 +26,7 @@ from recsys.ranking.text_maps import TextMaps, written_out
 from recsys.serving.recommender import Recommender
 from recsys.store import records
 from recsys.store.adapters import save_adapter
-from recsys.store.generations import read_generation
+from recsys.store.generations import clean_up, read_generation
 from recsys.store.manifests import RECOMMENDATION, AdapterCard
 from recsys.training.baselines import QUICK
 from recsys.training.fit_system import refit_system
@@ -89,6 +89,7 @@ def train_generation(
         ArtifactError: there is no such snapshot or adapter.
         ValueError: the data allows none of the protocols, holds too few events, or nothing new.
     """
+    clean_up(home)
     snapshot = open_snapshot(home, snapshot_id)
     parent = Parent.open(home, resume_from) if resume_from else None
     config = parent.settings(config) if parent else config

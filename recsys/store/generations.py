@@ -5,8 +5,7 @@ or the new.
 """
 
 import fcntl
-import os
-import shutil
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from recsys.artifacts import (
     commit_folder,
     digest_file,
     digest_folder,
+    discard_folder,
     read_each,
     read_json,
     remove_staging,
@@ -27,10 +27,11 @@ from recsys.artifacts import (
     write_json,
 )
 from recsys.home import Home
-from recsys.store.manifests import GenerationManifest
+from recsys.store.manifests import GenerationManifest, IndexReference
 
 POINTER = "current.json"
 MAX_TRAIL = 50  # generations that rollback can go back through
+_LOG = logging.getLogger(__name__)
 
 
 class ConflictError(ArtifactError):
@@ -157,12 +158,22 @@ def earlier_ids(home: Home) -> list[str]:
 
 
 def clean_up(home: Home) -> int:
-    """Remove what crashed writers left; return how many entries went. Generations themselves stay."""
-    return sum(remove_staging(folder) for folder in (home.snapshots, home.adapters, home.encoders, home.generations))
+    """Remove what crashed writers left and tables that no generation names; return how many entries went.
+
+    What somebody else is writing or reading stays.
+    """
+    rooms = [home.cache, home.snapshots, home.adapters, home.encoders, home.generations, home.lance, home.runs]
+    rooms += [path for path in home.runs.rglob("*") if path.is_dir()]  # checkpoints lie deeper
+    removed = sum(remove_staging(room) for room in rooms) + len(_drop_indexes(home))
+    if removed:
+        _LOG.info("Removed %d entries that ended runs had left in %s.", removed, home.root)
+    return removed
 
 
 def delete_generation(home: Home, generation_id: str) -> None:
-    """Delete a generation that is not served.
+    """Delete a generation that is not served, and its table where no other generation names it.
+
+    A table that a service still reads stays until the next ``clean_up``.
 
     Raises:
         ArtifactError: it is the current one, or does not exist.
@@ -174,8 +185,28 @@ def delete_generation(home: Home, generation_id: str) -> None:
             raise ArtifactError(f"{generation_id} is being served. Publish another one or roll back first.")
         if generation_id in trail:
             _write_pointer(home, [entry for entry in trail if entry != generation_id])
-        os.replace(folder / MANIFEST, folder / f"{MANIFEST}.deleted")  # from here on it is not listed
-        shutil.rmtree(folder)
+        discard_folder(folder)
+    _drop_indexes(home)
+
+
+def _drop_indexes(home: Home) -> list[str]:
+    from recsys.store.index import drop_indexes  # brings LanceDB, for which the service's supervisor has no use
+
+    try:
+        return drop_indexes(home.lance, lambda: _named_indexes(home))
+    except ArtifactError as error:
+        _LOG.warning("No table was dropped: a generation that cannot be read may need it. %s", error)
+        return []
+
+
+def _named_indexes(home: Home) -> list[IndexReference]:
+    """Return what all generations name.
+
+    Raises:
+        ArtifactError: one of them cannot be read.
+    """
+    folders = [path.parent.name for path in home.generations.glob(f"[!.]*/{MANIFEST}")]
+    return [read_generation(home, generation_id)[1].index for generation_id in folders]
 
 
 def _made(home: Home, generation_id: str) -> int:

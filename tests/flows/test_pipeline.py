@@ -1,9 +1,13 @@
 """The pipeline: what it serves, what it leaves in the UI, what it does not do twice, and what the gate stops."""
 
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from prefect.client.orchestration import get_client
@@ -19,7 +23,7 @@ from flows.ingest import ingest_tables
 from flows.pipeline import pipeline
 from flows.publish import RefusedError, publish_generation
 from flows.train import recorded
-from recsys.artifacts import read_json, staged_folder
+from recsys.artifacts import STAGING_PREFIX, read_json, staged_folder
 from recsys.config import EvaluationConfig, IngestConfig, ModelConfig
 from recsys.data.ingest import ingest
 from recsys.data.quality import QualityError
@@ -29,6 +33,16 @@ from recsys.publishing.binding import HELD_OUT, OURS
 from recsys.serving.recommender import Recommender
 from recsys.store.adapters import read_card
 from recsys.store.generations import commit_generation, current_id, list_generations, read_generation
+from recsys.store.index import build_index
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from recsys.artifacts import staged_folder
+
+with staged_folder(Path(sys.argv[1])):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture
@@ -80,6 +94,18 @@ def test_a_second_run_finds_its_work_done(home: Home, dataset: Dataset) -> None:
     assert again.reused
     assert again.generation == current_id(home)
     assert [manifest.id for manifest in list_generations(home)] == before
+
+
+def test_what_a_crash_has_left_goes_when_the_next_pipeline_starts(copied_home: Home, dataset: Dataset) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(copied_home.adapters)], timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    build_index(copied_home.lance, ["x"], np.ones((1, 4), dtype=np.float32), ["a generation that was never bound"])
+    assert len(list(copied_home.lance.glob("*.lance"))) == 2
+    assert list(copied_home.adapters.glob(f"{STAGING_PREFIX}*"))
+    assert pipeline(dataset.events, dataset.items, str(copied_home.root), model=SMALL).reused
+    assert list(copied_home.adapters.glob(f"{STAGING_PREFIX}*")) == []
+    assert len(list(copied_home.lance.glob("*.lance"))) == 1
+    assert Recommender.open(copied_home).recommend([], k=5).items
 
 
 @pytest.mark.parametrize("room", ["snapshots", "adapters", "generations", "lance"])

@@ -78,7 +78,7 @@ def test_an_adapter_whose_deletion_is_killed_is_not_listed(tmp_path: Path, monke
     home = Home(tmp_path)
     adapter_id = save_adapter(home, write, CARD)
 
-    def killed(folder: Path) -> None:
+    def killed(folder: Path, ignore_errors: bool) -> None:
         (folder / "adapter_model.safetensors").unlink()
         raise KeyboardInterrupt
 
