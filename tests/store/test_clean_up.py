@@ -1,5 +1,6 @@
 """What nobody needs any more goes, and nothing else: neither what another is writing nor what another reads."""
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -69,18 +70,25 @@ def test_what_a_killed_process_has_left_goes_and_what_one_at_work_writes_stays(h
     assert staged(home) == []
 
 
-def test_whoever_loses_its_staging_before_it_is_locked_makes_another(home, monkeypatch):
+@pytest.mark.parametrize("moment", ["before it is opened", "before it is locked"])
+def test_whoever_loses_its_staging_to_a_clean_up_makes_another(home, monkeypatch, moment):
     home.runs.mkdir(parents=True)
-    make, made = tempfile.mkstemp, []
+    make, lock, made = tempfile.mkstemp, fcntl.flock, []
 
-    def overtaken(**options):
-        descriptor, path = make(**options)
-        made.append(path)
-        if len(made) == 1:
+    def making(**options):
+        made.append(make(**options))
+        if len(made) == 1 and moment == "before it is opened":
             assert clean_up(home) == 1
-        return descriptor, path
+        return made[-1]
 
-    monkeypatch.setattr(tempfile, "mkstemp", overtaken)
+    def locking(descriptor, operation):
+        if len(made) == 1 and moment == "before it is locked":
+            monkeypatch.setattr(fcntl, "flock", lock)
+            assert clean_up(home) == 1
+        return lock(descriptor, operation)
+
+    monkeypatch.setattr(tempfile, "mkstemp", making)
+    monkeypatch.setattr(fcntl, "flock", locking)
     write_atomic(home.runs / "record.json", b"{}")
     assert (home.runs / "record.json").read_bytes() == b"{}"
     assert len(made) == 2
