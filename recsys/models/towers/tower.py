@@ -50,7 +50,7 @@ class ItemTower(nn.Module):
     known: torch.Tensor
     rare: torch.Tensor
 
-    def __init__(self, shape: TowerShape) -> None:
+    def __init__(self, shape: TowerShape, drawn: bool = True) -> None:
         super().__init__()
         self.shape = shape
         if shape.features:
@@ -60,6 +60,8 @@ class ItemTower(nn.Module):
         self.register_buffer("rare", torch.zeros(shape.catalogue, dtype=torch.bool))
         self.bias = nn.Parameter(torch.zeros(shape.catalogue))
         self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+        if not drawn:
+            return
         if not shape.features:
             nn.init.normal_(self.residual, std=shape.dimensions**-0.5)
         elif shape.residual_norm:
@@ -192,10 +194,11 @@ class TwoTower(nn.Module):
     features: torch.Tensor
     vectors: torch.Tensor
 
-    def __init__(self, shape: TowerShape, features: NDArray[np.float32] | None) -> None:
+    def __init__(self, shape: TowerShape, features: NDArray[np.float32] | None, drawn: bool = True) -> None:
+        """Build towers to be trained; not ``drawn``, what is as long as the catalogue stays 0, for weights to come."""
         super().__init__()
         self.shape = shape
-        self.items = ItemTower(shape)
+        self.items = ItemTower(shape, drawn)
         self.users = UserTower(shape)
         self.register_buffer(
             "features", torch.empty(0) if features is None else torch.from_numpy(features), persistent=False
@@ -288,8 +291,10 @@ class TwoTower(nn.Module):
 
         What is as long as the catalogue stays in the file, which the processes of a machine map together.
         """
-        with torch.device("meta"):  # shapes alone: nothing is drawn that the file replaces
-            towers = cls(TowerShape(**json.loads((folder / f"{name}.json").read_text())), None)
+        shape = TowerShape(**json.loads((folder / f"{name}.json").read_text()))
+        # Not on the device "meta": drawing there imports torch's compiler, a second before the first answer.
+        with torch.random.fork_rng(devices=[]):
+            towers = cls(shape, None, drawn=False)
         state = load_file(folder / f"{name}.safetensors")
         towers.features, towers.vectors = torch.empty(0), state.pop("vectors")
         towers.load_state_dict(state, assign=True)

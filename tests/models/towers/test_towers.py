@@ -1,5 +1,7 @@
 """The two towers: what a score is, what a history may see, and that training learns and repeats itself."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +15,16 @@ from recsys.models.towers.tower import Dropout, TowerShape, TwoTower
 from recsys.models.towers.training import train_towers
 from recsys.models.towers.whitening import Whitening
 
+FIRST_ANSWER = """
+import sys
+from pathlib import Path
+import torch
+from recsys.data.sequences import Sequences
+from recsys.models.towers.tower import TwoTower
+state = torch.random.get_rng_state()
+TwoTower.load(Path(sys.argv[1])).score(Sequences.from_lists([[1, 2, 3]]))
+print(state.equal(torch.random.get_rng_state()), "torch._dynamo" in sys.modules)
+"""
 CONFIG = TowerConfig(dimensions=16, epochs=12, dropout=0.1, batch_tokens=64)
 
 
@@ -131,6 +143,13 @@ def test_save_and_load_give_the_same_scores(tmp_path):
     towers.save(tmp_path)
     histories = Sequences.from_lists([[1, 2, 3], []])
     np.testing.assert_array_equal(TwoTower.load(tmp_path).score(histories), towers.score(histories))
+
+
+def test_a_first_answer_draws_nothing_and_imports_no_compiler(tmp_path):
+    """Torch's compiler takes longer to import than all else that the first answer of a service waits for."""
+    small_towers().save(tmp_path)
+    command = [sys.executable, "-c", FIRST_ANSWER, tmp_path]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["True", "False"]
 
 
 def test_every_event_but_the_first_is_a_target_once():
