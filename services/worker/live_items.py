@@ -7,6 +7,7 @@ meanwhile is offered within seconds, too.
 
 import fcntl
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 BATCH = 16  # texts encoded at once
 ENCODING_SECONDS = 0.5  # after which what is there is shown, before the next ones are encoded
-MOST_WAITING = 64  # changes that this worker does not answer with yet; about what it encodes until it shows them
+MOST_WAITING = 64  # changes that this worker does not answer with yet
+WAITING_SECONDS = 3.0  # in which those are encoded; where the processor is slower, fewer may wait
 KEPT = 3  # updated generations: the current one and those of the cache
 _LOG = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class LiveItems:
         self._version = 0
         self._reading = threading.Lock()
         self._dressing = threading.Lock()
+        self._pace = math.inf  # texts that the last full batch had a second
         self._known: dict[str, dict[str, tuple[str, NDArray[np.float32]]]] = {}  # by adapter and item: digest, vector
         self._updated: dict[str, tuple[int, Recommender, Recommender]] = {}  # by generation: version, base, updated
 
@@ -81,7 +84,8 @@ class LiveItems:
 
     def crowded(self, recommender: "Recommender") -> bool:
         """Tell whether what answers lacks so many changes that another one had better wait, too."""
-        return self.store.version() - recommender.items_shown >= MOST_WAITING
+        room = max(BATCH, min(MOST_WAITING, self._pace * WAITING_SECONDS))
+        return self.store.version() - recommender.items_shown >= room
 
     def version(self, base: "Recommender") -> int:
         """Return the changes that a generation is updated with completely."""
@@ -134,7 +138,10 @@ class LiveItems:
                 started = time.monotonic()
                 while missing and time.monotonic() - started < ENCODING_SECONDS:
                     batch, missing = missing[:BATCH], missing[BATCH:]
+                    begun = time.monotonic()
                     made = encoder.encode([texts[item_id] for item_id in batch], names=batch)
+                    if len(batch) == BATCH:
+                        self._pace = BATCH / max(time.monotonic() - begun, 1e-6)
                     self.store.add_vectors(adapter, batch, [digests[item_id] for item_id in batch], made)
                     known |= {item_id: (digests[item_id], vector) for item_id, vector in zip(batch, made, strict=True)}
         found = {item_id: known[item_id] for item_id in texts if item_id in known}

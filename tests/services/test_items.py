@@ -18,11 +18,12 @@ from variants import make_variant
 from recsys.database.engine import Database
 from recsys.database.live_items import ItemStore
 from recsys.home import Home
+from recsys.serving.new_texts import Encoder
 from recsys.serving.recommender import Recommender
 from services.serve import running
 from services.worker import live_items as items
 from services.worker.encoders import Encoders
-from services.worker.live_items import MOST_WAITING, LiveItems
+from services.worker.live_items import BATCH, MOST_WAITING, WAITING_SECONDS, LiveItems
 
 Eventually = Callable[[Callable[[], bool]], None]
 ASKED = 8  # connections, each of which either worker may take
@@ -34,12 +35,15 @@ class World:
     url: str
     eventually: Eventually
 
+    def send(self, method: str, path: str, **body: Any) -> httpx.Response:
+        return httpx.request(method, f"{self.url}{path}", json=body or None, timeout=30)
+
     def ask(self, method: str, path: str, status: int = 200, **body: Any) -> dict[str, Any]:
         """Ask, and come again as often as the service says so: BERT takes its time, to be loaded and to encode."""
         responses: list[httpx.Response] = []
 
         def answered() -> bool:
-            responses.append(httpx.request(method, f"{self.url}{path}", json=body or None, timeout=30))
+            responses.append(self.send(method, path, **body))
             return responses[-1].status_code != 503
 
         self.eventually(answered)
@@ -159,15 +163,16 @@ def test_an_upload_does_not_run_ahead_of_the_encoder(world: World, eventually: E
     eventually(lambda: world.known(version))
     with (world.home.root / ".encoding.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # nothing is encoded, as while another worker is at it
-        for number in range(MOST_WAITING):
-            assert world.put(f"ahead-{number}", title=f"Prank Uncle {number}") == version + 1 + number
-        refused = httpx.put(f"{world.url}/v1/items/too-far", json={"title": "Prank Uncle"}, timeout=30)
-        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
-        assert "was not stored" in refused.json()["detail"]
-        world.ask("GET", "/v1/items/too-far", status=404)
-    version = world.put("too-far", title="Prank Uncle")
+        ahead: list[str] = []
+        while (put := world.send("PUT", path := f"/v1/items/ahead-{len(ahead)}", title="Prank Uncle")).is_success:
+            ahead.append(put.json()["item_id"])
+        assert BATCH <= len(ahead) <= MOST_WAITING
+        assert (put.status_code, put.headers["Retry-After"]) == (503, "1")
+        assert "was not stored" in put.json()["detail"]
+        world.ask("GET", path, status=404)
+    version = world.ask("PUT", path, title="Prank Uncle")["version"]
     eventually(lambda: world.known(version))
-    assert {"too-far", *(f"ahead-{number}" for number in range(MOST_WAITING))} <= set(world.listed())
+    assert {*ahead, path.rpartition("/")[2]} <= set(world.listed())
 
 
 def test_one_item_does_not_wait_for_a_bulk_upload(world: World, eventually: Eventually) -> None:
@@ -223,6 +228,40 @@ def test_few_changes_may_wait_and_the_oldest_are_encoded_first(
     updated = live.applied_to(base)
     assert all(updated.known_item(f"new-{number}") for number in range(5))
     assert not live.pending(base)
+
+
+def test_fewer_may_wait_where_encoding_takes_longer(
+    copy_of_home: Callable[[Path], Home], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = copy_of_home(tmp_path)
+    store = ItemStore(Database.of(home))
+    live, base = LiveItems(home, store, Encoders(home)), Recommender.open(home)
+    texts = (f"Haunted Cellar {number}" for number in itertools.count())
+    now, encode = 0.0, Encoder.encode
+    monkeypatch.setattr(items, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def room(seconds: float) -> int:
+        """Return how many changes may wait after a batch of texts took so long."""
+
+        def slow(*given: Any, **named: Any) -> Any:
+            nonlocal now
+            now += seconds
+            return encode(*given, **named)
+
+        monkeypatch.setattr(Encoder, "encode", slow)
+        for _ in range(BATCH):
+            store.put(text := next(texts), {"title": text})
+        dressed = live.dress(base)
+        put = 0
+        while not live.crowded(dressed):
+            store.put("another", None)
+            put += 1
+        return put
+
+    assert not live.crowded(base)
+    assert room(WAITING_SECONDS / 2) == 2 * BATCH
+    assert room(2 * WAITING_SECONDS) == BATCH
+    assert room(WAITING_SECONDS / 1_000) == MOST_WAITING
 
 
 def test_another_generation_has_the_live_items_from_its_first_answer(world: World) -> None:
