@@ -9,9 +9,9 @@ from prefect import flow
 from flows.evaluate import evaluate_systems
 from flows.ingest import ingest_tables
 from flows.runtime import open_home
-from recsys.benchmark import SYSTEMS
 from recsys.config import AdapterConfig, IngestConfig, ModelConfig, Protocol, TowerConfig
 from recsys.data.sources import SourceError
+from recsys.training.baselines import SYSTEMS
 
 Preset = Literal["cpu", "gpu"]
 PRESETS: dict[Preset, ModelConfig] = {

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
@@ -12,15 +11,15 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import progress
 from flows.runtime import open_home
-from recsys.artifacts import ArtifactError, digest_file, read_json, short_id, write_json
-from recsys.classification import TASK
+from recsys.artifacts import digest_file, short_id, write_json
 from recsys.config import ClassifierConfig, to_dict
 from recsys.data.labelled import LABEL, TEXT, read_labelled
-from recsys.home import Home
 from recsys.models.checkpoints import Checkpoint
-from recsys.models.classifier import ClassifierRun, LabelledTexts, Scores, numbered, train_classifier
-from recsys.models.texts import tokenize
+from recsys.models.encoder.classifier import ClassifierRun, LabelledTexts, Scores, numbered, train_classifier
+from recsys.models.encoder.tokens import tokenize
 from recsys.store.adapters import save_adapter, verify_adapter
+from recsys.store.manifests import CLASSIFICATION, AdapterCard
+from recsys.store.records import recorded
 
 _DEFAULT = ClassifierConfig()
 
@@ -81,29 +80,26 @@ def train_text_classifier(
     digests = {name: digest_file(Path(path)) for name, path in given.items()}
     key = short_id(digests, to_dict(config), seed, text_column, label_column, version("recsys"))
     record = place.runs / f"classify-{key}.json"
-    found = recorded(place, record)
+    found = recorded(record, Classification, lambda done: verify_adapter(place, done.adapter))
     if found is not None:
         return found
 
     checkpoint = Checkpoint(place.runs / f"classify-{key}.checkpoint", key)
     run = fit(parts["train"], parts["dev"], config, seed, checkpoint)
     tested = score(run, parts["test"]) if "test" in parts else None
-    card = {
-        "task": TASK,
-        "base": config.base,
-        "base_digest": run.classifier.backbone.base_digest,
-        "snapshot": None,
-        "protocol": None,
-        "settings": to_dict(config) | {"seed": seed},
-        "labels": list(run.classifier.labels),
-        "data": {name: {"sha256": digests[name], "texts": len(part)} for name, part in parts.items()},
-        "training": {"history": run.history, "epochs": run.epochs},
-        "metrics": {
+    card = AdapterCard(
+        task=CLASSIFICATION,
+        base=config.base,
+        base_digest=run.classifier.backbone.base_digest,
+        settings=to_dict(config) | {"seed": seed},
+        training={"history": run.history, "epochs": run.epochs},
+        metrics={
             "dev": {"accuracy": run.history[run.epochs - 1]["dev_accuracy"]},
             **({"test": {"accuracy": tested.accuracy}} if tested else {}),
         },
-        "parent": None,
-    }
+        labels=list(run.classifier.labels),
+        data={name: {"sha256": digests[name], "texts": len(part)} for name, part in parts.items()},
+    )
     adapter_id = save_adapter(place, run.classifier.save, card)
     done = Classification(
         adapter_id,
@@ -145,16 +141,3 @@ def score(run: ClassifierRun, test: LabelledTexts) -> Scores:
     with progress.step("Test classifier"):
         tokens = tokenize(classifier.backbone, test.texts, classifier.max_tokens)
         return classifier.judge(tokens, numbered(test, classifier.labels))
-
-
-def recorded(home: Home, record: Path) -> Classification | None:
-    """Return a recorded training if its adapter is still there and whole."""
-    if not record.is_file():
-        return None
-    try:
-        values: dict[str, Any] = read_json(record)
-        done = Classification(**values | {"reused": True})
-        verify_adapter(home, done.adapter)
-    except (ArtifactError, TypeError):
-        return None  # deleted or damaged since: train again
-    return done

@@ -1,6 +1,5 @@
 """The flow from raw files to a snapshot and its quality report; and MovieLens for those without data of their own."""
 
-from functools import partial
 from pathlib import Path
 
 from prefect import flow, task
@@ -9,14 +8,11 @@ from prefect.cache_policies import NO_CACHE
 from flows import progress
 from flows.reports import report_quality
 from flows.runtime import open_home
-from recsys.classification import fill_categories, open_classifier, rate_reviews
 from recsys.config import IngestConfig
-from recsys.data.ingest import Complete, ingest
 from recsys.data.movielens import fetch_movielens_100k
 from recsys.data.snapshot import Snapshot
 from recsys.home import Home
-from recsys.store.database import Database
-from recsys.store.forgotten import Tombstones
+from recsys.interactive.data import ingest
 
 REMOTE_RETRIES = 3  # of a table in an object store; a local file does not mend itself
 _DEFAULT = IngestConfig()
@@ -33,20 +29,7 @@ def fetch_movielens(cache: Path) -> tuple[str, str]:
 @task(name="write snapshot", retry_delay_seconds=10, cache_policy=NO_CACHE)
 def write_snapshot(events: str, items: str, home: Home, config: IngestConfig) -> Snapshot:
     """Read and check both tables and write the snapshot."""
-    database = Database.of(home)
-    forgotten = Tombstones(database).read()
-    database.close()
-    completions: dict[str, Complete] = {}
-    if config.reviews is not None:
-        completions["complete_events"] = partial(
-            rate_reviews, classifier=open_classifier(home, config.reviews.adapter), config=config.reviews
-        )
-    if config.categories is not None:
-        completions["complete_items"] = partial(
-            fill_categories, classifier=open_classifier(home, config.categories.adapter), config=config.categories
-        )
-    with progress.step("Ingest"):
-        return ingest(events, items, home, config, None, forgotten, **completions)
+    return ingest(events, items, config, home=home, progress=progress.report)
 
 
 @flow(name="ingest")

@@ -14,6 +14,7 @@ from flows.runtime import open_home
 from flows.train import Training, train_generation
 from recsys.artifacts import read_json
 from recsys.config import IngestConfig, ModelConfig
+from recsys.store.generations import clean_up
 
 _INGEST = IngestConfig()
 _MODEL = ModelConfig()
@@ -45,6 +46,7 @@ def pipeline(
         RefusedError: the gate refused the new generation; the one that was served still is.
     """
     place = open_home(home)
+    clean_up(place)
     if (events is None) != (items is None):
         raise ValueError("Give both events and items, or neither for MovieLens 100K.")
     if events is None or items is None:

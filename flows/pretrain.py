@@ -3,7 +3,6 @@
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
@@ -11,19 +10,20 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows import progress
-from flows.evaluate import allowed_protocols
 from flows.runtime import open_home
-from recsys.artifacts import ArtifactError, read_json, short_id, write_json
-from recsys.benchmark import make_split
+from recsys.artifacts import short_id, write_json
 from recsys.config import ModelConfig, PretrainConfig, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.data.text import item_texts
+from recsys.evaluation.held_out import allowed_protocols, make_split
 from recsys.home import Home
-from recsys.models.backbone import save_lora
 from recsys.models.checkpoints import Checkpoints
-from recsys.models.pretraining import Pretraining, pretrain
-from recsys.pretraining import TASK, Worth, judge_pretraining
+from recsys.models.encoder.backbone import save_lora
+from recsys.models.encoder.pretraining import Pretraining, pretrain
 from recsys.store.adapters import save_adapter, verify_adapter
+from recsys.store.manifests import PRETRAINING, AdapterCard
+from recsys.store.records import recorded
+from recsys.training.pretrained import Worth, judge_pretraining
 
 _DEFAULT, _MODEL = PretrainConfig(), ModelConfig()
 
@@ -77,7 +77,7 @@ def pretrain_encoder(
     protocol = allowed_protocols(snapshot, model)[0]
     key = short_id(snapshot.id, to_dict(config), to_dict(model), keep, version("recsys"))
     record = place.runs / f"pretrain-{key}.json"
-    found = recorded(place, record)
+    found = recorded(record, Pretrained, partial(check, place))
     if found is not None:
         return found
 
@@ -86,17 +86,16 @@ def pretrain_encoder(
     run = learn(texts, config, model.seed, checkpoints)
     worth = judge(snapshot, protocol, texts, run, config, model, checkpoints)
     metrics = {"perplexity": {"before": run.before, "after": run.after}, "worth": worth.to_dict()}
-    card = {
-        "task": TASK,
-        "base": config.base,
-        "base_digest": run.backbone.base_digest,
-        "snapshot": snapshot.id,
-        "protocol": protocol,
-        "settings": to_dict(config) | {"seed": model.seed},
-        "training": {"history": run.history, "texts": dict(zip(("learnt", "held_out"), run.texts, strict=True))},
-        "metrics": metrics,
-        "parent": None,
-    }
+    card = AdapterCard(
+        task=PRETRAINING,
+        base=config.base,
+        base_digest=run.backbone.base_digest,
+        snapshot=snapshot.id,
+        protocol=protocol,
+        settings=to_dict(config) | {"seed": model.seed},
+        training={"history": run.history, "texts": dict(zip(("learnt", "held_out"), run.texts, strict=True))},
+        metrics=metrics,
+    )
     kept = worth.pays or keep
     adapter_id = save_adapter(place, partial(save_lora, run.backbone), card) if kept else None
     done = Pretrained(adapter_id, metrics["perplexity"], metrics["worth"], run.history, protocol)
@@ -147,14 +146,11 @@ def verdict(done: Pretrained) -> str:
     return f"{says}it does not pay; {kept}."
 
 
-def recorded(home: Home, record: Path) -> Pretrained | None:
-    """Return a recorded pre-training if its adapter, where one was kept, is still there and whole."""
-    if not record.is_file():
-        return None
-    try:
-        done = Pretrained(**read_json(record) | {"reused": True})
-        if done.adapter is not None:
-            verify_adapter(home, done.adapter)
-    except (ArtifactError, TypeError):
-        return None  # deleted or damaged since: train again
-    return done
+def check(home: Home, done: Pretrained) -> None:
+    """Check that the adapter of a recorded pre-training, where one was kept, is still there and whole.
+
+    Raises:
+        ArtifactError: it is not.
+    """
+    if done.adapter is not None:
+        verify_adapter(home, done.adapter)

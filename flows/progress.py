@@ -3,50 +3,13 @@
 ``report`` is the callback that every stage of the library takes. Whoever calls a flow decides what becomes of it.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-Callback = Callable[[str, int, int], None]  # stage, done, total; what recsys calls Progress
-NOTABLE_SECONDS = 2.0  # a stage that took longer leaves a line
-
-
-class Display:
-    """One bar for the stage under way, and a line for each that took noticeable time."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        self._bars = Progress(*columns, TimeElapsedColumn(), console=console, transient=True, refresh_per_second=5)
-        self._stage: str | None = None
-        self._started = 0.0
-
-    def update(self, stage: str, done: int, total: int | None) -> None:
-        """Show how far a stage is; without a total it just runs."""
-        if stage != self._stage:
-            self.finish()
-            self._stage, self._started = stage, time.monotonic()
-            if self._console.is_terminal:
-                self._bars.start()
-            self._bar = self._bars.add_task(stage, total=total)
-        self._bars.update(self._bar, completed=done, total=total)
-
-    def finish(self) -> None:
-        """End the stage under way."""
-        if self._stage is None:
-            return
-        if self._console.is_terminal:
-            self._bars.stop()
-        self._bars.remove_task(self._bar)
-        seconds = time.monotonic() - self._started
-        if seconds >= NOTABLE_SECONDS:
-            self._console.print(f"[green]✓[/] {self._stage} [dim]{seconds:.0f} s[/]", highlight=False)
-        self._stage = None
-
+from recsys.interactive.display import Display
 
 _display: ContextVar[Display | None] = ContextVar("display", default=None)
 _logged: ContextVar[str | None] = ContextVar("logged", default=None)
@@ -74,11 +37,6 @@ def report(stage: str, done: int, total: int | None) -> None:
 
         _logged.set(stage)
         get_run_logger().info(stage)
-
-
-def under(title: str) -> Callback:
-    """Return a callback that names stages ``title · stage``."""
-    return lambda stage, done, total: report(f"{title} · {stage}", done, total)
 
 
 @contextmanager

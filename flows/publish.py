@@ -5,21 +5,10 @@ from prefect import flow
 from flows import progress
 from flows.reports import report_verdict
 from flows.runtime import open_home
-from recsys.admission import publish
-from recsys.evaluation.gate import Verdict
+from recsys.publishing.admission import publish
+from recsys.publishing.gate import RefusedError, Verdict
 
-
-class RefusedError(Exception):
-    """The gate refused a generation; the one that was served still is."""
-
-    def __init__(self, generation_id: str, verdict: Verdict) -> None:
-        super().__init__(generation_id, verdict)
-        self.generation_id = generation_id
-        self.verdict = verdict
-
-    def __str__(self) -> str:
-        findings = " ".join(self.verdict.findings)
-        return f"The gate refused generation {self.generation_id}. {findings} Train a better one, or use force."
+__all__ = ["RefusedError", "publish_generation"]
 
 
 @flow(name="publish")

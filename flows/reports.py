@@ -6,14 +6,15 @@ sample recommendations and the gate's verdict.
 
 import base64
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
-from recsys.columns import ITEM_ID, TITLE
+from recsys.data.columns import ITEM_ID, TITLE
 from recsys.data.snapshot import Snapshot, open_snapshot
-from recsys.evaluation.gate import Verdict
 from recsys.home import Home
+from recsys.publishing.gate import Verdict
 
 SAMPLE_USERS = 3
 SAMPLE_ITEMS = 5
@@ -23,10 +24,10 @@ HISTORY_ITEMS = 5
 def report_quality(snapshot: Snapshot) -> None:
     """Show how many rows were read and set aside, and why."""
     rows = [
-        {"table": name, "rows": table["rows"], "set aside": table["quarantined"], "reasons": _reasons(table["reasons"])}
-        for name, table in snapshot.manifest["quality"].items()
+        {"table": one.table, "rows": one.rows, "set aside": one.quarantined, "reasons": _reasons(one.reasons)}
+        for one in snapshot.manifest.quality.values()
     ]
-    counts = ", ".join(f"{count:,} {name}" for name, count in snapshot.manifest["counts"].items())
+    counts = ", ".join(f"{count:,} {name}" for name, count in asdict(snapshot.manifest.counts).items())
     create_table_artifact(rows, key="quality", description=f"Snapshot {snapshot.id}: {counts}.")
 
 
@@ -47,7 +48,7 @@ def report_metrics(document: Mapping[str, Any]) -> None:
 
 def report_samples(home: Home, generation_id: str) -> None:
     """Show what a few users did last and what the generation offers them."""
-    from recsys.recommender import Recommender  # torch, which an ingest has no use for
+    from recsys.serving.recommender import Recommender  # torch, which an ingest has no use for
 
     recommender = Recommender.open(home, generation_id)
     snapshot = open_snapshot(home, recommender.snapshot_id, verify=False)  # opening the generation has verified it

@@ -8,15 +8,20 @@ import os
 import resource
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from recsys.callbacks import RunStage
 from recsys.home import Home
+
+if TYPE_CHECKING:
+    from prefect import Task
 
 SERVER_START_SECONDS = 300  # the server that Prefect starts for a single command is slow beside other work
 
 
 def open_home(home: str | None) -> Home:
     """Return the home at a path, or the environment's where there is none."""
-    return Home(Path(home).expanduser().absolute()) if home else Home.from_environment()
+    return Home.of(home or None)
 
 
 def prepare(home: Home) -> None:
@@ -40,6 +45,16 @@ def prepare(home: Home) -> None:
         os.environ.setdefault(name, value)
     if "PREFECT_HOME" in settings:
         Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only
+
+
+def as_tasks(*tasks: "Task[..., Any]") -> RunStage:
+    """Return what runs each stage of the library as the task that was made of it."""
+    by_stage = {one.fn: one for one in tasks}
+
+    def run(stage: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return by_stage[stage](*args, **kwargs)
+
+    return run
 
 
 def peak_memory() -> int:

@@ -11,17 +11,17 @@ from prefect.artifacts import create_image_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows import progress
-from flows.evaluate import allowed_protocols, encode_texts
+from flows.evaluate import encode_texts
 from flows.runtime import open_home
 from flows.train import Training, train_generation
 from recsys.artifacts import short_id, write_atomic, write_json
-from recsys.benchmark import make_split
 from recsys.config import ModelConfig, TuneConfig, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
-from recsys.evaluation.trials import plot
+from recsys.evaluation.held_out import allowed_protocols, make_split
 from recsys.home import Home
-from recsys.pretraining import pretrained_folder
-from recsys.tuning import Trial, best_of, tune, with_settings
+from recsys.training.pretrained import pretrained_folder
+from recsys.training.trials import plot
+from recsys.training.tuning import Trial, best_of, tune, with_settings
 
 _MODEL, _SEARCH = ModelConfig(), TuneConfig()
 
@@ -100,6 +100,6 @@ def tune_settings(
 def run_trials(snapshot: Snapshot, home: Home, config: ModelConfig, search: TuneConfig, storage: Path) -> list[Trial]:
     """Run the trials on the training part and the validation targets of the first protocol that the data allows."""
     pretrained = pretrained_folder(home, config.adapter)
-    texts, frozen = encode_texts(snapshot, config)
+    texts, frozen = encode_texts(snapshot, config, progress=progress.report)
     split = make_split(snapshot.sequences(), len(texts), allowed_protocols(snapshot, config)[0], config)
     return tune(split.train, split.validation, texts, frozen, config, search, storage, pretrained, progress.report)

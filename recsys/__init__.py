@@ -1,0 +1,40 @@
+"""From user behaviour and item descriptions to recommendations; for notebooks, what ``__all__`` names.
+
+Nothing is imported before it is used: parts of this package run where most of what it requires is not installed.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recsys.config import ModelConfig
+    from recsys.home import Home
+    from recsys.interactive.adapters import adapters, compare
+    from recsys.interactive.data import ingest
+    from recsys.interactive.generation import load
+    from recsys.interactive.stages import evaluate, publish, train
+    from recsys.interactive.texts import embed
+
+__all__ = ["Home", "ModelConfig", "adapters", "compare", "embed", "evaluate", "ingest", "load", "publish", "train"]
+
+_MODULES = {
+    "recsys.config": ("ModelConfig",),
+    "recsys.home": ("Home",),
+    "recsys.interactive.adapters": ("adapters", "compare"),
+    "recsys.interactive.data": ("ingest",),
+    "recsys.interactive.generation": ("load",),
+    "recsys.interactive.stages": ("evaluate", "publish", "train"),
+    "recsys.interactive.texts": ("embed",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

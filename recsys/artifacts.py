@@ -1,8 +1,10 @@
 """Content hashes and atomic writes: what makes an id stand for its content and a crash leave no half file.
 
 A folder is prepared beside its final place and renamed into it; a file likewise. Readers see the old state or the new.
+What a file of JSON says about a folder is a ``Record``, checked when it is read.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -10,14 +12,22 @@ import os
 import re
 import shutil
 import tempfile
+import types
+import typing
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 ID_DIGITS = 16
+MANIFEST = "manifest.json"  # of a snapshot, and of a generation
 STAGING_PREFIX = ".staging-"
 _LOG = logging.getLogger(__name__)
+Read = TypeVar("Read")
+_WORDS = {
+    str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", types.NoneType: "null"
+}  # fmt: skip
 READABLE = 0o644  # a temporary file is private; a service under another user must be able to read the final one
 
 
@@ -84,18 +94,13 @@ def verify_folder(folder: Path, expected: dict[str, str]) -> None:
 
 def write_atomic(path: Path, content: bytes, mode: int = READABLE) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=STAGING_PREFIX, dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
+    with staged_file(path.parent) as staging:
+        with staging.open("wb") as file:
+            os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        os.replace(staging, path)
     _sync_folder(path.parent)
 
 
@@ -119,7 +124,51 @@ def read_json(path: Path) -> Any:
         raise ArtifactError(f"{path} is not valid JSON ({error}). Restore it, or build it again.") from None
 
 
-def read_each(parent: Path, name: str, read: Callable[[str], dict[str, Any]]) -> list[dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a file of JSON says about stored files: a subclass declares its fields, and a reader checks their types.
+
+    An older file may lack fields that have a default, a newer one may have others. Either is kept as it is, since the
+    id of what is stored was made from it: ``to_dict`` returns what was read.
+
+    Attributes:
+        further: what the file says beyond the declared fields.
+        absent: declared fields that the file does not have.
+    """
+
+    further: dict[str, Any] = field(default_factory=dict, repr=False)
+    absent: frozenset[str] = field(default=frozenset(), repr=False)
+
+    @classmethod
+    def read(cls, path: Path, repair: str = "Restore it, or build it again.") -> Self:
+        """Read a file.
+
+        Args:
+            path: of the file.
+            repair: what to do about a file that is not such a record.
+
+        Raises:
+            ArtifactError: it is missing, lacks a field, or a field is of another type.
+        """
+        values = read_json(path)
+        known = {one.name for one in fields(cls)} - {one.name for one in fields(Record)}
+        try:
+            if not isinstance(values, dict):
+                raise TypeError("it holds no object")
+            record: Self = _filled(cls, {name: value for name, value in values.items() if name in known}, "")
+        except TypeError as error:
+            raise ArtifactError(f"{path} is not as it was written: {error}. {repair}") from None
+        further = {name: value for name, value in values.items() if name not in known}
+        return replace(record, further=further, absent=frozenset(known - values.keys()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        values = {name: value for name, value in asdict(self).items() if name not in {*self.absent, "absent"}}
+        further: dict[str, Any] = values.pop("further")
+        return further | values
+
+
+def read_each(parent: Path, name: str, read: Callable[[str], Read]) -> list[Read]:
     """Return what is read of every folder below ``parent`` that holds a file ``name``, sorted by folder.
 
     One that cannot be read, whoever put it there, must not hide the others: it is logged and left out.
@@ -136,12 +185,27 @@ def read_each(parent: Path, name: str, read: Callable[[str], dict[str, Any]]) ->
 @contextmanager
 def staged_folder(parent: Path) -> Iterator[Path]:
     """Yield an empty folder below ``parent``; whatever is not moved out by ``commit_folder`` is removed at the end."""
-    parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=parent))
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with _owned(parent, lambda: tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=parent)) as staging:
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def staged_file(parent: Path) -> Iterator[Path]:
+    """Yield an empty file below ``parent``, which is removed at the end unless it was moved to its final place."""
+
+    def make() -> str:
+        descriptor, path = tempfile.mkstemp(prefix=STAGING_PREFIX, dir=parent)
+        os.close(descriptor)
+        return path
+
+    with _owned(parent, make) as staging:
+        try:
+            yield staging
+        finally:
+            staging.unlink(missing_ok=True)
 
 
 def commit_folder(staging: Path, final: Path) -> Path:
@@ -164,20 +228,50 @@ def commit_folder(staging: Path, final: Path) -> Path:
 
 def discard_folder(folder: Path) -> None:
     """Delete a folder that is listed by its place: moved out of sight in one step, then removed file by file."""
-    doomed = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder.parent))
-    os.replace(folder, doomed)  # over the empty folder
-    shutil.rmtree(doomed)
+    with staged_folder(folder.parent) as doomed:
+        os.replace(folder, doomed)  # over the empty folder
 
 
 def remove_staging(parent: Path) -> int:
-    """Remove what crashed writers left below a folder; return how many entries went."""
-    leftovers = list(parent.glob(f"{STAGING_PREFIX}*")) if parent.exists() else []
-    for path in leftovers:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    return len(leftovers)
+    """Remove what crashed writers left below a folder, and nothing of those at work; return how many entries went."""
+    removed = 0
+    for path in parent.glob(f"{STAGING_PREFIX}*"):
+        with suppress(OSError), _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):  # else it has an owner, or is gone
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+            removed += 1
+    return removed
+
+
+@contextmanager
+def _owned(parent: Path, make: Callable[[], str]) -> Iterator[Path]:
+    """Make something in staging and hold its lock, which the system takes back from a process that ends."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        while True:
+            path = Path(make())
+            with suppress(FileNotFoundError):  # between the two somebody may have taken it for a crashed one's
+                stack.enter_context(_locked(path, fcntl.LOCK_EX))
+                if path.exists():
+                    break
+        yield path
+
+
+@contextmanager
+def _locked(path: Path, operation: int) -> Iterator[None]:
+    """Hold a lock of a file or folder.
+
+    Raises:
+        BlockingIOError: another holds it, and the operation does not wait.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, operation)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -186,3 +280,49 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _filled(kind: type[Read], values: dict[str, Any], place: str) -> Read:
+    """Return a dataclass of JSON values.
+
+    Raises:
+        TypeError: a field is missing, unknown or of another type; the message says which.
+    """
+    hints = typing.get_type_hints(kind)
+    known = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
+    for name, one in known.items():
+        if name not in values and one.default is MISSING and one.default_factory is MISSING:
+            raise TypeError(f"{place}{name} is missing")
+    for name in values.keys() - known.keys():
+        raise TypeError(f"{place}{name} is unknown")
+    return kind(**{name: _typed(hints[name], value, f"{place}{name}") for name, value in values.items()})
+
+
+def _typed(hint: Any, value: Any, place: str) -> Any:
+    """Return a JSON value as what a type hint says.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    kinds = typing.get_args(hint) if union else (hint,)
+    for kind in kinds:
+        base, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
+        if base is Any or (type(value) is base and not inner) or (base, type(value)) == (float, int):
+            return value
+        if base is typing.Literal and value in inner:
+            return value
+        if is_dataclass(base) and isinstance(value, dict):
+            return _filled(typing.cast(type, base), value, f"{place}.")
+        if base is dict and isinstance(value, dict):
+            return {name: _typed(inner[1], part, f"{place}.{name}") for name, part in value.items()}
+        if base is list and isinstance(value, list):
+            return [_typed(inner[0], part, f"{place}[{number}]") for number, part in enumerate(value)]
+    wanted = " or ".join(_word(kind) for kind in kinds)
+    raise TypeError(f"{place} is {value!r:.60}, not {wanted}")
+
+
+def _word(kind: Any) -> str:
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(kind)))
+    return _WORDS.get(typing.get_origin(kind) or kind, "an object")

@@ -15,6 +15,13 @@ class Home:
     root: Path
 
     @classmethod
+    def of(cls, place: "Place" = None) -> "Home":
+        """Return the home at a path; without one, the environment's."""
+        if isinstance(place, Home):
+            return place
+        return cls.from_environment() if place is None else cls(Path(place).expanduser().absolute())
+
+    @classmethod
     def from_environment(cls) -> "Home":
         """Return the home named by ``RECSYS_HOME``, or ``.recsys`` in the working folder."""
         return cls(Path(os.environ.get("RECSYS_HOME") or ".recsys").absolute())
@@ -54,3 +61,6 @@ class Home:
     @property
     def runs(self) -> Path:
         return self.root / "runs"
+
+
+Place = Home | str | Path | None  # a home, its folder, or none: the environment's

@@ -1,0 +1,1 @@
+"""The BentoML service: what callers see, what a worker holds, what stands around every request."""

@@ -7,14 +7,14 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from services.auth import GuardedRoute, describe_keys
-from services.problems import documented, install_handlers
+from recsys_client.schemas.fields import Problem
+from services.edge.auth import GuardedRoute, describe_keys
+from services.edge.problems import documented, install_handlers
 from services.routes import classify, events, generations, items, lineage, operations, page, recommend, texts, users
-from services.schemas.fields import Problem
 
 
 def create_app() -> FastAPI:
-    """Return the application with all routes; whoever runs it sets ``app.state.parts`` first."""
+    """Return the application with all routes; whoever runs it sets ``app.state.worker`` first."""
     app = FastAPI(
         title="recsys",
         version=version("recsys"),

@@ -8,29 +8,29 @@ from functools import partial
 
 import bentoml
 
+from recsys.database.comparisons import ShadowStore
+from recsys.database.engine import Database
+from recsys.database.live_items import ItemStore
 from recsys.home import Home
-from recsys.store.database import Database
-from recsys.store.items import ItemStore
-from recsys.store.shadows import ShadowStore
 from services.api import create_app
-from services.auth import Guard
-from services.classifiers import Classifiers
-from services.connections import guard_connections
-from services.current import CurrentGeneration
-from services.encoding import Encoders
-from services.histories import Histories
-from services.items import LiveItems
-from services.keys import REQUIRE_KEYS, Keys
-from services.lifetime import end_with_server
-from services.limits import Lane
-from services.lineage import Impressions
-from services.logs import configure_logs
-from services.metrics import Metrics
-from services.observed import Observed, Observer
-from services.parts import Parts
-from services.problems import Boundary
-from services.shadow import Shadow
-from services.shelf import Shelf
+from services.edge.auth import Guard
+from services.edge.connections import guard_connections
+from services.edge.keys import REQUIRE_KEYS, Keys
+from services.edge.lanes import Lane
+from services.edge.logs import configure_logs
+from services.edge.metrics import Metrics
+from services.edge.observer import Observed, Observer
+from services.edge.problems import Boundary
+from services.worker.classifiers import Classifiers
+from services.worker.current import CurrentGeneration
+from services.worker.encoders import Encoders
+from services.worker.generation_cache import GenerationCache
+from services.worker.impression_writer import Impressions
+from services.worker.lifetime import end_with_server
+from services.worker.live_items import LiveItems
+from services.worker.shadow import Shadow
+from services.worker.state import Worker
+from services.worker.users import Histories
 
 # BentoML leaves a timer of this length behind for every request: no longer than needed. Boundary's limit comes first.
 REQUEST_TIMEOUT_SECONDS = 10
@@ -70,26 +70,26 @@ class RecommenderService:
 
         import torch
 
-        from recsys.people import People  # brings torch, for which BentoML's supervisor has no use
+        from recsys.serving.users import Users  # brings torch, for which BentoML's supervisor has no use
 
         torch.set_num_threads(1)  # one request is small; threads would only take turns with the other workers
         home = Home.from_environment()
         metrics = Metrics()
         self.database = Database.of(home)
-        people, shadows = People(self.database), ShadowStore(self.database)
+        users, shadows = Users(self.database), ShadowStore(self.database)
         days = float(os.environ.get(IMPRESSION_DAYS) or DEFAULT_IMPRESSION_DAYS)
-        self.impressions = Impressions(home, people.impressions, metrics, days)
-        shelf, encoders = Shelf(home), Encoders(home)
+        self.impressions = Impressions(home, users.impressions, metrics, days)
+        cache, encoders = GenerationCache(home), Encoders(home)
         items = LiveItems(home, ItemStore(self.database), encoders)
-        self.shadow = Shadow(home, shelf, items, shadows, metrics)
-        self.generation = CurrentGeneration(home, shelf, items, metrics, also=[self.shadow.check])
-        app.state.parts = Parts(
+        self.shadow = Shadow(home, cache, items, shadows, metrics)
+        self.generation = CurrentGeneration(home, cache, items, metrics, also=[self.shadow.check])
+        app.state.worker = Worker(
             home,
             self.generation,
-            shelf,
+            cache,
             items,
-            people,
-            Histories(people),
+            users,
+            Histories(users),
             self.impressions,
             self.shadow,
             shadows,

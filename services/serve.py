@@ -22,16 +22,16 @@ import httpx
 
 import services
 from recsys.home import Home
-from services.keys import REQUIRE_KEYS, read_keys
-from services.logs import LogSettings
-from services.tracing import TracingError, check_tracing
+from services.edge.keys import REQUIRE_KEYS, read_keys
+from services.edge.logs import LogSettings
+from services.edge.tracing import TracingError, check_tracing
 
 SERVICE = "services.recommender:RecommenderService"
 LOOPBACK = "127.0.0.1"
 PORTS = range(20_000, 32_000)  # from which a free one is taken
 DRAIN_SECONDS = 5  # what requests under way get after SIGTERM
 STOP_SECONDS = DRAIN_SECONDS + 10  # after which a server that does not end is killed
-START_SECONDS = 120  # a cold import of torch on a busy machine is slow
+START_SECONDS = 300  # a cold import of torch on a busy machine is slow
 POLL_SECONDS = 0.1
 LOG_TAIL_LINES = 30
 
@@ -68,11 +68,11 @@ def start(home: Home, port: int, workers: int = 1, service: str = SERVICE) -> su
         )
 
 
-def stop(server: subprocess.Popen[bytes]) -> bool:
+def stop(server: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> bool:
     """End a started server; return whether it ended by itself when asked to, before it had to be killed."""
     server.terminate()
     try:
-        server.wait(STOP_SECONDS)
+        server.wait(seconds)
     except subprocess.TimeoutExpired:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()

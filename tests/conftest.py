@@ -14,13 +14,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from processes import end
+from hypothesis import HealthCheck, settings
+from processes import PATIENCE_SECONDS, end
 from synthetic import SMALL, Dataset, write_dataset
 
 from recsys.home import Home
 from services.serve import free_port
 
-SERVER_START_SECONDS = 300
+# On a busy machine any example may take long. All else is as Hypothesis has it, which knows where it is in CI.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +78,7 @@ def home(dataset: Dataset, prefect_server: str, tmp_path_factory: pytest.TempPat
 
 
 def _wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + SERVER_START_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         assert server.poll() is None, f"The Prefect server ended:\n{log.read_text()}"
         try:
@@ -84,4 +87,4 @@ def _wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) ->
         except httpx.TransportError:
             pass
         time.sleep(0.1)
-    raise AssertionError(f"The Prefect server was not ready after {SERVER_START_SECONDS} s:\n{log.read_text()}")
+    raise AssertionError(f"The Prefect server was not ready after {PATIENCE_SECONDS} s:\n{log.read_text()}")

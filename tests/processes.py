@@ -1,7 +1,8 @@
-"""Ending the processes that tests start."""
+"""Processes that tests start: how long what they do may take, and ending them."""
 
 import subprocess
 
+PATIENCE_SECONDS = 600  # an outer limit, for a hang: two busy cores of an older kind take minutes over some things
 GRACE_SECONDS = 5
 
 

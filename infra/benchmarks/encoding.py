@@ -23,11 +23,11 @@ from sentence_transformers import SentenceTransformer
 
 from recsys.artifacts import write_json
 from recsys.config import AdapterConfig, TextConfig
-from recsys.embedding import read_texts
-from recsys.models.backbone import base_folder, load_backbone
 from recsys.models.devices import has_cpu_bf16
-from recsys.models.export import ExportedEncoder, export
-from recsys.models.texts import tokenize
+from recsys.models.encoder.backbone import base_folder, load_backbone
+from recsys.models.encoder.export import ExportedEncoder, export
+from recsys.models.encoder.tokens import tokenize
+from recsys.texts.tables import read_texts
 
 BASE = AdapterConfig().base
 REFERENCE = "sentence-transformers fp32"

@@ -21,30 +21,32 @@ import numpy as np
 import polars as pl
 
 from recsys.artifacts import read_json, write_json
-from recsys.benchmark import Trained, make_split, train_on
 from recsys.config import EvaluationConfig, IngestConfig, ModelConfig, PretrainConfig, to_dict
 from recsys.data.ingest import ingest
+from recsys.data.sequences import Scorer, Sequences
 from recsys.data.snapshot import Snapshot
-from recsys.data.splits import Split, Targets
 from recsys.data.text import item_texts
-from recsys.encoder import TextMaps, written_out
 from recsys.evaluation.bootstrap import paired_bootstrap
+from recsys.evaluation.full_ranking import evaluate
+from recsys.evaluation.held_out import make_split
 from recsys.evaluation.metrics import ndcg
-from recsys.evaluation.protocols import evaluate
 from recsys.evaluation.report import metrics_document
-from recsys.fitting import frozen_encoding
+from recsys.evaluation.splits import Split, Targets
 from recsys.home import Home
-from recsys.models.backbone import save_lora
 from recsys.models.checkpoints import Checkpoints
-from recsys.models.pretraining import pretrain
-from recsys.pretraining import TASK, judge_pretraining
-from recsys.resuming import Parent, adapt_on, save_training
-from recsys.sequences import Scorer, Sequences
+from recsys.models.devices import device_name
+from recsys.models.encoder.backbone import save_lora
+from recsys.models.encoder.pretraining import pretrain
+from recsys.ranking.text_maps import TextMaps, written_out
 from recsys.store.adapters import save_adapter
+from recsys.store.manifests import PRETRAINING, AdapterCard
+from recsys.training.encoding import frozen_encoding
+from recsys.training.fit_system import Trained, train_on
+from recsys.training.pretrained import judge_pretraining
+from recsys.training.resuming import Parent, adapt_on, save_training
 
 OLD_SHARE, WINDOW_SHARE = 0.8, 0.72  # of the events, by time: the older ones, and where their last window begins
 TARGETS_PER_USER = 10
-Progress = Callable[[str, int, int], None]
 
 
 class Life:
@@ -111,7 +113,8 @@ class Life:
         worth = judge_pretraining(
             self.split(self.old), self.texts, run.backbone, config, self.config, report, checkpoints
         )
-        card = {"task": TASK, "base": config.base, "base_digest": run.backbone.base_digest, "settings": to_dict(config)}
+        digest = run.backbone.base_digest
+        card = AdapterCard(task=PRETRAINING, base=config.base, base_digest=digest, settings=to_dict(config))
         adapter = save_adapter(self.home, partial(save_lora, run.backbone), card) if worth.pays else None
         perplexity = {"before": run.before, "after": run.after}
         return {"cpu_seconds": trained, "perplexity": perplexity, "worth": worth.to_dict(), "adapter": adapter}
@@ -142,10 +145,10 @@ class Life:
         self, trained: Trained, maps: TextMaps, snapshot: Snapshot, parent: str | None, seconds: float
     ) -> dict[str, Any]:
         """Store the adapter and ask for both windows' targets; the gain of every target is kept beside."""
-        card = {
-            "task": "recommendation", "base": trained.backbone.name, "base_digest": trained.backbone.base_digest,
-            "snapshot": snapshot.id, "protocol": "temporal", "settings": to_dict(self.config), "parent": parent,
-        }  # fmt: skip
+        card = AdapterCard(
+            base=trained.backbone.name, base_digest=trained.backbone.base_digest, snapshot=snapshot.id,
+            protocol="temporal", settings=to_dict(self.config), parent=parent,
+        )  # fmt: skip
         adapter = save_adapter(self.home, partial(save_training, trained=trained, maps=maps), card)
         newer = self.split(self.new)
         asked = {
@@ -227,7 +230,7 @@ def main() -> None:
         for name, other in (("protocol", anew), ("new_window", anew), ("old_window", older))
     }
     document = metrics_document(
-        {"name": given.data.name, "share_of_users": given.users, **life.counts}, to_dict(life.config), {}
+        {"name": given.data.name, "share_of_users": given.users, **life.counts}, to_dict(life.config), {}, device_name()
     )
     del document["protocols"]  # none of its own
     document |= {

@@ -8,7 +8,7 @@ import numpy as np
 from anyio import to_thread
 from pydantic import BaseModel
 
-from recsys.sequences import Sequences
+from recsys.data.sequences import Sequences
 from recsys.store.index import ROW, VECTOR
 from services.recommender import RecommenderService, app
 
@@ -37,11 +37,11 @@ async def search(asked: Asked) -> dict[str, Any]:
 
 
 def _search(users: list[str], nprobes: int, judge: bool) -> dict[str, Any]:
-    recommender = app.state.parts.generation.recommender()
+    recommender = app.state.worker.generation.recommender()
     rows = [recommender.catalogue.split(recommender.history(user))[0] for user in users]
     source = recommender.scoring.source
     times, shares = [], []
-    for person in recommender.scoring.people(Sequences.from_lists(rows)):
+    for person in recommender.scoring.prepared(Sequences.from_lists(rows)):
         query = person.query
         started = time.perf_counter()
         asked = source._table.search(query, vector_column_name=VECTOR).distance_type("dot").select([ROW, "_distance"])

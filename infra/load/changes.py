@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +180,7 @@ def _variant(home: Home, generation_id: str, weight: float) -> str:
         system = read_json(staging / "system.json")
         system["blend"]["weights"]["popularity"] = weight
         (staging / "system.json").write_text(json.dumps(system))
-        bound = {key: manifest[key] for key in ("snapshot", "adapter", "index", "settings")}
-        return commit_generation(home, staging, bound, {})
+        return commit_generation(home, staging, replace(manifest, notes={}))
 
 
 def memory(url: str, users: list[str], requests: int) -> dict[str, Any]:

@@ -20,26 +20,29 @@ from rich.console import Console
 from rich.progress import track
 
 from flows import progress
-from recsys.admission import publish
-from recsys.columns import ITEM_ID, TIMESTAMP, TITLE, USER_ID
 from recsys.config import ModelConfig, TextConfig, to_dict
+from recsys.data.columns import ITEM_ID, TIMESTAMP, TITLE, USER_ID
+from recsys.data.sequences import Sequences
 from recsys.data.snapshot import Snapshot, write_snapshot
-from recsys.data.splits import Targets
 from recsys.data.text import item_texts
-from recsys.encoder import TextMaps, TextVectors, written_out
-from recsys.evaluation.protocols import Ranking
+from recsys.evaluation.full_ranking import Ranking
+from recsys.evaluation.splits import Targets
 from recsys.experts.content import Content
 from recsys.experts.knn import fit_knn
 from recsys.experts.popularity import Popularity
 from recsys.experts.rules import fit_rules
 from recsys.home import Home
-from recsys.models.backbone import add_lora, load_backbone, save_lora
-from recsys.models.tower import TowerShape, TwoTower, Whitening
-from recsys.publication import OURS, bind_generation
+from recsys.models.encoder.backbone import add_lora, load_backbone, save_lora
+from recsys.models.towers.tower import TowerShape, TwoTower
+from recsys.models.towers.whitening import Whitening
+from recsys.publishing.admission import publish
+from recsys.publishing.binding import OURS, bind_generation
 from recsys.ranking.blend import Blend
-from recsys.sequences import Sequences
+from recsys.ranking.system import CONTENT, POPULARITY, TOWERS, System
+from recsys.ranking.text_maps import TextMaps, written_out
 from recsys.store.adapters import save_adapter
-from recsys.system import CONTENT, POPULARITY, TOWERS, System
+from recsys.store.manifests import AdapterCard
+from recsys.texts.vectors import TextVectors
 
 CATEGORIES, KINDS = 40, 25  # kinds in each category
 USERS = 20_000
@@ -132,20 +135,14 @@ def _snapshot(home: Home, kinds: NDArray[np.int64], random: np.random.Generator)
         }
     )
     quarantine = pl.DataFrame(schema={"table": pl.String, "reason": pl.String})
-    return write_snapshot(home, events, items, quarantine, {"made_by": "infra/load/homes.py"})
+    return write_snapshot(home, events, items, quarantine)
 
 
 def _adapter(home: Home, snapshot: Snapshot, config: ModelConfig) -> str:
     backbone = add_lora(load_backbone(config.adapter.base), config.adapter, config.seed)
-    card = {
-        "task": "recommendation",
-        "base": backbone.name,
-        "base_digest": backbone.base_digest,
-        "snapshot": snapshot.id,
-        "settings": to_dict(config),
-        "metrics": {},
-        "parent": None,
-    }
+    card = AdapterCard(
+        base=backbone.name, base_digest=backbone.base_digest, snapshot=snapshot.id, settings=to_dict(config)
+    )
     return save_adapter(home, partial(save_lora, backbone), card)
 
 

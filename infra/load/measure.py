@@ -53,10 +53,10 @@ def main() -> None:
     options = parser.parse_args()
     home = Home(options.home.absolute())
     _, manifest = read_generation(home, str(current_id(home)))
-    snapshot = open_snapshot(home, manifest["snapshot"], verify=False)
+    snapshot = open_snapshot(home, manifest.snapshot, verify=False)
     users = np.random.default_rng(0).permutation(snapshot.user_ids()).tolist()
     document = json.loads(options.out.read_text()) if options.out.exists() else {}
-    document |= {"home": home.root.name, "catalogue": snapshot.manifest["counts"]["items"], "machine": _machine()}
+    document |= {"home": home.root.name, "catalogue": snapshot.manifest.counts.items, "machine": _machine()}
     with running(home, workers=options.workers, service=SERVICE) as url:
         match options.part:
             case "requests":

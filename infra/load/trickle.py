@@ -41,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     home = Home(options.home.absolute())
     _, manifest = read_generation(home, str(current_id(home)))
-    users = open_snapshot(home, manifest["snapshot"], verify=False).user_ids()
+    users = open_snapshot(home, manifest.snapshot, verify=False).user_ids()
     rounds = []
     with running(home) as url, httpx.Client(base_url=url, timeout=60) as client:
         _ask(client, users, WARM_UP)

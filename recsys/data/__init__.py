@@ -1,0 +1,1 @@
+"""From raw files to an immutable snapshot, and what is read of it."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from recsys import columns
+from recsys.data import columns
 from recsys.data.parsing import parse_flags, parse_timestamps
 
 SALT_BYTES = 32

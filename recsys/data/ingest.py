@@ -3,16 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 
-from recsys import columns
-from recsys.config import IngestConfig, to_dict
+from recsys.config import IngestConfig
+from recsys.data import columns
 from recsys.data.forgetting import Forgotten
 from recsys.data.quality import QualityError, QualityReport, event_checks, item_checks, split
 from recsys.data.snapshot import Snapshot, write_snapshot
-from recsys.data.sources import read_table
+from recsys.data.sources import Location, read_table
 from recsys.home import Home
 
 Complete = Callable[[pl.DataFrame], pl.DataFrame]
@@ -20,7 +19,8 @@ _DEFAULT = IngestConfig()
 _NOBODY = Forgotten()
 
 
-def _unchanged(table: pl.DataFrame) -> pl.DataFrame:
+def unchanged(table: pl.DataFrame) -> pl.DataFrame:
+    """Complete nothing."""
     return table
 
 
@@ -32,19 +32,19 @@ class _Tables:
 
 
 def ingest(
-    events: str | Path,
-    items: str | Path,
+    events: Location,
+    items: Location,
     home: Home,
     config: IngestConfig = _DEFAULT,
     now: datetime | None = None,
     forgotten: Forgotten = _NOBODY,
-    complete_events: Complete = _unchanged,
-    complete_items: Complete = _unchanged,
+    complete_events: Complete = unchanged,
+    complete_items: Complete = unchanged,
 ) -> Snapshot:
     """Turn raw events and items into a snapshot; the same content, in any order and format, gives the same one.
 
     Args:
-        events: where the events are: a file, a folder, a glob or an object-store URL.
+        events: where the events are: a file, a folder, a glob or an object-store URL; or a frame of them.
         items: where the items are, likewise.
         home: the state to write the snapshot to.
         config: column names, and how much may be set aside.
@@ -61,13 +61,12 @@ def ingest(
     tables = _check(events, items, config, now, forgotten)
     if tables.report.refusal():
         raise QualityError(tables.report)
-    quality = {"config": to_dict(config), "quality": tables.report.summary()}
     events_table, items_table = complete_events(tables.events), complete_items(tables.items)
-    return write_snapshot(home, events_table, items_table, tables.report.quarantine, quality)
+    return write_snapshot(home, events_table, items_table, tables.report.quarantine, tables.report.tables, config)
 
 
 def validate(
-    events: str | Path, items: str | Path, config: IngestConfig = _DEFAULT, now: datetime | None = None
+    events: Location, items: Location, config: IngestConfig = _DEFAULT, now: datetime | None = None
 ) -> QualityReport:
     """Check raw events and items as ``ingest`` does, and write nothing; ``report.refusal()`` says what it would refuse.
 
@@ -78,7 +77,7 @@ def validate(
 
 
 def _check(
-    events: str | Path, items: str | Path, config: IngestConfig, now: datetime | None, forgotten: Forgotten = _NOBODY
+    events: Location, items: Location, config: IngestConfig, now: datetime | None, forgotten: Forgotten = _NOBODY
 ) -> _Tables:
     latest = (now or datetime.now(UTC)).astimezone(UTC) + timedelta(seconds=config.future_tolerance_seconds)
     good_items, bad_items, item_quality = split(read_table(items, "items", config.item_columns), "items", item_checks())

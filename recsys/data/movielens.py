@@ -18,7 +18,6 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys import columns
 from recsys.artifacts import (
     ArtifactError,
     commit_folder,
@@ -29,6 +28,7 @@ from recsys.artifacts import (
     staged_folder,
     write_json,
 )
+from recsys.data import columns
 from recsys.data.parsing import parse_timestamps
 
 GROUPLENS_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"

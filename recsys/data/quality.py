@@ -5,13 +5,12 @@ duplicates stays depends on their content alone, never on the order of rows or f
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import polars as pl
 
-from recsys import columns
+from recsys.data import columns
 from recsys.data.parsing import parse_flags, parse_integers, parse_numbers, parse_timestamps
 from recsys.data.sources import FILE, ROW, Kind
 
@@ -82,10 +81,6 @@ class QualityReport:
     tables: tuple[TableQuality, ...]
     quarantine: pl.DataFrame
     max_quarantined_share: float
-
-    def summary(self) -> dict[str, dict[str, Any]]:
-        """Return the counts by table as JSON values."""
-        return {quality.table: asdict(quality) for quality in self.tables}
 
     def refusal(self, examples: int = 5) -> str | None:
         """Return why these tables may not become a snapshot, with the first bad rows of each, or None if they may."""

@@ -5,6 +5,7 @@ the bytes of Parquet nor the clock have a part in it. The quarantine lies beside
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,24 +14,26 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys import columns
 from recsys.artifacts import (
     ID_DIGITS,
+    MANIFEST,
     STAGING_PREFIX,
     ArtifactError,
     canonical_json,
     check_id,
     commit_folder,
     digest_folder,
-    read_json,
     staged_folder,
     write_json,
 )
+from recsys.config import IngestConfig, to_dict
+from recsys.data import columns
+from recsys.data.manifest import SnapshotCounts, SnapshotManifest
+from recsys.data.quality import TableQuality
+from recsys.data.sequences import Sequences
 from recsys.home import Home
-from recsys.sequences import Sequences
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 _SLICE = 250_000  # rows hashed at once, so that a large table is not copied whole
 
 # Columns that come first, in this order; all others follow by name.
@@ -59,16 +62,16 @@ class Snapshot:
     """The tables of a snapshot, read when asked for."""
 
     path: Path
-    manifest: dict[str, Any]  # id, counts, times_known, schemas, file digests, quality summary, settings
+    manifest: SnapshotManifest
 
     @property
     def id(self) -> str:
-        return self.manifest["id"]
+        return self.manifest.id
 
     @property
     def times_known(self) -> bool:
         """Whether every event's time is real; where one is made up, no split by time makes sense."""
-        return self.manifest["times_known"]
+        return self.manifest.times_known
 
     def events(self) -> pl.DataFrame:
         """Return user_id, item_id, timestamp (UTC, µs) and optional columns, sorted by user and then by time."""
@@ -124,7 +127,12 @@ class Snapshot:
 
 
 def write_snapshot(
-    home: Home, events: pl.DataFrame, items: pl.DataFrame, quarantine: pl.DataFrame, origin: dict[str, Any]
+    home: Home,
+    events: pl.DataFrame,
+    items: pl.DataFrame,
+    quarantine: pl.DataFrame,
+    quality: Sequence[TableQuality] = (),
+    config: IngestConfig | None = None,
 ) -> Snapshot:
     """Write validated tables as a snapshot, whole or not at all; the same content again is found and left as it is.
 
@@ -133,7 +141,8 @@ def write_snapshot(
         events: good events, in any order, without duplicates, their items all in ``items``.
         items: good items, in any order, one row an id.
         quarantine: the rows set aside.
-        origin: what else the manifest shall say, as JSON values without any time of day.
+        quality: how many rows of each table were read and set aside.
+        config: the settings of the ingest, where there was one.
 
     Raises:
         ArtifactError: a snapshot of this content exists and is damaged.
@@ -142,24 +151,25 @@ def write_snapshot(
     snapshot_id = content_id(events, items)
     if (home.snapshots / snapshot_id).exists():
         return open_snapshot(home, snapshot_id)
-    manifest = {
-        **origin,
-        "id": snapshot_id,
-        "format": FORMAT,
-        "counts": {
-            "users": events[columns.USER_ID].n_unique(),
-            "items": items.height,
-            "events": events.height,
-            "quarantined": quarantine.height,
-        },
-        "times_known": bool(_known(events).all()),
-        "schemas": {"events": _schema(events), "items": _schema(items)},
-    }
     with staged_folder(home.snapshots) as staging:
         for name, frame in (("events", events), ("items", items), ("quarantine", quarantine)):
             frame.write_parquet(staging / f"{name}.parquet")
-        manifest["files"] = digest_folder(staging)
-        write_json(staging / MANIFEST, manifest)
+        manifest = SnapshotManifest(
+            id=snapshot_id,
+            format=FORMAT,
+            counts=SnapshotCounts(
+                events=events.height,
+                items=items.height,
+                quarantined=quarantine.height,
+                users=events[columns.USER_ID].n_unique(),
+            ),
+            times_known=bool(_known(events).all()),
+            schemas={"events": _schema(events), "items": _schema(items)},
+            files=digest_folder(staging),
+            quality={one.table: one for one in quality},
+            config=to_dict(config) if config else {},
+        )
+        write_json(staging / MANIFEST, manifest.to_dict())
         commit_folder(staging, home.snapshots / snapshot_id)
     return open_snapshot(home, snapshot_id, verify=False)
 
@@ -179,13 +189,13 @@ def open_snapshot(home: Home, snapshot_id: str, verify: bool = True) -> Snapshot
     path = home.snapshots / snapshot_id
     if not path.is_dir():
         raise ArtifactError(f"There is no snapshot {snapshot_id} in {home.snapshots}. Run `recsys ingest` first.")
-    manifest = read_json(path / MANIFEST)
     repair = f"Delete the folder {path} and ingest the same files again."
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest.get("id") != snapshot_id:
+    manifest = SnapshotManifest.read(path / MANIFEST, repair)
+    if manifest.format != FORMAT or manifest.id != snapshot_id:
         raise ArtifactError(f"{path / MANIFEST} is not the manifest of snapshot {snapshot_id}. {repair}")
     if verify:
         found = digest_folder(path)
-        changed = [name for name, expected in manifest["files"].items() if found.get(name) != expected]
+        changed = [name for name, expected in manifest.files.items() if found.get(name) != expected]
         if changed:
             raise ArtifactError(f"{path / changed[0]} is missing or has changed since it was written. {repair}")
     return Snapshot(path, manifest)

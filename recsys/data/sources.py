@@ -17,10 +17,11 @@ from urllib.parse import unquote, urlsplit
 
 import polars as pl
 
-from recsys import columns
+from recsys.data import columns
 from recsys.data.parsing import infer_type
 
 Kind = Literal["events", "items"]
+Location = str | Path | pl.DataFrame  # where a table is; a frame is a table that is read already
 
 # Added to every row: the file, relative to the folder that was named, and the row in it, from 1 without the header.
 FILE = "__file"
@@ -57,12 +58,12 @@ class _Source:
     remote: bool = False
 
 
-def read_table(location: str | Path, kind: Kind, mapping: Mapping[str, str] | None = None) -> pl.DataFrame:
+def read_table(location: Location, kind: Kind, mapping: Mapping[str, str] | None = None) -> pl.DataFrame:
     """Read all rows of a table, with the names of the contract and the columns ``FILE`` and ``ROW``.
 
     Args:
         location: a file, a folder (searched in depth, hidden files left out), a glob, or a URL that polars can open
-            (``s3://…``, ``gs://…``, ``az://…``, ``https://…``; without a suffix a folder of Parquet).
+            (``s3://…``, ``gs://…``, ``az://…``, ``https://…``; without a suffix a folder of Parquet); or a frame.
         kind: which contract the columns must meet.
         mapping: contract name → name in the files. It wins over a column that already has the contract's name.
 
@@ -70,11 +71,14 @@ def read_table(location: str | Path, kind: Kind, mapping: Mapping[str, str] | No
         SourceError: nothing is there, a file is empty, damaged or of another format, a column is missing or holds
             what no snapshot can keep.
     """
-    sources = _find(str(location), kind)
-    frames = [_conform(_read(source), source, kind, mapping or {}) for source in sources]
-    table = _stack(frames, location)
+    if isinstance(location, pl.DataFrame):
+        named = f"the frame of {kind}"
+        table = _conform(_numbered(location, named), _Source("", named, form="frame"), kind, mapping or {})
+    else:
+        named, sources = str(location), _find(str(location), kind)
+        table = _stack([_conform(_read(source), source, kind, mapping or {}) for source in sources], location)
     if table.is_empty():
-        raise SourceError(f"{location} holds no rows of {kind}. Point to a file with at least one.")
+        raise SourceError(f"{named} holds no rows of {kind}. Give a table with at least one.")
     return table
 
 
@@ -114,6 +118,10 @@ def _find(location: str, kind: Kind) -> list[_Source]:
     if not files:
         raise SourceError(f"{path} holds no table of {kind}: no file there ends in {', '.join(_SUFFIXES)}.")
     return [_Source(str(file), file.relative_to(root).as_posix(), str(_form(file.name))) for file in files]
+
+
+def _numbered(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    return frame.drop(FILE, ROW, strict=False).with_row_index(ROW, 1).with_columns(pl.lit(name).alias(FILE))
 
 
 def _hidden(path: Path) -> bool:

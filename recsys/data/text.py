@@ -6,8 +6,8 @@ it is. Absent values are left out. Which fields are read follows from the catalo
 
 import polars as pl
 
-from recsys import columns
 from recsys.config import TextConfig
+from recsys.data import columns
 
 SEPARATOR = " | "
 

@@ -1,0 +1,1 @@
+"""What is held out, the figures of a ranking of everything, and how sure they are."""

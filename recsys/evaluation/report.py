@@ -18,12 +18,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys.artifacts import write_atomic, write_json
-from recsys.columns import ITEM_ID, RANK, SCORE, SYSTEM, USER_ID
-from recsys.data.splits import Split
+from recsys.data.columns import ITEM_ID, RANK, SCORE, SYSTEM, USER_ID
 from recsys.evaluation.bootstrap import bootstrap_mean, paired_bootstrap
+from recsys.evaluation.full_ranking import Ranking
 from recsys.evaluation.metrics import coverage, diversity, mrr, ndcg, novelty, recall
-from recsys.evaluation.protocols import Ranking
-from recsys.models.devices import device_name
+from recsys.evaluation.splits import Split
 
 OURS = "recsys"  # the whole system; its ablations are called recsys.<part>
 HEADLINE = "ndcg@10"
@@ -155,7 +154,7 @@ def split_counts(split: Split) -> dict[str, int]:
 
 
 def metrics_document(
-    data: Mapping[str, Any], settings: Mapping[str, Any], protocols: Mapping[str, Mapping[str, Any]]
+    data: Mapping[str, Any], settings: Mapping[str, Any], protocols: Mapping[str, Mapping[str, Any]], device: str
 ) -> dict[str, Any]:
     """Return the content of ``metrics.json``.
 
@@ -163,12 +162,13 @@ def metrics_document(
         data: what was evaluated on: name, snapshot, counts.
         settings: what was run: configuration, seeds.
         protocols: protocol → its ``section``.
+        device: what it was computed on, by name.
     """
     environment = {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
-        "device": device_name(),
+        "device": device,
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
     }
     return {

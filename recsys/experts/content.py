@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
+from recsys.data.sequences import Sequences
 from recsys.experts.sparse import history_matrix
-from recsys.sequences import Sequences
 
 
 class Content:

@@ -7,8 +7,8 @@ P = (XᵀX + λI)⁻¹ and a zero diagonal.
 import numpy as np
 from scipy import linalg, sparse
 
+from recsys.data.sequences import Sequences
 from recsys.experts.sparse import ItemMatrixScorer, history_matrix
-from recsys.sequences import Sequences
 
 CHUNK = 1_024  # rows of weights looked at together
 

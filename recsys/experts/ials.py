@@ -13,8 +13,8 @@ from implicit.cpu.als import AlternatingLeastSquares
 from numpy.typing import NDArray
 from scipy import sparse
 
+from recsys.data.sequences import Sequences
 from recsys.experts.sparse import history_matrix
-from recsys.sequences import Sequences
 
 FACTORS = 128
 ITERATIONS = 10

@@ -6,8 +6,8 @@ Similarity as in Deshpande and Karypis, "Item-based top-N recommendation algorit
 import numpy as np
 from scipy import sparse
 
+from recsys.data.sequences import Sequences
 from recsys.experts.sparse import ItemMatrixScorer, history_matrix, keep_largest
-from recsys.sequences import Sequences
 
 SHRINKAGE = 10.0
 

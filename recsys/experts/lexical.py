@@ -8,7 +8,7 @@ Names of brands and of models, which an encoder has never read, count here; and 
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
+from recsys.callbacks import Progress
 from recsys.experts.sparse import ItemMatrixScorer, keep_largest
 
 WORD = re.compile(r"\w+")
@@ -24,7 +25,6 @@ LEAST_ITEMS = 2  # that hold a word
 LARGEST_SHARE, LARGEST_COUNT = 0.05, 100  # of items that hold it, whichever is more: common words cost most, say least
 NEIGHBOURS = 128  # kept of each item; four times as many rank no better
 ROWS_AT_ONCE = 1_024
-Progress = Callable[[int, int], None]  # done, total
 
 
 class Lexicon:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.sequences import Sequences
+from recsys.data.sequences import Sequences
 
 
 class Popularity:

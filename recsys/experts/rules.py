@@ -7,8 +7,8 @@ Weights as in the sequential rules of Ludewig and Jannach, "Evaluation of sessio
 import numpy as np
 from scipy import sparse
 
+from recsys.data.sequences import Sequences
 from recsys.experts.sparse import ItemMatrixScorer, keep_largest
-from recsys.sequences import Sequences
 
 
 def fit_rules(train: Sequences, catalogue: int, window: int, neighbours: int, decay: float) -> ItemMatrixScorer:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from recsys.sequences import Sequences
+from recsys.data.sequences import Sequences
 
 
 def history_matrix(histories: Sequences, catalogue: int, decay: float, window: int | None = None) -> sparse.csr_matrix:

@@ -103,3 +103,8 @@ def restored_generator(state: dict[str, Any]) -> np.random.Generator:
     rng = np.random.default_rng()
     rng.bit_generator.state = state
     return rng
+
+
+def checkpoint_of(checkpoints: Checkpoints | None, stage: str) -> Checkpoint | None:
+    """Return the checkpoint of one stage where there are checkpoints."""
+    return checkpoints.of(stage) if checkpoints else None

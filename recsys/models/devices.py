@@ -15,6 +15,8 @@ from typing import TypeVar
 import torch
 from torch import distributed
 
+ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # of oneDNN, which multiplies for torch; the first one counts
+ISA_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 Part = TypeVar("Part")
 
 
@@ -40,7 +42,10 @@ def device_name() -> str:
 
 
 def has_cpu_bf16() -> bool:
-    """Tell whether this processor multiplies bf16 in hardware; emulated bf16 is slower than fp32."""
+    """Tell whether this processor multiplies bf16 in hardware, and may; emulated bf16 is slower than fp32."""
+    limit = next(filter(None, map(os.environ.get, ISA_LIMITS)), "")
+    if limit.upper() in ISA_WITHOUT_BF16:
+        return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

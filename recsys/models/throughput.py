@@ -29,11 +29,11 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from recsys.artifacts import write_json
 from recsys.config import AdapterConfig
-from recsys.models.backbone import Backbone, add_lora, load_backbone, quiet
+from recsys.models.adapter import ENCODE_TOKENS, carry_back
 from recsys.models.devices import Team, computes_bf16, default_device, device_name
-from recsys.models.export import ExportedEncoder, best_form, export
-from recsys.models.texts import compiled, prepared, tokenize
-from recsys.models.training import ENCODE_TOKENS, carry_back
+from recsys.models.encoder.backbone import Backbone, add_lora, load_backbone, quiet
+from recsys.models.encoder.export import ExportedEncoder, best_form, export
+from recsys.models.encoder.tokens import compiled, prepared, tokenize
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 MATRIX_SIZE = {"cpu": 1536, "cuda": 8192}  # of the square product that is timed

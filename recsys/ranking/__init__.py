@@ -1,1 +1,1 @@
-"""From scores to a list: the blend, the candidates, the rules and the reasons."""
+"""The trained whole: components, their blend, candidates and scores. Training writes it, serving reads it."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.sequences import Scorer, Sequences
+from recsys.data.sequences import Scorer, Sequences
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
 POWERS = (1.0, 0.5, 0.25)

@@ -5,8 +5,10 @@ same question: the items with the largest dot product among those that are allow
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 from lancedb.query import MatchQuery
@@ -35,12 +37,13 @@ RECALL = 0.96  # of the best, on a sample; a little more than the .95 that is wa
 SPARE = 100  # found beyond the best, or beyond what a mask takes away on average
 MANY = 0.25  # share of all items from which on a product with all of them is faster than one with those picked
 CHUNK = 8_192
+Kind = Literal["exact", "approximate"]
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Glance:
-    """What is known of one query before what its person may not be offered is taken away.
+class Prefetch:
+    """What is known of one query before what its user may not be offered is taken away.
 
     Attributes:
         products: (items,) with all items, where these are compared exactly.
@@ -51,28 +54,21 @@ class Glance:
     named: NDArray[np.int64] | None = None
 
 
-UNSEEN = Glance()
+NO_PREFETCH = Prefetch()
 
 
-class VectorSource:
-    """Vector search over one generation's items.
+class CandidateSource(Protocol):
+    """Proposes items by their vectors and by their words."""
 
-    Attributes:
-        vectors: (items, dimensions) float32, checked against the generation; shared by all workers of a machine.
-        kind: ``exact`` or ``approximate``: how unfiltered requests are searched.
-        probes: how many parts of the index an approximate search reads.
-    """
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """(items, dimensions) of all items; scores are exact products with them."""
 
-    def __init__(self, folder: Path, reference: IndexReference) -> None:
-        self._table = open_index(folder, reference)
-        self._indexed = open_for_vectors(folder, reference)
-        self.vectors = map_vectors(folder, self._table, reference)
-        self.kind = "exact" if reference.rows < APPROXIMATE_FROM else "approximate"
-        self._row_ids = row_ids(self._table, reference)
-        self._partitions = partitions(reference.rows)
-        self.probes = reference.probes or self._partitions  # all of it where nobody has measured
+    @property
+    def kind(self) -> Kind:
+        """How requests without a filter are searched."""
 
-    def glances(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]) -> list[Glance]:
+    def prefetch(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]) -> list[Prefetch]:
         """Look at all queries together, for a ``search`` with each of them: many share one pass.
 
         Args:
@@ -80,65 +76,107 @@ class VectorSource:
             count: how many rows each search will be asked for.
             allowed: (items,) what everybody may be offered.
         """
-        if self.kind == "exact":
-            return [Glance(products=row) for row in queries @ self.vectors.T]
-        left = int(np.count_nonzero(allowed))
-        if left <= max(count, EXACT_ALLOWED):
-            return [UNSEEN] * len(queries)
-        return [Glance(named=rows) for rows in self._named(queries, count, left, len(allowed))]
 
     def search(
-        self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_], glance: Glance = UNSEEN
+        self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_], prefetched: Prefetch = NO_PREFETCH
     ) -> NDArray[np.int64]:
         """Return at least ``count`` allowed rows, those with the largest ``vectors @ query`` among them, in no order.
 
-        They are fewer only where fewer are allowed, and more where the index has named more. It is asked where many
-        items are allowed, for so many more as the mask will take away on average; if that takes away more, or the index
-        cannot be read, the allowed ones are scored exactly.
+        They are fewer only where fewer are allowed, and more where the index has named more.
 
         Args:
             query: (dimensions,).
             count: how many rows.
             allowed: (items,) what may be returned.
-            glance: this query's of ``glances``, where there was one.
+            prefetched: this query's of ``prefetch``, where there was one.
         """
-        left = int(np.count_nonzero(allowed))
-        if left <= count:
-            return np.flatnonzero(allowed)
-        if glance.products is None and left > EXACT_ALLOWED:
-            rows = np.empty(0, dtype=np.int64) if glance.named is None else glance.named[allowed[glance.named]]
-            if len(rows) < count:
-                (rows,) = self._named(query[None], count, left, len(allowed))
-                rows = rows[allowed[rows]]
-            if len(rows) >= count:
-                return rows
-        rows = np.flatnonzero(allowed)
-        return self._best(query, count, rows, glance.products)
-
-    def recall(self, queries: NDArray[np.float32], count: int, probes: int | None = None) -> float:
-        """Return the mean share of the ``count`` largest products of each query that LanceDB's index finds.
-
-        Found is what it names among ``SPARE`` rows or more, which an answer scores exactly.
-        """
-        found = []
-        for query, named in zip(queries, self._nearest(queries, max(count, SPARE), probes or self.probes), strict=True):
-            exact = np.argpartition(-(self.vectors @ query), count - 1)[:count]
-            found.append(len(np.intersect1d(named, exact)) / count)
-        return float(np.mean(found))
-
-    def tuned_probes(self, queries: NDArray[np.float32]) -> int:
-        """Return the fewest probes with which queries, (rows, dimensions), find their ten best items well enough."""
-        tried = (self._parts(share) for share in PROBED)
-        return next((probes for probes in tried if self.recall(queries, BEST, probes) >= RECALL), self._partitions)
 
     def worded(self, query: str, count: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return at most ``count`` allowed rows whose texts hold words of a query, best BM25 first, ties by row.
+        """Return at most ``count`` allowed rows whose texts hold words of a query, best first, ties by row.
 
         The query is nothing but words: there is no syntax in it that could be wrong.
 
         Raises:
             UnreadableError: LanceDB cannot read its index.
         """
+
+    def named(self, queries: NDArray[np.float32], count: int) -> list[NDArray[np.int64]]:
+        """Return the rows that an approximate search names for each query, ``count`` or more, to be scored exactly."""
+
+
+class VectorSource:
+    """A generation's items in LanceDB: the candidate source of what was trained.
+
+    A search asks the index where many items are allowed, for so many more as the mask will take away on average; if
+    that takes away more, or the index cannot be read, the allowed ones are scored exactly.
+
+    Attributes:
+        vectors: as in ``CandidateSource``, checked against the generation; shared by all workers of a machine.
+        kind: as there.
+        probes: how many parts of the index an approximate search reads.
+    """
+
+    def __init__(self, folder: Path, reference: IndexReference) -> None:
+        self._table = open_index(folder, reference)
+        self._indexed = open_for_vectors(folder, reference)
+        self.vectors = map_vectors(folder, self._table, reference)
+        self.kind: Kind = "exact" if reference.rows < APPROXIMATE_FROM else "approximate"
+        self._row_ids = row_ids(self._table, reference)
+        self._partitions = partitions(reference.rows)
+        self.probes = reference.probes or self._partitions  # all of it where nobody has measured
+
+    def prefetch(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]) -> list[Prefetch]:
+        """See ``CandidateSource``."""
+        if self.kind == "exact":
+            return exact_products(self.vectors, queries)
+        left = int(np.count_nonzero(allowed))
+        if left <= max(count, EXACT_ALLOWED):
+            return [NO_PREFETCH] * len(queries)
+        return [Prefetch(named=rows) for rows in self._named(queries, count, left, len(allowed))]
+
+    def search(
+        self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_], prefetched: Prefetch = NO_PREFETCH
+    ) -> NDArray[np.int64]:
+        """See ``CandidateSource``."""
+        left = int(np.count_nonzero(allowed))
+        if left <= count:
+            return np.flatnonzero(allowed)
+        if prefetched.products is None and left > EXACT_ALLOWED:
+            rows = (
+                np.empty(0, dtype=np.int64) if prefetched.named is None else prefetched.named[allowed[prefetched.named]]
+            )
+            if len(rows) < count:
+                (rows,) = self._named(query[None], count, left, len(allowed))
+                rows = rows[allowed[rows]]
+            if len(rows) >= count:
+                return rows
+        return best_rows(self.vectors, query, count, np.flatnonzero(allowed), prefetched.products)
+
+    def named(self, queries: NDArray[np.float32], count: int, probes: int | None = None) -> list[NDArray[np.int64]]:
+        """See ``CandidateSource``; the index holds 8 bits a number. Nothing is named where LanceDB cannot read it.
+
+        ``probes`` of its parts are read, by default as many as an answer reads.
+        """
+        try:
+            with reading(self._table):
+                found = nearest(self._indexed, queries, count, probes or self.probes)
+        except UnreadableError as error:
+            _LOG.warning("%s. All vectors are in memory and are compared instead.", error)
+            return [np.empty(0, dtype=np.int64)] * len(queries)
+        return [np.searchsorted(self._row_ids, numbers) for numbers in found]
+
+    def tuned_probes(self, queries: NDArray[np.float32]) -> int:
+        """Return the fewest probes with which queries, (rows, dimensions), find their ten best items well enough."""
+        tried = (self._parts(share) for share in PROBED)
+        enough = (
+            probes
+            for probes in tried
+            if share_found(self.vectors, queries, BEST, self.named(queries, SPARE, probes)) >= RECALL
+        )
+        return next(enough, self._partitions)
+
+    def worded(self, query: str, count: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """See ``CandidateSource``; the best is the one with the highest BM25."""
         wanted = 2 * count
         while True:
             with reading(self._table):
@@ -157,34 +195,47 @@ class VectorSource:
     def _named(self, queries: NDArray[np.float32], count: int, left: int, items: int) -> list[NDArray[np.int64]]:
         """Ask the index for so many rows that about ``count`` stay if ``left`` of all items are allowed."""
         wanted = -(-count * items // left) + SPARE
-        return self._nearest(queries, wanted, max(self.probes, self._parts(DEPTH * wanted / items)))
+        return self.named(queries, wanted, max(self.probes, self._parts(DEPTH * wanted / items)))
 
-    def _nearest(self, queries: NDArray[np.float32], count: int, probes: int) -> list[NDArray[np.int64]]:
-        """Return what the index finds for each query; nothing where LanceDB cannot read it.
 
-        It finds by vectors of 8 bits a number. Whoever asked scores what is found exactly, so LanceDB need not.
-        """
-        try:
-            with reading(self._table):
-                found = nearest(self._indexed, queries, count, probes)
-        except UnreadableError as error:
-            _LOG.warning("%s. All vectors are in memory and are compared instead.", error)
-            return [np.empty(0, dtype=np.int64)] * len(queries)
-        return [np.searchsorted(self._row_ids, numbers) for numbers in found]
+def exact_products(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> list[Prefetch]:
+    """Return every query's products with all items: what an exact search is prefetched by."""
+    return [Prefetch(products=row) for row in queries @ vectors.T]
 
-    def _best(
-        self,
-        query: NDArray[np.float32],
-        count: int,
-        rows: NDArray[np.int64],
-        products: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.int64]:
-        scores = self._scores(query, rows) if products is None else products[rows]
-        return rows[np.argpartition(-scores, count - 1)[:count]]
 
-    def _scores(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the products of some rows: of many, from those of all; of few, in chunks, because picking copies."""
-        if len(rows) > MANY * len(self.vectors):
-            return np.asarray((self.vectors @ query)[rows])
-        starts = range(0, len(rows), CHUNK)
-        return np.concatenate([self.vectors[rows[start : start + CHUNK]] @ query for start in starts])
+def best_rows(
+    vectors: NDArray[np.float32],
+    query: NDArray[np.float32],
+    count: int,
+    rows: NDArray[np.int64],
+    products: NDArray[np.float32] | None = None,
+) -> NDArray[np.int64]:
+    """Return the ``count`` of some rows with the largest products with a query, (dimensions,), in no order.
+
+    ``products`` are those with all items, (items,), where they are known.
+    """
+    if len(rows) <= count:
+        return rows
+    scores = _products(vectors, query, rows) if products is None else products[rows]
+    return rows[np.argpartition(-scores, count - 1)[:count]]
+
+
+def recall(source: CandidateSource, queries: NDArray[np.float32], count: int) -> float:
+    """Return the mean share of each query's ``count`` best rows that an approximate search of a source finds."""
+    return share_found(source.vectors, queries, count, source.named(queries, max(count, SPARE)))
+
+
+def share_found(
+    vectors: NDArray[np.float32], queries: NDArray[np.float32], count: int, named: Sequence[NDArray[np.int64]]
+) -> float:
+    """Return the mean share of each query's ``count`` best rows that is among those named for it."""
+    best = [np.argpartition(-(vectors @ query), count - 1)[:count] for query in queries]
+    return float(np.mean([len(np.intersect1d(one, found)) / count for one, found in zip(best, named, strict=True)]))
+
+
+def _products(vectors: NDArray[np.float32], query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the products of some rows: of many, from those of all; of few, in chunks, because picking copies."""
+    if len(rows) > MANY * len(vectors):
+        return np.asarray((vectors @ query)[rows])
+    starts = range(0, len(rows), CHUNK)
+    return np.concatenate([vectors[rows[start : start + CHUNK]] @ query for start in starts])

@@ -1,1 +1,1 @@
-"""What is kept: the vector index, adapters, generations and live events."""
+"""What is kept by hash and never changes: adapters, generations, the vector index, exported encoders."""

@@ -5,7 +5,6 @@ An adapter's id is the hash of its files and its card's inputs, so the same trai
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from recsys.artifacts import (
     ArtifactError,
@@ -15,47 +14,43 @@ from recsys.artifacts import (
     digest_folder,
     discard_folder,
     read_each,
-    read_json,
-    short_id,
     staged_folder,
     verify_folder,
     write_json,
 )
 from recsys.home import Home
 from recsys.store.generations import list_generations
+from recsys.store.manifests import CARD, AdapterCard
 
-CARD = "card.json"
 
-
-def save_adapter(home: Home, write: Callable[[Path], None], card: dict[str, Any]) -> str:
+def save_adapter(home: Home, write: Callable[[Path], None], card: AdapterCard) -> str:
     """Store a trained adapter and return its id.
 
     Args:
         home: where state lives.
         write: puts the PEFT files into an empty folder.
-        card: base, base_digest, task, snapshot, settings, metrics and parent, as JSON values.
+        card: what it was made from and how well it does; its id and files are filled in.
     """
     with staged_folder(home.adapters) as staging:
         write(staging)
-        files = digest_folder(staging)
-        adapter_id = short_id(files, card)
-        write_json(staging / CARD, {"id": adapter_id, **card, "files": files})
-        commit_folder(staging, home.adapters / adapter_id)
-    return adapter_id
+        sealed = card.sealed(digest_folder(staging))
+        write_json(staging / CARD, sealed.to_dict())
+        commit_folder(staging, home.adapters / sealed.id)
+    return sealed.id
 
 
-def read_card(home: Home, adapter_id: str) -> dict[str, Any]:
+def read_card(home: Home, adapter_id: str) -> AdapterCard:
     """Return an adapter's card.
 
     Raises:
-        ArtifactError: there is no adapter of that id.
+        ArtifactError: there is no adapter of that id, or its card is not what it was.
     """
     check_id(adapter_id, "adapter")
     path = home.adapters / adapter_id / CARD
     if not path.is_file():
         raise ArtifactError(f"There is no adapter {adapter_id!r}. `recsys adapters` lists those that exist.")
-    card: dict[str, Any] = read_json(path)
-    if not isinstance(card, dict) or card.get("id") != adapter_id or not isinstance(card.get("files"), dict):
+    card = AdapterCard.read(path, "Remove the folder, or train it again.")
+    if card.id != adapter_id:
         raise ArtifactError(f"{path} is not the card of adapter {adapter_id}. Remove the folder, or train it again.")
     return card
 
@@ -68,14 +63,13 @@ def verify_adapter(home: Home, adapter_id: str) -> Path:
     """
     card = read_card(home, adapter_id)
     folder = home.adapters / adapter_id
-    verify_folder(folder, card["files"] | {CARD: digest_file(folder / CARD)})
-    about = {key: value for key, value in card.items() if key not in ("id", "files")}
-    if short_id(card["files"], about) != adapter_id:
+    verify_folder(folder, card.files | {CARD: digest_file(folder / CARD)})
+    if card.content_id != adapter_id:
         raise ArtifactError(f"{folder / CARD} has changed since it was written. Train the adapter again.")
     return folder
 
 
-def list_adapters(home: Home) -> list[dict[str, Any]]:
+def list_adapters(home: Home) -> list[AdapterCard]:
     """Return the cards of all adapters, by id; a folder that is none of ours is left out."""
     return read_each(home.adapters, CARD, lambda adapter_id: read_card(home, adapter_id))
 
@@ -87,7 +81,7 @@ def delete_adapter(home: Home, adapter_id: str) -> None:
         ArtifactError: it does not exist, or a generation uses it.
     """
     read_card(home, adapter_id)
-    users = [manifest["id"] for manifest in list_generations(home) if manifest["adapter"] == adapter_id]
+    users = [manifest.id for manifest in list_generations(home) if manifest.adapter == adapter_id]
     if users:
         raise ArtifactError(f"Generation {users[0]} uses adapter {adapter_id}. Delete the generation first.")
     discard_folder(home.adapters / adapter_id)

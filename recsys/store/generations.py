@@ -5,51 +5,54 @@ or the new.
 """
 
 import fcntl
-import os
-import shutil
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import EllipsisType
 
 from recsys.artifacts import (
+    MANIFEST,
     ArtifactError,
     check_id,
     commit_folder,
     digest_file,
     digest_folder,
+    discard_folder,
     read_each,
     read_json,
     remove_staging,
-    short_id,
     verify_folder,
     write_json,
 )
 from recsys.home import Home
+from recsys.store.manifests import GenerationManifest, IndexReference
 
-MANIFEST = "manifest.json"
 POINTER = "current.json"
-BOUND = {"id", "snapshot", "adapter", "index", "settings", "files", "notes"}  # what every manifest has
 MAX_TRAIL = 50  # generations that rollback can go back through
+_LOG = logging.getLogger(__name__)
 
 
-def commit_generation(home: Home, staging: Path, bound: dict[str, Any], notes: dict[str, Any]) -> str:
+class ConflictError(ArtifactError):
+    """Another generation was served meanwhile than the one that a decision rested on. The pointer stays."""
+
+
+def commit_generation(home: Home, staging: Path, manifest: GenerationManifest) -> str:
     """Seal a staging folder as a generation and return its id.
 
     Args:
         home: where state lives.
         staging: a folder below ``home.generations`` with the generation's own files.
-        bound: what else the generation stands on, as JSON values: snapshot, adapter, index, settings.
-        notes: what may differ between equal generations (timings, flow run), kept but not hashed.
+        manifest: what else the generation stands on; its id and files are filled in.
     """
-    files = digest_folder(staging)
-    generation_id = short_id(files, _identity(bound))
-    write_json(staging / MANIFEST, {"id": generation_id, **bound, "files": files, "notes": notes})
-    commit_folder(staging, home.generations / generation_id)
-    return generation_id
+    sealed = manifest.sealed(digest_folder(staging))
+    write_json(staging / MANIFEST, sealed.to_dict())
+    commit_folder(staging, home.generations / sealed.id)
+    return sealed.id
 
 
-def read_generation(home: Home, generation_id: str, verify: bool = False) -> tuple[Path, dict[str, Any]]:
+def read_generation(home: Home, generation_id: str, verify: bool = False) -> tuple[Path, GenerationManifest]:
     """Return a generation's folder and manifest; with ``verify`` every file is hashed and compared.
 
     Raises:
@@ -57,27 +60,32 @@ def read_generation(home: Home, generation_id: str, verify: bool = False) -> tup
     """
     check_id(generation_id, "generation")
     folder = home.generations / generation_id
-    if not (folder / MANIFEST).is_file():
+    path = folder / MANIFEST
+    if not path.is_file():
         raise ArtifactError(f"There is no generation {generation_id!r}. `recsys generations` lists those that exist.")
-    manifest: dict[str, Any] = read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("id") != generation_id or not manifest.keys() >= BOUND:
-        raise ArtifactError(f"{folder / MANIFEST} has changed since it was written: it names another. Roll back.")
+    manifest = GenerationManifest.read(path, "Publish again, or roll back.")
+    if manifest.id != generation_id:
+        raise ArtifactError(f"{path} has changed since it was written: it names another. Roll back.")
     if verify:
-        verify_folder(folder, manifest["files"] | {MANIFEST: digest_file(folder / MANIFEST)})
-        bound = {key: value for key, value in manifest.items() if key not in ("id", "files", "notes")}
-        if short_id(manifest["files"], _identity(bound)) != generation_id:
-            raise ArtifactError(f"{folder / MANIFEST} has changed since it was written. Publish again, or roll back.")
+        verify_folder(folder, manifest.files | {MANIFEST: digest_file(path)})
+        if manifest.content_id != generation_id:
+            raise ArtifactError(f"{path} has changed since it was written. Publish again, or roll back.")
     return folder, manifest
 
 
-def list_generations(home: Home) -> list[dict[str, Any]]:
-    """Return the manifests of all generations, by id, each with ``current``: whether it is the one served.
+def list_generations(home: Home) -> list[GenerationManifest]:
+    """Return the manifests of all generations, by id; a folder without a manifest of ours is left out."""
+    return read_each(home.generations, MANIFEST, lambda generation_id: read_generation(home, generation_id)[1])
 
-    A folder without a manifest of ours is left out.
-    """
-    current = current_id(home)
-    manifests = read_each(home.generations, MANIFEST, lambda generation_id: read_generation(home, generation_id)[1])
-    return [manifest | {"current": manifest["id"] == current} for manifest in manifests]
+
+def newest_last(home: Home) -> list[GenerationManifest]:
+    """Return the manifests of all generations in the order in which they were made."""
+    return sorted(list_generations(home), key=lambda one: (_made(home, one.id), one.id))
+
+
+def made_at(home: Home, generation_id: str) -> datetime:
+    """Return when a generation was made (UTC)."""
+    return datetime.fromtimestamp(_made(home, generation_id) / 1e9, UTC)
 
 
 def current_id(home: Home) -> str | None:
@@ -89,17 +97,29 @@ def current_id(home: Home) -> str | None:
     return generation_id
 
 
-def promote(home: Home, generation_id: str) -> None:
+def promote(home: Home, generation_id: str, expected: str | EllipsisType | None = ...) -> None:
     """Point at a generation after checking every file of it; all workers follow.
+
+    Args:
+        home: where state lives.
+        generation_id: what shall be served.
+        expected: what must be served until now, None for nothing; an ellipsis: whatever is.
 
     Raises:
         ArtifactError: the generation is missing or broken; the pointer stays.
+        ConflictError: another one than ``expected`` is served; the pointer stays.
     """
     read_generation(home, generation_id, verify=True)
     with _pointer_lock(home):
         trail = _trail(home)
-        if trail and trail[-1] == generation_id:
+        served = trail[-1] if trail else None
+        if served == generation_id:
             return
+        if expected is not ... and served != expected:
+            raise ConflictError(
+                f"Generation {served} was published while {generation_id} was being judged against "
+                f"{expected or 'nothing'}. Publish again to have it judged against {served}."
+            )
         _write_pointer(home, [*trail, generation_id])
 
 
@@ -138,12 +158,22 @@ def earlier_ids(home: Home) -> list[str]:
 
 
 def clean_up(home: Home) -> int:
-    """Remove what crashed writers left; return how many entries went. Generations themselves stay."""
-    return sum(remove_staging(folder) for folder in (home.snapshots, home.adapters, home.encoders, home.generations))
+    """Remove what crashed writers left and tables that no generation names; return how many entries went.
+
+    What somebody else is writing or reading stays.
+    """
+    rooms = [home.cache, home.snapshots, home.adapters, home.encoders, home.generations, home.lance, home.runs]
+    rooms += [path for path in home.runs.rglob("*") if path.is_dir()]  # checkpoints lie deeper
+    removed = sum(remove_staging(room) for room in rooms) + len(_drop_indexes(home))
+    if removed:
+        _LOG.info("Removed %d entries that ended runs had left in %s.", removed, home.root)
+    return removed
 
 
 def delete_generation(home: Home, generation_id: str) -> None:
-    """Delete a generation that is not served.
+    """Delete a generation that is not served, and its table where no other generation names it.
+
+    A table that a service still reads stays until the next ``clean_up``.
 
     Raises:
         ArtifactError: it is the current one, or does not exist.
@@ -155,14 +185,32 @@ def delete_generation(home: Home, generation_id: str) -> None:
             raise ArtifactError(f"{generation_id} is being served. Publish another one or roll back first.")
         if generation_id in trail:
             _write_pointer(home, [entry for entry in trail if entry != generation_id])
-        os.replace(folder / MANIFEST, folder / f"{MANIFEST}.deleted")  # from here on it is not listed
-        shutil.rmtree(folder)
+        discard_folder(folder)
+    _drop_indexes(home)
 
 
-def _identity(bound: dict[str, Any]) -> dict[str, Any]:
-    """Return what makes the id of all that is bound: not how LanceDB counts versions and divides what it indexes."""
-    index = {key: value for key, value in bound["index"].items() if key not in ("version", "probes")}
-    return bound | {"index": index}
+def _drop_indexes(home: Home) -> list[str]:
+    from recsys.store.index import drop_indexes  # brings LanceDB, for which the service's supervisor has no use
+
+    try:
+        return drop_indexes(home.lance, lambda: _named_indexes(home))
+    except ArtifactError as error:
+        _LOG.warning("No table was dropped: a generation that cannot be read may need it. %s", error)
+        return []
+
+
+def _named_indexes(home: Home) -> list[IndexReference]:
+    """Return what all generations name.
+
+    Raises:
+        ArtifactError: one of them cannot be read.
+    """
+    folders = [path.parent.name for path in home.generations.glob(f"[!.]*/{MANIFEST}")]
+    return [read_generation(home, generation_id)[1].index for generation_id in folders]
+
+
+def _made(home: Home, generation_id: str) -> int:
+    return (home.generations / generation_id / MANIFEST).stat().st_mtime_ns
 
 
 def _trail(home: Home) -> list[str]:

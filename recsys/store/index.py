@@ -5,13 +5,13 @@ A generation names a table and one version of it, which a tag protects from clea
 its vectors alone, which all workers of a machine map: the operating system keeps one copy of it in memory.
 """
 
+import fcntl
 import hashlib
+import logging
 import math
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from lancedb.background_loop import LOOP
 from lancedb.index import FTS, IvfSq
 from numpy.typing import NDArray
 
-from recsys.artifacts import STAGING_PREFIX, ArtifactError, canonical_json
-from recsys.columns import ITEM_ID
+from recsys.artifacts import ArtifactError, canonical_json, staged_file
+from recsys.data.columns import ITEM_ID
+from recsys.store.manifests import IndexReference
 
 VECTOR = "vector"
 ROW = "row"
@@ -33,35 +34,13 @@ APPROXIMATE_FROM = 20_000  # items; below it an exact product in memory is faste
 KMEANS_ROUNDS = 15  # the default of 50 takes three times as long and finds nothing more
 BATCH = 16_384  # rows copied at once
 TAG = "served"
+LOCK = ".lock"
+TABLES = "items-"  # how the names of all tables begin
+_LOG = logging.getLogger(__name__)
 
 
 class UnreadableError(Exception):
     """LanceDB fails to read a table that was opened. The message has its reason."""
-
-
-@dataclass(frozen=True)
-class IndexReference:
-    """Where a generation's vectors are, and how they are searched.
-
-    Attributes:
-        table: its name.
-        version: of the table.
-        rows: items.
-        dimensions: of each vector.
-        digest: the hash of ids, vectors and texts.
-        probes: parts of the index that a search reads, as measured; None: it was not.
-    """
-
-    table: str
-    version: int
-    rows: int
-    dimensions: int
-    digest: str
-    probes: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the reference as JSON values."""
-        return asdict(self)
 
 
 def build_index(
@@ -80,7 +59,7 @@ def build_index(
     """
     _check_vectors(item_ids, vectors)
     content = content_digest(item_ids, vectors, texts)
-    name = f"items-{content[:16]}"
+    name = f"{TABLES}{content[:16]}"
     connection = lancedb.connect(folder)
     dimensions = vectors.shape[1]
     if name in _table_names(connection):
@@ -200,10 +179,10 @@ def map_vectors(folder: Path, table: lancedb.table.Table, reference: IndexRefere
     """
     named = table.search().select([ROW, ITEM_ID, TEXT]).limit(reference.rows).to_arrow().sort_by(ROW)
     item_ids, texts = named[ITEM_ID].to_pylist(), named[TEXT].to_pylist()
-    path = folder / f"{reference.table}-{reference.version}.npy"  # another version may hold other vectors
+    path = _vectors_file(folder, reference)
     for _ in range(2):
         try:
-            vectors: NDArray[np.float32] = np.asarray(np.load(path, mmap_mode="r"))
+            vectors = _mapped(path)
             if content_digest(item_ids, vectors, texts) == reference.digest:
                 return vectors
         except (OSError, ValueError):
@@ -229,33 +208,81 @@ def content_digest(item_ids: Sequence[str], vectors: NDArray[np.float32], texts:
     return sha.hexdigest()
 
 
-def drop_indexes(folder: Path, keep: set[str]) -> list[str]:
-    """Remove item tables that no generation names; return their names."""
+@contextmanager
+def indexing(folder: Path) -> Iterator[None]:
+    """Keep every table from being dropped, until the generation that will name it is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def drop_indexes(folder: Path, named: Callable[[], Collection[IndexReference]]) -> list[str]:
+    """Remove the tables that no generation names, and their vectors; return the tables' names.
+
+    What a process has mapped stays until a later call, and everything stays while somebody is ``indexing``.
+
+    Args:
+        folder: the LanceDB folder.
+        named: returns what the generations name; asked when nobody can add one.
+    """
     if not folder.exists():
         return []
-    connection = lancedb.connect(folder)
-    doomed = sorted(name for name in _table_names(connection) if name.startswith("items-") and name not in keep)
-    for name in doomed:
-        connection.drop_table(name)
-        for path in folder.glob(f"{name}-*.npy"):
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _LOG.info("Somebody is publishing; tables that nobody needs are dropped another time.")
+            return []
+        keep = named()
+        unnamed = set(folder.glob(f"{TABLES}*.npy")) - {_vectors_file(folder, reference) for reference in keep}
+        mapped = {path for path in unnamed if _is_mapped(path)}
+        for path in unnamed - mapped:
             path.unlink(missing_ok=True)
-    return doomed
+        connection = lancedb.connect(folder)
+        held = {reference.table for reference in keep} | {path.name.rpartition("-")[0] for path in mapped}
+        doomed = sorted(name for name in _table_names(connection) if name.startswith(TABLES) and name not in held)
+        for name in doomed:
+            connection.drop_table(name)
+        return doomed
+
+
+def _vectors_file(folder: Path, reference: IndexReference) -> Path:
+    return folder / f"{reference.table}-{reference.version}.npy"  # another version may hold other vectors
+
+
+def _mapped(path: Path) -> NDArray[np.float32]:
+    """Map a file of vectors. The mapping holds the file open, and with it the lock that ``drop_indexes`` looks at.
+
+    Raises:
+        OSError: it is missing.
+        ValueError: it is no such file.
+    """
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        return np.asarray(np.memmap(file, dtype, "r", file.tell(), shape))
+
+
+def _is_mapped(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _copy_vectors(table: lancedb.table.Table, reference: IndexReference, path: Path) -> None:
     """Write a table's vectors to a file, a batch at a time; readers see the old file or the new one."""
-    descriptor, temporary = tempfile.mkstemp(prefix=STAGING_PREFIX, dir=path.parent)
-    os.close(descriptor)
-    try:
+    with staged_file(path.parent) as staging:
         shape = (reference.rows, reference.dimensions)
-        vectors = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        vectors = np.lib.format.open_memmap(staging, mode="w+", dtype=np.float32, shape=shape)
         for batch in table.search().select([ROW, VECTOR]).limit(reference.rows).to_batches(BATCH):
             vectors[batch[ROW].to_numpy()] = batch[VECTOR].flatten().to_numpy().reshape(-1, reference.dimensions)
         vectors.flush()
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        os.replace(staging, path)
 
 
 def _table_names(connection: Any) -> list[str]:

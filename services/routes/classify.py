@@ -6,32 +6,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 from fastapi import Response
 
-from services.auth import guarded_router, scoped
-from services.context import MODEL, lap
-from services.parts import Parts, PartsOfApp, json_response, milliseconds_since
-from services.routes.recommend import ERRORS
+from recsys_client.schemas.classify import Classified, ClassifyAnswer, ClassifyRequest
+from services.edge.auth import guarded_router, scoped
+from services.edge.context import MODEL, end_stage
 from services.routes.texts import CHUNK, timed
-from services.schemas.classify import Classified, ClassifyAnswer, ClassifyRequest
+from services.worker.answering import ERRORS, json_response, milliseconds_since
+from services.worker.state import Worker, WorkerOfApp
 
 if TYPE_CHECKING:
-    from recsys.models.classifier import Classifier
+    from recsys.models.encoder.classifier import Classifier
 
 router = guarded_router()
 
 
 @router.post("/v1/classify", response_model=ClassifyAnswer, **scoped("recommend", *ERRORS))
-async def classify(request: ClassifyRequest, parts: PartsOfApp) -> Response:
+async def classify(request: ClassifyRequest, worker: WorkerOfApp) -> Response:
     """Return what each text is, with probabilities, by a classifier that `recsys classify` has trained.
 
     The first text after a start waits some seconds for the classifier to be loaded. A text's probabilities do not
     depend on the texts beside it.
     """
     started = time.perf_counter()
-    adapter, classifier = await parts.encoding.run(_classifier, parts, request.adapter)
+    adapter, classifier = await worker.encoding.run(_classifier, worker, request.adapter)
     chunks = []
     for start in range(0, len(request.texts), CHUNK):  # between two chunks a search has its turn
         chunk = request.texts[start : start + CHUNK]
-        chunks.append(await parts.encoding.run(timed, classifier.probabilities, chunk))
+        chunks.append(await worker.encoding.run(timed, classifier.probabilities, chunk))
     results = [
         Classified(
             label=classifier.labels[int(row.argmax())], probabilities=dict(zip(classifier.labels, row, strict=True))
@@ -41,7 +41,7 @@ async def classify(request: ClassifyRequest, parts: PartsOfApp) -> Response:
     return json_response(ClassifyAnswer(results=results, adapter=adapter, took_ms=milliseconds_since(started)))
 
 
-def _classifier(parts: Parts, adapter: str | None) -> "tuple[str, Classifier]":
-    found = parts.classifiers.of(adapter)
-    lap(MODEL)
+def _classifier(worker: Worker, adapter: str | None) -> "tuple[str, Classifier]":
+    found = worker.classifiers.of(adapter)
+    end_stage(MODEL)
     return found

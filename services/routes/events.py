@@ -5,24 +5,25 @@ from datetime import UTC, datetime, timedelta
 from fastapi import Response
 
 from recsys.config import IngestConfig
-from recsys.store.events import Event
-from services.auth import guarded_router, scoped
-from services.context import STORE, WORK, lap, since_arrival
-from services.parts import Parts, PartsOfApp, json_response
-from services.schemas.events import EventsAnswer, EventsRequest, Rejection
+from recsys.database.events import Event
+from recsys_client.schemas.events import EventsAnswer, EventsRequest, Rejection
+from services.edge.auth import guarded_router, scoped
+from services.edge.context import STORE, WORK, end_stage, since_arrival
+from services.worker.answering import json_response
+from services.worker.state import Worker, WorkerOfApp
 
 FUTURE_TOLERANCE = timedelta(seconds=IngestConfig().future_tolerance_seconds)
 router = guarded_router()
 
 
 @router.post("/v1/events", response_model=EventsAnswer, **scoped("write", 400, 413, 422))
-async def add_events(request: EventsRequest, parts: PartsOfApp) -> Response:
+async def add_events(request: EventsRequest, worker: WorkerOfApp) -> Response:
     """Store live events; repeating a request is safe where events have a timestamp or an event_id."""
-    return json_response(await parts.writing.run(_add_events, parts, request))
+    return json_response(await worker.writing.run(_add_events, worker, request))
 
 
-def _add_events(parts: Parts, request: EventsRequest) -> EventsAnswer:
-    recommender = parts.generation.recommender()
+def _add_events(worker: Worker, request: EventsRequest) -> EventsAnswer:
+    recommender = worker.generation.recommender()
     now = datetime.now(UTC)
     events, rejected = [], []
     for index, new in enumerate(request.events):
@@ -36,12 +37,12 @@ def _add_events(parts: Parts, request: EventsRequest) -> EventsAnswer:
             events.append(Event(**new.model_dump() | {"timestamp": timestamp, "event_id": new.event_id or ""}))
         except ValueError as error:
             rejected.append(Rejection(index=index, reason=str(error)))
-    lap(WORK)
-    added = parts.events.add(events)
-    lap(STORE)
-    if added.accepted and parts.events.holds(events[-1].event_id):  # read as any answer of any worker will
-        parts.metrics.event_lag.observe(since_arrival())
-    parts.metrics.events.labels("accepted").inc(added.accepted)
-    parts.metrics.events.labels("duplicate").inc(added.duplicates)
-    parts.metrics.events.labels("rejected").inc(len(rejected))
+    end_stage(WORK)
+    added = worker.events.add(events)
+    end_stage(STORE)
+    if added.accepted and worker.events.holds(events[-1].event_id):  # read as any answer of any worker will
+        worker.metrics.event_lag.observe(since_arrival())
+    worker.metrics.events.labels("accepted").inc(added.accepted)
+    worker.metrics.events.labels("duplicate").inc(added.duplicates)
+    worker.metrics.events.labels("rejected").inc(len(rejected))
     return EventsAnswer(accepted=added.accepted, duplicates=added.duplicates, rejected=rejected)

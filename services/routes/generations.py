@@ -4,12 +4,17 @@ from typing import Annotated, Any
 
 from fastapi import HTTPException, Path, Response
 
-from recsys.artifacts import ArtifactError
+from recsys.artifacts import ArtifactError, Record
 from recsys.store.adapters import list_adapters
-from recsys.store.generations import current_id, list_generations, previous_id, promote, read_generation, rollback
-from services.auth import guarded_router, scoped
-from services.parts import Parts, PartsOfApp, json_response
-from services.schemas.generations import (
+from recsys.store.generations import (
+    current_id,
+    list_generations,
+    newest_last,
+    previous_id,
+    read_generation,
+    rollback,
+)
+from recsys_client.schemas.generations import (
     AdapterCard,
     AdaptersAnswer,
     GenerationsAnswer,
@@ -18,149 +23,151 @@ from services.schemas.generations import (
     ShadowRequest,
     SwitchAnswer,
 )
-from services.shadow import begin_shadow, end_shadow, summary
-from services.shelf import newest_last
+from services.edge.auth import guarded_router, scoped
+from services.worker.answering import json_response
+from services.worker.shadow import begin_shadow, end_shadow, summary
+from services.worker.state import Worker, WorkerOfApp
 
 router = guarded_router()
 GenerationId = Annotated[str, Path(max_length=64, description="As GET /v1/generations shows it.")]
 
 
 @router.get("/v1/generations", response_model=GenerationsAnswer, **scoped("admin"))
-async def generations(parts: PartsOfApp) -> Response:
+async def generations(worker: WorkerOfApp) -> Response:
     """List all generations, and say which one answers here."""
-    return json_response(await parts.writing.run(_generations, parts))
+    return json_response(await worker.writing.run(_generations, worker))
 
 
 @router.get("/v1/adapters", response_model=AdaptersAnswer, **scoped("admin"))
-async def adapters(parts: PartsOfApp) -> Response:
+async def adapters(worker: WorkerOfApp) -> Response:
     """List all adapters, and say which ones a request may name."""
-    return json_response(await parts.writing.run(_adapters, parts))
+    return json_response(await worker.writing.run(_adapters, worker))
 
 
 @router.post(
     "/v1/generations/{generation_id}/promote", response_model=SwitchAnswer, **scoped("admin", 400, 404, 409, 413, 422)
 )
 async def promote_generation(
-    generation_id: GenerationId, parts: PartsOfApp, request: PromoteRequest | None = None
+    generation_id: GenerationId, worker: WorkerOfApp, request: PromoteRequest | None = None
 ) -> Response:
     """Serve a generation: it is loaded and verified first, then judged by the gate, then every worker switches.
 
     409 says why it is not served, and the one that was served still is.
     """
     force = request is not None and request.force
-    return json_response(await parts.loading.run(_promote, parts, generation_id, force))
+    return json_response(await worker.loading.run(_promote, worker, generation_id, force))
 
 
 @router.post("/v1/rollback", response_model=SwitchAnswer, **scoped("admin", 409))
-async def roll_back(parts: PartsOfApp) -> Response:
+async def roll_back(worker: WorkerOfApp) -> Response:
     """Serve the generation before the current one again; 409 where there is none, or where it is broken."""
-    return json_response(await parts.loading.run(_roll_back, parts))
+    return json_response(await worker.loading.run(_roll_back, worker))
 
 
 @router.post(
     "/v1/generations/{generation_id}/shadow", response_model=ShadowAnswer, **scoped("admin", 400, 404, 409, 413, 422)
 )
 async def shadow_generation(
-    generation_id: GenerationId, parts: PartsOfApp, request: ShadowRequest | None = None
+    generation_id: GenerationId, worker: WorkerOfApp, request: ShadowRequest | None = None
 ) -> Response:
     """Let a generation answer a share of the requests in the background, to compare; no answer changes by it."""
     share = (request or ShadowRequest()).share
-    return json_response(await parts.loading.run(_shadow, parts, generation_id, share))
+    return json_response(await worker.loading.run(_shadow, worker, generation_id, share))
 
 
 @router.delete("/v1/generations/{generation_id}/shadow", response_model=ShadowAnswer, **scoped("admin", 404, 422))
-async def end_shadowing(generation_id: GenerationId, parts: PartsOfApp) -> Response:
+async def end_shadowing(generation_id: GenerationId, worker: WorkerOfApp) -> Response:
     """Let a generation be the shadow no longer; the answer is its last summary."""
-    return json_response(await parts.loading.run(_end_shadow, parts, generation_id))
+    return json_response(await worker.loading.run(_end_shadow, worker, generation_id))
 
 
 @router.get("/v1/shadow", response_model=ShadowAnswer, **scoped("admin"))
-async def shadow(parts: PartsOfApp) -> Response:
+async def shadow(worker: WorkerOfApp) -> Response:
     """Compare the shadow with what was answered."""
-    return json_response(await parts.writing.run(_summary, parts))
+    return json_response(await worker.writing.run(_summary, worker))
 
 
-def _generations(parts: Parts) -> GenerationsAnswer:
+def _generations(worker: Worker) -> GenerationsAnswer:
+    current = current_id(worker.home)
     return GenerationsAnswer(
-        serving=parts.generation.serving,
-        current=current_id(parts.home),
-        problem=parts.generation.problem,
-        generations=[_without_files(manifest) for manifest in list_generations(parts.home)],
+        serving=worker.generation.serving,
+        current=current,
+        problem=worker.generation.problem,
+        generations=[
+            _without_files(manifest) | {"current": manifest.id == current} for manifest in list_generations(worker.home)
+        ],
     )
 
 
-def _adapters(parts: Parts) -> AdaptersAnswer:
-    made = newest_last(parts.home)
-    current = next((one["adapter"] for one in made if one["current"]), None)
+def _adapters(worker: Worker) -> AdaptersAnswer:
+    made, current = newest_last(worker.home), current_id(worker.home)
+    serving = next((one.adapter for one in made if one.id == current), None)
     cards = []
-    for card in list_adapters(parts.home):
-        used = [one["id"] for one in made if one["adapter"] == card["id"]]
-        state = {"generations": used, "can_answer": bool(used), "serving": card["id"] == current}
+    for card in list_adapters(worker.home):
+        used = [one.id for one in made if one.adapter == card.id]
+        state = {"generations": used, "can_answer": bool(used), "serving": card.id == serving}
         cards.append(AdapterCard.model_validate(_without_files(card) | state))
     return AdaptersAnswer(adapters=cards)
 
 
-def _promote(parts: Parts, generation_id: str, force: bool) -> SwitchAnswer:
-    from recsys.admission import check_answers, check_gate  # bring torch
+def _promote(worker: Worker, generation_id: str, force: bool) -> SwitchAnswer:
+    from recsys.publishing.admission import publish  # brings torch
 
-    _load(parts, generation_id)
-    previous = current_id(parts.home)
+    _load(worker, generation_id)
+    previous = current_id(worker.home)
     try:
-        verdict = check_gate(parts.home, generation_id)
-        if verdict.passed and not force:
-            verdict += check_answers(parts.home, generation_id, parts.loaded)
-        if not (verdict.passed or force):
-            raise HTTPException(409, f"The gate refuses {generation_id}: {' '.join(verdict.findings)}")
-        promote(parts.home, generation_id)
+        verdict = publish(worker.home, generation_id, force, worker.opened)
     except ArtifactError as error:
         raise HTTPException(409, str(error)) from None
-    parts.generation.check()
+    if not (verdict.passed or force):
+        raise HTTPException(409, f"The gate refuses {generation_id}: {' '.join(verdict.findings)}")
+    worker.generation.check()
     return SwitchAnswer(generation=generation_id, previous=previous, findings=list(verdict.findings))
 
 
-def _roll_back(parts: Parts) -> SwitchAnswer:
-    before = current_id(parts.home)
+def _roll_back(worker: Worker) -> SwitchAnswer:
+    before = current_id(worker.home)
     try:
-        target = previous_id(parts.home)
-        parts.shelf.open(target)
-        generation_id = rollback(parts.home)
+        target = previous_id(worker.home)
+        worker.cache.open(target)
+        generation_id = rollback(worker.home)
     except ArtifactError as error:
         raise HTTPException(409, str(error)) from None
-    parts.generation.check()
+    worker.generation.check()
     return SwitchAnswer(generation=generation_id, previous=before, findings=[])
 
 
-def _shadow(parts: Parts, generation_id: str, share: float) -> ShadowAnswer:
-    _load(parts, generation_id)
-    begin_shadow(parts.home, generation_id, share)
-    parts.shadow.check()
-    return _summary(parts)
+def _shadow(worker: Worker, generation_id: str, share: float) -> ShadowAnswer:
+    _load(worker, generation_id)
+    begin_shadow(worker.home, generation_id, share)
+    worker.shadow.check()
+    return _summary(worker)
 
 
-def _end_shadow(parts: Parts, generation_id: str) -> ShadowAnswer:
-    last = _summary(parts)
+def _end_shadow(worker: Worker, generation_id: str) -> ShadowAnswer:
+    last = _summary(worker)
     if last.generation != generation_id:
         raise HTTPException(404, f"{generation_id!r} is not the shadow; GET /v1/shadow says what is.")
-    end_shadow(parts.home)
-    parts.shadow.check()
+    end_shadow(worker.home)
+    worker.shadow.check()
     return last
 
 
-def _summary(parts: Parts) -> ShadowAnswer:
-    return ShadowAnswer.model_validate(summary(parts.home, parts.shadows))
+def _summary(worker: Worker) -> ShadowAnswer:
+    return ShadowAnswer.model_validate(summary(worker.home, worker.shadows))
 
 
-def _load(parts: Parts, generation_id: str) -> None:
+def _load(worker: Worker, generation_id: str) -> None:
     """Load a generation beside the current one: 404 if it does not exist, 409 if it is broken."""
     try:
-        read_generation(parts.home, generation_id)
+        read_generation(worker.home, generation_id)
     except ArtifactError as error:
         raise HTTPException(404, str(error)) from None
     try:
-        parts.shelf.open(generation_id)
+        worker.cache.open(generation_id)
     except Exception as error:  # whatever a broken file makes its reader raise
         raise HTTPException(409, f"Generation {generation_id} cannot be loaded: {error}") from None
 
 
-def _without_files(record: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if key != "files"}
+def _without_files(record: Record) -> dict[str, Any]:
+    return {key: value for key, value in record.to_dict().items() if key != "files"}

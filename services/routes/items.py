@@ -5,11 +5,12 @@ from typing import Annotated
 import anyio
 from fastapi import HTTPException, Path, Response
 
-from recsys.columns import ITEM_ID
-from services.auth import guarded_router, scoped
-from services.parts import Parts, PartsOfApp, json_response
-from services.schemas.fields import PathId
-from services.schemas.live import MAX_COLUMNS, ItemAnswer, ItemChange, PutItemRequest
+from recsys.data.columns import ITEM_ID
+from recsys_client.schemas.fields import PathId
+from recsys_client.schemas.items import MAX_COLUMNS, ItemAnswer, ItemChange, PutItemRequest
+from services.edge.auth import guarded_router, scoped
+from services.worker.answering import json_response
+from services.worker.state import Worker, WorkerOfApp
 
 WAIT_SECONDS = 4.0  # for other items to be encoded; with the lane's own waiting it stays below the request's timeout
 POLL_SECONDS = 0.05
@@ -18,13 +19,13 @@ ItemId = Annotated[PathId, Path(description="As in the catalogue, or new.")]
 
 
 @router.put("/v1/items/{item_id:path}", response_model=ItemChange, **scoped("write", 400, 413, 422))
-async def put_item(item_id: ItemId, request: PutItemRequest, parts: PartsOfApp) -> Response:
+async def put_item(item_id: ItemId, request: PutItemRequest, worker: WorkerOfApp) -> Response:
     """Store an item in the place of what was there; it is recommendable, by its text, within seconds.
 
     An upload goes at the pace at which texts are encoded: this waits while many others do, and then answers 503.
     """
     late = anyio.current_time() + WAIT_SECONDS
-    while (change := await parts.writing.run(_put, parts, item_id, request)) is None:
+    while (change := await worker.writing.run(_put, worker, item_id, request)) is None:
         if anyio.current_time() >= late:
             detail = "Many items wait to be encoded; this one was not stored. Come again, and put fewer at once."
             raise HTTPException(503, detail, {"Retry-After": "1"})
@@ -33,22 +34,22 @@ async def put_item(item_id: ItemId, request: PutItemRequest, parts: PartsOfApp) 
 
 
 @router.get("/v1/items/{item_id:path}", response_model=ItemAnswer, **scoped("recommend", 404, 422))
-async def item(item_id: ItemId, parts: PartsOfApp) -> Response:
+async def item(item_id: ItemId, worker: WorkerOfApp) -> Response:
     """Return an item, live or of the catalogue."""
-    return json_response(await parts.writing.run(_item, parts, item_id))
+    return json_response(await worker.writing.run(_item, worker, item_id))
 
 
 @router.delete("/v1/items/{item_id:path}", response_model=ItemChange, **scoped("write", 404, 422))
-async def delete_item(item_id: ItemId, parts: PartsOfApp) -> Response:
+async def delete_item(item_id: ItemId, worker: WorkerOfApp) -> Response:
     """Take an item out of all lists; histories that hold it still count it."""
-    return json_response(await parts.writing.run(_delete, parts, item_id))
+    return json_response(await worker.writing.run(_delete, worker, item_id))
 
 
-def _put(parts: Parts, item_id: str, request: PutItemRequest) -> ItemChange | None:
+def _put(worker: Worker, item_id: str, request: PutItemRequest) -> ItemChange | None:
     """Store an item; None, and nothing is stored, where it has to wait."""
-    from recsys.live import ItemError, check_columns  # brings transformers
+    from recsys.serving.live_columns import ItemError, check_columns
 
-    recommender = parts.generation.recommender()
+    recommender = worker.generation.recommender()
     columns = request.model_dump(exclude_unset=True)
     if len(columns) > MAX_COLUMNS:
         raise HTTPException(422, f"body: an item has at most {MAX_COLUMNS} columns.")
@@ -56,27 +57,27 @@ def _put(parts: Parts, item_id: str, request: PutItemRequest) -> ItemChange | No
         check_columns(columns, recommender.catalogue.items.schema)
     except ItemError as error:
         raise HTTPException(422, f"body.{error}") from None
-    if request.available and parts.items.crowded(recommender):
+    if request.available and worker.items.crowded(recommender):
         return None
-    version = parts.items.store.put(item_id, columns)
+    version = worker.items.store.put(item_id, columns)
     if not request.available:
-        parts.generation.refresh()
+        worker.generation.refresh()
     return ItemChange(item_id=item_id, version=version)
 
 
-def _delete(parts: Parts, item_id: str) -> ItemChange:
-    live = parts.items.store.find(item_id)
-    known = live.columns is not None if live else parts.generation.recommender().known_item(item_id)
+def _delete(worker: Worker, item_id: str) -> ItemChange:
+    live = worker.items.store.find(item_id)
+    known = live.columns is not None if live else worker.generation.recommender().known_item(item_id)
     if not known:
         raise HTTPException(404, f"There is no item {item_id!r}.")
-    version = parts.items.store.put(item_id, None)
-    parts.generation.refresh()
+    version = worker.items.store.put(item_id, None)
+    worker.generation.refresh()
     return ItemChange(item_id=item_id, version=version)
 
 
-def _item(parts: Parts, item_id: str) -> ItemAnswer:
-    recommender = parts.generation.recommender()
-    live = parts.items.store.find(item_id)
+def _item(worker: Worker, item_id: str) -> ItemAnswer:
+    recommender = worker.generation.recommender()
+    live = worker.items.store.find(item_id)
     rows, _ = recommender.catalogue.split([item_id])
     offered = bool(rows) and bool(recommender.catalogue.available[rows[0]])
     if live is not None and live.columns is not None:

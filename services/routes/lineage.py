@@ -7,13 +7,13 @@ import anyio
 from fastapi import HTTPException, Path, Query, Response
 
 from recsys.artifacts import ArtifactError
-from recsys.store.impressions import Impression
-from services.auth import guarded_router, scoped
-from services.lineage import differences
-from services.parts import Parts, PartsOfApp, json_response
-from services.routes.recommend import wish_of
-from services.schemas.recommend import RecommendRequest, Wishes
-from services.schemas.users import LineageAnswer, Replay
+from recsys.database.impressions import Impression
+from recsys_client.schemas.recommend import ListOptions, RecommendRequest
+from recsys_client.schemas.users import LineageAnswer, Replay
+from services.edge.auth import guarded_router, scoped
+from services.worker.answering import json_response, list_request
+from services.worker.impression_writer import differences
+from services.worker.state import Worker, WorkerOfApp
 
 router = guarded_router()
 WAIT_SECONDS = 1.0  # in which another worker has written what it answered
@@ -23,7 +23,7 @@ LOOK_SECONDS = 0.1
 @router.get("/v1/recommendations/{rec_id}", response_model=LineageAnswer, **scoped("admin", 404, 409, 422))
 async def recommendation(
     rec_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="As the answer gave it.")],
-    parts: PartsOfApp,
+    worker: WorkerOfApp,
     replay: Annotated[bool, Query(description="Make the answer again from its generation, and compare.")] = False,
 ) -> Response:
     """Return what an answer was made from: request, history, generation, adapter, snapshot, flow run, index version.
@@ -31,21 +31,21 @@ async def recommendation(
     Answers are kept for 30 days unless the service is told otherwise; 409 says why one cannot be replayed.
     """
     deadline = time.monotonic() + WAIT_SECONDS
-    found = await parts.writing.run(_find, parts, rec_id)
+    found = await worker.writing.run(_find, worker, rec_id)
     while found is None and time.monotonic() < deadline:
         await anyio.sleep(LOOK_SECONDS)
-        found = await parts.writing.run(parts.people.impressions.find, rec_id)
+        found = await worker.writing.run(worker.users.impressions.find, rec_id)
     if found is None:
         raise HTTPException(404, f"No answer {rec_id} is recorded; it is too old, or its user was forgotten.")
     answer = _lineage(found)
     if replay:
-        answer.replay = await parts.loading.run(_replay, parts, found)
+        answer.replay = await worker.loading.run(_replay, worker, found)
     return json_response(answer)
 
 
-def _find(parts: Parts, rec_id: str) -> Impression | None:
-    parts.impressions.backlog.flush(WAIT_SECONDS)
-    return parts.people.impressions.find(rec_id)
+def _find(worker: Worker, rec_id: str) -> Impression | None:
+    worker.impressions.backlog.flush(WAIT_SECONDS)
+    return worker.users.impressions.find(rec_id)
 
 
 def _lineage(found: Impression) -> LineageAnswer:
@@ -53,19 +53,19 @@ def _lineage(found: Impression) -> LineageAnswer:
     return LineageAnswer.model_validate({name: getattr(found, name) for name in named} | found.lineage)
 
 
-def _replay(parts: Parts, found: Impression) -> Replay:
-    current = parts.generation.recommender()
+def _replay(worker: Worker, found: Impression) -> Replay:
+    current = worker.generation.recommender()
     try:
         recommender = (
             current
             if current.generation_id == found.generation
-            else parts.items.dress(parts.shelf.open(found.generation))
+            else worker.items.applied_to(worker.cache.open(found.generation))
         )
     except ArtifactError as error:
         raise HTTPException(409, f"The generation {found.generation} is gone or broken: {error}") from None
     request = RecommendRequest.model_validate(found.request)
-    wishes = Wishes(**{name: getattr(request, name) for name in Wishes.model_fields})
-    answer = recommender.recommend(found.history, **vars(wish_of(wishes)))
+    options = ListOptions(**{name: getattr(request, name) for name in ListOptions.model_fields})
+    answer = recommender.recommend(found.history, **vars(list_request(options)))
     different = differences(found, answer)
     return Replay(
         same=not different,

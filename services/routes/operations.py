@@ -3,8 +3,8 @@
 from anyio import to_thread
 from fastapi import Response
 
-from services.auth import OPEN, guarded_router
-from services.metrics import exposition
+from services.edge.auth import OPEN, guarded_router
+from services.edge.metrics import exposition
 
 router = guarded_router()
 

@@ -1,4 +1,4 @@
-"""The page that people look at: a few static files of the package, which call the routes as any client does.
+"""The page that users look at: a few static files of the package, which call the routes as any client does.
 
 Nothing on it comes from elsewhere, and the headers make the browser hold it to that: scripts, styles, pictures and
 requests of this origin alone, no markup made from text (trusted types), no form that is sent, no frame around it. The
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fastapi import HTTPException, Request, Response
 
-from services.auth import OPEN, guarded_router
+from services.edge.auth import OPEN, guarded_router
 
 FOLDER = Path(__file__).parent.parent / "page"
 INDEX = "index.html"
@@ -64,7 +64,7 @@ FILES = read_files(FOLDER)
 
 @router.get("/", include_in_schema=False, **OPEN)
 async def page(request: Request) -> Response:
-    """Return the page; without this route people would get BentoML's, which loads a tracker."""
+    """Return the page; without this route users would get BentoML's, which loads a tracker."""
     return answer_with(FILES[INDEX], request)
 
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from fastapi import Response
 
-from recsys.stages import ENCODE
-from services.auth import guarded_router, scoped
-from services.context import MODEL, lap
-from services.parts import Parts, PartsOfApp, answering, json_response, milliseconds_since
-from services.routes.recommend import ERRORS, refusing
-from services.schemas.texts import EmbedAnswer, EmbedRequest, FoundItem, SearchAnswer, SearchRequest
+from recsys.ranking.stages import ENCODE
+from recsys_client.schemas.texts import EmbedAnswer, EmbedRequest, FoundItem, SearchAnswer, SearchRequest
+from services.edge.auth import guarded_router, scoped
+from services.edge.context import MODEL, end_stage
+from services.worker.answering import ERRORS, answering, json_response, milliseconds_since, refusing
+from services.worker.state import Worker, WorkerOfApp
 
 if TYPE_CHECKING:
-    from recsys.encoder import Encoder
-    from recsys.recommender import Recommender
+    from recsys.serving.new_texts import Encoder
+    from recsys.serving.recommender import Recommender
 
 CHUNK = 32  # texts
 router = guarded_router()
@@ -25,20 +25,20 @@ T = TypeVar("T")
 
 
 @router.post("/v1/embed", response_model=EmbedAnswer, **scoped("recommend", *ERRORS))
-async def embed(request: EmbedRequest, parts: PartsOfApp) -> Response:
+async def embed(request: EmbedRequest, worker: WorkerOfApp) -> Response:
     """Return texts as vectors, as the items' texts are encoded: with the adapter of the generation that answers.
 
     The first text after a start, or after a switch, waits some seconds for the encoder to be loaded.
     """
     started = time.perf_counter()
-    recommender, encoder = await parts.encoding.run(_encoder, parts, request)
+    recommender, encoder = await worker.encoding.run(_encoder, worker, request)
     chunks = []
     for start in range(0, len(request.texts), CHUNK):  # between two chunks a search has its turn
         chunk = request.texts[start : start + CHUNK]
-        chunks.append(await parts.encoding.run(timed, encoder.encode, chunk))
+        chunks.append(await worker.encoding.run(timed, encoder.encode, chunk))
     vectors = np.concatenate(chunks) / math.sqrt(2)  # two unit vectors side by side make one of this length
     answer = EmbedAnswer(
-        model=recommender.manifest["settings"]["adapter"]["base"],
+        model=recommender.manifest.config.adapter.base,
         dimensions=vectors.shape[1],
         vectors=vectors.tolist(),
         generation=recommender.generation_id,
@@ -49,32 +49,34 @@ async def embed(request: EmbedRequest, parts: PartsOfApp) -> Response:
 
 
 @router.post("/v1/search", response_model=SearchAnswer, **scoped("recommend", *ERRORS))
-async def search(request: SearchRequest, parts: PartsOfApp) -> Response:
+async def search(request: SearchRequest, worker: WorkerOfApp) -> Response:
     """Find items by free text: by meaning and by words, fused; an item whose title is the text comes first."""
-    return json_response(await parts.encoding.run(_search, parts, request))
+    return json_response(await worker.encoding.run(_search, worker, request))
 
 
 def timed(encode: Callable[[Sequence[str]], T], texts: Sequence[str]) -> T:
     """Encode texts as a stage of the request."""
     result = encode(texts)
-    lap(ENCODE)
+    end_stage(ENCODE)
     return result
 
 
-def _encoder(parts: Parts, asked: EmbedRequest) -> "tuple[Recommender, Encoder]":
-    recommender = answering(parts, asked)
-    encoder = parts.encoders.of(recommender)
-    lap(MODEL)
+def _encoder(worker: Worker, asked: EmbedRequest) -> "tuple[Recommender, Encoder]":
+    recommender = answering(worker, asked)
+    encoder = worker.encoders.of(recommender)
+    end_stage(MODEL)
     return recommender, encoder
 
 
-def _search(parts: Parts, request: SearchRequest) -> SearchAnswer:
+def _search(worker: Worker, request: SearchRequest) -> SearchAnswer:
     started = time.perf_counter()
-    recommender = answering(parts, request)
-    found_in = parts.encoders.search_of(recommender)
-    lap(MODEL)
+    recommender = answering(worker, request)
+    found_in = worker.encoders.search_of(recommender)
+    end_stage(MODEL)
     with refusing(recommender, request.fields):
-        hits = found_in.search(request.query, k=request.k, filter=request.filter, fields=request.fields, lap=lap)
+        hits = found_in.search(
+            request.query, k=request.k, filter=request.filter, fields=request.fields, end_stage=end_stage
+        )
     return SearchAnswer(
         items=[FoundItem.model_validate(hit) for hit in hits.items],
         fallback=hits.fallback,

@@ -5,10 +5,11 @@ from typing import Annotated
 
 from fastapi import Path, Query, Response
 
-from services.auth import guarded_router, scoped
-from services.parts import Parts, PartsOfApp, json_response
-from services.schemas.fields import PathId
-from services.schemas.users import ForgottenAnswer, HistoryEvent, Removed, UserAnswer
+from recsys_client.schemas.fields import PathId
+from recsys_client.schemas.users import ForgottenAnswer, HistoryEvent, Removed, UserAnswer
+from services.edge.auth import guarded_router, scoped
+from services.worker.answering import json_response
+from services.worker.state import Worker, WorkerOfApp
 
 router = guarded_router()
 UserId = Annotated[PathId, Path(description="As in the events.")]
@@ -22,26 +23,26 @@ FLUSH_SECONDS = 2.0
 @router.get("/v1/users/{user_id:path}", response_model=UserAnswer, **scoped("admin", 422))
 async def user(
     user_id: UserId,
-    parts: PartsOfApp,
+    worker: WorkerOfApp,
     limit: Annotated[int, Query(ge=1, le=1_000, description="How many events at most.")] = 100,
 ) -> Response:
     """Return what is known of a user: events with titles and where they are kept; nothing of who is unknown."""
-    return json_response(await parts.writing.run(_user, parts, user_id, limit))
+    return json_response(await worker.writing.run(_user, worker, user_id, limit))
 
 
 @router.delete("/v1/users/{user_id:path}", response_model=ForgottenAnswer, **scoped("admin", 422))
-async def forget_user(user_id: UserId, parts: PartsOfApp) -> Response:
+async def forget_user(user_id: UserId, worker: WorkerOfApp) -> Response:
     """Forget a user: live events and impressions go for good, the snapshot's events are never read again.
 
     What the user does afterwards counts again, as of somebody new.
     """
-    return json_response(await parts.writing.run(_forget, parts, user_id))
+    return json_response(await worker.writing.run(_forget, worker, user_id))
 
 
-def _user(parts: Parts, user_id: str, limit: int) -> UserAnswer:
-    recommender = parts.generation.recommender()
-    parts.impressions.backlog.flush(FLUSH_SECONDS)
-    past = parts.people.past(recommender, user_id)
+def _user(worker: Worker, user_id: str, limit: int) -> UserAnswer:
+    recommender = worker.generation.recommender()
+    worker.impressions.backlog.flush(FLUSH_SECONDS)
+    past = worker.users.past(recommender.users, user_id)
     shown = past[-limit:]
     rows, _ = recommender.catalogue.split([event.item_id for event in shown])
     titles = {recommender.catalogue.ids[row]: recommender.catalogue.titles[row] for row in rows}
@@ -49,7 +50,7 @@ def _user(parts: Parts, user_id: str, limit: int) -> UserAnswer:
         user_id=user_id,
         generation=recommender.generation_id,
         events={"snapshot": 0, "live": 0} | Counter(event.source for event in past),
-        impressions=parts.people.impressions.count(user_id),
+        impressions=worker.users.impressions.count(user_id),
         history=[
             HistoryEvent(
                 item_id=event.item_id,
@@ -63,15 +64,15 @@ def _user(parts: Parts, user_id: str, limit: int) -> UserAnswer:
     )
 
 
-def _forget(parts: Parts, user_id: str) -> ForgottenAnswer:
-    recommender = parts.generation.recommender()
-    parts.impressions.backlog.flush(FLUSH_SECONDS)
-    removal = parts.people.forget(user_id)
+def _forget(worker: Worker, user_id: str) -> ForgottenAnswer:
+    recommender = worker.generation.recommender()
+    worker.impressions.backlog.flush(FLUSH_SECONDS)
+    removal = worker.users.forget(user_id)
     events, impressions = removal.rows
     return ForgottenAnswer(
         user_id=user_id,
         removed=Removed(events=events, impressions=impressions, erased=removal.erased),
-        hidden=len(recommender.snapshot_events(user_id)),
+        hidden=len(recommender.users.events(user_id)),
         next_ingest=NEXT_INGEST,
         forgotten_until=removal.time,
     )

@@ -95,8 +95,8 @@ def test_a_bad_event(
     assert (row["table"], row["file"], row["row"]) == ("events", "clicks.parquet", 201)
     assert (row["column"], row["reason"]) == (column, reason)
     assert json.loads(row["content"])["event_type"] == "view"
-    assert snapshot.manifest["counts"]["events"] == 200
-    assert snapshot.manifest["quality"]["events"]["reasons"] == {f"{column}: {reason}": 1}
+    assert snapshot.manifest.counts.events == 200
+    assert snapshot.manifest.quality["events"].reasons == {f"{column}: {reason}": 1}
 
 
 @pytest.mark.parametrize(("change", "column", "reason"), BAD_ITEMS)
@@ -128,7 +128,7 @@ def test_the_line_of_a_csv_is_named(tmp_path: Path, items: Path, now: datetime) 
 
 def test_a_clock_may_run_ahead_by_the_tolerance(tmp_path: Path, items: Path, now: datetime) -> None:
     events = _write(pl.DataFrame([GOOD | {"timestamp": now + timedelta(seconds=300)}]), tmp_path / "e.parquet")
-    assert ingest(events, items, Home(tmp_path / "home"), STRICT, now).manifest["counts"]["events"] == 1
+    assert ingest(events, items, Home(tmp_path / "home"), STRICT, now).manifest.counts.events == 1
 
 
 def test_a_duplicate_event_names_the_one_that_stays(
@@ -161,7 +161,7 @@ def test_the_same_moment_twice_is_two_events_where_type_or_position_differ(
 ) -> None:
     rows = [GOOD | {"position": 0}, GOOD | {"position": 1}, GOOD | {"position": 1, "event_type": "buy"}]
     events = _write(pl.DataFrame(rows), tmp_path / "e.parquet")
-    assert ingest(events, items, Home(tmp_path / "home"), STRICT, now).manifest["counts"]["events"] == 3
+    assert ingest(events, items, Home(tmp_path / "home"), STRICT, now).manifest.counts.events == 3
 
 
 def test_two_items_with_one_id_name_both_rows(
@@ -191,7 +191,7 @@ def test_events_of_a_quarantined_item_are_of_an_unknown_item(
     title = pl.when(pl.col("item_id") != "i3").then("title").alias("title")
     items = _write(good_items.with_columns(title), tmp_path / "films.parquet")
     snapshot = ingest(events, items, Home(tmp_path / "home"), LENIENT, now)
-    assert snapshot.manifest["quality"]["events"]["reasons"] == {"item_id: unknown item": 10}
+    assert snapshot.manifest.quality["events"].reasons == {"item_id: unknown item": 10}
     assert "i3" not in set(snapshot.events()["item_id"])
 
 
@@ -221,5 +221,5 @@ def test_validate_reports_both_tables_and_writes_nothing(
     refusal = report.refusal(examples=2)
     assert refusal is not None
     assert refusal.count("clicks.parquet, row") == 2
-    assert json.loads(json.dumps(report.summary()))["events"]["reasons"] == {"user_id: missing": 40}
+    assert [table.reasons for table in report.tables if table.table == "events"] == [{"user_id: missing": 40}]
     assert validate(events, items, IngestConfig(max_quarantined_share=0.2), now).refusal() is None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recsys.config import IngestConfig
 from recsys.data.ingest import ingest
+from recsys.data.manifest import SnapshotCounts
 from recsys.home import Home
 
 ANYTHING = IngestConfig(max_quarantined_share=0.99)
@@ -59,7 +60,7 @@ def _write_parts(rows: list[dict[str, Any]], schema: dict[str, Any], folder: Pat
     return str(folder)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(events=st.lists(EVENT, min_size=15, max_size=40), items=st.lists(ITEM, max_size=8), data=st.data())
 def test_the_snapshot_depends_on_no_order_of_rows_files_or_columns(
     events: list[dict[str, Any]], items: list[dict[str, Any]], data: st.DataObject
@@ -87,14 +88,14 @@ def test_the_snapshot_depends_on_no_order_of_rows_files_or_columns(
         assert first.events().equals(second.events())
         assert first.items().equals(second.items())
         assert first.quarantine().height == second.quarantine().height
-        assert first.manifest["counts"]["events"] + first.quarantine().filter(table="events").height == len(events)
+        assert first.manifest.counts.events + first.quarantine().filter(table="events").height == len(events)
         times = first.events()["timestamp"].to_list()
         rows = zip(first.events()["user_id"].to_list(), times, strict=True)
         assert list(rows) == sorted(zip(first.events()["user_id"].to_list(), times, strict=True))
         sequences = first.sequences()
         ids, flat = first.item_ids(), first.events()["item_id"].to_list()
         assert [ids[code] for code in sequences.items] == flat
-        assert len(sequences) == len(first.user_ids()) == first.manifest["counts"]["users"]
+        assert len(sequences) == len(first.user_ids()) == first.manifest.counts.users
 
 
 def test_formats_give_the_same_snapshot(
@@ -144,5 +145,5 @@ def test_one_changed_value_gives_another_snapshot(
 
 def test_movielens_is_whole_and_clean(tmp_path: Path, movielens: tuple[Path, Path]) -> None:
     snapshot = ingest(*movielens, Home(tmp_path))
-    assert snapshot.manifest["counts"] == {"users": 943, "items": 1682, "events": 100_000, "quarantined": 0}
+    assert snapshot.manifest.counts == SnapshotCounts(users=943, items=1682, events=100_000, quarantined=0)
     assert snapshot.times_known

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.artifacts import ArtifactError
-from recsys.data.quality import QUARANTINE_SCHEMA
+from recsys.data.manifest import SnapshotCounts
+from recsys.data.quality import QUARANTINE_SCHEMA, TableQuality
 from recsys.data.snapshot import Snapshot, content_id, list_snapshots, open_snapshot, write_snapshot
 from recsys.home import Home
 
@@ -34,7 +35,7 @@ def home(tmp_path: Path) -> Home:
 def snapshot(home: Home) -> Snapshot:
     events = _events([("b", "y", 3), ("a", "x", 2), ("b", "x", 1), ("a", "y", 1)])
     items = pl.DataFrame({"item_id": ["z", "y", "x"], "title": ["Z", "Y", "X"], "tags": [["t"], [], None]})
-    return write_snapshot(home, events, items, NOTHING, {"note": "test"})
+    return write_snapshot(home, events, items, NOTHING, (TableQuality("items", 4, 1, {"title: missing": 1}),))
 
 
 def test_tables_come_back_sorted(home: Home, snapshot: Snapshot) -> None:
@@ -46,8 +47,9 @@ def test_tables_come_back_sorted(home: Home, snapshot: Snapshot) -> None:
     assert again.quarantine().equals(NOTHING)
     assert again.user_ids() == ["a", "b"]
     assert again.item_ids() == ["x", "y", "z"]
-    assert again.manifest["note"] == "test"
-    assert again.manifest["schemas"]["items"] == {"item_id": "String", "title": "String", "tags": "List(String)"}
+    assert again.manifest.quality == {"items": TableQuality("items", 4, 1, {"title: missing": 1})}
+    assert again.manifest.counts == SnapshotCounts(events=4, items=3, quarantined=0, users=2)
+    assert again.manifest.schemas["items"] == {"item_id": "String", "title": "String", "tags": "List(String)"}
 
 
 def test_sequences_are_indices_and_seconds(snapshot: Snapshot) -> None:
@@ -63,9 +65,9 @@ def test_ties_are_broken_by_position_then_event_id_then_item(home: Home) -> None
     rows = [("a", "p", 1), ("a", "q", 1), ("a", "r", 1), ("a", "s", 1), ("a", "t", 1)]
     events = _events(rows, position=[None, 2, 1, 1, None], event_id=["k", "a", "n", "m", "k2"])
     items = pl.DataFrame({"item_id": list("pqrst"), "title": list("pqrst")})
-    snapshot = write_snapshot(home, events, items, NOTHING, {})
+    snapshot = write_snapshot(home, events, items, NOTHING)
     assert snapshot.events()["item_id"].to_list() == ["s", "r", "q", "p", "t"]
-    bare = write_snapshot(home, events[::-1].drop("position", "event_id"), items, NOTHING, {})
+    bare = write_snapshot(home, events[::-1].drop("position", "event_id"), items, NOTHING)
     assert bare.events()["item_id"].to_list() == ["p", "q", "r", "s", "t"]
 
 
@@ -75,20 +77,20 @@ def test_made_up_times_are_told(home: Home, snapshot: Snapshot) -> None:
     rows = [("a", "x", 1), ("b", "x", 2)]
     for known, expected in (([True, False], False), ([True, True], True), ([True, None], True)):
         events = _events(rows, timestamp_known=known)
-        assert write_snapshot(home, events, items, NOTHING, {}).times_known is expected
+        assert write_snapshot(home, events, items, NOTHING).times_known is expected
 
 
 def test_events_of_made_up_times_can_be_left_out(home: Home) -> None:
     items = pl.DataFrame({"item_id": ["x", "y"], "title": ["X", "Y"]})
     rows = [("a", "x", 1), ("a", "y", 2), ("a", "x", 3), ("b", "y", 1), ("c", "x", 1)]
-    some = write_snapshot(home, _events(rows, timestamp_known=[True, False, True, False, None]), items, NOTHING, {})
+    some = write_snapshot(home, _events(rows, timestamp_known=[True, False, True, False, None]), items, NOTHING)
     assert some.unknown_times() == 2
     assert some.sequences().times is None
     timed = some.timed_sequences()
     assert [list(timed.row(user)) for user in range(3)] == [[0, 0], [], [0]]
     assert timed.times is not None
     assert list(timed.times - int(START.timestamp())) == [3600, 3 * 3600, 3600]
-    known = write_snapshot(home, _events(rows), items, NOTHING, {})
+    known = write_snapshot(home, _events(rows), items, NOTHING)
     assert known.unknown_times() == 0
     assert np.array_equal(known.timed_sequences().items, known.sequences().items)
 
@@ -96,7 +98,7 @@ def test_events_of_made_up_times_can_be_left_out(home: Home) -> None:
 ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.booleans()), min_size=1, max_size=20)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rows=ROWS, seed=st.integers(0, 5))
 def test_shuffling_ties_moves_nothing_but_events_of_equal_known_times(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int, bool]], seed: int
@@ -107,7 +109,7 @@ def test_shuffling_ties_moves_nothing_but_events_of_equal_known_times(
         timestamp_known=[known for *_, known in rows],
     )
     items = pl.DataFrame({"item_id": ids, "title": ids})
-    snapshot = write_snapshot(Home(tmp_path_factory.mktemp("home")), events, items, NOTHING, {})
+    snapshot = write_snapshot(Home(tmp_path_factory.mktemp("home")), events, items, NOTHING)
     plain, shuffled = snapshot.sequences(), snapshot.sequences(tie_seed=seed)
     assert np.array_equal(shuffled.items, snapshot.sequences(tie_seed=seed).items)
     table = snapshot.events().with_columns(
@@ -125,7 +127,7 @@ def test_shuffling_ties_moves_nothing_but_events_of_equal_known_times(
 def test_ties_are_counted_and_every_order_of_them_comes_up(home: Home) -> None:
     items = pl.DataFrame({"item_id": ["x", "y", "z"], "title": ["X", "Y", "Z"]})
     rows = [("a", "x", 1), ("a", "y", 1), ("a", "z", 2), ("b", "x", 2), ("b", "y", 3)]
-    snapshot = write_snapshot(home, _events(rows), items, NOTHING, {})
+    snapshot = write_snapshot(home, _events(rows), items, NOTHING)
     assert snapshot.tied_events() == 2
     orders = {tuple(snapshot.sequences(tie_seed=seed).items.tolist()) for seed in range(20)}
     assert orders == {(0, 1, 2, 0, 1), (1, 0, 2, 0, 1)}
@@ -162,7 +164,7 @@ def test_values_next_to_each_other_do_not_run_together() -> None:
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     rows=st.lists(
         st.tuples(TEXT, st.sampled_from(["x", "y"]), st.integers(0, 99)), min_size=1, max_size=20, unique=True
@@ -173,7 +175,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[s
     home = Home(tmp_path_factory.mktemp("home"))
     events = _events(rows).with_columns(pl.Series("weight", extra[: len(rows)], pl.Float64))
     items = pl.DataFrame({"item_id": ["y", "x"], "title": ["Y", "X"]})
-    snapshot = write_snapshot(home, events, items, NOTHING, {})
+    snapshot = write_snapshot(home, events, items, NOTHING)
     read = open_snapshot(home, snapshot.id).events()
     key = ["user_id", "timestamp", "item_id"]
     assert read.equals(events.select(read.columns).sort(key))
@@ -191,7 +193,7 @@ def test_large_tables_keep_their_order(home: Home) -> None:
         }
     )
     items = pl.DataFrame({"item_id": [f"i{n}" for n in range(7)], "title": ["t"] * 7})
-    snapshot = write_snapshot(home, events.sample(fraction=1.0, shuffle=True, seed=1), items, NOTHING, {})
+    snapshot = write_snapshot(home, events.sample(fraction=1.0, shuffle=True, seed=1), items, NOTHING)
     assert snapshot.events().equals(events.sort("user_id", "timestamp").select(snapshot.events().columns))
     assert snapshot.id == content_id(snapshot.events(), snapshot.items())
 
@@ -213,13 +215,31 @@ def test_damage_is_found(home: Home, snapshot: Snapshot, name: str) -> None:
 def test_a_foreign_or_broken_manifest_is_refused(home: Home, snapshot: Snapshot) -> None:
     path = snapshot.path / "manifest.json"
     manifest = json.loads(path.read_text())
-    for content in (json.dumps(manifest | {"id": "0" * 16}), json.dumps(manifest | {"format": 99}), "[]"):
-        path.write_text(content)
-        with pytest.raises(ArtifactError, match="is not the manifest of snapshot"):
+    counts = {name: count for name, count in manifest["counts"].items() if name != "users"}
+    for content, said in (
+        (manifest | {"id": "0" * 16}, "is not the manifest of snapshot"),
+        (manifest | {"format": 99}, "is not the manifest of snapshot"),
+        ([], "it holds no object"),
+        (manifest | {"counts": counts}, r"counts\.users is missing\. Delete the folder"),
+        (manifest | {"times_known": "yes"}, "times_known is 'yes', not true or false"),
+        (manifest | {"quality": {"items": {"table": "items"}}}, r"quality\.items\.rows is missing"),
+    ):
+        path.write_text(json.dumps(content))
+        with pytest.raises(ArtifactError, match=said):
             open_snapshot(home, snapshot.id)
     path.write_text("{")
     with pytest.raises(ArtifactError, match="not valid JSON"):
         open_snapshot(home, snapshot.id)
+
+
+def test_a_manifest_of_another_version_is_read(home: Home, snapshot: Snapshot) -> None:
+    path = snapshot.path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["quality"], manifest["config"]
+    path.write_text(json.dumps(manifest | {"made_by": "a script"}))
+    again = open_snapshot(home, snapshot.id).manifest
+    assert (again.quality, again.config, again.further) == ({}, {}, {"made_by": "a script"})
+    assert again.to_dict() == manifest | {"made_by": "a script"}
 
 
 @pytest.mark.parametrize("name", ["../../etc", "", "ABCDEF0123456789", "0" * 15])
@@ -236,7 +256,7 @@ def test_an_absent_snapshot_says_what_to_do(home: Home) -> None:
 def test_snapshots_are_listed_oldest_first(home: Home, snapshot: Snapshot) -> None:
     (home.snapshots / ".staging-left-by-a-crash").mkdir()
     items = pl.DataFrame({"item_id": ["x"], "title": ["Other"]})
-    second = write_snapshot(home, _events([("a", "x", 1)]), items, NOTHING, {})
+    second = write_snapshot(home, _events([("a", "x", 1)]), items, NOTHING)
     assert [found.id for found in list_snapshots(home)] == [snapshot.id, second.id]
     assert list_snapshots(Home(home.root / "empty")) == []
 
@@ -249,13 +269,13 @@ def test_a_failed_write_leaves_nothing(home: Home, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("recsys.data.snapshot.write_json", full)
     with pytest.raises(OSError, match="no space"):
-        write_snapshot(home, _events([("a", "x", 1)]), items, NOTHING, {})
+        write_snapshot(home, _events([("a", "x", 1)]), items, NOTHING)
     assert list(home.snapshots.iterdir()) == []
 
 
 def test_times_do_not_shift(home: Home) -> None:
     items = pl.DataFrame({"item_id": ["x"], "title": ["X"]})
     events = _events([("a", "x", -24 * 365 * 60), ("a", "x", 0)])
-    sequences = write_snapshot(home, events, items, NOTHING, {}).sequences()
+    sequences = write_snapshot(home, events, items, NOTHING).sequences()
     assert sequences.times is not None
     assert list(sequences.times) == [int((START - timedelta(days=365 * 60)).timestamp()), int(START.timestamp())]

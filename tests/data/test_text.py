@@ -70,7 +70,7 @@ def test_a_title_alone_is_enough() -> None:
     assert item_texts(items, DEFAULT) == ["A strange title"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.lists(
         st.tuples(

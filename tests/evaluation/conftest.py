@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from recsys.data.splits import temporal
-from recsys.evaluation.protocols import evaluate
+from recsys.data.sequences import Sequences
+from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.report import metrics_document, section
-from recsys.sequences import Sequences
+from recsys.evaluation.splits import temporal
 
 ITEMS = 60
 
@@ -47,4 +47,4 @@ def rankings(split):
 def document(split, rankings):
     vectors = np.random.default_rng(0).normal(size=(ITEMS, 4))
     parts = {name: section(rankings, split, vectors, samples=200) for name in ("temporal", "leave-one-out")}
-    return metrics_document({"name": "toy <data>"}, {"seed": 0}, parts)
+    return metrics_document({"name": "toy <data>"}, {"seed": 0}, parts, "a processor")

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.splits import Targets
-from recsys.evaluation import protocols
-from recsys.evaluation.protocols import evaluate
-from recsys.sequences import Sequences
+from recsys.data.sequences import Sequences
+from recsys.evaluation import full_ranking as protocols
+from recsys.evaluation.full_ranking import evaluate
+from recsys.evaluation.splits import Targets
 
 
 class Table:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import pytrec_eval
 
-from recsys.evaluation.protocols import Ranking
+from recsys.evaluation.full_ranking import Ranking
 from recsys.evaluation.report import METRICS, section, slices, split_counts, summarise, write_lists, write_metrics
 
 USERS = [f"u{row:03}" for row in range(150)]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from recsys.data.sequences import Sequences
 from recsys.experts import lexical
 from recsys.experts.content import Content
 from recsys.experts.ease import fit_ease
@@ -13,7 +14,6 @@ from recsys.experts.lexical import Lexicon, extended, fit_lexical
 from recsys.experts.popularity import Popularity
 from recsys.experts.rules import fit_rules
 from recsys.experts.sparse import ItemMatrixScorer, history_matrix, keep_largest
-from recsys.sequences import Sequences
 
 CATALOGUE = 12
 VECTORS = np.vstack([np.eye(CATALOGUE - 1, CATALOGUE), np.eye(1, CATALOGUE, CATALOGUE - 1)]).astype(np.float32)

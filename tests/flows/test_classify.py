@@ -11,11 +11,11 @@ from test_cli import run, shown
 
 from flows.classify import train_text_classifier
 from recsys.artifacts import ArtifactError
-from recsys.classification import newest_classifier, open_classifier
 from recsys.config import CategoryConfig, IngestConfig, ReviewConfig, to_dict
 from recsys.home import Home
-from recsys.models.descent import DivergedError
+from recsys.models.optimisation import DivergedError
 from recsys.store.adapters import list_adapters
+from recsys.texts.labels import newest_classifier, open_classifier
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +140,6 @@ def test_bad_texts_are_named(place: Home, prefect_server: str, tmp_path: Path) -
 def test_an_adapter_of_another_task_is_no_classifier(home: Home) -> None:
     from recsys.store.adapters import list_adapters
 
-    card = next(card for card in list_adapters(home) if card["task"] == "recommendation")
+    card = next(card for card in list_adapters(home) if card.task == "recommendation")
     with pytest.raises(ArtifactError, match="not for classification"):
-        open_classifier(home, card["id"])
+        open_classifier(home, card.id)

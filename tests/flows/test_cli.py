@@ -12,12 +12,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+from processes import PATIENCE_SECONDS
 from synthetic import SMALL, Dataset, write_dataset
 from test_pipeline import hopeless_generation
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.terminal import TERMINATED
+from flows.commands.terminal import TERMINATED
 from recsys.artifacts import write_json
 from recsys.config import to_dict
 from recsys.home import Home
@@ -57,6 +58,14 @@ def test_all_commands_are_there_and_explain_themselves() -> None:
     } == COMMANDS
     for name in COMMANDS:
         assert "--home" in shown(name, "--help")
+
+
+def test_a_run_that_finds_its_work_done_imports_no_transformers() -> None:
+    """They take longer to import than all else that such a run needs; whatever loads a model imports them then."""
+    listing = "import sys, flows.demo; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True).stdout.split()
+    assert {"torch", "prefect", "lancedb"} <= set(loaded)
+    assert not {"transformers", "peft", "accelerate"} & set(loaded)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +268,6 @@ def test_a_command_that_is_told_to_end_takes_its_server_along(
         while command.poll() is None and not (tmp_path / "state" / "prefect" / "prefect.db").exists():
             time.sleep(0.05)  # until the server that Prefect starts is up to something
         command.terminate()
-        command.communicate(timeout=60)  # ends when nobody holds the pipes any more, the server included
+        command.communicate(timeout=PATIENCE_SECONDS)  # ends when nobody holds the pipes any more, the server included
     assert command.returncode == TERMINATED
     assert not (tmp_path / "state" / "snapshots").exists()

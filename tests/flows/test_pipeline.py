@@ -1,8 +1,13 @@
 """The pipeline: what it serves, what it leaves in the UI, what it does not do twice, and what the gate stops."""
 
 import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from prefect.client.orchestration import get_client
@@ -18,16 +23,26 @@ from flows.ingest import ingest_tables
 from flows.pipeline import pipeline
 from flows.publish import RefusedError, publish_generation
 from flows.train import recorded
-from recsys.artifacts import read_json, staged_folder
+from recsys.artifacts import STAGING_PREFIX, read_json, staged_folder
 from recsys.config import EvaluationConfig, IngestConfig, ModelConfig
 from recsys.data.ingest import ingest
 from recsys.data.quality import QualityError
 from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
-from recsys.publication import HELD_OUT, OURS
-from recsys.recommender import Recommender
+from recsys.publishing.binding import HELD_OUT, OURS
+from recsys.serving.recommender import Recommender
 from recsys.store.adapters import read_card
 from recsys.store.generations import commit_generation, current_id, list_generations, read_generation
+from recsys.store.index import build_index
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from recsys.artifacts import staged_folder
+
+with staged_folder(Path(sys.argv[1])):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture
@@ -40,11 +55,10 @@ def hopeless_generation(home: Home) -> str:
     """Bind a generation like the served one, but whose held-out figures are all zero."""
     folder, manifest = read_generation(home, str(current_id(home)))
     with staged_folder(home.generations) as staging:
-        for name in manifest["files"]:
+        for name in manifest.files:
             shutil.copy(folder / name, staging / name)
         pl.read_parquet(folder / HELD_OUT).with_columns(pl.lit(0.0).alias(OURS)).write_parquet(staging / HELD_OUT)
-        bound = {name: manifest[name] for name in ("snapshot", "adapter", "index", "settings")}
-        return commit_generation(home, staging, bound, {})
+        return commit_generation(home, staging, replace(manifest, notes={}))
 
 
 def artifact(key: str) -> Artifact:
@@ -55,11 +69,11 @@ def artifact(key: str) -> Artifact:
 
 def test_the_pipeline_serves_what_it_trained(home: Home) -> None:
     _, manifest = read_generation(home, str(current_id(home)), verify=True)
-    card = read_card(home, manifest["adapter"])
+    card = read_card(home, manifest.adapter)
     recommender = Recommender.open(home)
-    assert manifest["snapshot"] == card["snapshot"] == recommender.snapshot_id
-    assert card["protocol"] == "temporal"
-    assert card["training"]["rounds"] == SMALL.adapter.rounds
+    assert manifest.snapshot == card.snapshot == recommender.snapshot_id
+    assert card.protocol == "temporal"
+    assert card.training["rounds"] == SMALL.adapter.rounds
     answer = recommender.recommend(recommender.history("u000"), k=10)
     assert len(answer.items) == 10
     assert answer.fallback is None
@@ -75,11 +89,23 @@ def test_both_protocols_are_measured_against_the_baselines(home: Home) -> None:
 
 
 def test_a_second_run_finds_its_work_done(home: Home, dataset: Dataset) -> None:
-    before = [manifest["id"] for manifest in list_generations(home)]
+    before = [manifest.id for manifest in list_generations(home)]
     again = pipeline(dataset.events, dataset.items, str(home.root), model=SMALL)
     assert again.reused
     assert again.generation == current_id(home)
-    assert [manifest["id"] for manifest in list_generations(home)] == before
+    assert [manifest.id for manifest in list_generations(home)] == before
+
+
+def test_what_a_crash_has_left_goes_when_the_next_pipeline_starts(copied_home: Home, dataset: Dataset) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(copied_home.adapters)], timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    build_index(copied_home.lance, ["x"], np.ones((1, 4), dtype=np.float32), ["a generation that was never bound"])
+    assert len(list(copied_home.lance.glob("*.lance"))) == 2
+    assert list(copied_home.adapters.glob(f"{STAGING_PREFIX}*"))
+    assert pipeline(dataset.events, dataset.items, str(copied_home.root), model=SMALL).reused
+    assert list(copied_home.adapters.glob(f"{STAGING_PREFIX}*")) == []
+    assert len(list(copied_home.lance.glob("*.lance"))) == 1
+    assert Recommender.open(copied_home).recommend([], k=5).items
 
 
 @pytest.mark.parametrize("room", ["snapshots", "adapters", "generations", "lance"])
@@ -159,5 +185,5 @@ def test_the_same_inputs_settings_and_seed_give_the_same_ids(home: Home, dataset
     assert current_id(again) == current_id(home)
     _, manifest = read_generation(home, str(current_id(home)))
     _, repeated = read_generation(again, str(current_id(again)), verify=True)
-    assert [repeated[name] for name in ("snapshot", "adapter")] == [manifest[name] for name in ("snapshot", "adapter")]
-    assert repeated["files"] == manifest["files"]
+    assert [repeated[name] for name in ("snapshot", "adapter")] == [manifest.snapshot, manifest.adapter]
+    assert repeated["files"] == manifest.files

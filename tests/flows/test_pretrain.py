@@ -9,10 +9,10 @@ from test_cli import run, shown
 
 from recsys.artifacts import write_json
 from recsys.config import to_dict
-from recsys.encoder import TextVectors
 from recsys.home import Home
-from recsys.recommender import Recommender
+from recsys.serving.recommender import Recommender
 from recsys.store.adapters import read_card, verify_adapter
+from recsys.texts.vectors import TextVectors
 
 SETTINGS = to_dict(SMALL) | {"evaluation": {"protocols": ["leave-one-out"], "bootstrap_samples": 200}}
 FEW = {"epochs": 1, "judge_steps": 20}
@@ -55,11 +55,11 @@ def test_what_does_not_pay_is_not_kept(place: Home, given: dict[str, Path], kept
 
 def test_a_training_begins_with_it_and_says_so(place: Home, given: dict[str, Path], kept: dict[str, Any]) -> None:
     card = read_card(place, kept["adapter"])
-    assert card["task"] == "pretraining"
-    assert card["metrics"]["worth"] == kept["worth"]
+    assert card.task == "pretraining"
+    assert card.metrics["worth"] == kept["worth"]
     assert "perplexity" in shown("adapters", "--home", place.root)
     done = run("train", "--config", given["model"], "--pretrained", kept["adapter"], "--home", place.root)
-    assert done["parent"] == read_card(place, done["adapter"])["parent"] == kept["adapter"]
+    assert done["parent"] == read_card(place, done["adapter"]).parent == kept["adapter"]
     anew = run("train", "--config", given["model"], "--home", place.root)
     assert anew["parent"] is None
     weights = {

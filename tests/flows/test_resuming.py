@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from processes import PATIENCE_SECONDS
 from safetensors.numpy import load_file
 from synthetic import SMALL, write_dataset
 from test_cli import run, shown
@@ -18,7 +19,7 @@ from recsys.artifacts import write_json
 from recsys.config import to_dict
 from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
-from recsys.recommender import Recommender
+from recsys.serving.recommender import Recommender
 from recsys.store.adapters import read_card, verify_adapter
 from recsys.store.generations import read_generation
 
@@ -92,7 +93,9 @@ def child(place: Home, snapshots: dict[str, str], parent: dict[str, Any]) -> dic
 def killed(stage: str, *arguments: Any) -> None:
     """Run a command in a process that dies after the first checkpoint of a stage."""
     command = [sys.executable, "-W", "ignore", "-c", KILLED, stage, *map(str, arguments)]
-    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        command, env=os.environ, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
@@ -108,9 +111,9 @@ def test_a_child_has_its_parents_settings_and_whitening_and_knows_where_it_comes
     place: Home, snapshots: dict[str, str], parent: dict[str, Any], child: dict[str, Any]
 ) -> None:
     card, older = read_card(place, child["adapter"]), read_card(place, parent["adapter"])
-    assert card["parent"] == child["parent"] == parent["adapter"]
-    assert card["snapshot"] == snapshots["late"]
-    assert card["settings"]["tower"] == older["settings"]["tower"]
+    assert card.parent == child["parent"] == parent["adapter"]
+    assert card.snapshot == snapshots["late"]
+    assert card.settings["tower"] == older.settings["tower"]
     assert older["parent"] is None
     maps = [load_file(read_generation(place, one["generation"])[0] / "text.safetensors") for one in (parent, child)]
     assert maps[0].keys() == maps[1].keys()

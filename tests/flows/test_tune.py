@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import PATIENCE_SECONDS
 from synthetic import SMALL, Dataset
 from test_cli import run, shown
 
 from recsys.artifacts import read_json, write_json
 from recsys.config import ModelConfig, from_dict, to_dict
 from recsys.home import Home
-from recsys.tuning import SPACE, Trial, best_of, with_settings
+from recsys.training.tuning import SPACE, Trial, best_of, with_settings
 
 SETTINGS = to_dict(replace(SMALL, tower=replace(SMALL.tower, epochs=3))) | {
     "evaluation": {"protocols": ["leave-one-out"], "bootstrap_samples": 200}
@@ -76,7 +77,9 @@ def test_a_killed_search_goes_on_to_the_same_trials(place: Home, tuned: dict[str
     again.snapshots.symlink_to(place.snapshots)
     arguments = ["tune", "--config", place.root / "model.json", "--trials", TRIALS, "--no-train", "--home", again.root]
     command = [sys.executable, "-W", "ignore", "-c", KILLED, *map(str, arguments)]
-    killed = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False, timeout=300)
+    killed = subprocess.run(
+        command, env=os.environ, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     output = shown(*arguments)
     assert "recsys train" in output

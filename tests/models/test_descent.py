@@ -10,16 +10,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import PATIENCE_SECONDS
 
 from recsys.config import AdapterConfig, TowerConfig
-from recsys.models import epochs, training
-from recsys.models.backbone import add_lora, load_backbone
-from recsys.models.descent import Descent, DivergedError
+from recsys.data.sequences import Sequences
+from recsys.models.adapter import carry_back, train_adapter
 from recsys.models.devices import OutOfMemoryError, Team, fitting_memory, is_out_of_memory
-from recsys.models.histories import history_batches, training_windows
-from recsys.models.texts import embed, tokenize
-from recsys.models.training import carry_back, embed_catalogue, text_features, train_adapter, train_towers
-from recsys.sequences import Sequences
+from recsys.models.encoder.backbone import add_lora, load_backbone
+from recsys.models.encoder.tokens import embed, embed_catalogue, tokenize
+from recsys.models.optimisation import DivergedError
+from recsys.models.towers import epochs, training
+from recsys.models.towers.batches import history_batches, training_windows
+from recsys.models.towers.descent import Descent
+from recsys.models.towers.training import train_towers
+from recsys.models.towers.whitening import text_features
 
 PROGRAM = Path(__file__).with_name("two_processes.py")
 CONFIG = TowerConfig(dimensions=16, epochs=2, dropout=0.0, batch_tokens=64)
@@ -35,7 +39,7 @@ def batch():
 
 
 @given(start=st.integers(0, 45), stop=st.integers(0, 45))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_parts_of_a_batch_are_its_rows_with_their_targets(start: int, stop: int) -> None:
     whole = batch()
     one = whole.part(start, stop)
@@ -198,7 +202,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     pair = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
     for command in (alone, [*pair, "--master-port=0", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0",
                             str(PROGRAM), str(tmp_path / "two.npz")]):  # fmt: skip
-        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
         assert run.returncode == 0, run.stderr
     one, two = (np.load(tmp_path / f"{name}.npz") for name in ("one", "two"))
     assert (int(one["processes"]), int(two["processes"])) == (1, 2)

@@ -8,13 +8,15 @@ import torch
 from peft import get_peft_model_state_dict
 
 from recsys.config import AdapterConfig, ResumeConfig, TowerConfig
-from recsys.models.backbone import add_lora, load_backbone
+from recsys.data.sequences import Sequences
+from recsys.models.adapter import train_adapter
 from recsys.models.checkpoints import Checkpoint
-from recsys.models.continuing import carried_over, continue_towers, with_replay
-from recsys.models.histories import newer_windows, training_windows
-from recsys.models.texts import tokenize
-from recsys.models.training import embed_catalogue, text_features, train_adapter, train_towers
-from recsys.sequences import Sequences
+from recsys.models.encoder.backbone import add_lora, load_backbone
+from recsys.models.encoder.tokens import embed_catalogue, tokenize
+from recsys.models.towers.batches import newer_windows, training_windows
+from recsys.models.towers.resuming import carried_over, continue_towers, with_replay
+from recsys.models.towers.training import train_towers
+from recsys.models.towers.whitening import text_features
 
 CATALOGUE = 30
 ADAPTER = AdapterConfig(rounds=8, items_per_round=12, learning_rate=2e-3)

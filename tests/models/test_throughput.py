@@ -10,11 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from recsys.artifacts import ArtifactError
 from recsys.config import AdapterConfig
-from recsys.models.backbone import Backbone, add_lora, load_backbone, pack_base, unpack_base
+from recsys.models.adapter import carry_back
 from recsys.models.devices import Team
-from recsys.models.texts import Tokens, compiled, embed, in_bf16, prepared, tokenize
+from recsys.models.encoder.backbone import Backbone, add_lora, load_backbone, pack_base, unpack_base
+from recsys.models.encoder.tokens import Tokens, compiled, embed, in_bf16, prepared, tokenize
 from recsys.models.throughput import SHAPES, Shape, encoding_flops, lora_flops, random_base
-from recsys.models.training import carry_back
 
 SHAPE = Shape(hidden=48, layers=2, heads=4)
 TOKENS = 20

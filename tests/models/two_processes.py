@@ -6,12 +6,14 @@ import numpy as np
 import torch
 
 from recsys.config import AdapterConfig, TowerConfig
+from recsys.data.sequences import Sequences
 from recsys.models import devices
-from recsys.models.backbone import add_lora, load_backbone
+from recsys.models.adapter import train_adapter
 from recsys.models.devices import team
-from recsys.models.texts import tokenize
-from recsys.models.training import embed_catalogue, text_features, train_adapter, train_towers
-from recsys.sequences import Sequences
+from recsys.models.encoder.backbone import add_lora, load_backbone
+from recsys.models.encoder.tokens import embed_catalogue, tokenize
+from recsys.models.towers.training import train_towers
+from recsys.models.towers.whitening import text_features
 
 devices.has_cpu_bf16 = lambda: False  # in fp32, so that the order of sums hardly shows
 with team() as joined:

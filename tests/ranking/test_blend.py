@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from recsys.data.splits import Targets
+from recsys.data.sequences import Sequences
+from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.metrics import ndcg
-from recsys.evaluation.protocols import evaluate
+from recsys.evaluation.splits import Targets
 from recsys.ranking import blend as module
 from recsys.ranking.blend import Blend, BlendScorer, fit_blend, standardise
-from recsys.sequences import Sequences
 
 CATALOGUE = 30
 

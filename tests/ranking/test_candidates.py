@@ -39,8 +39,8 @@ def test_a_list_is_filled_whatever_the_filter_leaves(source, monkeypatch, exact_
         assert allowed[rows].all(), name
         most = -(-200 * ITEMS // allowed.sum()) + candidates.SPARE
         assert min(200, allowed.sum()) <= len(set(rows.tolist())) == len(rows) <= most, name
-        glances = source.glances(np.stack([-query, query]), 200, allowed)
-        assert sorted(source.search(query, 200, allowed, glances[1])) == sorted(rows), name
+        prefetch = source.prefetch(np.stack([-query, query]), 200, allowed)
+        assert sorted(source.search(query, 200, allowed, prefetch[1])) == sorted(rows), name
         best = np.flatnonzero(allowed)[np.argsort(-(source.vectors[allowed] @ query))[:200]]
         assert len(set(rows.tolist()) & set(best.tolist())) >= 0.95 * len(best), name
 
@@ -51,7 +51,7 @@ def test_as_much_of_the_index_is_read_as_queries_need(source):
     assert 1 <= probes < candidates.partitions(ITEMS)
 
     def recall(probes):
-        found = [rows.tolist() for rows in source._nearest(queries, candidates.SPARE, probes)]
+        found = [rows.tolist() for rows in source.named(queries, candidates.SPARE, probes)]
         best = [np.argsort(-(source.vectors @ query))[:10].tolist() for query in queries]
         return np.mean([len(set(one) & set(other)) / 10 for one, other in zip(best, found, strict=True)])
 
@@ -75,7 +75,7 @@ def test_an_index_that_cannot_be_read_is_made_up_for(tmp_path):
     shutil.rmtree(tmp_path / "lance")
     query, everything = random.standard_normal(8).astype(np.float32), np.ones(ITEMS, dtype=bool)
     assert broken.kind == "approximate"
-    assert len(broken.glances(query[None], 100, everything)[0].named) == 0
+    assert len(broken.prefetch(query[None], 100, everything)[0].named) == 0
     found = set(broken.search(query, 100, everything).tolist())
     assert found == set(np.argsort(-(vectors @ query))[:100].tolist())
     with pytest.raises(UnreadableError, match="LanceDB cannot read items-"):

@@ -2,16 +2,18 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from processes import PATIENCE_SECONDS
 from synthetic import SMALL_CLASSIFIER, TICKETS, write_labelled
 
 from recsys.data import snapshot
 from recsys.home import Home
 from recsys.store.generations import current_id, read_generation
+from services.edge.metrics import Metrics
 from services.serve import running
 
 
@@ -24,6 +26,12 @@ def copy_of_home(home: Home) -> Callable[[Path], Home]:
         return Home(Path(shutil.copytree(home.root, root, ignore=ignored, dirs_exist_ok=True)))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def metrics() -> Metrics:
+    """A worker's numbers; a process registers them once."""
+    return Metrics()
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +48,7 @@ def classifying_home(
 
 
 @pytest.fixture(scope="session")
-def service(classifying_home: Home, warm: Callable[[httpx.Client], None]) -> Iterator[httpx.Client]:
+def service(classifying_home: Home, warm: Callable[..., None]) -> Iterator[httpx.Client]:
     """A client of a running service; tests that write use users of their own."""
     with running(classifying_home) as url, httpx.Client(base_url=url, timeout=30) as client:
         warm(client)
@@ -48,11 +56,11 @@ def service(classifying_home: Home, warm: Callable[[httpx.Client], None]) -> Ite
 
 
 @pytest.fixture(scope="session")
-def warm(eventually: Callable[[Callable[[], bool]], None]) -> Callable[[httpx.Client], None]:
+def warm(eventually: Callable[[Callable[[], bool]], None]) -> Callable[..., None]:
     """Has a service load its encoder and its classifier: a request that waits too long for them is answered 503."""
 
-    def ask(client: httpx.Client) -> None:
-        for path in ("/v1/embed", "/v1/classify"):
+    def ask(client: httpx.Client, paths: Iterable[str] = ("/v1/embed", "/v1/classify")) -> None:
+        for path in paths:
             eventually(lambda path=path: client.post(path, json={"texts": ["x"]}).status_code == 200)
 
     return ask
@@ -73,7 +81,7 @@ def known_user(home: Home) -> str:
     generation_id = current_id(home)
     assert generation_id is not None
     _, manifest = read_generation(home, generation_id)
-    return snapshot.open_snapshot(home, manifest["snapshot"]).user_ids()[3]
+    return snapshot.open_snapshot(home, manifest.snapshot).user_ids()[3]
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +89,7 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
     """Waits for what another process does by itself; fails when it does not."""
 
     def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             assert time.monotonic() < deadline, "it never happened"
             time.sleep(0.05)

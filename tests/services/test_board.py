@@ -20,9 +20,9 @@ from variants import make_variant
 
 from recsys.home import Home
 from recsys.store.generations import current_id, promote
-from services.lineage import WAITING
-from services.schemas.recommend import MAX_PEOPLE
+from recsys_client.schemas.recommend import MAX_USERS
 from services.serve import running
+from services.worker.impression_writer import WAITING
 
 INFRA = Path(__file__).parents[2] / "infra"
 BOARD = json.loads((INFRA / "grafana/dashboards/recsys.json").read_text())
@@ -148,10 +148,10 @@ def _lock(home: Home, client: httpx.Client, total: Callable[..., float]) -> None
 
     with ThreadPoolExecutor(WRITERS) as threads:
         writers = [threads.submit(write, number) for number in range(WRITERS)]
-        people = {"users": [{"history": []}] * MAX_PEOPLE, "k": 1, "fields": []}
+        users = {"users": [{"history": []}] * MAX_USERS, "k": 1, "fields": []}
         while total("recsys_impressions_total", outcome="dropped") == 0:
             assert total("recsys_answers_total") < 3 * WAITING
-            client.post("/v1/recommend/batch", json=people).raise_for_status()
+            client.post("/v1/recommend/batch", json=users).raise_for_status()
         lock.execute("ROLLBACK")
         lock.close()
         assert 503 in [writer.result() for writer in writers]
@@ -188,7 +188,7 @@ def test_the_log_of_all_this_is_json_and_says_nothing_of_what_went_well(lived: L
     assert {404, 503} <= statuses
     assert 200 not in statuses
     assert USER not in lived.log
-    failed = [line for line in lines if line["logger"] == "services.current" and line["level"] == "ERROR"]
+    failed = [line for line in lines if line["logger"] == "services.worker.current" and line["level"] == "ERROR"]
     assert any("adapter_model.safetensors" in line["message"] for line in failed)
 
 

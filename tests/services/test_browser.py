@@ -10,12 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
+from processes import PATIENCE_SECONDS
 from variants import make_variant
 
 from recsys.home import Home
-from recsys.ranking.explain import TEMPLATES
+from recsys.serving.explanation import TEMPLATES
 from recsys.store.generations import current_id
-from services.keys import create_key
+from services.edge.keys import create_key
 from services.routes.page import FILES, INDEX, POLICY
 from services.serve import running
 
@@ -44,7 +45,9 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
-def world(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(
+    copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory, warm: Callable[..., None]
+) -> Iterator[World]:
     home = copy_of_home(tmp_path_factory.mktemp("page"))
     first = str(current_id(home))
     second, _ = make_variant(home, {"content": 1.0})
@@ -53,6 +56,8 @@ def world(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPat
         world = World(url, token, first, second)
         put = httpx.put(f"{url}/v1/items/hostile", json={"title": HOSTILE, "year": 2020}, headers=_bearer(token))
         assert put.status_code == 200, put.text
+        with httpx.Client(base_url=url, headers=_bearer(token), timeout=60) as client:
+            warm(client, ["/v1/embed"])
         yield world
 
 
@@ -72,7 +77,7 @@ def browser(world: World) -> Iterator[Any]:
 def visit(world: World, browser: Any) -> Iterator[Visit]:
     """The page with the key in use and both lists there; it may log no error and ask no other origin."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(PATIENCE_SECONDS * 1_000)
     context.add_init_script(f"sessionStorage.setItem('recsys-key', '{world.key}')")
     visit = Visit(context.new_page())
     visit.page.on("console", lambda message: visit.errors.append(message.text) if message.type == "error" else None)
@@ -212,6 +217,7 @@ def test_promoting_asks_first_then_switches_and_rolls_back(visit: Visit, world: 
 
 def test_without_a_key_the_page_says_so(world: World, browser: Any) -> None:
     context = browser.new_context()
+    context.set_default_timeout(PATIENCE_SECONDS * 1_000)
     page = context.new_page()
     page.goto(world.url)
     page.locator("#list-A .note.bad", has_text="Send a key").wait_for()

@@ -1,11 +1,9 @@
-"""The package's client against the running service: nothing forgotten, sync and async alike, errors with names."""
+"""The client against the running service: nothing forgotten, sync and async alike, errors with names."""
 
 import asyncio
 import inspect
 import pickle
 import re
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,9 +14,9 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-import services.client
+import recsys_client
 from recsys.home import Home
-from services.client import (
+from recsys_client import (
     AsyncClient,
     Client,
     Conflict,
@@ -28,20 +26,19 @@ from services.client import (
     NewPromotion,
     NotFound,
     NotReady,
-    Person,
     RateLimited,
     ServiceError,
     Unauthorised,
+    UserOrHistory,
     calls,
+    params,
 )
-from services.keys import create_key
-from services.schemas.recommend import BatchRequest, RankRequest, SimilarRequest, Wishes
-from services.schemas.recommend import Person as PersonSchema
-from services.schemas.texts import SearchRequest
+from recsys_client.schemas.recommend import BatchRequest, ListOptions, RankRequest, SimilarRequest
+from recsys_client.schemas.texts import SearchRequest
+from services.edge.keys import create_key
 from services.serve import running
 
 METHODS = [name for name in vars(Client) if not name.startswith("_") and name != "close"]
-HEAVY = ("torch", "bentoml", "prefect", "lancedb", "transformers", "polars", "numpy", "fastapi", "sqlalchemy", "recsys")
 OF_THE_MOMENT = {"rec_id", "took_ms", "version", "impressions", "forgotten_until", "since", "timestamp"}
 
 
@@ -65,7 +62,7 @@ def steps(mark: str, known_user: str, item: str, other: str, rec_id: str, genera
         Step("livez"),
         Step("recommend", options={"user_id": known_user, "k": 5, "explain": True, "promotions": promotions}),
         Step("recommend", options={"history": (item, other), "diversity": 0.3, "limits": {"year": 2}, **filtered}),
-        Step("recommend_batch", ([Person(user_id=known_user), {"history": [item]}],), {"k": 3}),
+        Step("recommend_batch", ([UserOrHistory(user_id=known_user), {"history": [item]}],), {"k": 3}),
         Step("rank", ([other, item, "nothing"],), {"user_id": known_user}),
         Step("similar", (item,), filtered),
         Step("search", ("a film",), filtered),
@@ -184,16 +181,20 @@ def test_both_clients_offer_the_same_and_say_what_they_return() -> None:
         assert signatures[0] == signatures[1]
         assert list(signatures[0].parameters)[1:] == list(inspect.signature(build).parameters)
         assert getattr(Client, name).__doc__ == build.__doc__
-    assert inspect.signature(Client.item).return_annotation is services.client.calls.ItemAnswer
+    assert inspect.signature(Client.item).return_annotation is recsys_client.calls.ItemAnswer
 
 
 def test_the_options_are_those_of_the_schemas() -> None:
-    person = set(PersonSchema.model_fields)
-    assert set(get_type_hints(calls.Wish)) == set(Wishes.model_fields) == set(BatchRequest.model_fields) - {"users"}
-    assert set(get_type_hints(calls.PersonalWish)) == person | set(Wishes.model_fields)
-    assert set(get_type_hints(calls.PersonalOrder)) == set(RankRequest.model_fields) - {"item_ids"}
-    assert set(get_type_hints(calls.Choice)) == set(SimilarRequest.model_fields) - {"item_id"}
-    assert set(get_type_hints(calls.Choice)) == set(SearchRequest.model_fields) - {"query"}
+    user = set(UserOrHistory.model_fields)
+    assert (
+        set(get_type_hints(params.ListParams))
+        == set(ListOptions.model_fields)
+        == set(BatchRequest.model_fields) - {"users"}
+    )
+    assert set(get_type_hints(params.RecommendParams)) == user | set(ListOptions.model_fields)
+    assert set(get_type_hints(params.RankParams)) == set(RankRequest.model_fields) - {"item_ids"}
+    assert set(get_type_hints(params.ItemParams)) == set(SimilarRequest.model_fields) - {"item_id"}
+    assert set(get_type_hints(params.ItemParams)) == set(SearchRequest.model_fields) - {"query"}
 
 
 @pytest.fixture(scope="module")
@@ -354,16 +355,9 @@ def test_what_is_not_the_service_is_a_service_error_too(status: int, kind: type[
     assert (type(copy), str(copy)) == (kind, str(error.value))
 
 
-def test_the_import_is_light() -> None:
-    listing = "import sys, services.client; print(*{name.partition('.')[0] for name in sys.modules})"
-    loaded = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True).stdout.split()
-    assert "httpx" in loaded
-    assert not set(HEAVY) & set(loaded)
-
-
 def test_what_is_exported_is_meant_to_be() -> None:
-    exported = {name: getattr(services.client, name) for name in services.client.__all__}
-    classes = [value for value in vars(services.client.errors).values() if inspect.isclass(value)]
+    exported = {name: getattr(recsys_client, name) for name in recsys_client.__all__}
+    classes = [value for value in vars(recsys_client.errors).values() if inspect.isclass(value)]
     errors = {one for one in classes if issubclass(one, ServiceError)}
-    assert set(exported.values()) == errors | {Client, AsyncClient, NewEvent, NewPromotion, Person}
-    assert services.client.__all__ == sorted(services.client.__all__)
+    assert set(exported.values()) == errors | {Client, AsyncClient, NewEvent, NewPromotion, UserOrHistory}
+    assert recsys_client.__all__ == sorted(recsys_client.__all__)

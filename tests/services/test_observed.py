@@ -15,14 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from processes import PATIENCE_SECONDS
 
 from recsys.home import Home
-from services import logs
-from services.context import RequestContext
-from services.logs import LINES_PER_SECOND, LogSettings, RequestLog
-from services.observed import ACCEPTED, REQUEST_ID, request_id
+from services.edge import logs
+from services.edge.context import RequestContext
+from services.edge.logs import LINES_PER_SECOND, LogSettings, RequestLog
+from services.edge.observer import ACCEPTED, REQUEST_ID, request_id
+from services.edge.tracing import wanted_exporters
 from services.serve import ServeError, free_port, log_file, running, start
-from services.tracing import wanted_exporters
 
 SECRETS = {
     "user": "nobody-may-read-this-user",
@@ -58,7 +59,7 @@ class Collector:
             return [span for span in self.spans if attributes_of(span).get("recsys.request_id") == asked]
 
         with self.changed:
-            assert self.changed.wait_for(found, 60), "its span never came"
+            assert self.changed.wait_for(found, PATIENCE_SECONDS), "its span never came"
             (span,) = found()
             return span, [one for one in self.spans if one.parent_span_id == span.span_id]
 
@@ -96,17 +97,26 @@ class Watched:
     client: httpx.Client
     collector: Collector
     log: Path
+    eventually: Callable[[Callable[[], bool]], None]
 
     def line(self, asked: str) -> dict:
-        """Return the line of the log about a request; one that is being written right now has no end yet."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        (found,) = [one for one in lines if one.get("request_id") == asked and one["logger"] == "services.requests"]
+        """Return the line of the log about a request, which is written when its answer is on the way already."""
+        self.eventually(lambda: bool(self._lines(asked)))
+        (found,) = self._lines(asked)
         return found
+
+    def _lines(self, asked: str) -> list[dict]:
+        """Return whole lines alone: one that is being written right now has no end yet."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return [one for one in lines if one.get("request_id") == asked and one["logger"] == "services.requests"]
 
 
 @pytest.fixture(scope="module")
 def watched(
-    copy_of_home: Callable[[Path], Home], collector: tuple[Collector, str], tmp_path_factory: pytest.TempPathFactory
+    copy_of_home: Callable[[Path], Home],
+    collector: tuple[Collector, str],
+    tmp_path_factory: pytest.TempPathFactory,
+    eventually: Callable[[Callable[[], bool]], None],
 ) -> Iterator[Watched]:
     home, port = copy_of_home(tmp_path_factory.mktemp("watched")), free_port()
     with pytest.MonkeyPatch.context() as patch:
@@ -114,7 +124,7 @@ def watched(
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector[1])
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
         with running(home, port) as url, httpx.Client(base_url=url, timeout=60) as client:
-            yield Watched(client, collector[0], log_file(home, port))
+            yield Watched(client, collector[0], log_file(home, port), eventually)
 
 
 def test_every_response_bears_the_callers_id(watched: Watched) -> None:
@@ -175,7 +185,8 @@ def test_a_request_is_a_span_below_its_callers_and_above_its_stages(watched: Wat
     stages.sort(key=lambda one: one.start_time_unix_nano)
     for before, after in pairwise(stages):
         assert before.start_time_unix_nano <= before.end_time_unix_nano <= after.start_time_unix_nano + 1_000
-    assert span.start_time_unix_nano <= stages[0].start_time_unix_nano + 1_000_000  # two clocks meet here
+    # two clocks meet here, and between looking at one and at the other a busy machine does something else
+    assert abs(span.start_time_unix_nano - stages[0].start_time_unix_nano) < 60 * 10**9
     assert watched.line("traced")["trace_id"] == TRACE
     assert watched.collector.services == {"recsys"}
 

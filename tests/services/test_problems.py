@@ -10,16 +10,16 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from recsys.home import Home
-from services import problems
 from services.api import create_app
-from services.auth import Guard
-from services.keys import Keys
-from services.limits import Lane
-from services.metrics import Metrics
+from services.edge import problems
+from services.edge.auth import Guard
+from services.edge.keys import Keys
+from services.edge.lanes import Lane
+from services.edge.metrics import Metrics
 
 
 class Faulty:
-    """Stands for all parts of a worker, of which the first that is used fails."""
+    """Stands for a worker, of which the first that is used fails."""
 
     def __init__(self, fault: Exception, metrics: Metrics) -> None:
         self.fault = fault
@@ -33,16 +33,11 @@ class Faulty:
         raise self.fault
 
 
-@pytest.fixture(scope="module")
-def metrics() -> Metrics:
-    return Metrics()
-
-
 @pytest.fixture
 def ask(metrics: Metrics) -> Callable[[Exception], httpx.Response]:
     def post(fault: Exception) -> httpx.Response:
         app = create_app()
-        app.state.parts = Faulty(fault, metrics)
+        app.state.worker = Faulty(fault, metrics)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
 
         async def request() -> httpx.Response:
@@ -71,7 +66,7 @@ def test_a_lost_event_store_is_a_503_to_try_again(ask: Callable[[Exception], htt
 @pytest.mark.parametrize(("method", "path"), [("PUT", "/v1/items"), ("POST", "/v1/recommend/")])
 def test_a_slash_too_few_or_too_many_is_a_404_and_no_redirect(method: str, path: str, metrics: Metrics) -> None:
     app = create_app()
-    app.state.parts = Faulty(RuntimeError("not asked"), metrics)
+    app.state.worker = Faulty(RuntimeError("not asked"), metrics)
 
     async def request() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:

@@ -21,7 +21,6 @@ POST = re.compile(
     r"^curl -s localhost:3000/v1/([a-z/]+) -H 'content-type: application/json'(?: \\\n +| )-d '(\{.*\})'$", re.MULTILINE
 )
 REQUESTS = re.findall(r"ask ([a-z/]+) '(\{.*\})'", PAGE) + POST.findall(README + OPERATORS + PAGE)
-PYTHON = re.findall(r"<!-- client -->\n```python\n(.*?)```", PAGE, re.DOTALL)
 CURL = re.findall(r"<!-- curl -->\n```bash\n(.*?)```", PAGE, re.DOTALL)
 ANSWERS = dict(re.findall(r"^\| `([a-z/]+)` \| (`.*) \|$", PAGE, re.MULTILINE))
 
@@ -55,15 +54,6 @@ def test_the_page_shows_every_route_of_this_kind() -> None:
     assert {path for path, _ in REQUESTS} | {"similar"} == set(ANSWERS)
 
 
-def test_the_python_of_the_page_runs(service: httpx.Client, capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = PYTHON
-    assert "http://localhost:3000" in example
-    exec(compile(example.replace("http://localhost:3000", str(service.base_url)), "services/README.md", "exec"), {})
-    printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 5
-    assert all(re.match(r"-?\d+\.\d\d \S", line) for line in printed)
-
-
 @dataclass(frozen=True)
 class Command:
     """A curl command of the page, its variables set."""
@@ -91,7 +81,11 @@ class Command:
 
 
 def test_every_route_has_a_curl_that_works(
-    copy_of_home: Callable[[Path], Home], service: httpx.Client, catalogue: list[str], tmp_path: Path
+    copy_of_home: Callable[[Path], Home],
+    service: httpx.Client,
+    catalogue: list[str],
+    tmp_path: Path,
+    warm: Callable[..., None],
 ) -> None:
     home = copy_of_home(tmp_path)
     first = str(current_id(home))
@@ -100,6 +94,7 @@ def test_every_route_has_a_curl_that_works(
     (script,) = CURL
     asked: set[tuple[str, str]] = set()
     with running(home) as url, httpx.Client(timeout=30) as client:
+        warm(client, [f"{url}/v1/embed"])
         document = client.get(f"{url}/docs.json").json()
         rec_id = client.post(f"{url}/v1/recommend", json={"history": []}).json()["rec_id"]
         variables = {"u": "http://localhost:3000", "j": "content-type: application/json"}

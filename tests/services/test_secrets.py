@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy.exc import SQLAlchemyError
 from workers import listening
 
+from recsys.database.engine import Database
 from recsys.home import Home
-from recsys.store.database import Database
-from services.keys import PREFIX, create_key
+from services.edge.keys import PREFIX, create_key
 from services.serve import running
 
 WRONG = f"{PREFIX}canary-of-a-wrong-key-{'x' * 20}"

@@ -15,9 +15,9 @@ from synthetic import Dataset
 
 from recsys.data.ingest import ingest
 from recsys.data.snapshot import open_snapshot
+from recsys.database.engine import Database
+from recsys.database.tombstones import Tombstones
 from recsys.home import Home
-from recsys.store.database import Database
-from recsys.store.forgotten import Tombstones
 from recsys.store.generations import current_id, read_generation
 from services.serve import running
 
@@ -43,7 +43,7 @@ def world(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPat
 
 
 def test_a_users_history_says_where_it_is_from(world: World, home: Home, known_user: str) -> None:
-    snapshot = open_snapshot(home, read_generation(home, str(current_id(home)))[1]["snapshot"])
+    snapshot = open_snapshot(home, read_generation(home, str(current_id(home)))[1].snapshot)
     own = snapshot.events().filter(user_id=known_user)
     titles = dict(snapshot.items().select("item_id", "title").iter_rows())
     world.ask("POST", "/v1/events", events=[{"user_id": known_user, "item_id": "i001", "event_type": "click"}])

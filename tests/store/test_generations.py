@@ -6,11 +6,11 @@ import os
 import pytest
 
 from recsys import artifacts
-from recsys.artifacts import ArtifactError, staged_folder
+from recsys.artifacts import MANIFEST, ArtifactError, staged_folder
 from recsys.home import Home
 from recsys.store.generations import (
-    MANIFEST,
     POINTER,
+    ConflictError,
     clean_up,
     commit_generation,
     current_id,
@@ -20,6 +20,7 @@ from recsys.store.generations import (
     read_generation,
     rollback,
 )
+from recsys.store.manifests import GenerationManifest, IndexReference
 
 
 @pytest.fixture
@@ -28,10 +29,11 @@ def place(tmp_path):
 
 
 def make(place, content="weights", version=1, notes=None):
-    bound = {"snapshot": "s", "adapter": "a", "settings": {"seed": 0}, "index": {"table": "t", "version": version}}
+    index = IndexReference("t", version, rows=1, dimensions=1, digest="d")
+    manifest = GenerationManifest(snapshot="s", adapter="a", settings={"seed": 0}, index=index, notes=notes or {})
     with staged_folder(place.generations) as staging:
         (staging / "weights.bin").write_text(content)
-        return commit_generation(place, staging, bound, notes or {})
+        return commit_generation(place, staging, manifest)
 
 
 def test_equal_content_gives_one_id_whatever_the_notes(place):
@@ -46,6 +48,17 @@ def test_nothing_is_current_before_the_first(place):
         rollback(place)
 
 
+def test_a_pointer_that_was_moved_meanwhile_is_not_moved_on(place):
+    first, second, third = make(place, "1"), make(place, "2"), make(place, "3")
+    promote(place, first, expected=None)
+    promote(place, second, expected=first)
+    for expected in (None, first):
+        with pytest.raises(ConflictError, match=f"Generation {second} was published while {third}"):
+            promote(place, third, expected=expected)
+    assert current_id(place) == second
+    promote(place, second, expected=first)  # it is there already, whoever put it there
+
+
 def test_promote_and_rollback_walk_one_trail(place):
     first, second = make(place, "1"), make(place, "2")
     promote(place, first)
@@ -55,7 +68,6 @@ def test_promote_and_rollback_walk_one_trail(place):
     assert rollback(place) == first == current_id(place)
     with pytest.raises(ArtifactError, match="no earlier generation"):
         rollback(place)
-    assert [entry["current"] for entry in list_generations(place) if entry["id"] == first] == [True]
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing", "surplus", "link", "manifest"])
@@ -119,7 +131,7 @@ def test_what_is_served_cannot_be_deleted(place):
     with pytest.raises(ArtifactError, match="is being served"):
         delete_generation(place, second)
     delete_generation(place, first)
-    assert [entry["id"] for entry in list_generations(place)] == [second]
+    assert [entry.id for entry in list_generations(place)] == [second]
     with pytest.raises(ArtifactError, match="no earlier generation"):
         rollback(place)
 

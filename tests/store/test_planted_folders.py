@@ -8,8 +8,9 @@ import pytest
 
 from recsys.artifacts import ArtifactError, digest
 from recsys.home import Home
-from recsys.store.adapters import CARD, delete_adapter, list_adapters, read_card, save_adapter, verify_adapter
+from recsys.store.adapters import delete_adapter, list_adapters, read_card, save_adapter, verify_adapter
 from recsys.store.generations import list_generations, read_generation
+from recsys.store.manifests import CARD, AdapterCard
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def home(tmp_path):
 @pytest.fixture
 def adapter(home):
     """The id of an adapter of one file."""
-    return save_adapter(home, lambda folder: (folder / "weights").write_text("x"), {"base": "b", "task": "t"})
+    return save_adapter(home, lambda folder: (folder / "weights").write_text("x"), AdapterCard(base="b", task="t"))
 
 
 def rewrite(file, **changes):
@@ -68,7 +69,7 @@ def test_what_is_no_adapter_hides_none(home, adapter):
         folder.mkdir()
         (folder / CARD).write_text(card)
     shutil.copytree(home.adapters / adapter, home.adapters / "a name of its own")
-    assert [card["id"] for card in list_adapters(home)] == [adapter]
+    assert [card.id for card in list_adapters(home)] == [adapter]
 
 
 def test_what_is_no_generation_hides_none(home):

@@ -1,0 +1,1 @@
+"""The `recsys` command, a group of commands a file; none of them knows the application."""

@@ -1,0 +1,73 @@
+"""`recsys evaluate` and `recsys benchmark`: ours beside the baselines."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from flows.commands.generations import newest_generation
+from flows.commands.tables import show_metrics
+from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Seed, shell
+from recsys.artifacts import read_json
+from recsys.config import Protocol
+
+
+def evaluate(
+    generation: Annotated[str | None, typer.Argument(help="Its id; the newest by default.")] = None,
+    protocol: Annotated[Protocol | None, typer.Option(help="How targets are held out; as in training.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Train all systems again and write metrics, lists, a page.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Compare a generation with the baselines: its stored metrics, or with --out everything trained anew."""
+    with shell(home, as_json, debug) as session:
+        from recsys.publishing.binding import METRICS
+        from recsys.store.generations import read_generation
+
+        folder, manifest = read_generation(session.home, generation or newest_generation(session))
+        document = read_json(folder / METRICS)
+        if out is not None:
+            from flows.evaluate import evaluate_systems
+            from recsys.data.snapshot import open_snapshot
+            from recsys.evaluation.held_out import allowed_protocols
+
+            settings = manifest.config
+            chosen = protocol or allowed_protocols(open_snapshot(session.home, manifest.snapshot), settings)[0]
+            root = str(session.home.root)
+            document = evaluate_systems(manifest.snapshot, str(out), root, chosen, settings)
+        elif protocol:
+            document |= {"protocols": {name: part for name, part in document["protocols"].items() if name == protocol}}
+            if not document["protocols"]:
+                raise ValueError(
+                    f"Generation {manifest.id} has no metrics under {protocol}. Add --out to train for it."
+                )
+        show_metrics(session, document)
+        session.result = {"generation": manifest.id, "out": out, **document}
+
+
+def benchmark(
+    data: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder with events.* and items.*")],
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json, lists.parquet and report.html.")],
+    protocol: Annotated[Protocol, typer.Option(help="How targets are held out.")] = "leave-one-out",
+    preset: Annotated[Literal["cpu", "gpu"], typer.Option(help="How much to train.")] = "cpu",
+    seed: Seed = None,
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="Trainings, from --seed on; figures are means.")] = 1,
+    systems: Annotated[str | None, typer.Option(help="Comma-separated names; all by default.")] = None,
+    shuffle_ties: Annotated[
+        bool, typer.Option("--shuffle-ties", help="Shuffle a user's events of equal time.")
+    ] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train every baseline and every ablation of ours on a data folder, and write what anyone needs to check them."""
+    with shell(home, as_json, debug) as session:
+        from flows.benchmark import run_benchmark
+
+        chosen = tuple(systems.split(",")) if systems else None
+        root = str(session.home.root)
+        document = run_benchmark(str(data), str(out), root, protocol, preset, seed or 0, chosen, seeds, shuffle_ties)
+        show_metrics(session, document)
+        session.show(f"Written to {out.absolute()}.")
+        session.result = {"out": out.absolute(), **document}

@@ -1,0 +1,95 @@
+"""The service and its keys, and one answer on the terminal. Running services follow a change of keys at once."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from flows import progress
+from flows.commands.tables import EMPTY, show_items
+from flows.commands.terminal import DebugOption, HomeOption, JsonOption, shell, table
+from services.edge.keys import SCOPES, create_key, read_keys, revoke_key
+
+keys = typer.Typer(help="Make, list and revoke the keys of the service.", no_args_is_help=True)
+
+
+@keys.command()
+def create(
+    name: Annotated[str, typer.Option(help="Whose key it is.")],
+    scope: Annotated[list[str], typer.Option(help=f"{', '.join(SCOPES)}; may be repeated.")],
+    rate: Annotated[float | None, typer.Option(help="Requests a second that each worker takes from it.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make a key and show it, once; only its hash is kept."""
+    with shell(home, as_json, debug) as session:
+        key, token = create_key(session.home, name, scope, rate)
+        session.result = {"id": key.id, "name": name, "scopes": list(key.scopes), "rate": rate, "key": token}
+        session.show(token, f"Key {key.id} for {name}: {', '.join(key.scopes)}. It is not shown again.")
+
+
+@keys.command("list")
+def list_keys(home: HomeOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """List the keys that are accepted."""
+    with shell(home, as_json, debug) as session:
+        found = read_keys(session.home) or ()
+        listed = ("id", "name", "scopes", "rate", "created")
+        session.result = {"keys": [{field: getattr(key, field) for field in listed} for key in found]}
+        rows = [
+            [key.id, key.name, ", ".join(key.scopes), f"{key.rate:g}/s" if key.rate else EMPTY, key.created]
+            for key in found
+        ]
+        session.show(table({"key": "", "name": "", "scopes": "", "rate": "right", "created": ""}, rows))
+
+
+@keys.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `recsys keys list` shows it.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Refuse a key from now on."""
+    with shell(home, as_json, debug) as session:
+        revoked = revoke_key(session.home, key_id)
+        session.result = {"revoked": revoked.id, "name": revoked.name}
+        session.show(f"Key {revoked.id} of {revoked.name} is no longer accepted.")
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Other than loopback only where there are keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535)] = 3000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
+    home: HomeOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Start the BentoML service of what is current; it follows the pointer."""
+    from services import serve as service
+
+    with shell(home, False, debug) as session:
+        service.serve(session.home, host, port, workers)
+
+
+def recommend(
+    user: Annotated[str, typer.Option(help="User id; an unknown user gets what is popular.")],
+    k: Annotated[int, typer.Option(min=1, max=200)] = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="Name reasons.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Print one answer of the current generation, with titles and reasons."""
+    with shell(home, as_json, debug) as session:
+        from recsys.database.engine import Database
+        from recsys.serving.recommender import Recommender
+        from recsys.serving.users import Users
+
+        with progress.step("Load"):
+            recommender = Recommender.open(session.home)
+            database = Database.of(session.home)
+            history = Users(database).history(recommender.users, recommender.catalogue, user)
+            database.close()
+            answer = recommender.recommend(history, k=k, explain=explain)
+        session.result = {"user_id": user, **asdict(answer)}
+        show_items(session, user, session.result)

@@ -1,0 +1,49 @@
+"""The tables that more than one command shows."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from flows.commands.terminal import Shell, table
+
+if TYPE_CHECKING:
+    from recsys.data.quality import TableQuality
+
+EMPTY = "–"
+
+
+def show_overview(session: Shell, document: dict[str, Any]) -> None:
+    """Show the two figures that matter most of every system under every protocol, in one table."""
+    protocols = document["protocols"]
+    totals = {name: {key: part["total"] for key, part in protocols[name]["systems"].items()} for name in protocols}
+    systems = sorted(
+        next(iter(totals.values())), key=lambda key: -sum(part[key]["ndcg@10"] for part in totals.values())
+    )
+    headings = {f"{name} {metric}": (name, metric.lower()) for name in protocols for metric in ("NDCG@10", "Recall@10")}
+    rows = [[key, *(f"{totals[name][key][metric]:.4f}" for name, metric in headings.values())] for key in systems]
+    session.show(table({"system": ""} | dict.fromkeys(headings, "right"), rows, "Held-out events, full ranking"))
+
+
+def show_quality(session: Shell, tables: "Iterable[TableQuality]") -> None:
+    """Show how many rows of each table were set aside, and why."""
+    headings = {"table": "", "rows": "right", "set aside": "right", "reasons": ""}
+    rows = [[one.table, f"{one.rows:,}", f"{one.quarantined:,}", _counted(one.reasons)] for one in tables]
+    session.show(table(headings, rows))
+
+
+def _counted(reasons: dict[str, int]) -> str:
+    return "; ".join(f"{count:,} × {reason}" for reason, count in reasons.items())
+
+
+def show_items(session: Shell, user_id: str, answer: dict[str, Any]) -> None:
+    """Show one answer; it has the same fields whether it came over HTTP or not."""
+    items = answer["items"]
+    rows = [[str(item["fields"]["title"]), f"{item['score']:.3f}", "; ".join(item["reasons"])] for item in items]
+    title = f"{user_id} is unknown: popular items" if answer["fallback"] else f"For user {user_id}"
+    session.show(table({"title": "", "score": "right", "reasons": ""}, rows, title))
+
+
+def show_metrics(session: Shell, document: dict[str, Any]) -> None:
+    """Show the table of every protocol of a metrics document."""
+    from recsys.evaluation import page
+
+    session.show(*(page.table(document, protocol) for protocol in document["protocols"]))

@@ -1,0 +1,150 @@
+"""What the commands share: options, output for people or as JSON, and errors as one line and an exit code."""
+
+import contextlib
+import json
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from flows import progress
+from flows.runtime import prepare
+from recsys.artifacts import ArtifactError, read_json
+from recsys.config import ModelConfig, from_dict
+from recsys.home import Home
+from services.serve import ServeError
+
+FAILED, REFUSED, TERMINATED = 1, 3, 128 + signal.SIGTERM  # 0 is done, 2 bad usage
+WIDTH_OF_A_FILE = 120  # where the output is no terminal
+
+HomeOption = Annotated[Path | None, typer.Option("--home", help="Folder of all state; else RECSYS_HOME, else .recsys.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and warnings.")]
+
+# Whatever says of itself what is wrong and what to do. Anything else is a bug, and says so.
+CLEAR_ERRORS = (ArtifactError, ServeError, ValueError, RuntimeError, OSError)
+
+Snapshot = Annotated[str | None, typer.Option(help="Snapshot id; the newest by default.")]
+ModelFile = Annotated[Path | None, typer.Option(help="JSON file with settings of ModelConfig.")]
+Seed = Annotated[int | None, typer.Option(help="Fixes every random choice.")]
+
+
+class Refused(Exception):  # noqa: N818 - an outcome, not an error
+    """A gate said no; the message has its reasons."""
+
+
+class Shell:
+    """What a command works with: the home, a place to show things, and the result for ``--json``."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.result: dict[str, Any] = {}
+        self._shown: list[RenderableType] = []
+
+    def show(self, *parts: RenderableType) -> None:
+        """Show something when the command is done, below its progress."""
+        self._shown += parts
+
+    def print(self, console: Console) -> None:
+        """Print all that was shown."""
+        for part in self._shown:
+            console.print(part, highlight=False)
+
+
+@contextlib.contextmanager
+def shell(home: Path | None, as_json: bool, debug: bool) -> Iterator[Shell]:
+    """Run a command's body: progress on stderr, the outcome on stdout, an error as one line and an exit code."""
+    session = Shell(Home.of(home))
+    prepare(session.home)
+    errors = _console(stderr=True)
+    code = 0
+    try:
+        with contextlib.ExitStack() as stack:
+            if as_json:
+                stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # for libraries that print
+            if not debug:
+                stack.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            stack.enter_context(_unwinding_on_sigterm())
+            stack.enter_context(progress.shown(errors))
+            yield session
+    except typer.Exit as end:
+        code = end.exit_code
+    except Exception as error:
+        if debug:
+            errors.print_exception()
+        message, code = _explain(error)
+        errors.print(f"[bold red]{'Refused' if code == REFUSED else 'Error'}:[/] ", end="")
+        errors.print(message, markup=False, highlight=False, soft_wrap=True)
+        session.result |= {"error": message}
+    session.print(errors if as_json else _console())
+    if as_json:
+        print(json.dumps(session.result, ensure_ascii=False, allow_nan=False, default=str))
+    if code:
+        raise typer.Exit(code)
+
+
+def table(headings: dict[str, str], rows: list[list[str]], title: str | None = None) -> Table:
+    """Return a table; ``headings`` maps each heading to ``left`` or ``right``."""
+    shown = Table(title=title)
+    for heading, side in headings.items():
+        shown.add_column(heading, justify="right" if side == "right" else "left")
+    for row in rows:
+        shown.add_row(*[cell.replace("[", r"\[") for cell in row])
+    return shown
+
+
+@contextlib.contextmanager
+def _unwinding_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind the command as Ctrl+C does, so that the servers it has started end with it."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    if isinstance(error, Refused):
+        return str(error), REFUSED
+    if isinstance(error, httpx.HTTPError):
+        return (
+            f"No answer from the server ({type(error).__name__}: {error}). Check PREFECT_API_URL and try again.",
+            FAILED,
+        )
+    if isinstance(error, CLEAR_ERRORS) and str(error):
+        return str(error), FAILED
+    return f"{type(error).__name__}: {error}. This is a bug; --debug shows where.", FAILED
+
+
+def _console(stderr: bool = False) -> Console:
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=WIDTH_OF_A_FILE)
+
+
+def settings(config: Path | None, seed: int | None) -> ModelConfig:
+    """Return the settings of a file, or the default ones, with another seed where one is given."""
+    model = from_dict(ModelConfig, read_json(config)) if config else ModelConfig()
+    return model if seed is None else replace(model, seed=seed)
+
+
+def newest_snapshot(session: Shell) -> str:
+    """Return the id of the newest snapshot.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    from recsys.data.snapshot import list_snapshots
+
+    snapshots = list_snapshots(session.home)
+    if not snapshots:
+        raise ArtifactError(f"There is no snapshot in {session.home.snapshots}. Run `recsys ingest` first.")
+    return snapshots[-1].id

@@ -1,0 +1,125 @@
+"""`recsys train`, `pretrain` and `tune`: the encoder learns from a snapshot."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.tables import show_metrics
+from flows.commands.terminal import (
+    DebugOption,
+    HomeOption,
+    JsonOption,
+    ModelFile,
+    Seed,
+    Snapshot,
+    newest_snapshot,
+    settings,
+    shell,
+    table,
+)
+from recsys.artifacts import read_json
+from recsys.config import PretrainConfig, TuneConfig, from_dict
+
+
+def train(
+    snapshot: Snapshot = None,
+    config: ModelFile = None,
+    seed: Seed = None,
+    resume_from: Annotated[
+        str | None,
+        typer.Option(metavar="ADAPTER", help="Go on from this adapter, by its settings, with newer events and items."),
+    ] = None,
+    pretrained: Annotated[
+        str | None, typer.Option(metavar="ADAPTER", help="Begin with the weights of this one of `recsys pretrain`.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Fine-tune an adapter and train a generation on a snapshot; it is not served yet."""
+    with shell(home, as_json, debug) as session:
+        from flows.train import train_generation
+
+        chosen = snapshot or newest_snapshot(session)
+        if resume_from and pretrained:
+            raise ValueError("Give --resume-from or --pretrained, not both: an adapter goes on from one other.")
+        model = settings(config, seed)
+        model = replace(model, adapter=replace(model.adapter, pretrained=pretrained or model.adapter.pretrained))
+        done = train_generation(chosen, str(session.home.root), model, resume_from)
+        show_metrics(session, read_json(Path(done.metrics)))
+        session.show(
+            f"Generation {done.generation}, adapter {done.adapter}{f' of {done.parent}' if done.parent else ''}: "
+            f"{'found done' if done.reused else f'trained in {done.seconds:.0f} s'}.\nNext: recsys publish"
+        )
+        session.result = asdict(done)
+
+
+def pretrain(
+    snapshot: Snapshot = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file with settings of PretrainConfig.")] = None,
+    model: ModelFile = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the texts.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Store the adapter whether or not it pays.")] = False,
+    seed: Seed = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Pre-train the base on a snapshot's item texts; the adapter is kept only where it pays for recommendation."""
+    with shell(home, as_json, debug) as session:
+        from flows.pretrain import pretrain_encoder, verdict
+
+        given = from_dict(PretrainConfig, read_json(config)) if config else PretrainConfig()
+        given = replace(given, epochs=epochs or given.epochs)
+        chosen = snapshot or newest_snapshot(session)
+        done = pretrain_encoder(chosen, str(session.home.root), given, settings(model, seed), keep)
+        headings = dict.fromkeys(("epoch", "loss", "perplexity"), "right")
+        rows = [[f"{row['epoch']:.0f}", f"{row['loss']:.4f}", f"{row['perplexity']:.1f}"] for row in done.history]
+        before, after = done.perplexity["before"], done.perplexity["after"]
+        session.show(
+            table(headings, rows),
+            f"Perplexity of held-out texts: {before:.1f} with the head alone fitted, {after:.1f} with LoRA.",
+            verdict(done),
+        )
+        if done.adapter:
+            session.show(f"Next: recsys train --pretrained {done.adapter}")
+        session.result = asdict(done)
+
+
+def tune(
+    snapshot: Snapshot = None,
+    config: ModelFile = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="In all; those of a killed search count.")] = None,
+    train: Annotated[bool, typer.Option("--train/--no-train", help="Train with the best settings.")] = True,
+    seed: Seed = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Search settings of adapter and towers by validation, and train a generation with the best."""
+    with shell(home, as_json, debug) as session:
+        from flows.tune import tune_settings
+
+        search = TuneConfig(trials=trials or TuneConfig().trials)
+        chosen = snapshot or newest_snapshot(session)
+        done = tune_settings(chosen, str(session.home.root), settings(config, seed), search, train)
+        names = list(done.trials[0]["settings"])
+        shown = (name.replace(".", " ").replace("_", " ") for name in names)
+        headings = dict.fromkeys(("trial", "N@10", "epochs", *shown), "right")
+        rows = [
+            [f"{row['number']}{' *' if row['number'] == done.best else ''}", f"{row['value']:.4f}"]
+            + [f"{row['epochs']}{' pruned' if row['state'] == 'pruned' else ''}"]
+            + [f"{row['settings'][name]:.3g}" for name in names]
+            for row in done.trials
+        ]
+        session.show(table(headings, rows, "Validation NDCG@10 of the towers; * is the best"), f"Plot: {done.plot}")
+        if done.training:
+            show_metrics(session, read_json(Path(done.training.metrics)))
+            session.show(
+                f"Generation {done.training.generation}, adapter {done.training.adapter}.\nNext: recsys publish"
+            )
+        else:
+            session.show(f"Next: recsys train --snapshot {chosen} --config {done.config}")
+        session.result = asdict(done)

@@ -1,0 +1,42 @@
+"""What lies in JSON beside a snapshot's tables: the one place that knows its fields."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from recsys.artifacts import Record
+from recsys.data.quality import TableQuality
+
+
+@dataclass(frozen=True)
+class SnapshotCounts:
+    """How much a snapshot holds: events, items and users, and the rows that were set aside."""
+
+    events: int
+    items: int
+    quarantined: int
+    users: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotManifest(Record):
+    """What a snapshot is.
+
+    Attributes:
+        id: the hash of the values of events and items.
+        format: of the tables; another number makes another id of the same values.
+        counts: how much it holds.
+        times_known: whether every event's time is real.
+        schemas: for each table the types of its columns, by name.
+        files: the SHA-256 of each table's file.
+        quality: what was read and set aside, by table; empty where the tables came from elsewhere than an ingest.
+        config: the settings of the ingest, as they were written.
+    """
+
+    id: str
+    format: int
+    counts: SnapshotCounts
+    times_known: bool
+    schemas: dict[str, dict[str, str]]
+    files: dict[str, str]
+    quality: dict[str, TableQuality] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)

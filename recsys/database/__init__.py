@@ -1,0 +1,1 @@
+"""What changes while the service runs: events, live items, impressions, who is forgotten, and comparisons."""

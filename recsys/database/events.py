@@ -1,0 +1,141 @@
+"""Live events in a SQL database: what users did since the snapshot that is served was made.
+
+``add`` returns when the events are on disk, so neither a crash of the process nor a loss of power takes back what was
+accepted. The price, one sync a call, is why it takes many events at once.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sql
+
+from recsys.artifacts import canonical_json, digest
+from recsys.data import columns
+from recsys.database.engine import TEXT, Database
+from recsys.database.moments import EPOCH, LATEST, microseconds, moment
+
+HISTORY_LIMIT = 1_000  # newest events of one user that an answer looks at
+
+_METADATA = sql.MetaData()
+_EVENTS = sql.Table(
+    "events",
+    _METADATA,
+    sql.Column(columns.EVENT_ID, TEXT, primary_key=True),
+    sql.Column(columns.USER_ID, TEXT, nullable=False),
+    sql.Column(columns.ITEM_ID, TEXT, nullable=False),
+    sql.Column(columns.TIMESTAMP, sql.BigInteger, nullable=False),  # microseconds since 1970, UTC
+    sql.Column(columns.EVENT_TYPE, TEXT, nullable=False),
+    sql.Column(columns.VALUE, sql.Double),
+    sql.Column(columns.POSITION, sql.BigInteger),
+)
+sql.Index("events_by_user", *(_EVENTS.c[name] for name in (columns.USER_ID, *columns.EVENT_ORDER)))
+
+
+@dataclass(frozen=True)
+class Event:
+    """One user doing one thing to one item at one time.
+
+    Attributes:
+        timestamp: with a time zone; kept as UTC with microseconds.
+        event_id: what makes a repeated event a duplicate; left empty, it is the hash of all the rest.
+
+    Raises:
+        ValueError: an id is empty, the value is not finite, or the timestamp has no time zone or is not of 1970–9998.
+    """
+
+    user_id: str
+    item_id: str
+    timestamp: datetime
+    event_id: str = ""
+    event_type: str = "interaction"
+    value: float | None = None
+    position: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.user_id or not self.item_id:
+            raise ValueError(f"An event needs a user_id and an item_id; got {self.user_id!r} and {self.item_id!r}.")
+        if self.timestamp.tzinfo is None:
+            raise ValueError(f"The timestamp {self.timestamp} has no time zone; append Z or an offset.")
+        if not EPOCH <= self.timestamp < LATEST:
+            raise ValueError(f"The timestamp {self.timestamp} lies outside the years 1970 to 9998.")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"The value {self.value} is not a finite number.")
+        object.__setattr__(self, "timestamp", self.timestamp.astimezone(UTC))
+        if not self.event_id:
+            time = microseconds(self.timestamp)
+            content = [self.user_id, self.item_id, time, self.event_type, self.value, self.position]
+            object.__setattr__(self, "event_id", digest(canonical_json(content))[:32])
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the event as a row of the table."""
+        return {**vars(self), columns.TIMESTAMP: microseconds(self.timestamp)}
+
+    @classmethod
+    def from_row(cls, row: sql.RowMapping) -> "Event":
+        """Return the event of a row of the table."""
+        return cls(**{**row, columns.TIMESTAMP: moment(row[columns.TIMESTAMP])})
+
+
+@dataclass(frozen=True)
+class AddResult:
+    """How many events were new, and how many were known already."""
+
+    accepted: int
+    duplicates: int
+
+
+class EventStore:
+    """The events table of a database; one object serves all threads of a process.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the database cannot be reached; every method raises it likewise.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._engine = database.engine
+        database.create([_EVENTS])
+
+    def add(self, events: Iterable[Event]) -> AddResult:
+        """Store events in one transaction, each at most once; all of them are on disk on return, or none is."""
+        rows = [event.to_row() for event in events]
+        if not rows:
+            return AddResult(0, 0)
+        # Writers that insert the same ids in one order wait for each other; in different orders they would deadlock.
+        rows.sort(key=lambda row: row[columns.EVENT_ID])
+        statement = self.database.insert(_EVENTS).on_conflict_do_nothing(index_elements=[_EVENTS.c.event_id])
+        with self._engine.begin() as connection:
+            accepted = len(connection.execute(statement.returning(_EVENTS.c.event_id), rows).all())
+        return AddResult(accepted, len(rows) - accepted)
+
+    def history(self, user_id: str, limit: int = HISTORY_LIMIT) -> list[Event]:
+        """Return the newest events of a user, oldest first: by timestamp, position (none before any) and event_id."""
+        newest = (
+            sql.select(_EVENTS)
+            .where(_EVENTS.c.user_id == user_id)
+            .order_by(_EVENTS.c.timestamp.desc(), _EVENTS.c.position.desc().nulls_last(), _EVENTS.c.event_id.desc())
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(newest).mappings().all()
+        return [Event.from_row(row) for row in reversed(rows)]
+
+    def holds(self, event_id: str) -> bool:
+        """Tell whether an event can be read."""
+        with self._engine.connect() as connection:
+            return (
+                connection.execute(sql.select(_EVENTS.c.event_id).where(_EVENTS.c.event_id == event_id)).first()
+                is not None
+            )
+
+    def count(self) -> int:
+        """Return the number of stored events."""
+        with self._engine.connect() as connection:
+            return connection.execute(sql.select(sql.func.count()).select_from(_EVENTS)).scalar_one()
+
+    def forget(self, connection: sql.Connection, user_id: str) -> int:
+        """Delete all events of a user within a transaction; return how many there were."""
+        return connection.execute(sql.delete(_EVENTS).where(_EVENTS.c.user_id == user_id)).rowcount

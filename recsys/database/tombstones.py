@@ -1,0 +1,88 @@
+"""Forgetting a user: what the database holds of them goes for good, and a tombstone hides the rest.
+
+The served snapshot is immutable; its events of a forgotten user are invisible from now on, and the next ingest leaves
+them out.
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import sqlalchemy as sql
+
+from recsys.data.forgetting import SALT_BYTES, Forgotten, hash_user
+from recsys.database.engine import TEXT, Database
+from recsys.database.moments import microseconds
+
+CHANGE = "forgotten"
+Deletion = Callable[[sql.Connection, str], int]  # deletes a user's rows, returns how many
+_METADATA = sql.MetaData()
+_FORGOTTEN = sql.Table(
+    "forgotten",
+    _METADATA,
+    sql.Column("user_hash", TEXT, primary_key=True),
+    sql.Column("time", sql.BigInteger, nullable=False),  # microseconds since 1970, UTC
+)
+_SALT = sql.Table(
+    "forgotten_salt", _METADATA, sql.Column("id", sql.Integer, primary_key=True), sql.Column("salt", TEXT)
+)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What forgetting a user removed.
+
+    Attributes:
+        time: up to which the user is forgotten.
+        rows: how many went, in the order of the deletions.
+        erased: whether their bytes are gone from the files already.
+    """
+
+    time: datetime
+    rows: tuple[int, ...]
+    erased: bool
+
+
+class Tombstones:
+    """Who is forgotten, by a database; one object serves all threads of a process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._read: tuple[int, Forgotten] = (-1, Forgotten())
+        database.create([_FORGOTTEN, _SALT])
+        with database.engine.begin() as connection:
+            salt = {"id": 1, "salt": secrets.token_hex(SALT_BYTES)}
+            connection.execute(database.insert(_SALT).values(salt).on_conflict_do_nothing())
+            database.count_from_zero(connection, CHANGE)
+
+    def read(self) -> Forgotten:
+        """Return all tombstones; they are read again only after a change."""
+        version = self._database.versions().get(CHANGE, 0)
+        with self._database.engine.connect() as connection:
+            return self._of(connection, version)
+
+    def hold(self, connection: sql.Connection) -> Forgotten:
+        """Return all tombstones and let nobody be forgotten until the transaction ends; call it first of all."""
+        return self._of(connection, self._database.hold(connection, CHANGE))
+
+    def forget(self, user_id: str, deletions: Sequence[Deletion]) -> Removal:
+        """Leave a tombstone, delete a user's rows in the same transaction, and overwrite what was deleted."""
+        with self._database.engine.begin() as connection:
+            self._database.bump(connection, CHANGE)  # from here on nobody else holds the tombstones
+            salt = bytes.fromhex(connection.execute(sql.select(_SALT.c.salt)).scalar_one())
+            now = datetime.now(UTC)
+            tombstone = {"user_hash": hash_user(salt, user_id), "time": microseconds(now)}
+            insert = self._database.insert(_FORGOTTEN).values(tombstone)
+            connection.execute(insert.on_conflict_do_update(index_elements=["user_hash"], set_=tombstone))
+            rows = tuple(delete(connection, user_id) for delete in deletions)
+        return Removal(now, rows, self._database.erase())
+
+    def _of(self, connection: sql.Connection, version: int) -> Forgotten:
+        known, forgotten = self._read
+        if known != version:
+            salt = bytes.fromhex(connection.execute(sql.select(_SALT.c.salt)).scalar_one())
+            times = {row.user_hash: row.time for row in connection.execute(sql.select(_FORGOTTEN))}
+            forgotten = Forgotten(salt, times)
+            self._read = version, forgotten
+        return forgotten

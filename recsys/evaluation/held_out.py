@@ -1,0 +1,84 @@
+"""Which rows of a snapshot are learnt from and which are held out, by the name of a protocol."""
+
+from recsys.config import ModelConfig, Protocol
+from recsys.data.sequences import Sequences
+from recsys.data.snapshot import Snapshot
+from recsys.evaluation.splits import Split, cold_items, leave_one_out, temporal
+
+
+def allows(snapshot: Snapshot, protocol: str, config: ModelConfig) -> bool:
+    """Tell whether a snapshot's times allow a protocol: a split by time bears a small share of made-up ones."""
+    if protocol != "temporal" or snapshot.times_known:
+        return True
+    few = snapshot.unknown_times() <= config.evaluation.max_unknown_times * snapshot.manifest.counts.events
+    return few and config.experts.popularity_half_life_days is None  # which needs all times when all is fitted again
+
+
+def allowed_protocols(snapshot: Snapshot, config: ModelConfig) -> list[Protocol]:
+    """Return the configured protocols that the snapshot's times allow.
+
+    Raises:
+        ValueError: none is left.
+    """
+    allowed = [name for name in config.evaluation.protocols if allows(snapshot, name, config)]
+    if not allowed:
+        raise ValueError(
+            f"Snapshot {snapshot.id} has made-up timestamps, and evaluation.protocols names nothing but temporal. "
+            "Add leave-one-out."
+        )
+    return allowed
+
+
+def read_sequences(
+    snapshot: Snapshot, protocol: str, config: ModelConfig, shuffle_ties: bool = False
+) -> tuple[Sequences, dict[str, int]]:
+    """Return a snapshot's sequences for a protocol, and how many events were treated specially, by what was done.
+
+    Args:
+        snapshot: whose.
+        protocol: a split by time leaves out events whose time is made up.
+        config: all settings.
+        shuffle_ties: put one user's events at equal times in random order, to see that no figure hangs on it.
+
+    Raises:
+        ValueError: too many times are made up for a split by time, or there are no ties to shuffle.
+    """
+    special: dict[str, int] = {}
+    if not allows(snapshot, protocol, config):
+        raise ValueError(
+            f"Snapshot {snapshot.id} has made-up timestamps ({snapshot.unknown_times():,} events): no temporal split. "
+            "Use leave-one-out, or raise evaluation.max_unknown_times."
+        )
+    if shuffle_ties:
+        special["tied_events_shuffled"] = snapshot.tied_events()
+        if not special["tied_events_shuffled"]:
+            raise ValueError(
+                f"Snapshot {snapshot.id} has no ties to shuffle: no user has two events at one known time."
+            )
+    seed = config.seed if shuffle_ties else None
+    if protocol == "temporal" and not snapshot.times_known:
+        special["events_of_unknown_time_left_out"] = snapshot.unknown_times()
+        return snapshot.timed_sequences(seed), special
+    return snapshot.sequences(seed), special
+
+
+def make_split(sequences: Sequences, catalogue: int, protocol: str, config: ModelConfig) -> Split:
+    """Split sequences by a protocol's name.
+
+    Raises:
+        ValueError: there is no such protocol, or the data does not allow it.
+    """
+    if protocol == "leave-one-out":
+        return leave_one_out(sequences, catalogue=catalogue)
+    if protocol == "temporal":
+        shares = config.evaluation
+        return temporal(
+            sequences,
+            validation_share=shares.validation_share,
+            test_share=shares.test_share,
+            seed=config.seed,
+            catalogue=catalogue,
+        )
+    if protocol == "cold-items":
+        return cold_items(sequences, share=config.evaluation.cold_share, seed=config.seed, catalogue=catalogue)
+    raise ValueError(f"There is no protocol {protocol!r}; there are leave-one-out, temporal and cold-items.")

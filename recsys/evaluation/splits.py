@@ -1,0 +1,348 @@
+"""Which events a model may learn from, and which it is asked to foretell.
+
+Leave-one-out holds out each user's last event, a global cut in time everything after it, and cold items whole items.
+
+A split holds copies of item indices only, so nothing downstream can reach past a cut by accident; ``check_split``
+proves it against the sequences that the split was made from.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.sequences import Sequences
+
+VALIDATION_TARGETS_PER_USER = 10  # few users have events between two cuts in time, so each is asked more often
+LEAVE_ONE_OUT = "leave-one-out"
+TEMPORAL = "temporal"
+COLD_ITEMS = "cold-items"
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Questions with known answers: which item follows this history?
+
+    Attributes:
+        users: (n,) int32, row of each user in the sequences that were split; ascending, in the test each at most once.
+        histories: n rows, everything the user did before the target, oldest first; may be empty.
+        items: (n,) int32, the one held-out item of each row.
+    """
+
+    users: NDArray[np.int32]
+    histories: Sequences
+    items: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training rows and two sets of targets.
+
+    Attributes:
+        protocol: ``leave-one-out``, ``temporal`` or ``cold-items``.
+        train: a row for every user, possibly empty: all that models may learn from.
+        validation: targets for choosing settings.
+        test: targets for the final figures only.
+        catalogue: number of items; item indices are below it.
+    """
+
+    protocol: str
+    train: Sequences
+    validation: Targets
+    test: Targets
+    catalogue: int
+
+
+def leave_one_out(sequences: Sequences, *, catalogue: int | None = None) -> Split:
+    """Hold out the last event of every user with three events or more for the test, the one before for validation.
+
+    The rest of those rows and all shorter rows are for training. Histories reach back to the user's first event,
+    so the history of a test target ends with the validation target.
+
+    Args:
+        sequences: a row a user, oldest first.
+        catalogue: number of items; None: up to the highest index seen.
+
+    Raises:
+        ValueError: no user has three events, or an item index does not fit the catalogue.
+    """
+    starts, ends = sequences.offsets[:-1], sequences.offsets[1:]
+    users = np.flatnonzero(sequences.lengths >= 3)
+    if len(users) == 0:
+        raise ValueError(
+            f"Leave-one-out needs a user with three events or more; the longest of {len(sequences):,} rows has "
+            f"{sequences.lengths.max(initial=0)}. Bring more events."
+        )
+    train_ends = ends.copy()
+    train_ends[users] -= 2
+    return Split(
+        LEAVE_ONE_OUT,
+        sequences.slice(starts, train_ends),
+        _targets(sequences, users, ends[users] - 2),
+        _targets(sequences, users, ends[users] - 1),
+        _catalogue(sequences, catalogue),
+    )
+
+
+def temporal(
+    sequences: Sequences,
+    *,
+    validation_share: float = 0.1,
+    test_share: float = 0.1,
+    seed: int = 0,
+    catalogue: int | None = None,
+) -> Split:
+    """Cut time in three for all users at once; train on what lies strictly before the first cut.
+
+    Each user with events after the second cut gives one test target, drawn at random from these events; between the
+    cuts, up to ten validation targets likewise. A history is everything the user did before the target, events after
+    the cut included. Users without a history and items without training events stay in. Where many events share a
+    second, the cut moves to the nearest end of that second, so equal times never lie on both sides.
+
+    Args:
+        sequences: a row a user with times, oldest first.
+        validation_share: share of all events between the cuts, as nearly as equal times allow.
+        test_share: share of all events after the second cut, likewise.
+        seed: decides which event of a user becomes the target.
+        catalogue: number of items; None: up to the highest index seen.
+
+    Raises:
+        ValueError: times are unknown, out of order, or fewer than three different ones; shares out of range; an
+            item index does not fit the catalogue.
+    """
+    if sequences.times is None:
+        raise ValueError("A temporal split needs the time of every event and these are unknown. Use leave-one-out.")
+    if not (validation_share > 0 and test_share > 0 and validation_share + test_share < 1):
+        raise ValueError(
+            f"validation_share {validation_share} and test_share {test_share} must be above 0 and sum to less than 1."
+        )
+    _check_time_order(sequences)
+    first_cut, second_cut = _cuts(sequences.times, validation_share, test_share)
+    starts, ends = sequences.offsets[:-1], sequences.offsets[1:]
+    validation_starts = starts + _count_by_row(sequences, sequences.times < first_cut)
+    test_starts = starts + _count_by_row(sequences, sequences.times < second_cut)
+    return Split(
+        TEMPORAL,
+        sequences.slice(starts, validation_starts),
+        _draw(sequences, validation_starts, test_starts, VALIDATION_TARGETS_PER_USER, np.random.default_rng([seed, 0])),
+        _draw(sequences, test_starts, ends, 1, np.random.default_rng([seed, 1])),
+        _catalogue(sequences, catalogue),
+    )
+
+
+def cold_items(sequences: Sequences, *, share: float = 0.1, seed: int = 0, catalogue: int | None = None) -> Split:
+    """Hold out whole items: nobody's use of them is learnt from, and they are what has to be found.
+
+    The items born last, by their first event, are for the test and those born before them for validation; where times
+    are unknown, both are drawn at random. A user of a test item gives one test target, the last event on such an
+    item, and of the others a user of a validation item likewise a validation target. Their training rows and
+    histories end before the target; nobody's holds any of these items. Users without a history stay in.
+
+    Args:
+        sequences: a row a user, oldest first.
+        share: of the items with events, for each of test and validation.
+        seed: decides where times are unknown.
+        catalogue: number of items; None: up to the highest index seen.
+
+    Raises:
+        ValueError: the share is out of range, or there are too few items to hold out two parts.
+    """
+    if not 0 < share < 0.5:
+        raise ValueError(f"The share of cold items {share} must be above 0 and below 0.5.")
+    size = _catalogue(sequences, catalogue)
+    used = np.unique(sequences.items)
+    count = round(share * len(used))
+    if count == 0:
+        raise ValueError(
+            f"{len(used)} items with events are too few to hold out {share:.0%} of them. Bring more events."
+        )
+    part = np.zeros(size, dtype=np.int8)  # 1: validation, 2: test
+    order = _by_birth(sequences, used, seed)
+    part[order[-count:]], part[order[-2 * count : -count]] = 2, 1
+
+    of_event, rows, everyone = part[sequences.items], sequences.rows(), np.arange(len(sequences))
+    last = [np.full(len(sequences), -1), np.full(len(sequences), -1)]  # the place of the last such event of each user
+    for number in (1, 2):
+        places = np.flatnonzero(of_event == number)
+        last[number - 1][rows[places]] = places  # ascending, so that the last one stays
+    tested = everyone[last[1] >= 0]
+    asked = everyone[(last[0] >= 0) & (last[1] < 0)]
+    ends = sequences.offsets[1:].copy()
+    ends[tested], ends[asked] = last[1][tested], last[0][asked]
+    warm = sequences.only(of_event == 0)
+    warm_before = np.concatenate([[0], np.cumsum(of_event == 0)])
+    train = warm.slice(warm.offsets[:-1], warm_before[ends])
+
+    def targets(users: NDArray[np.int64], number: int) -> Targets:
+        return Targets(users.astype(np.int32), train.take(users), sequences.items[last[number - 1][users]])
+
+    return Split(COLD_ITEMS, train, targets(asked, 1), targets(tested, 2), size)
+
+
+def sample(targets: Targets, count: int, seed: int = 0) -> Targets:
+    """Return ``count`` targets drawn at random without replacement, in their order; all of them if there are fewer."""
+    if count >= len(targets):
+        return targets
+    chosen = np.sort(np.random.default_rng(seed).choice(len(targets), count, replace=False))
+    return Targets(targets.users[chosen], targets.histories.take(chosen), targets.items[chosen])
+
+
+def check_split(split: Split, sequences: Sequences) -> None:
+    """Check that no training row and no history holds its own target or anything after it.
+
+    Raises:
+        ValueError: the split leaks, or does not belong to these sequences; the message names the first bad user.
+    """
+    if len(split.train) != len(sequences):
+        raise ValueError(f"The split has {len(split.train):,} training rows, the sequences have {len(sequences):,}.")
+    _catalogue(sequences, split.catalogue)
+    if split.protocol == COLD_ITEMS:
+        _check_cold(split, sequences)
+        return
+    _check_prefix("The training row", split.train, np.arange(len(sequences)), sequences)
+    never = np.iinfo(np.int64).max
+    earliest, latest = {}, {}  # row of a user → position of the first and of the last target within it
+    for name, targets in (("validation", split.validation), ("test", split.test)):
+        if np.any(np.diff(targets.users) < 0):
+            raise ValueError(f"The {name} users are not ascending.")
+        _check_prefix(f"The {name} history", targets.histories, targets.users, sequences)
+        lengths = targets.histories.lengths
+        beyond = lengths >= sequences.lengths[targets.users]
+        positions = np.where(beyond, 0, sequences.offsets[:-1][targets.users] + lengths)
+        wrong = beyond | (sequences.items[positions] != targets.items)
+        _refuse(f"The {name} target is not the event after its history", targets.users, wrong)
+        earliest[name], latest[name] = np.full(len(sequences), never), np.full(len(sequences), -1)
+        np.minimum.at(earliest[name], targets.users, lengths)
+        np.maximum.at(latest[name], targets.users, lengths)
+    if np.any(np.diff(split.test.users) == 0):
+        raise ValueError("A test user has two targets.")
+    everyone = np.arange(len(sequences))
+    for name, place in earliest.items():
+        _refuse(f"The training row holds the {name} target", everyone, split.train.lengths > place)
+    late = latest["validation"] >= earliest["test"]
+    _refuse("The validation target does not come before the test target", everyone, late)
+    if split.protocol == TEMPORAL:
+        _check_cuts(split, sequences)
+
+
+def _targets(sequences: Sequences, users: NDArray[np.int64], positions: NDArray[np.int64]) -> Targets:
+    histories = sequences.slice(sequences.offsets[:-1][users], positions)
+    return Targets(users.astype(np.int32), histories, sequences.items[positions].astype(np.int32))
+
+
+def _draw(
+    sequences: Sequences,
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    per_user: int,
+    random: np.random.Generator,
+) -> Targets:
+    """Draw up to ``per_user`` events of every user's window without replacement; they stay in their order."""
+    lengths = ends - starts
+    rows = np.repeat(np.arange(len(sequences)), lengths)
+    first = np.cumsum(lengths) - lengths  # place of each window among all drawn-from events
+    positions = np.arange(len(rows)) - first[rows] + starts[rows]
+    order = np.lexsort((random.random(len(rows)), rows))
+    chosen = np.sort(order[np.arange(len(rows)) - first[rows] < per_user])
+    return _targets(sequences, rows[chosen], positions[chosen])
+
+
+def _cuts(times: NDArray[np.int64], validation_share: float, test_share: float) -> tuple[np.int64, np.int64]:
+    """Return the first second of the validation part and of the test part."""
+    seconds, counts = np.unique(times, return_counts=True)
+    if len(seconds) < 3:
+        raise ValueError(
+            f"A temporal split needs three different times; the {len(times):,} events have {len(seconds)}. "
+            "Use leave-one-out, or bring finer times."
+        )
+    before = np.cumsum(counts) - counts  # events before each second, ascending
+    wanted = len(times) * np.array([1 - validation_share - test_share, 1 - test_share])
+    first, second = np.abs(before[:, None] - wanted).argmin(axis=0)
+    second = max(second, 2)
+    first = min(max(first, 1), second - 1)
+    return seconds[first], seconds[second]
+
+
+def _count_by_row(sequences: Sequences, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    running = np.concatenate([[0], np.cumsum(chosen)])
+    return running[sequences.offsets[1:]] - running[sequences.offsets[:-1]]
+
+
+def _check_time_order(sequences: Sequences) -> None:
+    assert sequences.times is not None
+    rows = sequences.rows()
+    backwards = (np.diff(sequences.times) < 0) & (np.diff(rows) == 0)
+    _refuse("Events are not in time order", rows[1:], backwards)
+
+
+def _catalogue(sequences: Sequences, catalogue: int | None) -> int:
+    needed = int(sequences.items.max(initial=-1)) + 1
+    if catalogue is not None and catalogue < needed:
+        raise ValueError(f"Item index {needed - 1} does not fit a catalogue of {catalogue:,} items.")
+    return needed if catalogue is None else catalogue
+
+
+def _check_prefix(what: str, part: Sequences, users: NDArray[np.integer], whole: Sequences) -> None:
+    """Refuse rows of ``part`` that are not the beginning of the user's row in ``whole``."""
+    longer = part.lengths > whole.lengths[users]
+    _refuse(f"{what} is longer than the user's events", users, longer)
+    starts = whole.offsets[:-1][users]
+    expected = whole.slice(starts, starts + part.lengths)
+    _refuse(f"{what} is not the beginning of the user's events", users[part.rows()], part.items != expected.items)
+
+
+def _check_cuts(split: Split, sequences: Sequences) -> None:
+    """Refuse a temporal split unless train < validation targets < test targets, in time and over all users."""
+    if sequences.times is None:
+        raise ValueError("A temporal split can only be checked against sequences with times.")
+    starts = sequences.offsets[:-1]
+    trained = sequences.slice(starts, starts + split.train.lengths).times
+    asked, tested = (
+        sequences.times[starts[targets.users] + targets.histories.lengths] for targets in (split.validation, split.test)
+    )
+    assert trained is not None
+    for earlier, later, what in (
+        (trained, asked, "training events and validation targets"),
+        (asked, tested, "validation and test targets"),
+        (trained, tested, "training events and test targets"),
+    ):
+        if len(earlier) and len(later) and earlier.max() >= later.min():
+            raise ValueError(f"The {what} overlap in time: {earlier.max()} is not before {later.min()}.")
+
+
+def _by_birth(sequences: Sequences, used: NDArray[np.integer], seed: int) -> NDArray[np.integer]:
+    """Return items by their first event, equal ones by index; at random where times are unknown."""
+    if sequences.times is None:
+        return np.random.default_rng(seed).permutation(used)
+    born = np.full(int(used.max()) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(born, sequences.items, sequences.times)
+    return used[np.lexsort((used, born[used]))]
+
+
+def _check_cold(split: Split, sequences: Sequences) -> None:
+    """Refuse a split by items that learns from a held-out item, or from a user's events after the target."""
+    held = np.zeros(split.catalogue, dtype=bool)
+    held[split.validation.items] = held[split.test.items] = True
+    parts = {"training row": split.train, "validation history": split.validation.histories}
+    for what, part in (parts | {"test history": split.test.histories}).items():
+        _refuse(f"The {what} holds a held-out item", part.rows(), held[part.items])
+    if np.intersect1d(split.validation.users, split.test.users).size:
+        raise ValueError("A user has a validation and a test target.")
+    learnt = np.zeros(split.catalogue, dtype=bool)
+    learnt[split.train.items] = True
+    for name, targets in (("validation", split.validation), ("test", split.test)):
+        _check_prefix(f"The {name} history", targets.histories, targets.users, split.train)
+        for user, item in zip(targets.users, targets.items, strict=True):
+            row = sequences.row(user)
+            place = np.flatnonzero(row == item)
+            before = row[: place[-1]] if len(place) else row[:0]
+            if not len(place) or not np.array_equal(before[learnt[before]], split.train.row(user)):
+                raise ValueError(f"The training row of user row {user} is not what came before the {name} target.")
+
+
+def _refuse(what: str, users: NDArray[np.integer], bad: NDArray[np.bool_]) -> None:
+    if bad.any():
+        raise ValueError(f"{what}: user row {users[np.argmax(bad)]}. Build the split again from sorted sequences.")

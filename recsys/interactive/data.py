@@ -1,0 +1,72 @@
+"""From tables to a snapshot, as a home asks: without whom it has forgotten, completed by its classifiers."""
+
+from functools import partial
+
+from recsys.callbacks import StageProgress, step
+from recsys.config import IngestConfig
+from recsys.data.ingest import Complete, unchanged
+from recsys.data.ingest import ingest as ingest_tables
+from recsys.data.snapshot import Snapshot
+from recsys.database.engine import Database
+from recsys.database.tombstones import Tombstones
+from recsys.home import Home, Place
+from recsys.interactive.display import reporting
+from recsys.interactive.frames import Table, as_table
+from recsys.texts.labels import fill_categories, open_classifier, rate_reviews
+
+_DEFAULT = IngestConfig()
+
+
+def ingest(
+    events: Table,
+    items: Table,
+    config: IngestConfig = _DEFAULT,
+    *,
+    home: Place = None,
+    progress: bool | StageProgress = True,
+) -> Snapshot:
+    """Check two tables and keep them as a snapshot; the same content again is found, in whatever form it comes.
+
+    >>> import polars as pl, recsys
+    >>> snapshot = recsys.ingest(pl.read_parquet("events.parquet"), "items.parquet")
+    >>> snapshot.manifest.counts.users
+    60
+    >>> snapshot.items().columns
+    ['item_id', 'title', 'genres', 'year']
+
+    Args:
+        events: user_id, item_id, timestamp and more: a path, glob or URL, or a frame of Polars, pandas or Arrow.
+        items: item_id, title and more, likewise.
+        config: names of columns, how many bad rows may be set aside, classifiers that fill in what is missing.
+        home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
+        progress: True: bars; False: none; or a callback with stage, done and total.
+
+    Raises:
+        SourceError: a table cannot be read.
+        QualityError: too many rows are bad.
+        ArtifactError: a classifier of ``config`` is missing.
+    """
+    place, tables = Home.of(home), (as_table(events, "events"), as_table(items, "items"))
+    with reporting(progress) as report, step(report, "Ingest"):
+        database = Database.of(place)
+        forgotten = Tombstones(database).read()
+        database.close()
+        return ingest_tables(
+            *tables, place, config, forgotten=forgotten,
+            complete_events=_rating(place, config), complete_items=_categorising(place, config),
+        )  # fmt: skip
+
+
+def _rating(home: Home, config: IngestConfig) -> Complete:
+    """Return what fills in the values of events, by the classifier of reviews that the settings name."""
+    if config.reviews is None:
+        return unchanged
+    return partial(rate_reviews, classifier=open_classifier(home, config.reviews.adapter), config=config.reviews)
+
+
+def _categorising(home: Home, config: IngestConfig) -> Complete:
+    """Return what fills in the categories of items, by the classifier that the settings name."""
+    if config.categories is None:
+        return unchanged
+    classifier = open_classifier(home, config.categories.adapter)
+    return partial(fill_categories, classifier=classifier, config=config.categories)

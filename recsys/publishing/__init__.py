@@ -1,0 +1,1 @@
+"""A trained system becomes a generation; whether it may serve; the pointer."""

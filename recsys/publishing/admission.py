@@ -1,0 +1,137 @@
+"""Whether a generation may be served, and the switch: the gate on its held-out figures and on how it answers.
+
+The figures were written when it was bound. How it answers is seen by letting it answer, beside the one that is served:
+both lists take turns on the same histories, so that what else the machine does slows both.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from types import EllipsisType
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.artifacts import ArtifactError
+from recsys.data.columns import ITEM_ID, USER_ID
+from recsys.data.snapshot import open_snapshot
+from recsys.home import Home
+from recsys.publishing.binding import HELD_OUT, OURS, SLICE
+from recsys.publishing.gate import Rehearsal, Verdict, judge, judge_rehearsal
+from recsys.ranking.system import POPULARITY
+from recsys.serving.recommender import Recommender
+from recsys.store.generations import ConflictError, current_id, promote, read_generation
+
+REHEARSED = 100  # histories that a generation answers before it is served
+ROUNDS = 3  # times that each is answered; the quickest counts
+RECALL_AT = 10
+
+
+def publish(
+    home: Home,
+    generation_id: str,
+    force: bool = False,
+    load: Callable[[str], Recommender] | None = None,
+    expected: str | EllipsisType | None = ...,
+) -> Verdict:
+    """Switch the pointer to a generation if the gate lets it pass, or in any case with ``force``.
+
+    The pointer moves only from the generation that this one was judged against: of two that publish at the same time
+    the later one is told.
+
+    Args:
+        home: where state lives.
+        generation_id: what shall be served.
+        force: serve it whatever the gate says.
+        load: opens a generation by id, without live items, so that both are measured alike; None: from its files.
+        expected: what must be served now, None for nothing; an ellipsis: whatever is.
+
+    Raises:
+        ArtifactError: the generation is missing or broken; the pointer stays.
+        ConflictError: another generation is served than was expected or judged against; the pointer stays.
+    """
+    served = current_id(home)
+    if expected is not ... and served != expected:
+        raise ConflictError(f"Generation {served} is served, not {expected}. Look again before you publish.")
+    verdict = check_gate(home, generation_id, served)
+    if verdict.passed and not force:
+        verdict += check_answers(home, generation_id, served, load or partial(Recommender.open, home))
+    if verdict.passed or force:
+        promote(home, generation_id, expected if force else served)
+    return verdict
+
+
+def check_gate(home: Home, generation_id: str, served_id: str | None) -> Verdict:
+    """Judge a generation by its own held-out targets, and against the served one where the targets are the same.
+
+    Raises:
+        ArtifactError: there is no such generation.
+    """
+    folder, manifest = read_generation(home, generation_id)
+    candidate = pl.read_parquet(folder / HELD_OUT)
+    served: NDArray[np.float64] | None = None
+    if served_id is not None and served_id != generation_id:
+        served_folder, _ = read_generation(home, served_id)
+        other = pl.read_parquet(served_folder / HELD_OUT)
+        if other.select(USER_ID, ITEM_ID).equals(candidate.select(USER_ID, ITEM_ID)):
+            served = other[OURS].to_numpy()
+    parts = {
+        name.removeprefix(SLICE): candidate[name].to_numpy() for name in candidate.columns if name.startswith(SLICE)
+    }
+    return judge(candidate[OURS].to_numpy(), candidate[POPULARITY].to_numpy(), served, parts, manifest.config.seed)
+
+
+def check_answers(home: Home, generation_id: str, served_id: str | None, load: Callable[[str], Recommender]) -> Verdict:
+    """Judge how a generation answers, beside the served one where that is another and whole.
+
+    Args:
+        home: where state lives.
+        generation_id: the candidate.
+        served_id: what is served; None: nothing is.
+        load: opens a generation by id.
+
+    Raises:
+        ArtifactError: the candidate cannot be opened.
+    """
+    candidate = load(generation_id)
+    served: Recommender | None = None
+    if served_id is not None and served_id != generation_id:
+        with suppress(ArtifactError):  # what is broken must not stand in the way of what replaces it
+            served = load(served_id)
+    return judge_rehearsal(rehearse(candidate, served, sample_histories(home, candidate)))
+
+
+def rehearse(
+    candidate: Recommender,
+    served: Recommender | None,
+    histories: Sequence[Sequence[str]],
+    clock: Callable[[], float] = time.perf_counter,
+) -> Rehearsal:
+    """Let a generation answer some histories before it is served, in turns with the one that is.
+
+    Args:
+        candidate: the loaded generation.
+        served: what is served, or None.
+        histories: item ids, oldest first.
+        clock: seconds.
+    """
+    answering = [candidate] + ([] if served is None else [served])
+    seconds = np.full((len(answering), ROUNDS, len(histories)), np.inf)
+    for place in range(ROUNDS):
+        for number, history in enumerate(histories):
+            for who, recommender in enumerate(answering):
+                started = clock()
+                recommender.recommend(history)
+                seconds[who, place, number] = clock() - started
+    quickest = seconds.min(axis=1) * 1_000
+    recall = candidate.index_recall(histories, RECALL_AT)
+    return Rehearsal(recall, quickest[0], None if served is None else quickest[1])
+
+
+def sample_histories(home: Home, recommender: Recommender) -> list[list[str]]:
+    """Return the histories of up to ``REHEARSED`` people of a generation's snapshot, evenly spread over all of them."""
+    users = open_snapshot(home, recommender.snapshot_id, verify=False).user_ids()
+    count = min(REHEARSED, len(users))
+    return [recommender.history(users[place * len(users) // count]) for place in range(count)]

@@ -1,0 +1,138 @@
+"""The gate: whether a trained generation may replace the one that is served.
+
+A candidate must beat popularity beyond doubt and must not be worse than the served generation where both were asked the
+same targets, neither in all nor for head, tail, warm or cold items alone. Differences are means over users with paired
+bootstrap intervals. Its index must find what an exact search finds, and it must not answer much slower than what is
+served.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.evaluation.bootstrap import paired_bootstrap
+
+TOLERANCE = 0.01  # relative loss of NDCG@10 that counts as noise even where the interval is narrow
+SLICE_TOLERANCE = 0.1  # likewise within a slice: what one gains another may lose a little
+MIN_SLICE = 50  # targets below which a slice says nothing
+MIN_RECALL = 0.95  # of the index at 10, against an exact search
+SLOWER = 2.0  # times the served generation's 95th percentile that an answer may take
+SLOWER_MILLISECONDS = 5.0  # and so much above it: twice of almost nothing is nothing
+SLOW_SHARE = 95  # percentile of the answers' times
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a candidate passes, and why, one sentence a check."""
+
+    passed: bool
+    findings: tuple[str, ...]
+
+    def __add__(self, other: "Verdict") -> "Verdict":
+        """Return the verdict that passes where both do, with the findings of both."""
+        return Verdict(self.passed and other.passed, self.findings + other.findings)
+
+
+class RefusedError(Exception):
+    """The gate refused a generation; the one that was served still is."""
+
+    def __init__(self, generation_id: str, verdict: Verdict) -> None:
+        super().__init__(generation_id, verdict)
+        self.generation_id = generation_id
+        self.verdict = verdict
+
+    def __str__(self) -> str:
+        findings = " ".join(self.verdict.findings)
+        return f"The gate refused generation {self.generation_id}. {findings} Train a better one, or use force."
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """How a generation answered before it was served.
+
+    Attributes:
+        recall: share of the best items by vectors that its index finds.
+        milliseconds: (histories,) of its answers.
+        served: (histories,) of the served generation's answers to the same, or None.
+    """
+
+    recall: float
+    milliseconds: NDArray[np.float64]
+    served: NDArray[np.float64] | None
+
+
+def judge(
+    candidate: NDArray[np.float64],
+    popularity: NDArray[np.float64],
+    served: NDArray[np.float64] | None,
+    slices: Mapping[str, NDArray[np.bool_]] | None = None,
+    seed: int = 0,
+) -> Verdict:
+    """Judge a candidate by NDCG@10 of each test target.
+
+    Args:
+        candidate: (targets,) of the candidate.
+        popularity: (targets,) of the popularity baseline on the same targets.
+        served: (targets,) of the served generation on the same targets; None where there is none to compare.
+        slices: (targets,) which targets belong to each slice, by name; those of few targets are not judged.
+        seed: of the bootstrap.
+    """
+    findings, passed = [], True
+    gain = paired_bootstrap(candidate, popularity, seed=seed)
+    if gain.low <= 0:
+        passed = False
+        findings.append(
+            f"NDCG@10 {candidate.mean():.4f} is not beyond doubt above popularity's {popularity.mean():.4f} "
+            f"(95 % interval of the difference {gain.low:+.4f} to {gain.high:+.4f})."
+        )
+    else:
+        findings.append(f"NDCG@10 {candidate.mean():.4f} beats popularity's {popularity.mean():.4f}.")
+    if served is None:
+        findings.append("No served generation was asked the same targets.")
+        return Verdict(passed, tuple(findings))
+    change = paired_bootstrap(candidate, served, seed=seed)
+    if change.high < 0 and change.mean_difference < -TOLERANCE * served.mean():
+        passed = False
+        findings.append(
+            f"NDCG@10 {candidate.mean():.4f} is below the served generation's {served.mean():.4f} "
+            f"(95 % interval of the difference {change.low:+.4f} to {change.high:+.4f})."
+        )
+    else:
+        findings.append(f"NDCG@10 {candidate.mean():.4f} is no worse than the served generation's {served.mean():.4f}.")
+    for name, chosen in (slices or {}).items():
+        if chosen.sum() < MIN_SLICE:
+            continue
+        part, before = candidate[chosen], served[chosen]
+        change = paired_bootstrap(part, before, seed=seed)
+        if change.high < 0 and change.mean_difference < -SLICE_TOLERANCE * before.mean():
+            passed = False
+            findings.append(
+                f"On {name.replace('_', ' ')} ({chosen.sum():,} targets) NDCG@10 {part.mean():.4f} is below the served "
+                f"generation's {before.mean():.4f} (95 % interval of the difference {change.low:+.4f} to "
+                f"{change.high:+.4f})."
+            )
+    return Verdict(passed, tuple(findings))
+
+
+def judge_rehearsal(rehearsal: Rehearsal) -> Verdict:
+    """Judge how a generation answers: by the recall of its index, and by its time beside the served one."""
+    found = rehearsal.recall >= MIN_RECALL
+    finding = f"The index finds {rehearsal.recall:.3f} of the nearest items"
+    verdict = Verdict(found, (f"{finding}." if found else f"{finding}, which is below {MIN_RECALL}.",))
+    if len(rehearsal.milliseconds) == 0:
+        return verdict
+    own = float(np.percentile(rehearsal.milliseconds, SLOW_SHARE))
+    if rehearsal.served is None:
+        return verdict + Verdict(True, (f"95 % of its answers take at most {own:.1f} ms.",))
+    before = float(np.percentile(rehearsal.served, SLOW_SHARE))
+    quick = own <= max(SLOWER * before, before + SLOWER_MILLISECONDS)
+    finding = f"95 % of its answers take at most {own:.1f} ms, the served generation's {before:.1f} ms"
+    return verdict + Verdict(quick, (f"{finding}." if quick else f"{finding}: that is too slow.",))
+
+
+def verdict_record(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as JSON values."""
+    return {"passed": verdict.passed, "findings": list(verdict.findings)}

@@ -1,0 +1,204 @@
+"""From a snapshot to a generation: fine-tune, measure, fit again on everything, index, bind. Nothing is served by it.
+
+What a training gave is recorded by its inputs below ``runs``; the same inputs again find that and train nothing. Who
+runs a stage is the caller's choice: a plain call by default, a task with retries in a flow.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from recsys.artifacts import short_id, write_json
+from recsys.callbacks import RunStage, StageProgress, call, step
+from recsys.config import ModelConfig, Protocol, to_dict
+from recsys.data.snapshot import Snapshot, open_snapshot
+from recsys.evaluation.held_out import allowed_protocols
+from recsys.evaluation.report import OURS, slices
+from recsys.home import Home
+from recsys.models.checkpoints import Checkpoints
+from recsys.publishing.binding import METRICS, bind_generation
+from recsys.ranking.system import System
+from recsys.ranking.text_maps import TextMaps, written_out
+from recsys.serving.recommender import Recommender
+from recsys.store import records
+from recsys.store.adapters import save_adapter
+from recsys.store.generations import clean_up, read_generation
+from recsys.store.manifests import RECOMMENDATION, AdapterCard
+from recsys.training.baselines import QUICK
+from recsys.training.fit_system import refit_system
+from recsys.training.measuring import Measured, describe, encode_texts, measure
+from recsys.training.pretrained import pretrained_folder
+from recsys.training.resuming import Parent, continue_system, save_training
+
+GATED = ("cold_items", "warm_items", "head_items", "tail_items")  # slices in which a generation must not be worse
+CARD_METRICS = ("ndcg@10", "recall@10", "mrr@20")
+_DEFAULT = ModelConfig()
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training gave.
+
+    Attributes:
+        generation: its id; not served before it is published.
+        adapter: id of the adapter behind it.
+        snapshot: id of what it was trained on.
+        metrics: path of the metrics document.
+        seconds: of the training itself.
+        parent: the adapter that it went on from or began with, or None.
+        reused: whether it was found done.
+    """
+
+    generation: str
+    adapter: str
+    snapshot: str
+    metrics: str
+    seconds: float
+    parent: str | None = None
+    reused: bool = False
+
+
+def train_generation(
+    home: Home,
+    snapshot_id: str,
+    config: ModelConfig = _DEFAULT,
+    resume_from: str | None = None,
+    notes: Mapping[str, Any] | None = None,
+    progress: StageProgress | None = None,
+    run: RunStage = call,
+) -> Training:
+    """Train a generation on a snapshot, or find the one that the same settings gave before.
+
+    A training that was killed goes on from its last checkpoint and ends with the same weights.
+
+    Args:
+        home: where state lives.
+        snapshot_id: what to train on.
+        config: all settings. The first of its protocols that the data allows gives the adapter and the gate's targets.
+        resume_from: an adapter to go on from, with newer events and items; the snapshot holds the older ones too. The
+            settings and the protocol are then that adapter's, but for ``resume`` and ``seed``.
+        notes: what the generation's manifest shall say beside its timings, as JSON values; no part of its id.
+        progress: called with stage, done, total.
+        run: what runs a stage.
+
+    Raises:
+        ArtifactError: there is no such snapshot or adapter.
+        ValueError: the data allows none of the protocols, holds too few events, or nothing new.
+    """
+    clean_up(home)
+    snapshot = open_snapshot(home, snapshot_id)
+    parent = Parent.open(home, resume_from) if resume_from else None
+    config = parent.settings(config) if parent else config
+    key = short_id(snapshot.id, to_dict(config), resume_from, version("recsys"))
+    record = home.runs / f"train-{key}.json"
+    found = recorded(home, record, progress)
+    if found is not None:
+        return found
+
+    started, began = time.monotonic(), time.process_time()
+    origin = resume_from or config.adapter.pretrained
+    pretrained = None if parent else pretrained_folder(home, config.adapter)
+    checkpoints = Checkpoints(home.runs / f"train-{key}", key)
+    texts, frozen = run(encode_texts, snapshot, config, parent, progress)
+    encoded = time.process_time() - began
+    measured = {
+        protocol: run(
+            measure, snapshot, protocol, texts, frozen, config, QUICK,
+            checkpoints=checkpoints.under(protocol), parent=parent, pretrained=pretrained, progress=progress,
+        )
+        for protocol in allowed_protocols(snapshot, config)
+    }  # fmt: skip
+    document = describe(snapshot, config, {protocol: part.figures for protocol, part in measured.items()})
+    protocol, own = next(iter(measured.items()))
+    text = parent.maps.text if parent else written_out(snapshot.items(), config.text)
+    maps = TextMaps(text, own.trained.encoding.whitening, frozen.whitening)
+    adapter_id = save_adapter(
+        home,
+        partial(save_training, trained=own.trained, maps=maps),
+        adapter_card(snapshot, config, protocol, own, origin),
+    )
+    began = time.process_time()
+    system = run(refit, snapshot, own, config, checkpoints.under("refit"), parent, progress)
+    cpu_seconds = {"encode": encoded, "train": own.cpu_seconds, "refit": time.process_time() - began}
+    timings = {
+        "seconds": round(time.monotonic() - started, 1),
+        "cpu_seconds": {name: round(seconds, 1) for name, seconds in cpu_seconds.items()},
+    }
+    generation_id = run(
+        bind, home, snapshot, adapter_id, maps, own, system, document, config, {**(notes or {}), **timings}, progress
+    )
+
+    metrics = read_generation(home, generation_id)[0] / METRICS
+    seconds = round(time.monotonic() - started, 1)
+    training = Training(generation_id, adapter_id, snapshot.id, str(metrics), seconds, origin)
+    write_json(record, asdict(training))
+    checkpoints.remove()
+    return training
+
+
+def refit(
+    snapshot: Snapshot,
+    own: Measured,
+    config: ModelConfig,
+    checkpoints: Checkpoints,
+    parent: Parent | None,
+    progress: StageProgress | None = None,
+) -> System:
+    """Fit the chosen settings again on all events of the snapshot, for serving; what went on from a parent goes on."""
+    trained, sequences = own.trained, snapshot.sequences()
+    features = trained.encoding.features
+    if parent is None:
+        return refit_system(trained.system, sequences, features, config, progress, checkpoints)
+    learnt = own.split.train.lengths
+    return continue_system(trained.system, sequences, learnt, features, config, progress, checkpoints)
+
+
+def bind(
+    home: Home,
+    snapshot: Snapshot,
+    adapter_id: str,
+    maps: TextMaps,
+    own: Measured,
+    system: System,
+    document: dict[str, Any],
+    config: ModelConfig,
+    notes: dict[str, Any],
+    progress: StageProgress | None = None,
+) -> str:
+    """Index the item vectors into LanceDB and bind the generation; return its id."""
+    with step(progress, "Index and bind"):
+        parts = {name: chosen for name, chosen in slices(own.rankings[0], own.split).items() if name in GATED}
+        return bind_generation(home, snapshot, adapter_id, maps, system, own.rankings, parts, document, config, notes)
+
+
+def adapter_card(
+    snapshot: Snapshot, config: ModelConfig, protocol: Protocol, own: Measured, parent: str | None
+) -> AdapterCard:
+    """Return an adapter's card: where it comes from and how well it does."""
+    losses = [record["loss"] for record in own.trained.records]
+    ours = {name: summary for name, summary in own.figures["systems"].items() if name.split(".")[0] == OURS}
+    return AdapterCard(
+        task=RECOMMENDATION,
+        base=own.trained.backbone.name,
+        base_digest=own.trained.backbone.base_digest,
+        snapshot=snapshot.id,
+        protocol=protocol,
+        settings=to_dict(config),
+        training={"rounds": len(losses), "first_loss": losses[0], "last_loss": losses[-1]},
+        metrics={name: {metric: summary["total"][metric] for metric in CARD_METRICS} for name, summary in ours.items()},
+        parent=parent,
+    )
+
+
+def recorded(home: Home, record: Path, progress: StageProgress | None = None) -> Training | None:
+    """Return a recorded training if all that it made is still there and whole."""
+
+    def check(training: Training) -> None:
+        with step(progress, "Verify the recorded generation"):
+            Recommender.open(home, training.generation)
+
+    return records.recorded(record, Training, check)

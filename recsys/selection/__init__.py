@@ -1,0 +1,1 @@
+"""Who may be offered, and how a list is put together: the catalogue, filters, diversity, limits."""

@@ -1,0 +1,87 @@
+"""What is asked of a generation, and what it answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from recsys.data.columns import TITLE
+from recsys.selection.selection import Promotion
+from recsys.serving.explanation import Explanation, without_history
+
+POPULAR = "popular"
+FILLED = "filled"
+DEGRADED = "degraded"
+
+
+@dataclass(frozen=True)
+class ListRequest:
+    """What a list shall be like, whoever it is for.
+
+    Attributes:
+        k: its length; shorter only where fewer items are left.
+        filter: a structured condition on item columns, see ``recsys.selection.filters``.
+        exclude_seen: leave out items of the history.
+        exclude_ids: leave out these items.
+        diversity: from 0, by score alone, to 1, see ``recsys.selection.diversity``.
+        limits: how many items may hold the same value, by field; promoted items count, but are never turned away.
+        promotions: items for fixed slots. They must be available, match the filter and not be excluded, or their slot
+            is an ordinary one; having been seen, diversity and limits do not keep them away.
+        explain: say why.
+        fields: item columns to return.
+    """
+
+    k: int = 10
+    filter: dict[str, Any] | None = None
+    exclude_seen: bool = True
+    exclude_ids: Sequence[str] = ()
+    diversity: float = 0.0
+    limits: Mapping[str, int] = field(default_factory=dict)
+    promotions: Sequence[Promotion] = ()
+    explain: bool = False
+    fields: Sequence[str] = (TITLE,)
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One ranked item.
+
+    Attributes:
+        score: higher is better; comparable within one answer.
+        reasons: sentences, where an explanation was wished for.
+        fields: columns of the catalogue.
+        promoted: whether it stands where a promotion put it.
+        explanation: the score in parts, where that was wished for.
+    """
+
+    item_id: str
+    score: float
+    reasons: tuple[str, ...]
+    fields: dict[str, Any]
+    promoted: bool = False
+    explanation: Explanation | None = None
+
+    def without_history(self) -> "Recommendation":
+        """Return the item with reasons and an explanation that do not tell which items the history holds."""
+        if self.explanation is None:
+            return self
+        reasons, parts = without_history(self.explanation)
+        return replace(self, reasons=reasons, explanation=parts)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A ranked list and where it came from.
+
+    Attributes:
+        items: best first.
+        generation: id of the generation that answered.
+        adapter: id of its adapter.
+        fallback: which link of the chain answered: None, ``filled``, ``popular`` or ``degraded``.
+        missing_ids: ids of the request that the catalogue does not hold.
+    """
+
+    items: list[Recommendation]
+    generation: str
+    adapter: str
+    fallback: str | None
+    missing_ids: list[str]

@@ -1,0 +1,278 @@
+"""Answers from one generation: lists for users, given items in order, items like an item. Knows no web."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.artifacts import ArtifactError
+from recsys.data.columns import TITLE
+from recsys.data.sequences import Sequences
+from recsys.data.snapshot import open_snapshot
+from recsys.data.text import item_texts
+from recsys.home import Home
+from recsys.ranking.candidates import CandidateSource, VectorSource, recall
+from recsys.ranking.scoring import PreparedHistory, Scoring
+from recsys.ranking.stages import RANKER, RULES, SEARCH, EndStage, unmeasured
+from recsys.ranking.system import System
+from recsys.selection.catalogue import Catalogue
+from recsys.serving.answers import Answer, ListRequest, Recommendation
+from recsys.serving.listing import Listing, candidates_of
+from recsys.serving.users import SnapshotUsers
+from recsys.serving.words import SharedWords
+from recsys.store.adapters import verify_adapter
+from recsys.store.generations import current_id, read_generation
+from recsys.store.manifests import GenerationManifest
+
+CHECKED_ITEMS = 16_384  # whose vectors are compared at once when a generation is opened
+
+
+@dataclass(frozen=True, eq=False)
+class Recommender:
+    """Answers from one generation. Safe to share between threads: it never changes, but for what it caches.
+
+    Attributes:
+        manifest: the generation's.
+        catalogue: its items; with live items, those as well.
+        scoring: its components, their blend, and the index of their vectors.
+        users: what its snapshot knows of users.
+        words: what texts have in common, for explanations.
+        items_version: of the live items that this holds; 0: none.
+        items_shown: the change of live items up to which it holds all of them: the texts of later ones are not encoded
+            yet.
+    """
+
+    manifest: GenerationManifest
+    catalogue: Catalogue
+    scoring: Scoring
+    users: SnapshotUsers
+    words: SharedWords
+    items_version: int = 0
+    items_shown: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        manifest: GenerationManifest,
+        system: System,
+        source: CandidateSource,
+        items: pl.DataFrame,
+        users: SnapshotUsers,
+    ) -> "Recommender":
+        """Return a recommender of a system over its index.
+
+        Args:
+            manifest: of the generation.
+            system: components and blend.
+            source: the index of their vectors.
+            items: the catalogue, a row an item, in the order of the vectors.
+            users: of the snapshot.
+        """
+        text = manifest.config.text
+        words = SharedWords(lambda: item_texts(items, text))
+        return cls(manifest, Catalogue(items), Scoring(system, source), users, words)
+
+    @classmethod
+    def open(cls, home: Home, generation_id: str | None = None) -> "Recommender":
+        """Load a generation, the current one by default, and check every file and vector that it binds.
+
+        Raises:
+            ArtifactError: nothing is published, or something is missing or changed.
+        """
+        generation_id = generation_id or current_id(home)
+        if generation_id is None:
+            raise ArtifactError(f"Nothing is published below {home.root}. Run `recsys train` and `recsys publish`.")
+        folder, manifest = read_generation(home, generation_id, verify=True)
+        verify_adapter(home, manifest.adapter)
+        snapshot = open_snapshot(home, manifest.snapshot)
+        source = VectorSource(home.lance, manifest.index)
+        system = System.load(folder)
+        _check_index(system, source, generation_id)
+        return cls.of(manifest, system, source, snapshot.items(), SnapshotUsers.of(snapshot))
+
+    @property
+    def generation_id(self) -> str:
+        """Id of the generation."""
+        return self.manifest.id
+
+    @property
+    def adapter_id(self) -> str:
+        """Id of its adapter."""
+        return self.manifest.adapter
+
+    @property
+    def snapshot_id(self) -> str:
+        """Id of its snapshot."""
+        return self.manifest.snapshot
+
+    @property
+    def field_names(self) -> list[str]:
+        """Columns of the catalogue."""
+        return self.catalogue.fields
+
+    def known_item(self, item_id: str) -> bool:
+        """Tell whether the catalogue holds an item."""
+        return item_id in self.catalogue
+
+    def history(self, user_id: str) -> list[str]:
+        """Return the item ids of a user's events in the snapshot, oldest first."""
+        return self.users.history(user_id)
+
+    def cold_share(self, item_ids: Sequence[str]) -> float:
+        """Return the share of some items that have no training event; 0 for none."""
+        rows, _ = self.catalogue.split(item_ids)
+        return float(np.mean(self.scoring.system.popularity.counts[rows] == 0)) if rows else 0.0
+
+    def index_recall(self, histories: Sequence[Sequence[str]], count: int) -> float:
+        """Return the share of the ``count`` best items by vectors that the index finds, over histories that it knows.
+
+        1 where vectors are compared exactly.
+        """
+        split = [self.catalogue.split(history)[0] for history in histories]
+        known = [rows for rows in split if rows]
+        if not known or self.scoring.source.kind == "exact":
+            return 1.0
+        return recall(self.scoring.source, self.scoring.queries(Sequences.from_lists(known)), count)
+
+    def recommend(self, history: Sequence[str], **request: Any) -> Answer:
+        """Rank items for a history of item ids, oldest first; keywords are those of ``ListRequest``.
+
+        Raises:
+            FilterError: the filter does not fit the catalogue.
+            LimitError: a limit does not.
+            KeyError: a field does not exist.
+        """
+        return self.recommend_many([history], ListRequest(**request))[0]
+
+    def recommend_many(
+        self, histories: Sequence[Sequence[str]], request: ListRequest, end_stage: EndStage = unmeasured
+    ) -> list[Answer]:
+        """Rank items for many users with the same request: the answers that ``recommend`` gives each of them.
+
+        Args:
+            histories: what each did, item ids, oldest first; unknown ids are left out and reported.
+            request: what the lists shall be like.
+            end_stage: is told when a stage ends, see ``recsys.ranking.stages``.
+
+        Raises:
+            FilterError, LimitError, KeyError: as ``recommend``.
+        """
+        allowed = self.catalogue.allowed(request.filter)
+        split = [self.catalogue.split(history) for history in histories]
+        excluded, unknown = self.catalogue.split(request.exclude_ids)
+        allowed[excluded] = False
+        promoted: dict[int, int] = {}
+        for promotion in request.promotions:
+            rows, missing = self.catalogue.split([promotion.item_id])
+            unknown += missing
+            if rows and allowed[rows[0]] and rows[0] not in promoted.values():
+                promoted[promotion.slot] = rows[0]
+        end_stage(RULES)
+        prepared = self._prepared([known for known, _ in split], end_stage, candidates_of(request), allowed)
+        answers = []
+        for (known, missing), one in zip(split, prepared, strict=True):
+            listing = self._listing(request, end_stage, known, one)
+            chosen, fallback = listing.chosen(allowed.copy(), promoted)
+            scores = listing.scores(chosen)
+            end_stage(RANKER)
+            items = listing.shown(chosen, scores, promoted.values())
+            answers.append(self._answer(items, fallback, [*missing, *unknown]))
+        return answers
+
+    def rank(
+        self,
+        history: Sequence[str],
+        item_ids: Sequence[str],
+        *,
+        explain: bool = False,
+        fields: Sequence[str] = (TITLE,),
+        end_stage: EndStage = unmeasured,
+    ) -> Answer:
+        """Order given items for a history, by the scores that ``recommend`` gives; ties go to the catalogue's order.
+
+        Every item that the catalogue holds is in the answer once, also when it was seen or is not available.
+
+        Raises:
+            KeyError: a field does not exist.
+        """
+        known, missing = self.catalogue.split(history)
+        wanted, unknown = self.catalogue.split(item_ids)
+        (prepared,) = self._prepared([known], end_stage)
+        listing = self._listing(ListRequest(explain=explain, fields=fields), end_stage, known, prepared)
+        rows = np.unique(np.array(wanted, dtype=np.int64))
+        scores = listing.scores(rows)
+        order = np.lexsort((rows, -scores))
+        end_stage(RANKER)
+        return self._answer(listing.shown(rows[order], scores[order]), listing.fallback, [*missing, *unknown])
+
+    def similar(
+        self,
+        item_id: str,
+        *,
+        k: int = 10,
+        filter: dict[str, Any] | None = None,
+        fields: Sequence[str] = (TITLE,),
+        end_stage: EndStage = unmeasured,
+    ) -> Answer:
+        """Rank items by the cosine between their vectors and an item's.
+
+        Raises:
+            KeyError: the catalogue does not hold the item, or a field.
+        """
+        row = self.catalogue.row(item_id)
+        allowed = self.catalogue.allowed(filter)
+        allowed[row] = False
+        end_stage(RULES)
+        vectors = self.scoring.system.item_vectors
+        cosines = np.where(allowed, vectors @ vectors[row], -np.inf)
+        k = min(k, int(np.count_nonzero(allowed)))
+        least = np.partition(cosines, len(cosines) - k)[len(cosines) - k] if k else np.inf
+        rows = np.flatnonzero(cosines >= least)  # ties with the last one, too
+        order = np.lexsort((rows, -cosines[rows]))[:k]
+        rows = rows[order]
+        end_stage(SEARCH)
+        return self._answer(self._listing(ListRequest(fields=fields), end_stage).shown(rows, cosines[rows]), None, [])
+
+    def _prepared(
+        self, histories: list[list[int]], end_stage: EndStage, count: int = 0, allowed: NDArray[np.bool_] | None = None
+    ) -> list[PreparedHistory | None]:
+        """Prepare all histories together, for candidates where ``allowed`` says which; None for unknown users."""
+        usable = [history for history in histories if history]
+        prepared = iter(
+            self.scoring.prepared(Sequences.from_lists(usable), count, allowed, end_stage) if usable else []
+        )
+        return [next(prepared) if history else None for history in histories]
+
+    def _listing(
+        self,
+        request: ListRequest,
+        end_stage: EndStage,
+        history: Sequence[int] = (),
+        prepared: PreparedHistory | None = None,
+    ) -> Listing:
+        return Listing(self.catalogue, self.scoring, self.words, request, list(history), prepared, end_stage)
+
+    def _answer(self, items: list[Recommendation], fallback: str | None, missing: list[str]) -> Answer:
+        return Answer(items, self.generation_id, self.adapter_id, fallback, missing)
+
+
+def _check_index(system: System, source: VectorSource, generation_id: str) -> None:
+    """Compare the index with the system's own vectors: equal dimensions do not make it this system's.
+
+    Raises:
+        ArtifactError: it is another's.
+    """
+    found = source.vectors
+    same = found.shape == (len(system.content.vectors), sum(system.dense_widths().values()))
+    for start in range(0, len(found) if same else 0, CHECKED_ITEMS):
+        rows = slice(start, start + CHECKED_ITEMS)
+        made = np.concatenate(list(system.dense_vectors(rows).values()), axis=1)
+        same = same and np.allclose(made, found[rows], rtol=1e-3, atol=1e-3)
+    if not same:
+        raise ArtifactError(
+            f"The index of generation {generation_id} was not made by its adapter and towers: their vectors differ. "
+            "Train and publish again, or roll back."
+        )

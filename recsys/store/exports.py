@@ -1,0 +1,114 @@
+"""Exported encoders: made once from a base and an adapter, kept by the hash of what they were made from.
+
+They can always be made again, so deleting the folder costs time and nothing else.
+"""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recsys.artifacts import ArtifactError, commit_folder, read_json, short_id, staged_folder
+from recsys.home import Home
+from recsys.models.encoder.backbone import Backbone, load_backbone, load_lora
+from recsys.models.encoder.export import CARD, ExportedEncoder, Form, best_form, export
+from recsys.store.adapters import read_card, verify_adapter
+from recsys.store.manifests import AdapterCard
+
+LAYOUT = 1  # of an export's files and graph; another number makes all of them again
+
+
+def open_encoder(
+    home: Home,
+    base: str,
+    max_tokens: int,
+    form: Form | None = None,
+    base_digest: str | None = None,
+    adapter_id: str | None = None,
+) -> ExportedEncoder:
+    """Open the exported encoder of a base, with or without an adapter; export it first where nobody has.
+
+    Args:
+        home: where state lives.
+        base: the base model's name.
+        max_tokens: longer texts are cut.
+        form: None: the fastest here.
+        base_digest: the base that is meant; None: whichever is installed under that name.
+        adapter_id: a stored adapter of that base.
+
+    Raises:
+        ArtifactError: base or adapter is missing, or the installed base is not the one that is meant.
+    """
+    form = form or best_form()
+    digest = base_digest or load_backbone(base, torch.device("cpu")).base_digest
+    about = {"base": base, "base_digest": digest, "adapter": adapter_id, "layout": LAYOUT}
+    folder = home.encoders / short_id(about, form)
+    with _one_exports(home):
+        try:
+            return ExportedEncoder.open(folder, max_tokens)
+        except ArtifactError:
+            shutil.rmtree(folder, ignore_errors=True)  # absent, or damaged
+        with staged_folder(home.encoders) as staging:
+            export(_merged(home, base, digest, adapter_id), staging, form, about)
+            commit_folder(staging, folder)
+        return ExportedEncoder.open(folder, max_tokens)
+
+
+def export_encoder(
+    home: Home, out: Path, form: Form, base: str | None = None, adapter_id: str | None = None
+) -> dict[str, Any]:
+    """Export an adapter merged into its base, or a base alone, to a folder of one's own; return its card.
+
+    Raises:
+        ValueError: both base and adapter are given, or none.
+        ArtifactError: base or adapter is missing, or the form needs a package that is not installed.
+    """
+    if (base is None) == (adapter_id is None):
+        raise ValueError("Give an adapter, which has its own base, or a base: not both.")
+    card = read_card(home, adapter_id) if adapter_id else AdapterCard(base=str(base))
+    backbone = _merged(home, card.base, card.base_digest, adapter_id)
+    with staged_folder(out.parent) as staging:
+        about = {"base": card.base, "base_digest": backbone.base_digest, "adapter": adapter_id, "layout": LAYOUT}
+        export(backbone, staging, form, about)
+        commit_folder(staging, out)
+    written: dict[str, Any] = read_json(out / CARD)
+    return written
+
+
+def _merged(home: Home, base: str, digest: str | None, adapter_id: str | None) -> Backbone:
+    cpu = torch.device("cpu")
+    backbone = load_backbone(base, cpu)
+    if digest is not None and backbone.base_digest != digest:
+        raise ArtifactError(
+            f"The base model {base} that is installed here is not the one that adapter {adapter_id} was "
+            "trained on. Install that version again, or train a new adapter."
+        )
+    return backbone if adapter_id is None else load_lora(verify_adapter(home, adapter_id), base, cpu)
+
+
+@contextmanager
+def _one_exports(home: Home) -> Iterator[None]:
+    """Let one process export; the others wait and find what it made."""
+    home.encoders.mkdir(parents=True, exist_ok=True)
+    with (home.encoders / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def list_encoders(home: Home) -> list[dict[str, Any]]:
+    """Return the cards of all exported encoders, each with its ``id``, by id."""
+    if not home.encoders.exists():
+        return []
+    return [{"id": path.parent.name, **read_json(path)} for path in sorted(home.encoders.glob(f"[!.]*/{CARD}"))]
+
+
+def delete_encoders(home: Home, adapter_id: str) -> list[str]:
+    """Delete all exports of an adapter; return their ids."""
+    doomed = [card["id"] for card in list_encoders(home) if card["adapter"] == adapter_id]
+    for encoder_id in doomed:
+        shutil.rmtree(home.encoders / encoder_id)
+    return doomed

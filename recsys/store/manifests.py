@@ -1,0 +1,147 @@
+"""What lies in JSON beside a generation and an adapter: the one place that knows its fields and how it makes the id.
+
+An older file, which lacks fields, and a newer one, which has others, can be read and keep their ids: see ``Record``.
+"""
+
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any, Self
+
+from recsys.artifacts import ArtifactError, Record, short_id
+from recsys.config import ModelConfig, Protocol, from_dict
+
+CARD = "card.json"
+RECOMMENDATION, CLASSIFICATION, PRETRAINING = "recommendation", "classification", "pretraining"  # an adapter's tasks
+
+
+@dataclass(frozen=True)
+class IndexReference:
+    """Where a generation's vectors are, and how they are searched.
+
+    Attributes:
+        table: its name.
+        version: of the table.
+        rows: items.
+        dimensions: of each vector.
+        digest: the hash of ids, vectors and texts.
+        probes: parts of the index that a search reads, as measured; None: it was not.
+    """
+
+    table: str
+    version: int
+    rows: int
+    dimensions: int
+    digest: str
+    probes: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the reference as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationManifest(Record):
+    """What a generation is bound from.
+
+    Attributes:
+        id: the hash of everything else but the notes; empty before the generation is committed.
+        snapshot: id of what it was trained on.
+        adapter: id of the adapter behind it.
+        index: where its vectors are.
+        settings: the ``ModelConfig``, as it was written; ``config`` reads it.
+        files: the SHA-256 of each file of its own, by its name.
+        notes: what may differ between equal generations: flow run, timings.
+    """
+
+    id: str = ""
+    snapshot: str
+    adapter: str
+    index: IndexReference
+    settings: dict[str, Any]
+    files: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        """All settings.
+
+        Raises:
+            ArtifactError: they are none of this version.
+        """
+        try:
+            return from_dict(ModelConfig, self.settings)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ArtifactError(
+                f"The settings of generation {self.id} cannot be read: {error} Train and publish again."
+            ) from None
+
+    @property
+    def flow_run(self) -> str | None:
+        """The id of the run that made it, where one did."""
+        return self.notes.get("flow_run")
+
+    @property
+    def content_id(self) -> str:
+        """The id that its content makes; how LanceDB counts versions and divides what it indexes has no part in it."""
+        bound = {name: value for name, value in self.to_dict().items() if name not in ("id", "files", "notes")}
+        bound["index"] = {name: value for name, value in bound["index"].items() if name not in ("version", "probes")}
+        return short_id(self.files, bound)
+
+    def sealed(self, files: dict[str, str]) -> Self:
+        """Return the manifest of some files, with its id."""
+        filled = replace(self, files=files)
+        return replace(filled, id=filled.content_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterCard(Record):
+    """What an adapter was made from, and how well it does.
+
+    Attributes:
+        id: the hash of everything else; empty before the adapter is stored.
+        task: what it is for; one of the names above.
+        base: the base model's name.
+        base_digest: the hash of the base that was trained on; None: not known.
+        snapshot: id of what it was trained on; None: of texts from elsewhere.
+        protocol: how it was measured, where held-out events did it.
+        settings: the configuration of its task, as it was written.
+        training: how the training went.
+        metrics: by system, by part of the texts, or by what they measure, as the task has it.
+        parent: id of the adapter that it went on from or began with.
+        labels: of a classifier.
+        data: of a classifier: SHA-256 and number of texts of each file.
+        files: the SHA-256 of each of its files, by its name.
+    """
+
+    id: str = ""
+    task: str = RECOMMENDATION
+    base: str
+    base_digest: str | None = None
+    snapshot: str | None = None
+    protocol: Protocol | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    parent: str | None = None
+    labels: list[str] | None = None
+    data: dict[str, Any] | None = None
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def content_id(self) -> str:
+        """The id that its content makes; another than ``id`` where somebody has changed it."""
+        about = {name: value for name, value in self.to_dict().items() if name not in ("id", "files")}
+        return short_id(self.files, about)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values; only classifiers have labels and data."""
+        return {
+            name: value
+            for name, value in super().to_dict().items()
+            if value is not None or name not in ("labels", "data")
+        }
+
+    def sealed(self, files: dict[str, str]) -> Self:
+        """Return the card of some files, with its id."""
+        filled = replace(self, files=files)
+        return replace(filled, id=filled.content_id)

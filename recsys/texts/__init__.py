@@ -1,0 +1,1 @@
+"""Texts alone: to vectors, and to labels."""

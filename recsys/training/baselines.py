@@ -1,0 +1,156 @@
+"""Our system, its ablations and baselines fitted with the same care, ranking the test targets of one split.
+
+All systems see the same training part, choose on the same validation sample, and are asked the same test targets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from recsys.callbacks import StageProgress, stage
+from recsys.config import ExpertsConfig, ModelConfig
+from recsys.data.sequences import Scorer, Sequences
+from recsys.evaluation.full_ranking import Ranking, evaluate
+from recsys.evaluation.splits import Split, Targets, sample
+from recsys.experts.ease import fit_ease
+from recsys.experts.ials import ImplicitFactors, fit_ials
+from recsys.experts.sparse import ItemMatrixScorer
+from recsys.models.towers.training import train_towers
+from recsys.ranking.blend import BlendScorer, fit_blend
+from recsys.ranking.system import LEXICAL, System
+from recsys.training.encoding import TextEncoding
+from recsys.training.fit_experts import DECAYS, RIDGES, fit_content
+from recsys.training.fit_system import FIXED_POWER, Trained
+from recsys.training.validation import tower_validation, validation_ndcg
+
+OURS = "recsys"
+BASELINES = (
+    "popularity",
+    "rules",
+    "knn",
+    "ease",
+    "ease-undecayed",
+    "ials",
+    "lexical",
+    "bert",
+    "bert-whitened",
+    "sasrec",
+    "blend",
+)
+ABLATIONS = ("recsys.towers", "recsys.text", "recsys.frozen-towers", "recsys.frozen-text")
+SYSTEMS = (OURS, *ABLATIONS, *BASELINES)
+SIGNED = frozenset({"ials", "bert", "sasrec"})  # baselines whose scores are of any sign
+QUICK = (OURS, "recsys.towers", "popularity", "rules", "knn", "ease", "lexical", "bert", "bert-whitened", "blend")
+
+IALS_GRID = ((2.0, 1.0), (2.0, 10.0), (10.0, 1.0), (10.0, 10.0), (40.0, 1.0), (40.0, 10.0))  # confidence, ridge
+
+
+def rank_systems(
+    split: Split,
+    frozen: TextEncoding,
+    trained: Trained,
+    config: ModelConfig,
+    systems: Sequence[str] = QUICK,
+    progress: StageProgress | None = None,
+) -> list[Ranking]:
+    """Rank the split's test targets with each named system.
+
+    Args:
+        split: what was trained on, and the targets.
+        frozen: text vectors of the base alone.
+        trained: our system, as fitted on this split.
+        config: all settings.
+        systems: names from ``SYSTEMS``. ``blend`` is that of all simple components and of the baselines named here.
+        progress: called with stage, done, total.
+
+    Raises:
+        ValueError: there is no system of that name.
+    """
+    unknown = sorted(set(systems) - set(SYSTEMS))
+    if unknown:
+        raise ValueError(f"There is no system {unknown[0]!r}; there are {', '.join(SYSTEMS)}.")
+    validation = sample(split.validation, config.evaluation.max_validation_users, config.seed)
+    rankings = []
+    baselines: dict[str, Scorer] = {}
+    for name in sorted(systems, key=lambda name: name == "blend"):  # which needs the others
+        if name == "blend":
+            scorer: Scorer | None = _blend(trained.system, baselines, validation)
+        else:
+            scorer = _scorer(name, split, frozen, trained, validation, config, progress)
+        if scorer is not None:
+            if name in BASELINES:
+                baselines[name] = scorer
+            report = stage(progress, f"Rank {name}")
+            rankings.append(evaluate(name, scorer, split.test, seed=config.seed, progress=report))
+    return rankings
+
+
+def _blend(system: System, baselines: dict[str, Scorer], validation: Targets) -> Scorer:
+    """Return the best that can be had without our towers: every simple component and every baseline of the run."""
+    simple: dict[str, Scorer] = {
+        name: scorer for name, scorer in system.components.items() if name not in system.learnt
+    }
+    simple |= {name: scorer for name, scorer in baselines.items() if name != "bert-whitened"}  # that is ``content``
+    blend, _ = fit_blend(simple, FIXED_POWER | SIGNED, validation.histories, validation.items)
+    return BlendScorer(blend, simple)
+
+
+def _scorer(
+    name: str,
+    split: Split,
+    frozen: TextEncoding,
+    trained: Trained,
+    validation: Targets,
+    config: ModelConfig,
+    progress: StageProgress | None,
+) -> Scorer | None:
+    """Return a fitted scorer, or None for one that the catalogue is too large for."""
+    system = trained.system
+    if name == OURS:
+        return system
+    if name == "recsys.towers":
+        return system.towers
+    if name == "sasrec" and system.ids is not None:
+        return system.ids  # trained on this split with these settings
+    if name in system.components:
+        return system.components[name]
+    if name in ("ease", LEXICAL):
+        return None
+    large = split.catalogue > config.experts.max_ease_items
+    if name == "ease-undecayed":
+        return None if large else fit_undecayed_ease(split.train, split.catalogue, config.experts, validation)
+    if name == "ials":
+        return fit_best_ials(split.train, split.catalogue, validation, config.seed)
+    if name == "bert":
+        return fit_content(frozen.vectors, validation)
+    if name == "bert-whitened":
+        return system.content
+    features, residual = {
+        "sasrec": (None, config.tower.residual_norm),
+        "recsys.text": (trained.encoding.features, 0.0),
+        "recsys.frozen-text": (frozen.features, 0.0),
+        "recsys.frozen-towers": (frozen.features, config.tower.residual_norm),
+    }[name]
+    return train_towers(
+        features,
+        split.train,
+        split.catalogue,
+        replace(config.tower, residual_norm=residual),
+        config.seed,
+        validate=tower_validation(validation, config),
+        progress=stage(progress, f"Train {name}"),
+    ).towers
+
+
+def fit_undecayed_ease(
+    train: Sequences, catalogue: int, config: ExpertsConfig, validation: Targets
+) -> ItemMatrixScorer:
+    """Return EASE as published, every event of a history weighing the same, its ridge chosen by validation NDCG@10."""
+    scorers = [fit_ease(train, catalogue, ridge, config.neighbours, decay=1.0) for ridge in RIDGES]
+    return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))
+
+
+def fit_best_ials(train: Sequences, catalogue: int, validation: Targets, seed: int) -> ImplicitFactors:
+    """Return iALS with confidence, ridge and history decay chosen by validation NDCG@10."""
+    fitted = (fit_ials(train, catalogue, *choice, decay=1.0, seed=seed) for choice in IALS_GRID)
+    scorers = (factors.with_decay(decay) for factors in fitted for decay in DECAYS)
+    return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))

@@ -1,0 +1,89 @@
+"""The catalogue's texts as vectors of the frozen base, and of the base with a fine-tuned adapter beside it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.callbacks import StageProgress, stage
+from recsys.config import ModelConfig
+from recsys.data.sequences import Sequences
+from recsys.models.adapter import train_adapter
+from recsys.models.checkpoints import Checkpoints, checkpoint_of
+from recsys.models.encoder.backbone import Backbone, add_lora, continue_lora, load_backbone
+from recsys.models.encoder.export import encode_texts
+from recsys.models.encoder.tokens import tokenize
+from recsys.models.towers.training import train_towers
+from recsys.models.towers.whitening import Whitening, text_features
+
+WARM_STEPS = 150  # of the towers that the adapter learns through
+
+
+@dataclass(frozen=True)
+class TextEncoding:
+    """The catalogue's text as vectors, and how to make the same of a new text.
+
+    Attributes:
+        vectors: (catalogue, width) float32: unit vectors of the frozen base, then of the adapted one, side by side.
+        features: (catalogue, width) float32, the vectors whitened.
+        whitening: the map from vectors to features.
+    """
+
+    vectors: NDArray[np.float32]
+    features: NDArray[np.float32]
+    whitening: Whitening
+
+
+def frozen_encoding(texts: list[str], config: ModelConfig, progress: StageProgress | None = None) -> TextEncoding:
+    """Encode the catalogue with the base model alone."""
+    backbone = load_backbone(config.adapter.base)
+    vectors = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
+    return _encoding([vectors])
+
+
+def adapted_encoding(
+    texts: list[str],
+    frozen: TextEncoding,
+    train: Sequences,
+    config: ModelConfig,
+    progress: StageProgress | None = None,
+    checkpoints: Checkpoints | None = None,
+    pretrained: Path | None = None,
+) -> tuple[TextEncoding, Backbone, list[dict[str, float]]]:
+    """Fine-tune a LoRA adapter on training behaviour and encode the catalogue with base and adapter side by side.
+
+    It begins with the weights of a PEFT folder where one is given, else anew.
+
+    Returns:
+        The encoding, the backbone that carries the adapter, and the training records.
+    """
+    start = frozen
+    if pretrained is None:
+        backbone = add_lora(load_backbone(config.adapter.base), config.adapter, config.seed)
+    else:
+        backbone = continue_lora(pretrained, config.adapter.base)
+        start = _encoding([encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))])
+    tokens = tokenize(backbone, texts, config.text.max_tokens)
+    # The adapter learns through towers that already know how to read the vectors.
+    warm = train_towers(
+        start.features,
+        train,
+        len(texts),
+        replace(config.tower, residual_norm=0.0),
+        config.seed,
+        steps=WARM_STEPS,
+        progress=stage(progress, "Warm up towers"),
+        checkpoint=checkpoint_of(checkpoints, "warm-up"),
+    ).towers
+    records = train_adapter(
+        backbone, tokens, train, config.adapter, config.tower, config.seed, warm, start.vectors,
+        stage(progress, "Fine-tune BERT"), checkpoint_of(checkpoints, "adapter"),
+    )  # fmt: skip
+    adapted = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
+    return _encoding([frozen.vectors, adapted]), backbone, records
+
+
+def _encoding(vectors: list[NDArray[np.float32]]) -> TextEncoding:
+    features, whitening = text_features(vectors)
+    return TextEncoding(np.concatenate(vectors, axis=1), features, whitening)

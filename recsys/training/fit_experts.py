@@ -1,0 +1,95 @@
+"""Fitting the experts: each setting is chosen by validation NDCG@10."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.callbacks import Progress, StageProgress, stage
+from recsys.config import ExpertsConfig
+from recsys.data.sequences import Sequences
+from recsys.evaluation.splits import Targets
+from recsys.experts.content import Content
+from recsys.experts.ease import fit_ease
+from recsys.experts.knn import fit_knn
+from recsys.experts.lexical import Lexicon, fit_lexical
+from recsys.experts.rules import fit_rules
+from recsys.experts.sparse import ItemMatrixScorer
+from recsys.ranking.system import LEXICAL, System
+from recsys.training.validation import validation_ndcg
+
+DECAYS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
+RIDGES = (20.0, 100.0, 500.0)
+
+
+def fit_content(features: NDArray[np.float32], validation: Targets) -> Content:
+    """Return content-based filtering over some text features, its history decay chosen by validation NDCG@10."""
+    scorers = [Content(features, decay) for decay in DECAYS]
+    return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))
+
+
+def fit_best_lexical(lexicon: Lexicon, validation: Targets, progress: Progress | None = None) -> ItemMatrixScorer:
+    """Return the scorer by words in common, its history decay chosen by validation NDCG@10."""
+    matrix = fit_lexical(lexicon, 1.0, progress).matrix
+    scorers = [ItemMatrixScorer(matrix, decay) for decay in DECAYS]
+    return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))
+
+
+def refit_experts(
+    system: System, sequences: Sequences, catalogue: int, config: ExpertsConfig
+) -> dict[str, ItemMatrixScorer]:
+    """Fit a system's experts again on other events, with the settings that validation chose."""
+    chosen = system.chosen
+    return {
+        name: expert  # words have read no events
+        if name == LEXICAL
+        else fit_expert(name, sequences, catalogue, config, chosen["decays"][name], chosen.get("ridge"))
+        for name, expert in system.experts.items()
+    }
+
+
+def fit_experts(
+    train: Sequences,
+    catalogue: int,
+    config: ExpertsConfig,
+    validation: Targets,
+    progress: StageProgress | None = None,
+) -> tuple[dict[str, ItemMatrixScorer], dict[str, Any]]:
+    """Fit rules, ItemKNN and EASE; choose history decay and ridge by validation NDCG@10.
+
+    Returns:
+        The experts by name, and what was chosen.
+    """
+    report = stage(progress, "Fit experts")
+    names = ["rules", "knn"] + (["ease"] if catalogue <= config.max_ease_items else [])
+    experts: dict[str, ItemMatrixScorer] = {}
+    chosen: dict[str, Any] = {"decays": {}, "expert_ndcg@10": {}}
+    for number, name in enumerate(names):
+        ridges = RIDGES if name == "ease" and config.ease_ridge is None else (config.ease_ridge,)
+        best = -1.0
+        for ridge in ridges:
+            expert = fit_expert(name, train, catalogue, config, config.history_decay, ridge)
+            for decay in DECAYS:
+                candidate = ItemMatrixScorer(expert.matrix, decay, expert.window)
+                figure = validation_ndcg(candidate, validation)
+                if figure > best:
+                    best, experts[name] = figure, candidate
+                    chosen["decays"][name], chosen["expert_ndcg@10"][name] = decay, figure
+                    if name == "ease":
+                        chosen["ridge"] = ridge
+        if report:
+            report(number + 1, len(names))
+    return experts, chosen
+
+
+def fit_expert(
+    name: str, train: Sequences, catalogue: int, config: ExpertsConfig, decay: float, ridge: float | None
+) -> ItemMatrixScorer:
+    """Fit one expert by name."""
+    if name == "rules":
+        return fit_rules(train, catalogue, config.rule_window, config.neighbours, decay)
+    if name == "knn":
+        return fit_knn(train, catalogue, config.neighbours, decay)
+    if name == "ease":
+        return fit_ease(train, catalogue, RIDGES[1] if ridge is None else ridge, config.neighbours, decay)
+    raise ValueError(f"There is no expert {name!r}; there are rules, knn and ease.")

@@ -1,0 +1,165 @@
+"""Train and rank on held-out events: the stages, from values to values, and their order.
+
+Who runs a stage is the caller's choice: a plain call by default, a task with a log of its own in a flow.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from recsys.callbacks import RunStage, StageProgress, call, under
+from recsys.config import ModelConfig, Protocol, to_dict
+from recsys.data.snapshot import Snapshot
+from recsys.data.text import item_texts
+from recsys.evaluation.full_ranking import Ranking
+from recsys.evaluation.held_out import make_split, read_sequences
+from recsys.evaluation.report import metrics_document, section
+from recsys.evaluation.splits import Split, check_split
+from recsys.home import Home
+from recsys.models.checkpoints import Checkpoints
+from recsys.models.devices import device_name
+from recsys.training.baselines import SYSTEMS, rank_systems
+from recsys.training.encoding import TextEncoding, frozen_encoding
+from recsys.training.fit_system import Trained, train_on
+from recsys.training.pretrained import pretrained_folder
+from recsys.training.resuming import Parent, adapt_on
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one protocol gave.
+
+    Attributes:
+        split: training part and targets.
+        trained: our system, fitted on the training part.
+        rankings: one a system, of the test targets.
+        figures: the section of the metrics document.
+        cpu_seconds: that training took, ranking left out.
+    """
+
+    split: Split
+    trained: Trained
+    rankings: list[Ranking]
+    figures: dict[str, Any]
+    cpu_seconds: float
+
+
+def evaluate_systems(
+    home: Home,
+    snapshot: Snapshot,
+    protocol: Protocol,
+    config: ModelConfig,
+    systems: Sequence[str] = SYSTEMS,
+    name: str | None = None,
+    seeds: int = 1,
+    shuffle_ties: bool = False,
+    progress: StageProgress | None = None,
+    run: RunStage = call,
+) -> tuple[dict[str, Any], list[Ranking]]:
+    """Train all systems on a snapshot and rank its held-out events.
+
+    Args:
+        home: where a pre-trained adapter lies, if the settings name one.
+        snapshot: what to train and to ask on.
+        protocol: how targets are held out.
+        config: all settings of our system, some of them shared by the baselines.
+        systems: which to train and rank; ``recsys`` is ours.
+        name: what the report calls the data; None: the snapshot's id.
+        seeds: how many trainings, with this many seeds from ``config.seed`` on.
+        shuffle_ties: put one user's events at equal times in random order, to see that no figure hangs on it.
+        progress: called with stage, done, total.
+        run: what runs a stage.
+
+    Returns:
+        The metrics document, whose figures are means over the seeds, and the rankings of the first.
+
+    Raises:
+        ArtifactError: there is no such pre-trained adapter.
+        ValueError: the data does not allow the protocol, there are no ties to shuffle, or a system does not exist.
+    """
+    pretrained = pretrained_folder(home, config.adapter)
+    texts, frozen = run(encode_texts, snapshot, config, progress=progress)
+    measured = run(
+        measure,
+        snapshot,
+        protocol,
+        texts,
+        frozen,
+        config,
+        systems,
+        seeds,
+        pretrained=pretrained,
+        shuffle_ties=shuffle_ties,
+        progress=progress,
+    )
+    return describe(snapshot, config, {protocol: measured.figures}, name), measured.rankings
+
+
+def encode_texts(
+    snapshot: Snapshot, config: ModelConfig, parent: Parent | None = None, progress: StageProgress | None = None
+) -> tuple[list[str], TextEncoding]:
+    """Return the catalogue's texts and their vectors under the base model, read and whitened as a parent's."""
+    if parent is not None:
+        texts = parent.maps.item_texts(snapshot.items())
+        return texts, parent.encode(texts, config, progress)
+    texts = item_texts(snapshot.items(), config.text)
+    return texts, frozen_encoding(texts, config, progress)
+
+
+def measure(
+    snapshot: Snapshot,
+    protocol: Protocol,
+    texts: list[str],
+    frozen: TextEncoding,
+    config: ModelConfig,
+    systems: Sequence[str],
+    seeds: int = 1,
+    checkpoints: Checkpoints | None = None,
+    parent: Parent | None = None,
+    pretrained: Path | None = None,
+    shuffle_ties: bool = False,
+    progress: StageProgress | None = None,
+) -> Measured:
+    """Train our system on one protocol's training part and rank the test targets with all systems.
+
+    With several seeds everything is trained so many times on the same split; the figures are means, and the system and
+    the rankings those of the first. With checkpoints, the first training can be killed and goes on; with a parent, it
+    goes on from there; with a pre-trained PEFT folder, its adapter begins with that.
+
+    Raises:
+        ValueError: the data does not allow the protocol, there are no ties to shuffle, or a system does not exist.
+    """
+    sequences, special = read_sequences(snapshot, protocol, config, shuffle_ties)
+    split = make_split(sequences, len(texts), protocol, config)
+    check_split(split, sequences)
+    callback = under(progress, protocol)
+    began = time.process_time()
+    if parent is None:
+        trained = train_on(split, texts, frozen, config, callback, checkpoints, pretrained)
+    else:
+        rows, learnt = parent.rows(snapshot), parent.learnt(snapshot, split)
+        trained = adapt_on(split, texts, frozen, parent, rows, learnt, config, callback, checkpoints)
+    cpu_seconds = time.process_time() - began
+    rankings = rank_systems(split, frozen, trained, config, systems, callback)
+    repeated = []
+    for seed in range(config.seed + 1, config.seed + seeds):
+        again = replace(config, seed=seed)
+        repeated += rank_systems(
+            split, frozen, train_on(split, texts, frozen, again, callback), again, systems, callback
+        )
+    samples = config.evaluation.bootstrap_samples
+    figures = section([*rankings, *repeated], split, frozen.vectors, samples=samples, seed=config.seed)
+    figures["counts"] |= special
+    return Measured(split, trained, rankings, figures, cpu_seconds)
+
+
+def describe(
+    snapshot: Snapshot, config: ModelConfig, protocols: dict[str, dict[str, Any]], name: str | None = None
+) -> dict[str, Any]:
+    """Return the metrics document of some protocols' figures on a snapshot, as JSON values."""
+    data = {"name": name or snapshot.id, "snapshot": snapshot.id, **asdict(snapshot.manifest.counts)}
+    document: dict[str, Any] = json.loads(json.dumps(metrics_document(data, to_dict(config), protocols, device_name())))
+    return document

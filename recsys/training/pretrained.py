@@ -1,0 +1,120 @@
+"""Pre-trained adapters: whether one pays for recommendation, and how a training begins with it."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.artifacts import ArtifactError
+from recsys.callbacks import StageProgress, stage
+from recsys.config import AdapterConfig, ModelConfig, PretrainConfig
+from recsys.evaluation.bootstrap import Interval, paired_bootstrap
+from recsys.evaluation.full_ranking import evaluate
+from recsys.evaluation.metrics import ndcg
+from recsys.evaluation.splits import Split
+from recsys.home import Home
+from recsys.models.checkpoints import Checkpoints, checkpoint_of
+from recsys.models.encoder.backbone import Backbone, load_backbone
+from recsys.models.encoder.export import encode_texts
+from recsys.models.towers.training import train_towers
+from recsys.models.towers.whitening import text_features
+from recsys.store.adapters import read_card, verify_adapter
+from recsys.store.manifests import PRETRAINING
+
+_SHARED = ("base", "rank", "alpha", "rslora", "targets")  # what LoRA weights that go on must agree in
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What a pre-trained encoder is worth: NDCG@10 on validation targets of towers over its text vectors alone.
+
+    Attributes:
+        without: over the base's vectors.
+        given: over the pre-trained one's.
+        difference: the second minus the first, with its paired bootstrap interval.
+    """
+
+    without: float
+    given: float
+    difference: Interval
+
+    @property
+    def pays(self) -> bool:
+        """Whether the whole interval lies above 0."""
+        return self.difference.low > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return {**asdict(self), "pays": self.pays}
+
+
+def judge_pretraining(
+    split: Split,
+    texts: list[str],
+    backbone: Backbone,
+    config: PretrainConfig,
+    model: ModelConfig,
+    progress: StageProgress | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> Worth:
+    """Train text-only towers over base and over pre-trained vectors, alike, and compare them on validation targets.
+
+    Args:
+        split: what the towers learn from; its test targets are not looked at.
+        texts: the catalogue's.
+        backbone: the base with the pre-trained LoRA weights.
+        config: says how long the towers are trained.
+        model: the towers' settings, and the seed.
+        progress: called with stage, done, total.
+        checkpoints: where the towers stand after each epoch.
+    """
+    gains: dict[str, NDArray[np.float64]] = {}
+    for name, encoder in (("base", load_backbone(config.base)), (PRETRAINING, backbone)):
+        report = stage(progress, f"Encode texts ({name})")
+        features, _ = text_features([encode_texts(encoder, texts, config.text.max_tokens, report)])
+        towers = train_towers(
+            features,
+            split.train,
+            split.catalogue,
+            replace(model.tower, residual_norm=0.0),
+            model.seed,
+            steps=config.judge_steps,
+            progress=stage(progress, f"Train text-only towers ({name})"),
+            checkpoint=checkpoint_of(checkpoints, f"towers-{name}"),
+        ).towers
+        gains[name] = ndcg(evaluate(name, towers, split.validation, k=10, seed=model.seed).ranks, 10)
+    samples = model.evaluation.bootstrap_samples
+    difference = paired_bootstrap(gains[PRETRAINING], gains["base"], samples, model.seed)
+    return Worth(float(gains["base"].mean()), float(gains[PRETRAINING].mean()), difference)
+
+
+def pretrained_folder(home: Home, config: AdapterConfig) -> Path | None:
+    """Return the PEFT folder that a training begins with, every file checked; None where it begins anew.
+
+    Raises:
+        ArtifactError: there is no such adapter, it is of another task, or its shape is not that of the settings.
+    """
+    if config.pretrained is None:
+        return None
+    card = read_card(home, config.pretrained)
+    if card.task != PRETRAINING:
+        raise ArtifactError(
+            f"Adapter {config.pretrained} is for {card.task}. Name one that `recsys pretrain` made; to go on from a "
+            "recommendation adapter, use --resume-from."
+        )
+    for name in _SHARED:
+        wanted, found = getattr(config, name), card.settings.get(name)
+        wanted = list(wanted) if isinstance(wanted, tuple) else wanted
+        if wanted != found:
+            raise ArtifactError(
+                f"Adapter {config.pretrained} was pre-trained with {name} {found}, and adapter.{name} is {wanted}. "
+                "A LoRA goes on with the shape it has: change the setting, or pre-train with it."
+            )
+    if load_backbone(config.base).base_digest != card.base_digest:
+        raise ArtifactError(
+            f"The base model {config.base} that is installed here is not the one that adapter {config.pretrained} was "
+            "trained on. Install that version again, or pre-train again."
+        )
+    return verify_adapter(home, config.pretrained)

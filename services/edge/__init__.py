@@ -1,0 +1,1 @@
+"""What stands around every request: keys, problems, lanes, logs, traces, metrics."""

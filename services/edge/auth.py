@@ -1,0 +1,130 @@
+"""Who may ask for what: every route declares a scope, and its guard looks at the key before a body is read.
+
+The declaration is the route's ``security`` in the OpenAPI document, so what is described is what is enforced; a route
+without one does not start. ``write`` does not imply ``recommend``: what a tracker in somebody's browser can do must
+not include reading. A key may have several scopes; ``admin`` has all. One user's history needs ``admin``, also where an
+explanation would name its items.
+"""
+
+import ipaddress
+import math
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from services.edge.keys import ADMIN, SCOPES, Key, Keys
+from services.edge.problems import documented, problem
+
+SCHEME = "key"
+SCHEME_DESCRIPTION = (
+    "A key from `recsys keys create`. Scopes: `recommend` asks for items, `write` sends events and items, `admin` does "
+    "everything. Where no key was ever made, the service answers its own machine only, and asks for none."
+)
+READS_HISTORIES = "recsys.reads_histories"  # in a request's scope: whether it may be told what a user did
+BURST_SECONDS = 2.0  # how much of its rate a key may use at once
+OPEN: dict[str, Any] = {"openapi_extra": {"security": []}}  # for a route that needs no key
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
+
+
+def scoped(scope: str, *errors: int) -> dict[str, Any]:
+    """Return a route's arguments that make it need a scope and describe its errors, those of the guard among them."""
+    if scope not in SCOPES:
+        raise ValueError(f"There is no scope {scope!r}; there are {', '.join(SCOPES)}.")
+    return {
+        "openapi_extra": {"security": [{SCHEME: [scope]}]},
+        "responses": documented(*sorted({*errors, 401, 403, 429, 503})),
+    }
+
+
+class GuardedRoute(APIRoute):
+    """A route whose declared scope is checked first.
+
+    Raises:
+        TypeError: no scope is declared; ``OPEN`` or ``scoped`` does.
+    """
+
+    def __init__(self, path: str, endpoint: Any, **arguments: Any) -> None:
+        super().__init__(path, endpoint, **arguments)
+        declared = (self.openapi_extra or {}).get("security")
+        if declared is None:
+            raise TypeError(f"{path} declares no scope; add **scoped(…) or **OPEN to its route.")
+        self.needed: str | None = declared[0][SCHEME][0] if declared else None
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401, 403 or 429, or go on."""
+        if self.needed is not None and scope["method"] in (self.methods or ()):
+            refusal = scope["app"].state.worker.guard.check(scope, self.needed)
+            if refusal is not None:
+                await refusal(scope, receive, send)
+                return
+        await super().handle(scope, receive, send)
+
+
+def guarded_router() -> APIRouter:
+    """Return a router whose routes must declare a scope."""
+    return APIRouter(route_class=GuardedRoute)
+
+
+class Guard:
+    """Judges requests by their keys; called from the event loop alone, so it takes no lock."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._buckets: dict[str, tuple[float, float]] = {}  # by key: tokens left, and when that was
+
+    def check(self, scope: Scope, needed: str) -> Any:
+        """Return None if a request may go on, else the response that refuses it."""
+        if not self._keys.asked_for():
+            if _is_loopback(scope):
+                scope[READS_HISTORIES] = True
+                return None
+            return problem(403, "This service has no keys, so it answers its own machine only; `recsys keys create`.")
+        scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            return problem(401, "Send a key: `Authorization: Bearer …`.", CHALLENGE)
+        key = self._keys.find(token.strip())
+        if key is None:
+            return problem(401, "The key is unknown or revoked.", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        if not key.may(needed):
+            held = ", ".join(key.scopes)
+            headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{needed}"'}
+            return problem(403, f"This needs the scope {needed!r}; the key {key.id} has {held}.", headers)
+        scope[READS_HISTORIES] = key.may(ADMIN)
+        return self._take(key)
+
+    def _take(self, key: Key) -> Any:
+        if key.rate is None:
+            return None
+        now, most = time.monotonic(), max(1.0, key.rate * BURST_SECONDS)
+        tokens, before = self._buckets.get(key.id, (most, now))
+        tokens = min(most, tokens + (now - before) * key.rate)
+        if tokens < 1:
+            self._buckets[key.id] = (tokens, now)
+            wait = math.ceil((1 - tokens) / key.rate)
+            return problem(429, f"The key {key.id} may ask {key.rate:g} times a second.", {"Retry-After": str(wait)})
+        self._buckets[key.id] = (tokens - 1, now)
+        return None
+
+
+async def _reads_histories(request: Request) -> bool:
+    return bool(request.scope.get(READS_HISTORIES, False))
+
+
+ReadsHistories = Annotated[bool, Depends(_reads_histories)]
+
+
+def describe_keys(document: dict[str, Any]) -> None:
+    """Add the scheme of the keys to an OpenAPI document."""
+    scheme = {"type": "http", "scheme": "bearer", "description": SCHEME_DESCRIPTION}
+    document["components"].setdefault("securitySchemes", {})[SCHEME] = scheme
+
+
+def _is_loopback(scope: Scope) -> bool:
+    try:
+        return ipaddress.ip_address((scope.get("client") or ("",))[0]).is_loopback
+    except ValueError:
+        return False

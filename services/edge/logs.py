@@ -1,0 +1,149 @@
+"""Logs as JSON lines, and a line about a request: always where it failed or was slow, else for a share of them.
+
+No line holds a user's or an item's id, a key, a query or a body: of a path only the route's pattern is written.
+"""
+
+import logging
+import logging.config
+import os
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from services.edge.context import CURRENT, RequestContext
+
+SHARE = "RECSYS_LOG_REQUESTS"  # of the requests that neither failed nor were slow, 0 to 1
+SLOW = "RECSYS_LOG_SLOW_MS"  # from how many milliseconds on a request is slow
+LINES_PER_SECOND = 20  # beside that share, of one worker: what fails in masses must not fill a disk
+_LOG = logging.getLogger("services.requests")
+
+
+class WithRequest(logging.Filter):
+    """Adds the id of the request during which a record was made, and its trace where there is one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Complete a record; keep it."""
+        context = CURRENT.get()
+        if context is not None:
+            record.request_id = context.request_id
+            if context.span is not None:
+                record.trace_id = format(context.span.get_span_context().trace_id, "032x")
+        return True
+
+
+def configure_logs() -> None:
+    """Make every logger of this process write JSON lines to stdout; of most libraries warnings only."""
+    logging.captureWarnings(True)
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "filters": {"request": {"()": WithRequest}},
+            "formatters": {
+                "json": {
+                    "()": "pythonjsonlogger.json.JsonFormatter",
+                    "fmt": ["time", "levelname", "name", "message"],
+                    "rename_fields": {"levelname": "level", "name": "logger", "exc_info": "exception"},
+                    "timestamp": "time",
+                }
+            },
+            "handlers": {
+                "stdout": {
+                    "class": "logging.StreamHandler",
+                    "stream": "ext://sys.stdout",
+                    "formatter": "json",
+                    "filters": ["request"],
+                }
+            },
+            "root": {"level": "WARNING", "handlers": ["stdout"]},
+            "loggers": {
+                name: {"level": level, "handlers": [], "propagate": True}
+                for name, level in (
+                    ("services", "INFO"),
+                    ("recsys", "INFO"),
+                    ("bentoml", "WARNING"),
+                    ("bentoml.serve", "INFO"),
+                    ("uvicorn.error", "WARNING"),
+                    ("circus", "WARNING"),
+                )
+            },
+        }
+    )
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """Which requests get a line.
+
+    Attributes:
+        share: of those that neither failed nor were slow.
+        slow_ms: from how many milliseconds on a request is slow.
+
+    Raises:
+        ValueError: the share is not of [0, 1], or the time is negative.
+    """
+
+    share: float = 0.0
+    slow_ms: float = 500.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"{SHARE} is {self.share}; a share is a number from 0 to 1.")
+        if not self.slow_ms >= 0:
+            raise ValueError(f"{SLOW} is {self.slow_ms}; milliseconds are 0 or more.")
+
+    @classmethod
+    def from_environment(cls) -> "LogSettings":
+        """Return what the variables say.
+
+        Raises:
+            ValueError: they say no number, or one out of its range.
+        """
+        given = {}
+        for field, variable in (("share", SHARE), ("slow_ms", SLOW)):
+            value = os.environ.get(variable)
+            if value:
+                try:
+                    given[field] = float(value)
+                except ValueError:
+                    raise ValueError(f"{variable} is {value!r}; it must be a number.") from None
+        return cls(**given)
+
+
+class RequestLog:
+    """Writes lines about requests, never more of them than a disk can bear; called from the event loop alone."""
+
+    def __init__(self, settings: LogSettings) -> None:
+        self._settings = settings
+        self._second = 0
+        self._written = 0
+        self._left_out = 0
+
+    def write(self, context: RequestContext, method: str, route: str, status: int, seconds: float) -> None:
+        """Write a line, if the request is one of those that get one."""
+        slow = seconds * 1_000 >= self._settings.slow_ms
+        if random.random() >= self._settings.share:
+            if status < 400 and not slow:
+                return
+            if not self._may_write():
+                self._left_out += 1
+                return
+        said: dict[str, Any] = {
+            "method": method,
+            "route": route,
+            "status": status,
+            "duration_ms": round(seconds * 1_000, 3),
+            "stages_ms": {stage: round(part * 1_000, 3) for stage, part in context.timer.totals().items()},
+        }
+        if self._left_out:
+            said["left_out"], self._left_out = self._left_out, 0
+        level = logging.ERROR if status >= 500 else logging.WARNING if slow else logging.INFO
+        _LOG.log(level, "%s %s %d", method, route, status, extra=said)
+
+    def _may_write(self) -> bool:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._written = second, 0
+        self._written += 1
+        return self._written <= LINES_PER_SECOND

@@ -1,0 +1,104 @@
+"""What the service counts, for Prometheus; ``/metrics`` adds up all workers.
+
+Workers share numbers through files in PROMETHEUS_MULTIPROC_DIR, which BentoML sets for each of them. The client library
+decides at its first import whether it does so; hence everything here is imported and made when a worker starts.
+"""
+
+import os
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+STAGE_BUCKETS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 4.0)
+BUCKETS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # seconds
+NO_FALLBACK = "none"
+COLD, WARM = "cold", "warm"
+SHARES = tuple(tenth / 10 for tenth in range(11))
+
+
+class Metrics:
+    """The numbers of one worker."""
+
+    def __init__(self) -> None:
+        from prometheus_client import Counter, Gauge, Histogram
+
+        self.requests = Histogram(
+            "recsys_request_duration_seconds",
+            "Time to answer, by route and status.",
+            ["route", "status"],
+            buckets=BUCKETS,
+        )
+        stages = Histogram(
+            "recsys_stage_duration_seconds", "Time of a request's stages.", ["stage"], buckets=STAGE_BUCKETS
+        )
+        self.stage = cache(stages.labels)  # looking up labels takes as long as counting, and a request has a dozen
+        self.answers = Counter(
+            "recsys_answers",
+            "Users's lists, by the link of the chain that made them; none: the whole ranking.",
+            ["fallback"],
+        )
+        self.items = Counter(
+            "recsys_recommended_items", "Items of recommended lists, by whether training saw events of them.", ["kind"]
+        )
+        self.events = Counter("recsys_events", "Events received, by what became of them.", ["outcome"])
+        self.event_lag = Histogram(
+            "recsys_event_lag_seconds",
+            "From the arrival of new events to their being readable by every answer, once a request.",
+            buckets=BUCKETS,
+        )
+        self.loads = Counter("recsys_generation_loads", "Attempts to load a generation.", ["outcome"])
+        self.serving = Gauge(
+            "recsys_generation_workers",
+            "Workers that answer from a generation.",
+            ["generation", "adapter"],
+            multiprocess_mode="livesum",
+        )
+        self.items_version = Gauge(
+            "recsys_live_items_version",
+            "Changes to live items that every worker's answers know; behind what a PUT answered while texts wait.",
+            multiprocess_mode="livemin",
+        )
+        self.impressions = Counter("recsys_impressions", "Answers to be recorded, by what became of it.", ["outcome"])
+        self.shadows = Counter("recsys_shadow_answers", "Answers of the shadow, by what became of them.", ["outcome"])
+        self.shadow_overlap = Histogram(
+            "recsys_shadow_overlap", "Share of the items that live and shadow agree on.", buckets=SHARES
+        )
+        self.shadow_duration = Histogram("recsys_shadow_duration_seconds", "The shadow's time.", buckets=BUCKETS)
+        self.shed = Counter("recsys_shed", "Requests turned away because too many waited, by what for.", ["lane"])
+        for fallback in (NO_FALLBACK, "filled", "popular", "degraded"):  # a rate needs the zero before the first one
+            self.answers.labels(fallback)
+        for kind in (COLD, WARM):
+            self.items.labels(kind)
+        for outcome in ("written", "dropped"):
+            self.impressions.labels(outcome)
+        for outcome in ("answered", "dropped", "refused"):
+            self.shadows.labels(outcome)
+        for outcome in ("accepted", "duplicate", "rejected"):
+            self.events.labels(outcome)
+        for outcome in ("loaded", "failed"):
+            self.loads.labels(outcome)
+
+
+def exposition() -> tuple[bytes, str]:
+    """Return the numbers of all workers in Prometheus' text format, and its media type."""
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    _forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Remove the gauges of workers that have ended, which would count as if they lived; what they counted stays."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            with suppress(FileNotFoundError):  # another worker is at it as well
+                mark_process_dead(pid, str(folder))
+        except PermissionError:  # it lives, under another user
+            pass

@@ -1,0 +1,147 @@
+"""Errors as ``application/problem+json`` (RFC 9457), whoever raises them, and the limits on a request's size and time.
+
+Routes raise; the handlers here turn what is raised into one shape. ``Boundary`` stands around everything, so that
+what the server answers by itself (an unknown path, not ready) has the same shape.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from recsys_client.schemas.fields import PROBLEM_JSON, Problem
+from services.edge.context import CURRENT
+
+MAX_BODY_BYTES = 4 * 2**20  # 1,000 events with the longest ids fit, also outside ASCII
+TOO_LARGE = f"The body is larger than {MAX_BODY_BYTES // 2**20} MiB; send less in one request."
+ANSWER_SECONDS = 9.5  # from headers to answer: more than a lane and SQLite wait, less than BentoML, which tells less
+TOO_LATE = f"There was no answer within {ANSWER_SECONDS:g} s. What was begun may still be done; ask again."
+KEPT_HEADERS = ("allow", "retry-after")
+MAX_DETAILS = 5  # validation messages in one problem
+_LOG = logging.getLogger(__name__)
+
+
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an error response."""
+    context = CURRENT.get()
+    asked = context.request_id if context else None
+    content = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=asked)
+    return Response(content.model_dump_json(exclude_none=True), status, headers=headers, media_type=PROBLEM_JSON)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI descriptions of a route's errors."""
+    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Make an application answer every error as a problem."""
+
+    @app.exception_handler(StarletteHTTPException)
+    async def on_http_error(request: Request, error: StarletteHTTPException) -> Response:
+        headers = error.headers
+        if error.status_code == 405:
+            headers = {"Allow": ", ".join(sorted(_methods(request)))}
+        return problem(error.status_code, error.detail, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid_request(_: Request, error: RequestValidationError) -> Response:
+        errors = error.errors()
+        if errors[0]["type"] == "json_invalid":
+            what, where = errors[0]["ctx"]["error"], errors[0]["loc"][-1]
+            return problem(400, f"The body is no JSON: {what} at character {where}.")
+        shown = [
+            f"{'.'.join(map(str, entry['loc']))}: {entry['msg'].removeprefix('Value error, ')}"
+            for entry in errors[:MAX_DETAILS]
+        ]
+        more = [f"and {len(errors) - MAX_DETAILS} more"] if len(errors) > MAX_DETAILS else []
+        return problem(422, "; ".join(shown + more))
+
+    @app.exception_handler(SQLAlchemyError)
+    async def on_store_error(_: Request, error: SQLAlchemyError) -> Response:
+        _LOG.error("The event store failed.", exc_info=error)
+        return problem(503, "The event store cannot be reached; nothing was stored. Try again.", {"Retry-After": "1"})
+
+    @app.exception_handler(Exception)
+    async def on_fault(_: Request, __: Exception) -> Response:
+        return problem(500, "The service failed; its log says why.")  # the server logs what was raised
+
+
+class Boundary:
+    """ASGI middleware around the whole server: caps body and time, and gives every error without a shape its shape."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        length = Headers(scope=scope).get("content-length", "0")
+        if length.isdigit() and int(length) > MAX_BODY_BYTES:
+            # the body is not read, so the connection cannot be used again
+            await problem(413, TOO_LARGE, {"Connection": "close"})(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_capped() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY_BYTES:  # sent in chunks, without a length
+                raise HTTPException(413, TOO_LARGE)
+            return message
+
+        begun = False
+        shapeless: Message | None = None  # the start of an error response that is not a problem yet
+        content = b""
+
+        async def send_shaped(message: Message) -> None:
+            nonlocal begun, shapeless, content
+            begun = True
+            if message["type"] == "http.response.start":
+                media_type = Headers(raw=message["headers"]).get("content-type")
+                shapeless = message if message["status"] >= 400 and media_type != PROBLEM_JSON else None
+            if shapeless is None:
+                await send(message)
+                return
+            content += message.get("body", b"")
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                headers = Headers(raw=shapeless["headers"])
+                kept = {name: headers[name] for name in KEPT_HEADERS if name in headers}
+                await problem(shapeless["status"], _text(content), kept)(scope, receive, send)
+
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS) as deadline:
+                await self.app(scope, receive_capped, send_shaped)
+        except TimeoutError:
+            if begun or not deadline.expired():
+                raise
+            await problem(503, TOO_LATE, {"Retry-After": "1"})(scope, receive, send)
+
+
+def _methods(request: Request) -> set[str]:
+    """Return the methods of all routes with a request's path; Starlette names those of the first alone."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    return {
+        method for route in routes if route.matches(request.scope)[0] != Match.NONE for method in route.methods or ()
+    }
+
+
+def _text(content: bytes) -> str:
+    text = content.decode(errors="replace").strip()
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, TypeError, KeyError):
+        return text

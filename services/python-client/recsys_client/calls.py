@@ -1,0 +1,257 @@
+"""What can be asked of the service: a function a route, from typed arguments to the request and its answer's type.
+
+Both clients send what is built here. Arguments that are left out are not sent, so the defaults are the service's.
+"""
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, Unpack
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from recsys_client.errors import Invalid, ServiceError, error_of, invalid
+from recsys_client.params import ItemParams, ListParams, RankParams, RecommendParams
+from recsys_client.schemas.classify import ClassifyAnswer, ClassifyRequest
+from recsys_client.schemas.events import EventsAnswer, EventsRequest, NewEvent
+from recsys_client.schemas.fields import Id
+from recsys_client.schemas.generations import (
+    AdaptersAnswer,
+    GenerationsAnswer,
+    PromoteRequest,
+    ShadowAnswer,
+    ShadowRequest,
+    SwitchAnswer,
+)
+from recsys_client.schemas.items import ItemAnswer, ItemChange, PutItemRequest
+from recsys_client.schemas.recommend import (
+    BatchAnswer,
+    BatchRequest,
+    RankAnswer,
+    RankRequest,
+    RecommendAnswer,
+    RecommendRequest,
+    SimilarAnswer,
+    SimilarRequest,
+    UserOrHistory,
+)
+from recsys_client.schemas.texts import EmbedAnswer, EmbedRequest, SearchAnswer, SearchRequest
+from recsys_client.schemas.users import ForgottenAnswer, LineageAnswer, UserAnswer
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+_ID = TypeAdapter(Id)
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request, and how to read the response.
+
+    Attributes:
+        arguments: what httpx needs beside method and path.
+        read: makes a successful response the answer.
+        repeatable: whether doing it twice is as good as once, also where the first answer was lost.
+    """
+
+    method: str
+    path: str
+    arguments: dict[str, Any]
+    read: Callable[[httpx.Response], T]
+    repeatable: bool
+
+    def answer(self, response: httpx.Response) -> T:
+        """Return the answer, or raise the ServiceError that the response stands for."""
+        if not response.is_success:
+            raise error_of(response)
+        try:
+            return self.read(response)
+        except ValidationError as error:
+            detail = f"This is no answer of {self.method} {self.path}; is {response.url.host} the service? {error}"
+            raise ServiceError(response.status_code, "Unexpected answer", detail) from None
+
+
+def recommend(**params: Unpack[RecommendParams]) -> Call[RecommendAnswer]:
+    """Return the best items for a user, given by ``user_id`` or by ``history`` (item ids, oldest first)."""
+    return _call("POST", "/v1/recommend", RecommendAnswer, _checked(RecommendRequest, params))
+
+
+def recommend_batch(
+    users: Iterable[UserOrHistory | Mapping[str, Any]], **params: Unpack[ListParams]
+) -> Call[BatchAnswer]:
+    """Return the best items for up to 256 users, in their order."""
+    return _call("POST", "/v1/recommend/batch", BatchAnswer, _checked(BatchRequest, {"users": list(users), **params}))
+
+
+def rank(item_ids: Iterable[str], **params: Unpack[RankParams]) -> Call[RankAnswer]:
+    """Return up to 1,000 given items in the order in which they suit a user."""
+    return _call("POST", "/v1/rank", RankAnswer, _checked(RankRequest, {"item_ids": list(item_ids), **params}))
+
+
+def similar(item_id: str, **params: Unpack[ItemParams]) -> Call[SimilarAnswer]:
+    """Return the items most like a given one."""
+    return _call("POST", "/v1/similar", SimilarAnswer, _checked(SimilarRequest, {"item_id": item_id, **params}))
+
+
+def search(query: str, **params: Unpack[ItemParams]) -> Call[SearchAnswer]:
+    """Find items by free text, by meaning and by words."""
+    return _call("POST", "/v1/search", SearchAnswer, _checked(SearchRequest, {"query": query, **params}))
+
+
+def embed(texts: Iterable[str], *, adapter: str | None = None, generation: str | None = None) -> Call[EmbedAnswer]:
+    """Return up to 256 texts as unit vectors, in their order."""
+    asked = {"texts": list(texts), "adapter": adapter, "generation": generation}
+    return _call("POST", "/v1/embed", EmbedAnswer, _checked(EmbedRequest, asked))
+
+
+def classify(texts: Iterable[str], *, adapter: str | None = None) -> Call[ClassifyAnswer]:
+    """Return what up to 256 texts are, in their order, by a classifier."""
+    request = _checked(ClassifyRequest, {"texts": list(texts), "adapter": adapter})
+    return _call("POST", "/v1/classify", ClassifyAnswer, request)
+
+
+def add_events(events: Iterable[NewEvent | Mapping[str, Any]]) -> Call[EventsAnswer]:
+    """Store up to 1,000 events; the next recommendation knows them.
+
+    An event with neither ``event_id`` nor ``timestamp`` is given an ``event_id``, so that repeating the request after
+    a lost answer counts nothing twice. With a ``timestamp`` the service tells a repetition by the event's content.
+    """
+    request = _checked(EventsRequest, {"events": list(events)})
+    named = [
+        event.model_copy(update={"event_id": uuid.uuid4().hex})
+        if event.event_id is None and event.timestamp is None
+        else event
+        for event in request.events
+    ]
+    return _call("POST", "/v1/events", EventsAnswer, EventsRequest(events=named))
+
+
+def put_item(item_id: str, /, *, title: str, available: bool | None = None, **columns: Any) -> Call[ItemChange]:
+    """Store an item whole, new or in the place of what was there; a column that is left out is empty."""
+    given = {"title": title, **columns} | ({} if available is None else {"available": available})
+    return _call("PUT", f"/v1/items/{_segment('item_id', item_id)}", ItemChange, _checked(PutItemRequest, given))
+
+
+def item(item_id: str) -> Call[ItemAnswer]:
+    """Return an item, live or of the catalogue."""
+    return _call("GET", f"/v1/items/{_segment('item_id', item_id)}", ItemAnswer)
+
+
+def delete_item(item_id: str) -> Call[ItemChange]:
+    """Take an item out of all lists; histories that hold it still count it."""
+    return _call("DELETE", f"/v1/items/{_segment('item_id', item_id)}", ItemChange, repeatable=False)
+
+
+def user(user_id: str, *, limit: int | None = None) -> Call[UserAnswer]:
+    """Return what is known of a user, with the newest ``limit`` events (100 unless told otherwise)."""
+    query = {} if limit is None else {"limit": limit}
+    return _call("GET", f"/v1/users/{_segment('user_id', user_id)}", UserAnswer, query=query)
+
+
+def forget_user(user_id: str) -> Call[ForgottenAnswer]:
+    """Forget a user for good."""
+    return _call("DELETE", f"/v1/users/{_segment('user_id', user_id)}", ForgottenAnswer, repeatable=False)
+
+
+def recommendation(rec_id: str, *, replay: bool = False) -> Call[LineageAnswer]:
+    """Return where an answer came from; with ``replay`` also whether its generation still gives it."""
+    path = f"/v1/recommendations/{_segment('rec_id', rec_id)}"
+    return _call("GET", path, LineageAnswer, query={"replay": replay} if replay else {})
+
+
+def generations() -> Call[GenerationsAnswer]:
+    """List all generations, and which one answers."""
+    return _call("GET", "/v1/generations", GenerationsAnswer)
+
+
+def adapters() -> Call[AdaptersAnswer]:
+    """List all adapters, and which ones a request may name."""
+    return _call("GET", "/v1/adapters", AdaptersAnswer)
+
+
+def promote(generation_id: str, *, force: bool = False) -> Call[SwitchAnswer]:
+    """Serve a generation; Conflict says why it is not, and ``force`` overrules the gate."""
+    path = f"/v1/generations/{_segment('generation_id', generation_id)}/promote"
+    return _call("POST", path, SwitchAnswer, PromoteRequest(force=force), repeatable=False)
+
+
+def roll_back() -> Call[SwitchAnswer]:
+    """Serve the generation before the current one again; Conflict where there is none."""
+    return _call("POST", "/v1/rollback", SwitchAnswer, repeatable=False)
+
+
+def begin_shadow(generation_id: str, *, share: float | None = None) -> Call[ShadowAnswer]:
+    """Let a generation answer a share of the requests in the background (a tenth unless told otherwise)."""
+    path = f"/v1/generations/{_segment('generation_id', generation_id)}/shadow"
+    body = _checked(ShadowRequest, {} if share is None else {"share": share})
+    return _call("POST", path, ShadowAnswer, body, repeatable=False)
+
+
+def end_shadow(generation_id: str) -> Call[ShadowAnswer]:
+    """Let a generation be the shadow no longer; the answer is its last summary."""
+    path = f"/v1/generations/{_segment('generation_id', generation_id)}/shadow"
+    return _call("DELETE", path, ShadowAnswer, repeatable=False)
+
+
+def shadow() -> Call[ShadowAnswer]:
+    """Compare the shadow with what was answered."""
+    return _call("GET", "/v1/shadow", ShadowAnswer)
+
+
+def livez() -> Call[None]:
+    """Return if the process is alive."""
+    return Call("GET", "/livez", {}, _nothing, repeatable=True)
+
+
+def readyz() -> Call[None]:
+    """Return if the service can answer; NotReady says why it cannot."""
+    return Call("GET", "/readyz", {}, _nothing, repeatable=True)
+
+
+def metrics() -> Call[str]:
+    """Return the numbers of all workers in Prometheus' text format."""
+    return Call("GET", "/metrics", {}, _text, repeatable=True)
+
+
+def _call(
+    method: str,
+    path: str,
+    answer: type[M],
+    body: BaseModel | None = None,
+    *,
+    query: Mapping[str, int | bool] | None = None,
+    repeatable: bool = True,
+) -> Call[M]:
+    arguments: dict[str, Any] = {"params": query} if query else {}
+    if body is not None:
+        arguments["content"] = body.model_dump_json(exclude_unset=True)
+        arguments["headers"] = {"Content-Type": "application/json"}
+    return Call(method, path, arguments, lambda response: answer.model_validate_json(response.content), repeatable)
+
+
+def _checked(schema: type[M], values: Mapping[str, Any]) -> M:
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def _segment(name: str, value: str) -> str:
+    """Return an id as one part of a path, whatever it holds."""
+    try:
+        _ID.validate_python(value)
+    except ValidationError as error:
+        raise invalid(error) from None
+    if value in (".", ".."):
+        # servers and proxies resolve these before a route sees them
+        raise Invalid(422, "Unprocessable Content", f"{name}: {value!r} cannot be part of an address.")
+    return quote(value, safe="")
+
+
+def _nothing(_: httpx.Response) -> None:
+    return None
+
+
+def _text(response: httpx.Response) -> str:
+    return response.text

@@ -1,0 +1,51 @@
+"""The keyword arguments of the calls that take many: each mirrors a request's schema, so that editors complete them.
+
+Every one may be left out, and then the service's default holds; ``schemas.recommend`` says what each is.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from recsys_client.schemas.recommend import NewPromotion
+
+
+class UserParams(TypedDict, total=False):
+    """Whom an answer is for: exactly one of the two."""
+
+    user_id: str | None
+    history: Sequence[str] | None
+
+
+class ItemParams(TypedDict, total=False):
+    """Which items an answer holds, which model chooses them and how they are shown."""
+
+    k: int
+    filter: Mapping[str, Any] | None
+    adapter: str | None
+    generation: str | None
+    fields: Sequence[str]
+
+
+class ListParams(ItemParams, total=False):
+    """What a user's list is like."""
+
+    exclude_seen: bool
+    exclude_ids: Sequence[str]
+    diversity: float
+    limits: Mapping[str, int]
+    promotions: Sequence[NewPromotion | Mapping[str, Any]]
+    explain: bool
+    record: bool
+
+
+class RecommendParams(UserParams, ListParams, total=False):
+    """Whom a list is for, and what it is like."""
+
+
+class RankParams(UserParams, total=False):
+    """For whom given items are put in order, which model does it and how they are shown."""
+
+    adapter: str | None
+    generation: str | None
+    explain: bool
+    fields: Sequence[str]

@@ -1,0 +1,39 @@
+"""Live events: what is sent, and what became of it."""
+
+from pydantic import BaseModel, Field
+
+from recsys_client.schemas.fields import Id, Number, Request, Timestamp
+
+MAX_EVENTS = 1_000  # in one request
+
+
+class NewEvent(Request):
+    """One user doing one thing to one item."""
+
+    user_id: Id
+    item_id: Id
+    timestamp: Timestamp | None = Field(None, description="RFC 3339 with a time zone; now, where left out.")
+    event_id: Id | None = Field(None, description="Makes a repeated event a duplicate; the content's hash if left out.")
+    event_type: Id = "interaction"
+    value: Number | None = Field(None, allow_inf_nan=False)
+
+
+class EventsRequest(Request):
+    """Events to store; where timestamps are left out, the order of the list is the order in time."""
+
+    events: list[NewEvent] = Field(min_length=1, max_length=MAX_EVENTS)
+
+
+class Rejection(BaseModel):
+    """An event that was not stored."""
+
+    index: int = Field(description="Place in the request, from 0.")
+    reason: str
+
+
+class EventsAnswer(BaseModel):
+    """What became of the events: accepted ones are on disk, and the next answer knows them."""
+
+    accepted: int
+    duplicates: int
+    rejected: list[Rejection]

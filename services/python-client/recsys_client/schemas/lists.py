@@ -1,0 +1,72 @@
+"""Items of answers, and why they are there."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Carried(BaseModel):
+    """What an item of the history added to a score."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    item_id: str
+    title: str
+    score: float
+
+
+class Component(BaseModel):
+    """What one scorer added: ``score = baseline + sum of history + other_history``."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str = Field(
+        description="towers: text and use, by the fine-tuned encoder; ids: use alone; content: text alone; lexical: "
+        "words in common; rules: what follows what; knn, ease: who liked this liked that; popularity."
+    )
+    score: float
+    baseline: float = Field(description="What no item of the history accounts for.")
+    history: list[Carried] = Field(
+        description="The items that added most. The parts of rules, knn, ease, content and lexical follow from their "
+        "sums; those of towers and ids are shared out by closeness, max(cosine, 0)."
+    )
+    other_history: float = Field(description="What the items that are not shown added.")
+
+
+class Word(BaseModel):
+    """A word that the item's text shares with the items that carried it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    word: str
+    weight: float = Field(description="How rare it is, times the share of the carrying items that hold it.")
+
+
+class Explanation(BaseModel):
+    """A score in parts: the components add up to it, and so do ``baseline + sum of history + other_history``."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    components: list[Component]
+    history: list[Carried] = Field(description="Over all components, the items that added most.")
+    other_history: float
+    baseline: float
+    words: list[Word] = Field(description="At most five, the most telling first.")
+
+
+class RankedItem(BaseModel):
+    """One item of an answer."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    item_id: str
+    score: float = Field(description="Higher is better; comparable within one answer only.")
+    reasons: list[str] = Field(description="Sentences, where explain was asked for.")
+    fields: dict[str, Any]
+    explanation: Explanation | None = Field(description="The score in parts, where explain was asked for.")
+
+
+class RecommendedItem(RankedItem):
+    """One item of a user's list."""
+
+    promoted: bool = Field(description="Whether a promotion put it into its slot.")

@@ -1,0 +1,237 @@
+"""Items for a user, for many users, given items in order, and items like an item: requests and answers."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from recsys_client.schemas.fields import MAX_ITEMS, Count, Fields, Filter, Flag, Id, Number, Request, Whole
+from recsys_client.schemas.lists import RankedItem, RecommendedItem
+
+MAX_HISTORY = 1_000
+MAX_EXCLUDED = 1_000
+MAX_USERS = 256  # in one batch
+MAX_RANKED = 1_000
+MAX_LIMITS = 10
+MAX_PROMOTIONS = 20
+MAX_EXPLAINED = 2_000  # items of one batch: explaining takes ten times as long as ranking
+
+Adapter = Annotated[Id | None, Field(description="The adapter that must answer; 404 where it is not served.")]
+Generation = Annotated[
+    Id | None,
+    Field(description="The generation that must answer, also where one adapter made several; 404 where there is none."),
+]
+Fallback = Annotated[
+    str | None,
+    Field(
+        description="Which link of the chain answered. null: the list was ranked for this user. filled: what is "
+        "known of the user did not fill the list, so what is popular completes it. popular: nothing usable is known, "
+        "so these are everybody's favourites. degraded: the database cannot be read, so nobody's history is known and "
+        "everybody gets the favourites until it can."
+    ),
+]
+MissingIds = Annotated[list[str], Field(description="Ids of the request that the catalogue does not hold.")]
+
+
+Explain = Annotated[
+    Flag,
+    Field(
+        description="Say why, in sentences and in parts that add up to each score. What a user_id did is named to keys "
+        "with the scope admin alone: others get the same sums, with the history's items under other_history."
+    ),
+]
+
+
+class FromModel(Request):
+    """Which model must answer; what serves, unless one is named."""
+
+    adapter: Adapter = None
+    generation: Generation = None
+
+
+EXACTLY_ONE: dict[str, JsonValue] = {
+    "oneOf": [
+        {"required": [given], "properties": {given: {"type": kind}, other: {"type": "null"}}}
+        for given, kind, other in (("user_id", "string", "history"), ("history", "array", "user_id"))
+    ]
+}
+
+
+class UserOrHistory(Request):
+    """Who a list is for: a user by user_id, or the history of somebody without an account."""
+
+    model_config = ConfigDict(json_schema_extra=EXACTLY_ONE)
+
+    user_id: Id | None = Field(None, description="A user of the snapshot or of the live events.")
+    history: Annotated[list[Id], Field(max_length=MAX_HISTORY)] | None = Field(
+        None, description="Item ids, oldest first, of somebody without an account."
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.user_id is None) == (self.history is None):
+            raise ValueError("give exactly one of user_id and history")
+        return self
+
+
+class NewPromotion(Request):
+    """An item for a fixed place of the list."""
+
+    item_id: Id
+    slot: Whole = Field(ge=1, le=MAX_ITEMS, description="Place in the list, from 1.")
+
+
+class ListOptions(FromModel):
+    """What a list shall be like."""
+
+    k: Count = 10
+    filter: Filter = None
+    exclude_seen: Flag = Field(True, description="Leave out what the history holds.")
+    exclude_ids: list[Id] = Field([], max_length=MAX_EXCLUDED, description="Items to leave out as well.")
+    diversity: Number = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="0 ranks by score alone; towards 1 items that are unlike those above them move up (maximal "
+        "marginal relevance).",
+    )
+    limits: Annotated[dict[Id, Annotated[Whole, Field(ge=1, le=MAX_ITEMS)]], Field(max_length=MAX_LIMITS)] = Field(
+        {},
+        description="How many items may hold the same value, by field; each member of a list counts. Items without a "
+        "value are not limited.",
+        examples=[{"brand": 2}],
+    )
+    promotions: list[NewPromotion] = Field(
+        [],
+        max_length=MAX_PROMOTIONS,
+        description="Items for fixed slots. A promoted item must be available, match the filter and not be excluded; "
+        "otherwise its slot is an ordinary one. It is shown even if the user has seen it; diversity does not move "
+        "it; it counts for limits, but is never turned away by them. In a list that is too short its slot is the end.",
+        examples=[[{"item_id": "50", "slot": 1}]],
+    )
+    explain: Explain = False
+    record: Flag = Field(
+        True,
+        description="Remember the list as shown to the user. Without, it leaves no impression, no shadow follows it "
+        "and its rec_id tells nothing: for previews and tests.",
+    )
+    fields: Fields = Field(["title"])
+
+    @model_validator(mode="after")
+    def _one_item_a_slot(self) -> Self:
+        slots = [promotion.slot for promotion in self.promotions]
+        if len(set(slots)) < len(slots) or len({promotion.item_id for promotion in self.promotions}) < len(slots):
+            raise ValueError("promotions need a slot and an item each of their own")
+        if max(slots, default=0) > self.k:
+            raise ValueError(f"promotions: slot {max(slots)} is outside a list of k = {self.k}")
+        return self
+
+
+class RecommendRequest(UserOrHistory, ListOptions):
+    """Who asks, by user_id or by history, and what for."""
+
+    model_config = ConfigDict(
+        json_schema_extra=EXACTLY_ONE
+        | {
+            "examples": [
+                {
+                    "user_id": "196",
+                    "k": 5,
+                    "filter": {"all": [{"field": "year", "gte": 1990}, {"field": "genres", "contains": "Comedy"}]},
+                    "diversity": 0.3,
+                    "limits": {"year": 2},
+                    "promotions": [{"item_id": "50", "slot": 1}],
+                    "explain": True,
+                },
+                {"history": ["50", "181"], "k": 5},
+            ]
+        }
+    )
+
+
+class BatchRequest(ListOptions):
+    """Many users, and what all of their lists shall be like."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"users": [{"user_id": "196"}, {"history": ["50", "181"]}], "k": 5}]}
+    )
+
+    users: list[UserOrHistory] = Field(min_length=1, max_length=MAX_USERS)
+
+    @model_validator(mode="after")
+    def _explanations_in_time(self) -> Self:
+        if self.explain and len(self.users) * self.k > MAX_EXPLAINED:
+            raise ValueError(f"explain: at most {MAX_EXPLAINED:,} items in one request, users times k")
+        return self
+
+
+class RankRequest(UserOrHistory, FromModel):
+    """A user or a history, and the items to put in order."""
+
+    model_config = ConfigDict(
+        json_schema_extra=EXACTLY_ONE | {"examples": [{"user_id": "196", "item_ids": ["50", "181", "1"]}]}
+    )
+
+    item_ids: list[Id] = Field(min_length=1, max_length=MAX_RANKED, description="An id that is repeated counts once.")
+    explain: Explain = False
+    fields: Fields = Field(["title"])
+
+
+class SimilarRequest(FromModel):
+    """An item, to find others like it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"item_id": "50", "k": 5}]})
+
+    item_id: Id
+    k: Count = 10
+    filter: Filter = None
+    fields: Fields = Field(["title"])
+
+
+class Origin(BaseModel):
+    """Where an answer comes from."""
+
+    generation: str
+    adapter: str
+    took_ms: float
+
+
+class RecommendAnswer(Origin):
+    """Items for one user, best first, and where they came from."""
+
+    rec_id: str
+    items: list[RecommendedItem]
+    fallback: Fallback
+    missing_ids: MissingIds
+
+
+class UserRecommendations(BaseModel):
+    """One user's part of a batch: what /v1/recommend would have answered."""
+
+    rec_id: str
+    user_id: str | None = Field(description="As asked; null where a history was given.")
+    items: list[RecommendedItem]
+    fallback: Fallback
+    missing_ids: MissingIds
+
+
+class BatchAnswer(Origin):
+    """The users' lists, in the order of the request."""
+
+    answers: list[UserRecommendations]
+
+
+class RankAnswer(Origin):
+    """All items of the request that the catalogue holds, best first, with the scores that /v1/recommend gives.
+
+    Equal scores keep the catalogue's order. Seen and unavailable items are ranked like all others.
+    """
+
+    items: list[RankedItem]
+    fallback: Fallback
+    missing_ids: MissingIds
+
+
+class SimilarAnswer(Origin):
+    """Items like the given one, most alike first."""
+
+    items: list[RankedItem]

@@ -1,0 +1,68 @@
+"""Texts as vectors, and texts as searches: requests and answers."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from recsys_client.schemas.fields import Count, Fields, Filter
+from recsys_client.schemas.recommend import FromModel, Origin
+
+MAX_TEXTS = 256
+MAX_TEXT = 10_000  # characters; the encoder reads the first few dozen tokens
+MAX_QUERY = 1_000
+
+
+class EmbedRequest(FromModel):
+    """Texts to encode."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"texts": ["a quiet film about the sea"]}]})
+
+    texts: list[Annotated[str, StringConstraints(max_length=MAX_TEXT)]] = Field(min_length=1, max_length=MAX_TEXTS)
+
+
+class EmbedAnswer(Origin):
+    """One vector a text, in the order of the request."""
+
+    model: str = Field(description="The base model.")
+    dimensions: int
+    vectors: list[list[float]] = Field(
+        description="Unit vectors: the base's, then the adapter's, side by side. A text's vector does not depend on "
+        "the texts beside it."
+    )
+
+
+class SearchRequest(FromModel):
+    """Free text: a title, a wish, a question."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"query": "a comedy about space", "k": 5, "filter": {"field": "year", "gte": 1990}}]
+        }
+    )
+
+    query: str = Field(max_length=MAX_QUERY, description="One without a letter or a digit finds what is popular.")
+    k: Count = 10
+    filter: Filter = None
+    fields: Fields = Field(["title"])
+
+
+class FoundItem(BaseModel):
+    """One item that a search found."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    item_id: str
+    score: float = Field(description="Reciprocal rank fusion; comparable within one answer only.")
+    found_by: list[str] = Field(
+        description="meaning: near the query's vector; words: holds its words; title: is the title, and comes first."
+    )
+    fields: dict[str, Any]
+
+
+class SearchAnswer(Origin):
+    """What was found, best first."""
+
+    items: list[FoundItem]
+    fallback: str | None = Field(
+        description="popular: the query holds no word. meaning: words cannot be looked up at the moment."
+    )

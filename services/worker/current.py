@@ -1,0 +1,175 @@
+"""The generation that a worker answers from: follows the pointer, loads beside the old one, then flips one reference.
+
+A request takes the reference once and keeps it to its end, so that an answer is wholly one generation's.
+"""
+
+import gc
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from fastapi import HTTPException
+
+from recsys.artifacts import ArtifactError
+from recsys.home import Home
+from recsys.store.generations import current_id, earlier_ids
+from services.edge.metrics import Metrics
+from services.worker.generation_cache import GenerationCache
+from services.worker.live_items import LiveItems
+
+if TYPE_CHECKING:
+    from recsys.serving.recommender import Recommender
+
+CHECK_SECONDS = 0.25  # between two looks at the pointer
+RETRY_SECONDS = 10.0  # between two attempts at a generation that did not load; each reads all of its files
+_LOG = logging.getLogger(__name__)
+
+
+class CurrentGeneration:
+    """Holds the loaded generation and replaces it when the pointer moves.
+
+    Attributes:
+        problem: why what the pointer names is not served, or None while it is.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        cache: GenerationCache,
+        items: LiveItems,
+        metrics: Metrics,
+        also: Sequence[Callable[[], None]] = (),
+    ) -> None:
+        self.problem: str | None = None
+        self._home = home
+        self._cache = cache
+        self._items = items
+        self._also = also
+        self._checking = threading.Lock()
+        self._metrics = metrics
+        self._base: Recommender | None = None  # as it was opened
+        self._recommender: Recommender | None = None  # with the live items
+        self._flipping = threading.Lock()
+        self._failed: tuple[str, float] | None = None  # generation, and when to try it again
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="follow-pointer", daemon=True)
+        self._items_thread = threading.Thread(target=self._follow_items, name="follow-items", daemon=True)
+
+    @property
+    def serving(self) -> str | None:
+        """The id of the loaded generation."""
+        return self._recommender.generation_id if self._recommender else None
+
+    def recommender(self) -> "Recommender":
+        """Return what answers now; hold it for the whole of one answer.
+
+        Raises:
+            HTTPException: 503, no generation is loaded; the detail says why.
+        """
+        if self._recommender is None:
+            raise HTTPException(503, self.problem or "No generation is loaded yet.", {"Retry-After": "5"})
+        return self._recommender
+
+    def opened(self, generation_id: str) -> "Recommender | None":
+        """Return the loaded generation as it was opened, without live items, where it is the one asked for."""
+        base = self._base
+        return base if base is not None and base.generation_id == generation_id else None
+
+    def start(self) -> None:
+        """Load what the pointer names, then keep looking at it in the background."""
+        self.check()
+        self._thread.start()
+        self._items_thread.start()
+
+    def refresh(self) -> None:
+        """Answer with the live items as they are now; those whose texts are not encoded yet follow."""
+        base = self._base
+        if base is not None and self._items.pending(base):
+            updated = self._items.applied_to(base, wait=False)
+            with self._flipping:
+                if self._base is base:
+                    self._recommender = updated
+            self._metrics.items_version.set(self._items.version(base))
+
+    def stop(self) -> None:
+        """Stop following; a load that is under way is left to itself."""
+        self._stopping.set()
+
+    def check(self) -> None:
+        """Load what the pointer names unless it is served already; whatever goes wrong, the old one stays."""
+        with self._checking:
+            self._check()
+
+    def _check(self) -> None:
+        wanted = None
+        try:
+            wanted = current_id(self._home)
+            if wanted is None:
+                self.problem = "Nothing has been published here yet; `recsys publish` makes a generation and serves it."
+            elif wanted == self.serving:
+                self.problem = self._failed = None
+            elif self._failed is None or self._failed[0] != wanted or time.monotonic() >= self._failed[1]:
+                self._load(wanted)
+                self.problem = self._failed = None
+        except Exception as error:  # a broken file must stop neither the answers nor the following
+            self._note(wanted or "in the pointer", error)
+            self._failed = (wanted or "", time.monotonic() + RETRY_SECONDS)
+            if self.serving is None:
+                self._load_earlier()
+            meanwhile = f" Generation {self.serving} answers meanwhile." if self.serving else ""
+            self.problem = f"Generation {wanted or 'in the pointer'} cannot be loaded: {error}{meanwhile}"
+
+    def _load_earlier(self) -> None:
+        """Serve the last generation before the current one that is whole: a restart must not make a fault an outage."""
+        try:
+            earlier = earlier_ids(self._home)
+        except ArtifactError as error:
+            _LOG.error("%s", error)
+            return
+        for generation_id in earlier:
+            try:
+                self._load(generation_id)
+                return
+            except Exception as error:
+                self._note(generation_id, error)
+
+    def _note(self, generation_id: str, error: Exception) -> None:
+        self._metrics.loads.labels("failed").inc()
+        unexpected = None if isinstance(error, ArtifactError) else error
+        _LOG.error("Generation %s cannot be loaded: %s", generation_id, error, exc_info=unexpected)
+
+    def _load(self, generation_id: str) -> None:
+        loaded, old = self._cache.open(generation_id), self._base
+        updated = self._items.applied_to(loaded)
+        with self._flipping:
+            self._base, self._recommender = loaded, updated
+        self._metrics.items_version.set(self._items.version(loaded))
+        self._metrics.loads.labels("loaded").inc()
+        if old is not None:
+            self._cache.keep(old)  # a way back costs nothing
+            self._metrics.serving.labels(old.generation_id, old.adapter_id).set(0)
+        self._metrics.serving.labels(loaded.generation_id, loaded.adapter_id).set(1)
+        _LOG.info("Serving generation %s with adapter %s.", loaded.generation_id, loaded.adapter_id)
+        # What was just loaded lives long: looking through it in every full collection would stall requests.
+        gc.collect()
+        gc.freeze()
+
+    def _follow_items(self) -> None:
+        pause = CHECK_SECONDS
+        while not self._stopping.wait(pause):
+            started = time.monotonic()
+            try:
+                self.refresh()
+            except Exception as error:  # a database that is away must not end the following
+                _LOG.error("Live items cannot be followed; those known stay.", exc_info=error)
+                started -= RETRY_SECONDS / 2
+            # a large catalogue takes long to update; that may be two thirds of the time, no more
+            pause = max(CHECK_SECONDS, (time.monotonic() - started) / 2)
+
+    def _follow(self) -> None:
+        while not self._stopping.wait(CHECK_SECONDS):
+            self.check()
+            for look in self._also:
+                look()

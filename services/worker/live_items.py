@@ -1,0 +1,155 @@
+"""Live items in a worker: follows their counter, has new texts encoded once, and dresses generations with them.
+
+What is deleted or not available goes at the next look; a new text takes as long as BERT does. Texts are encoded in the
+order of their arrival and few may wait: an upload is slowed down to BERT's pace, so that an item that others put
+meanwhile is offered within seconds, too.
+"""
+
+import fcntl
+import logging
+import math
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+from fastapi import HTTPException
+from numpy.typing import NDArray
+
+from recsys.artifacts import digest
+from recsys.database.live_items import ItemStore, LiveItem
+from recsys.home import Home
+from services.worker.encoders import Encoders
+
+if TYPE_CHECKING:
+    from recsys.serving.new_texts import Encoder
+    from recsys.serving.recommender import Recommender
+
+BATCH = 16  # texts encoded at once
+ENCODING_SECONDS = 0.5  # after which what is there is shown, before the next ones are encoded
+MOST_WAITING = 64  # changes that this worker does not answer with yet
+WAITING_SECONDS = 3.0  # in which those are encoded; where the processor is slower, fewer may wait
+KEPT = 3  # updated generations: the current one and those of the cache
+_LOG = logging.getLogger(__name__)
+
+
+class LiveItems:
+    """The live items of a worker. Safe to share between threads."""
+
+    def __init__(self, home: Home, store: ItemStore, encoders: Encoders) -> None:
+        self.store = store
+        self._home = home
+        self._encoders = encoders
+        self._items: dict[str, LiveItem] = {}
+        self._version = 0
+        self._reading = threading.Lock()
+        self._dressing = threading.Lock()
+        self._pace = math.inf  # texts that the last full batch had a second
+        self._known: dict[str, dict[str, tuple[str, NDArray[np.float32]]]] = {}  # by adapter and item: digest, vector
+        self._updated: dict[str, tuple[int, Recommender, Recommender]] = {}  # by generation: version, base, updated
+
+    def applied_to(self, base: "Recommender", wait: bool = True) -> "Recommender":
+        """Return a generation with the live items.
+
+        Args:
+            base: as it was opened.
+            wait: encode everything first; otherwise what is not encoded yet is left out, and encoded a batch a call.
+        """
+        with self._dressing:
+            version, items = self._read()
+            known = self._updated.get(base.generation_id)
+            if known is not None and known[0] == version and known[1] is base:
+                return known[2]
+            if not items:
+                return base
+            finished, updated = False, base
+            while not finished:
+                updated = self._dress(base, items, version)
+                finished = updated.items_shown == version
+                if not wait:
+                    break
+            if finished:
+                self._updated[base.generation_id] = (version, base, updated)
+                while len(self._updated) > KEPT:
+                    self._updated.pop(next(iter(self._updated)))
+            return updated
+
+    def pending(self, base: "Recommender") -> bool:
+        """Tell whether ``applied_to`` would return something new."""
+        known = self._updated.get(base.generation_id)
+        version = self.store.version()
+        return version > 0 and (known is None or known[0] != version or known[1] is not base)
+
+    def crowded(self, recommender: "Recommender") -> bool:
+        """Tell whether what answers lacks so many changes that another one had better wait, too."""
+        room = max(BATCH, min(MOST_WAITING, self._pace * WAITING_SECONDS))
+        return self.store.version() - recommender.items_shown >= room
+
+    def version(self, base: "Recommender") -> int:
+        """Return the changes that a generation is updated with completely."""
+        known = self._updated.get(base.generation_id)
+        return 0 if known is None or known[1] is not base else known[0]
+
+    def _read(self) -> tuple[int, list[LiveItem]]:
+        with self._reading:
+            if self.store.version() < self._version:  # an older copy of the database was put in its place
+                self._items, self._version = {}, 0
+            for item in self.store.changed(self._version):
+                self._items.pop(item.item_id, None)  # the newest stands last
+                self._items[item.item_id] = item
+                self._version = item.version
+            return self._version, list(self._items.values())
+
+    def _dress(self, base: "Recommender", items: Sequence[LiveItem], version: int) -> "Recommender":
+        """Encode for a while; return what can be had now."""
+        from recsys.serving.live_columns import live_frame
+        from recsys.serving.live_generation import with_live_items
+
+        there = [item for item in items if item.columns is not None]
+        if not there:
+            return with_live_items(base, None, items, {}, version)
+        try:
+            encoder = self._encoders.of(base)
+        except HTTPException as error:
+            _LOG.error("Live items that need a vector are left out. %s", error.detail)
+            return with_live_items(base, None, items, {}, version)
+        own = base.catalogue
+        texts = dict(
+            zip((item.item_id for item in there), encoder.item_texts(live_frame(there, own.items.schema)), strict=True)
+        )
+        rows, _ = own.split(texts)
+        trained = dict(zip((own.ids[row] for row in rows), encoder.item_texts(own.items[rows]), strict=True))
+        wanted = {item_id: text for item_id, text in texts.items() if trained.get(item_id) != text}
+        vectors = self._vectors(base.adapter_id, encoder, wanted)
+        missing = [item.version for item in there if item.item_id in wanted and item.item_id not in vectors]
+        return with_live_items(base, encoder, items, vectors, version, min(missing) - 1 if missing else version)
+
+    def _vectors(self, adapter: str, encoder: "Encoder", texts: dict[str, str]) -> dict[str, NDArray[np.float32]]:
+        """Return the vectors of texts by item id, encoding for a while what nobody has encoded yet, oldest first."""
+        digests = {item_id: digest(text.encode()) for item_id, text in texts.items()}
+        known = self._known.setdefault(adapter, {})
+        missing = [item_id for item_id in texts if known.get(item_id, ("",))[0] != digests[item_id]]
+        if missing:
+            with self._one_encodes():
+                known |= self.store.vectors(adapter)
+                missing = [item_id for item_id in missing if known.get(item_id, ("",))[0] != digests[item_id]]
+                started = time.monotonic()
+                while missing and time.monotonic() - started < ENCODING_SECONDS:
+                    batch, missing = missing[:BATCH], missing[BATCH:]
+                    begun = time.monotonic()
+                    made = encoder.encode([texts[item_id] for item_id in batch], names=batch)
+                    if len(batch) == BATCH:
+                        self._pace = BATCH / max(time.monotonic() - begun, 1e-6)
+                    self.store.add_vectors(adapter, batch, [digests[item_id] for item_id in batch], made)
+                    known |= {item_id: (digests[item_id], vector) for item_id, vector in zip(batch, made, strict=True)}
+        found = {item_id: known[item_id] for item_id in texts if item_id in known}
+        return {item_id: vector for item_id, (text, vector) in found.items() if text == digests[item_id]}
+
+    @contextmanager
+    def _one_encodes(self) -> Iterator[None]:
+        """Let one worker of this machine encode; the others wait and find its vectors."""
+        with (self._home.root / ".encoding.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,152 @@
+"""The shadow: a generation that answers a share of the requests in the background, to be compared and never shown."""
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from recsys.artifacts import ArtifactError, read_json, write_json
+from recsys.database.comparisons import Comparison, ShadowStore
+from recsys.home import Home
+from recsys.selection.filters import FilterError
+from services.edge.metrics import Metrics
+from services.worker.backlog import Backlog
+from services.worker.generation_cache import GenerationCache
+from services.worker.live_items import LiveItems
+
+if TYPE_CHECKING:
+    from recsys.serving.answers import Answer, ListRequest
+    from recsys.serving.recommender import Recommender
+
+STATE = "shadow.json"
+WAITING = 100  # answers that wait for their shadow; above it they go without
+BATCH = 20
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ShadowState:
+    """Which generation is the shadow, and how many of the requests it answers too."""
+
+    generation: str
+    share: float
+    since: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An answer that was given, with what it takes to give it again."""
+
+    rec_id: str
+    recommender: "Recommender"
+    history: Sequence[str]
+    asked: "ListRequest"
+    answer: "Answer"
+    milliseconds: float
+
+
+def read_shadow(home: Home) -> ShadowState | None:
+    """Return the state that all workers follow."""
+    path = home.generations / STATE
+    return ShadowState(**read_json(path)) if path.exists() else None
+
+
+def begin_shadow(home: Home, generation_id: str, share: float) -> ShadowState:
+    """Make a generation the shadow, in the place of any other; workers follow within a second."""
+    state = ShadowState(generation_id, share, datetime.now(UTC).isoformat(timespec="seconds"))
+    write_json(home.generations / STATE, vars(state))
+    return state
+
+
+def end_shadow(home: Home) -> None:
+    """Let no generation be the shadow."""
+    (home.generations / STATE).unlink(missing_ok=True)
+
+
+class Shadow:
+    """Follows the state and answers in the background."""
+
+    def __init__(
+        self, home: Home, cache: GenerationCache, items: LiveItems, store: ShadowStore, metrics: Metrics
+    ) -> None:
+        self._home = home
+        self._cache = cache
+        self._items = items
+        self._store = store
+        self._metrics = metrics
+        self._current: tuple[ShadowState, Recommender] | None = None
+        self._failed: ShadowState | None = None
+        self._changing = threading.Lock()
+        self.backlog: Backlog[Shown] = Backlog(
+            "answer-as-shadow", self._answer, WAITING, BATCH, metrics.shadows.labels("dropped").inc
+        )
+
+    def check(self) -> None:
+        """Load what the state names; a shadow that cannot be loaded is reported once and left alone."""
+        with self._changing:
+            wanted = None
+            try:
+                wanted = read_shadow(self._home)
+                if wanted is None:
+                    self._current = self._failed = None
+                elif wanted != self._failed and (self._current is None or self._current[0] != wanted):
+                    self._current = wanted, self._cache.open(wanted.generation)
+            except Exception as error:
+                self._current, self._failed = None, wanted
+                _LOG.error("There is no shadow. %s", error, exc_info=not isinstance(error, ArtifactError))
+
+    def follow(self, shown: Shown) -> None:
+        """Let the shadow answer as well, if this answer belongs to its share."""
+        current = self._current
+        if current is not None and _drawn(shown.rec_id) < current[0].share:
+            self.backlog.put(shown)
+
+    def _answer(self, entries: Sequence[Shown]) -> None:
+        current = self._current
+        if current is not None:
+            shadow = self._items.applied_to(current[1])
+            compared = [self._compare(shadow, shown) for shown in entries]
+            found = [one for one in compared if one is not None]
+            self._store.add(found)
+            self._metrics.shadows.labels("answered").inc(len(found))
+
+    def _compare(self, shadow: "Recommender", shown: Shown) -> Comparison | None:
+        started = time.perf_counter()
+        try:
+            (answer,) = shadow.recommend_many([shown.history], shown.asked)
+        except (FilterError, ValueError, KeyError):  # its catalogue has other columns
+            self._metrics.shadows.labels("refused").inc()
+            return None
+        seconds = time.perf_counter() - started
+        live, other = ([item.item_id for item in one.items] for one in (shown.answer, answer))
+        longest = max(len(live), len(other))
+        overlap = len(set(live) & set(other)) / longest if longest else 1.0
+        self._metrics.shadow_overlap.observe(overlap)
+        self._metrics.shadow_duration.observe(seconds)
+        return Comparison(
+            shown.rec_id,
+            shown.answer.generation,
+            answer.generation,
+            datetime.now(UTC),
+            shown.asked.k,
+            overlap,
+            shown.milliseconds,
+            round(seconds * 1_000, 3),
+            shown.recommender.cold_share(live),
+            shadow.cold_share(other),
+        )
+
+
+def summary(home: Home, store: ShadowStore) -> dict[str, Any]:
+    """Return the state of the shadow and how it compares so far."""
+    state = read_shadow(home)
+    return {} if state is None else {**vars(state), **store.summary(state.generation)}
+
+
+def _drawn(rec_id: str) -> float:
+    """Return a number of [0, 1) that depends on the answer alone."""
+    return int.from_bytes(hashlib.blake2b(rec_id.encode(), digest_size=8).digest(), "big") / 2**64

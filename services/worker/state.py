@@ -1,0 +1,69 @@
+"""What the routes work with: made when a worker starts."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+
+from recsys.database.comparisons import ShadowStore
+from recsys.database.events import EventStore
+from recsys.home import Home
+from services.edge.auth import Guard
+from services.edge.lanes import Lane
+from services.edge.metrics import Metrics
+from services.worker.classifiers import Classifiers
+from services.worker.current import CurrentGeneration
+from services.worker.encoders import Encoders
+from services.worker.generation_cache import GenerationCache
+from services.worker.impression_writer import Impressions
+from services.worker.live_items import LiveItems
+from services.worker.shadow import Shadow
+from services.worker.users import Histories
+
+if TYPE_CHECKING:
+    from recsys.serving.recommender import Recommender
+    from recsys.serving.users import Users
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What the routes work with; made when a worker starts and kept in ``app.state.worker``."""
+
+    home: Home
+    generation: CurrentGeneration
+    cache: GenerationCache
+    items: LiveItems
+    users: "Users"
+    histories: Histories
+    impressions: Impressions
+    shadow: Shadow
+    shadows: ShadowStore
+    metrics: Metrics
+    guard: Guard
+    encoders: Encoders
+    classifiers: Classifiers
+    scoring: Lane
+    encoding: Lane
+    writing: Lane
+    loading: Lane
+
+    def opened(self, generation_id: str) -> "Recommender":
+        """Return a generation as it was opened, without live items: the one that answers, or another, loaded for it.
+
+        Raises:
+            ArtifactError: it does not exist, or is not what it was.
+        """
+        return self.generation.opened(generation_id) or self.cache.open(generation_id)
+
+    @property
+    def events(self) -> EventStore:
+        """Live events."""
+        return self.users.events
+
+
+async def _worker(request: Request) -> Worker:
+    worker: Worker = request.app.state.worker
+    return worker
+
+
+WorkerOfApp = Annotated[Worker, Depends(_worker)]

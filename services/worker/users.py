@@ -1,0 +1,43 @@
+"""Histories of those who ask, also while the database is away: then nobody's is known, and answers say so."""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from recsys_client.schemas.recommend import UserOrHistory
+
+if TYPE_CHECKING:
+    from recsys.serving.recommender import Recommender
+    from recsys.serving.users import Users
+
+RETRY_SECONDS = 1.0  # between two attempts at a database that is away; answers in between do not wait for it
+_LOG = logging.getLogger(__name__)
+
+
+class Histories:
+    """Reads what people did. Safe to share between threads."""
+
+    def __init__(self, users: "Users") -> None:
+        self._users = users
+        self._away_until = 0.0
+
+    def of(self, recommender: "Recommender", users: Sequence[UserOrHistory]) -> list[list[str] | None]:
+        """Return each one's item ids, oldest first: those given, or a user's of the snapshot and the live events.
+
+        None stands for a user who cannot be looked up. The snapshot alone must not answer then: who has been forgotten
+        stands in the database.
+        """
+        return [user.history or [] if user.user_id is None else self._user(recommender, user.user_id) for user in users]
+
+    def _user(self, recommender: "Recommender", user_id: str) -> list[str] | None:
+        if time.monotonic() < self._away_until:
+            return None
+        try:
+            return self._users.history(recommender.users, recommender.catalogue, user_id)
+        except SQLAlchemyError as error:
+            _LOG.error("The database cannot be read; users get what is popular. %s", error)
+            self._away_until = time.monotonic() + RETRY_SECONDS
+            return None

@@ -1,0 +1,79 @@
+"""The gate: what passes, what is refused, and that a gain on the whole does not hide a loss in a part."""
+
+import numpy as np
+import pytest
+
+from recsys.publishing.gate import MIN_SLICE, Rehearsal, Verdict, judge, judge_rehearsal
+
+N = 400
+
+
+@pytest.fixture
+def figures():
+    rng = np.random.default_rng(0)
+    served = rng.choice([0.0, 0.4, 1.0], N, p=[0.6, 0.3, 0.1])
+    return served, rng.choice([0.0, 0.4], N, p=[0.95, 0.05])
+
+
+def test_an_equal_generation_passes(figures):
+    served, popularity = figures
+    verdict = judge(served, popularity, served)
+    assert verdict.passed
+    assert len(verdict.findings) == 2
+
+
+def test_what_popularity_does_as_well_is_refused(figures):
+    _, popularity = figures
+    verdict = judge(popularity, popularity, None)
+    assert not verdict.passed
+    assert "not beyond doubt above popularity" in verdict.findings[0]
+
+
+def test_a_worse_generation_is_refused(figures):
+    served, popularity = figures
+    verdict = judge(served * 0.8, popularity, served)
+    assert not verdict.passed
+    assert "below the served generation's" in verdict.findings[1]
+
+
+def test_a_loss_in_a_slice_is_refused_whatever_the_whole_gains(figures):
+    served, popularity = figures
+    tail = np.arange(N) < 100
+    candidate = np.where(tail, served * 0.3, np.minimum(served + 0.2, 1))
+    assert candidate.mean() > served.mean()
+    assert judge(candidate, popularity, served).passed
+    verdict = judge(candidate, popularity, served, {"tail_items": tail, "head_items": ~tail})
+    assert not verdict.passed
+    assert verdict.findings[-1].startswith("On tail items (100 targets)")
+
+
+def test_a_slice_of_few_targets_says_nothing(figures):
+    served, popularity = figures
+    few = np.arange(N) < MIN_SLICE - 1
+    candidate = np.where(few, 0, np.minimum(served + 0.2, 1))
+    assert judge(candidate, popularity, served, {"cold_items": few}).passed
+
+
+def rehearsal(recall=1.0, milliseconds=2.0, served=2.0):
+    return Rehearsal(recall, np.full(50, milliseconds), None if served is None else np.full(50, served))
+
+
+def test_an_index_that_misses_what_is_near_is_refused():
+    verdict = judge_rehearsal(rehearsal(recall=0.94))
+    assert not verdict.passed
+    assert verdict.findings[0] == "The index finds 0.940 of the nearest items, which is below 0.95."
+    assert judge_rehearsal(rehearsal(recall=0.95)).passed
+
+
+def test_a_generation_that_answers_much_slower_is_refused():
+    assert judge_rehearsal(rehearsal(milliseconds=39.0, served=20.0)).passed
+    verdict = judge_rehearsal(rehearsal(milliseconds=41.0, served=20.0))
+    assert not verdict.passed
+    assert "41.0 ms, the served generation's 20.0 ms: that is too slow" in verdict.findings[1]
+    assert judge_rehearsal(rehearsal(milliseconds=6.0, served=1.5)).passed  # milliseconds are no matter
+    assert judge_rehearsal(rehearsal(milliseconds=500.0, served=None)).passed
+
+
+def test_two_verdicts_pass_only_together():
+    assert (Verdict(True, ("a",)) + Verdict(True, ("b",))) == Verdict(True, ("a", "b"))
+    assert not (Verdict(True, ()) + Verdict(False, ())).passed

@@ -1,0 +1,63 @@
+"""The gate behind the route: both generations are measured as they were opened, whatever items were put since."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from variants import make_variant
+
+from recsys.database.engine import Database
+from recsys.database.live_items import ItemStore
+from recsys.home import Home
+from recsys.publishing import admission
+from recsys.store.generations import current_id
+from services.edge.metrics import Metrics
+from services.routes import generations
+from services.worker.current import CurrentGeneration
+from services.worker.encoders import Encoders
+from services.worker.generation_cache import GenerationCache
+from services.worker.live_items import LiveItems
+from services.worker.state import Worker
+
+
+@pytest.fixture
+def worker(copy_of_home: Callable[[Path], Home], metrics: Metrics, tmp_path: Path) -> Any:
+    """What promoting needs of a worker, which answers with one live item."""
+    home = copy_of_home(tmp_path)
+    store, cache = ItemStore(Database.of(home)), GenerationCache(home)
+    store.put("new", {"title": "Haunted Cellar"})
+    generation = CurrentGeneration(home, cache, LiveItems(home, store, Encoders(home)), metrics)
+    generation.check()
+    assert generation.recommender().known_item("new")
+    worker = SimpleNamespace(home=home, cache=cache, generation=generation)
+    worker.opened = partial(Worker.opened, worker)  # type: ignore[arg-type]
+    return worker
+
+
+def test_neither_the_candidate_nor_what_is_served_has_live_items(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+    rehearse = admission.rehearse
+
+    def listening(candidate: Any, served: Any, *rest: Any) -> Any:
+        measured.extend([candidate.items_version, served.items_version])
+        return rehearse(candidate, served, *rest)
+
+    monkeypatch.setattr(admission, "rehearse", listening)
+    first = str(current_id(worker.home))
+    second, _ = make_variant(worker.home, {"content": 1.0})
+    monkeypatch.setattr(admission, "judge_rehearsal", lambda _: admission.Verdict(True, ()))
+    answer = generations._promote(worker, second, force=False)
+    assert (answer.generation, answer.previous) == (second, first)
+    assert measured == [0, 0]
+    assert worker.generation.recommender().items_version == 1
+
+
+def test_what_serves_with_live_items_can_be_promoted_again(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "judge_rehearsal", lambda _: admission.Verdict(True, ()))
+    served = str(current_id(worker.home))
+    worker.generation.recommender().scoring.source.kind = "approximate"  # as a large catalogue is searched
+    assert generations._promote(worker, served, force=False).generation == served
+    assert worker.generation.recommender().index_recall([["i000"]], 10) > 0.9

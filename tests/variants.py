@@ -1,0 +1,39 @@
+"""A second generation beside the one that the pipeline made: another adapter, another blend, other lists."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from recsys.artifacts import MANIFEST, staged_folder
+from recsys.home import Home
+from recsys.publishing.binding import HELD_OUT, OURS
+from recsys.store.adapters import read_card, save_adapter
+from recsys.store.generations import commit_generation, current_id, read_generation
+from recsys.store.manifests import CARD
+
+
+def make_variant(home: Home, weights: dict[str, float], worse: bool = False) -> tuple[str, str]:
+    """Commit a generation like the current one, by an adapter of its own and with other weights; return both ids.
+
+    With ``worse`` its held-out figures are such that the gate refuses it.
+    """
+    folder, manifest = read_generation(home, str(current_id(home)))
+    source = home.adapters / manifest.adapter
+    card = read_card(home, manifest.adapter)
+
+    def write(place: Path) -> None:
+        shutil.copytree(source, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(CARD))
+
+    adapter_id = save_adapter(home, write, replace(card, parent=manifest.adapter, further={"weights": weights}))
+    with staged_folder(home.generations) as staging:
+        shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        settings = json.loads((staging / "system.json").read_text())
+        settings["blend"] = {"weights": weights, "powers": dict.fromkeys(weights, 1.0)}
+        (staging / "system.json").write_text(json.dumps(settings))
+        if worse:
+            held_out = pl.read_parquet(staging / HELD_OUT)
+            held_out.with_columns(pl.lit(0.0).alias(OURS)).write_parquet(staging / HELD_OUT)
+        return commit_generation(home, staging, replace(manifest, adapter=adapter_id, notes={})), adapter_id
