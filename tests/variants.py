@@ -29,9 +29,8 @@ def make_variant(
     def write(place: Path) -> None:
         shutil.copytree(source, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(CARD))
 
-    adapter_id = adapter or save_adapter(
-        home, write, replace(card, parent=manifest.adapter, further={"weights": weights})
-    )
+    variant = replace(card, parent=manifest.adapter, further={"weights": weights})
+    adapter_id = adapter or save_adapter(home, write, variant)
     with staged_folder(home.generations) as staging:
         shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
         settings = json.loads((staging / "system.json").read_text())

@@ -30,7 +30,6 @@ def worker(copy_of_home: Callable[[Path], Home], metrics: Metrics, tmp_path: Pat
     store, cache = ItemStore(Database.of(home)), GenerationCache(home)
     store.put("new", {"title": "Haunted Cellar"})
     encoders = Encoders(home, cache)
-    encoders.wait(str(current_id(home)))
     generation = CurrentGeneration(home, cache, LiveItems(home, store, encoders), encoders, metrics)
     generation.check()
     assert generation.recommender().known_item("new")
