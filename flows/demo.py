@@ -46,7 +46,7 @@ def demo_movielens(home: str | None = None) -> Demo:
 def ask_service(home: Home, user_ids: list[str]) -> dict[str, dict[str, Any]]:
     """Start the service, ask for recommendations over HTTP, stop it, and return the answer for each user."""
     answers = {}
-    with progress.step("Start the service"), running(home) as url:
+    with progress.step("Start the service"), running(home, texts=False) as url:
         for user_id in user_ids:
             body = {"user_id": user_id, "k": ITEMS, "explain": True}
             answer = httpx.post(f"{url}/v1/recommend", json=body, timeout=ANSWER_SECONDS)

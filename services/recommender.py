@@ -21,6 +21,7 @@ from services.edge.logs import configure_logs
 from services.edge.metrics import Metrics
 from services.edge.observer import Observed, Observer
 from services.edge.problems import Boundary
+from services.edge.readiness import OwnReadiness
 from services.worker.classifiers import Classifiers
 from services.worker.current import CurrentGeneration
 from services.worker.encoders import Encoders
@@ -28,6 +29,7 @@ from services.worker.generation_cache import GenerationCache
 from services.worker.impression_writer import Impressions
 from services.worker.lifetime import end_with_server
 from services.worker.live_items import LiveItems
+from services.worker.loading import loads_ahead
 from services.worker.shadow import Shadow
 from services.worker.state import Worker
 from services.worker.users import Histories
@@ -79,10 +81,13 @@ class RecommenderService:
         users, shadows = Users(self.database), ShadowStore(self.database)
         days = float(os.environ.get(IMPRESSION_DAYS) or DEFAULT_IMPRESSION_DAYS)
         self.impressions = Impressions(home, users.impressions, metrics, days)
-        cache, encoders = GenerationCache(home), Encoders(home)
+        cache, ahead = GenerationCache(home), loads_ahead()
+        encoders, classifiers = Encoders(home, cache, ahead), Classifiers(home, ahead)
         items = LiveItems(home, ItemStore(self.database), encoders)
         self.shadow = Shadow(home, cache, items, shadows, metrics)
-        self.generation = CurrentGeneration(home, cache, items, metrics, also=[self.shadow.check])
+        # classifiers after the encoder, without which nothing is ready
+        look = [self.shadow.check, lambda: classifiers.look() if encoders.settled else None]
+        self.generation = CurrentGeneration(home, cache, items, encoders, metrics, also=look)
         app.state.worker = Worker(
             home,
             self.generation,
@@ -96,17 +101,13 @@ class RecommenderService:
             metrics,
             Guard(Keys(home, required=bool(os.environ.get(REQUIRE_KEYS)))),
             encoders=encoders,
-            classifiers=Classifiers(home),
+            classifiers=classifiers,
             **{name: Lane(*sizes, metrics.shed.labels(name).inc) for name, sizes in LANES.items()},
         )
         app.state.observer = self.observer = Observer.from_environment(metrics)
         self.impressions.backlog.start()
         self.shadow.backlog.start()
         self.generation.start()
-
-    async def __is_ready__(self) -> bool:
-        """Tell BentoML's /readyz: true, or an HTTPException with the reason."""
-        return self.generation.recommender() is not None
 
     @bentoml.on_shutdown
     def close(self) -> None:
@@ -120,3 +121,4 @@ class RecommenderService:
 
 # The decorator has made a bentoml.Service of the class, which a type checker cannot see.
 RecommenderService.add_asgi_middleware(Boundary)  # type: ignore[attr-defined]
+RecommenderService.add_asgi_middleware(OwnReadiness, own=app)  # type: ignore[attr-defined]

@@ -25,6 +25,7 @@ from recsys.home import Home
 from services.edge.keys import REQUIRE_KEYS, read_keys
 from services.edge.logs import LogSettings
 from services.edge.tracing import TracingError, check_tracing
+from services.worker.loading import OFF, TEXTS, loads_ahead
 
 SERVICE = "services.recommender:RecommenderService"
 LOOPBACK = "127.0.0.1"
@@ -51,16 +52,21 @@ def serve(home: Home, host: str = LOOPBACK, port: int = 3000, workers: int = 1) 
     os.execve(command[0], command, environment)
 
 
-def start(home: Home, port: int, workers: int = 1, service: str = SERVICE) -> subprocess.Popen[bytes]:
+def start(
+    home: Home, port: int, workers: int = 1, service: str = SERVICE, texts: bool = True
+) -> subprocess.Popen[bytes]:
     """Start the server on loopback as a child process, without waiting for it; its output goes to ``log_file``.
 
     Args:
         service: what is served; load tests have the same service with more routes.
+        texts: whether encoders are loaded ahead; without, it is ready earlier, and the first text waits.
 
     Raises:
         ServeError: the port is taken.
     """
     command, environment = _prepare(home, LOOPBACK, port, workers, service)
+    if not texts:
+        environment[TEXTS] = OFF
     with log_file(home, port).open("wb") as log:
         # its own session: the Ctrl-C of who started it is not for the server
         return subprocess.Popen(
@@ -81,19 +87,20 @@ def stop(server: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> bool
 
 
 @contextmanager
-def running(home: Home, port: int = 0, workers: int = 1, service: str = SERVICE) -> Iterator[str]:
+def running(home: Home, port: int = 0, workers: int = 1, service: str = SERVICE, texts: bool = True) -> Iterator[str]:
     """Run the server for the length of a ``with`` block and yield its URL once it is ready to answer.
 
     Args:
         port: 0 takes a free one.
         workers: processes that answer.
         service: as for ``start``.
+        texts: as for ``start``.
 
     Raises:
         ServeError: it ended, or was not ready in time; the message has its reason and the end of its log.
     """
     port = port or free_port()
-    server = start(home, port, workers, service)
+    server = start(home, port, workers, service, texts)
     try:
         url = f"http://{LOOPBACK}:{port}"
         _wait_until_ready(server, url, log_file(home, port))
@@ -151,6 +158,7 @@ def _prepare(
     try:
         check_tracing()
         LogSettings.from_environment()
+        loads_ahead()
     except (TracingError, ValueError) as error:
         raise ServeError(str(error)) from None
 

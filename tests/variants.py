@@ -15,10 +15,12 @@ from recsys.store.generations import commit_generation, current_id, read_generat
 from recsys.store.manifests import CARD
 
 
-def make_variant(home: Home, weights: dict[str, float], worse: bool = False) -> tuple[str, str]:
+def make_variant(
+    home: Home, weights: dict[str, float], worse: bool = False, adapter: str | None = None
+) -> tuple[str, str]:
     """Commit a generation like the current one, by an adapter of its own and with other weights; return both ids.
 
-    With ``worse`` its held-out figures are such that the gate refuses it.
+    With ``worse`` its held-out figures are such that the gate refuses it; with ``adapter`` it is by that one.
     """
     folder, manifest = read_generation(home, str(current_id(home)))
     source = home.adapters / manifest.adapter
@@ -27,7 +29,8 @@ def make_variant(home: Home, weights: dict[str, float], worse: bool = False) -> 
     def write(place: Path) -> None:
         shutil.copytree(source, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(CARD))
 
-    adapter_id = save_adapter(home, write, replace(card, parent=manifest.adapter, further={"weights": weights}))
+    variant = replace(card, parent=manifest.adapter, further={"weights": weights})
+    adapter_id = adapter or save_adapter(home, write, variant)
     with staged_folder(home.generations) as staging:
         shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
         settings = json.loads((staging / "system.json").read_text())

@@ -42,20 +42,23 @@ class Encoder:
         self._unwhitening = np.linalg.inv(maps.content.matrix)
 
     @classmethod
-    def open(cls, home: Home, generation_id: str, system: System | None = None) -> "Encoder":
+    def open(
+        cls, home: Home, generation_id: str, system: System | None = None, vectors: TextVectors | None = None
+    ) -> "Encoder":
         """Open the exported encoders of a generation's adapter and of its base.
 
         Args:
             home: where state lives.
             generation_id: whose items the texts shall be comparable with.
-            system: that generation's, if it is loaded already.
+            system: that generation's, if it is loaded already; as it was loaded, without live items.
+            vectors: the encoders, if they are open already.
 
         Raises:
             ArtifactError: the generation or the adapter is missing, or the base is not the one of the adapter's card.
         """
         folder, manifest = read_generation(home, generation_id)
         verify_adapter(home, manifest.adapter)
-        vectors = TextVectors.of_adapter(home, manifest.adapter)
+        vectors = vectors or TextVectors.of_adapter(home, manifest.adapter)
         loaded = system or System.load(folder)
         encoder = cls(vectors, TextMaps.load(folder), loaded, manifest.adapter)
         encoder.check(open_snapshot(home, manifest.snapshot).items())

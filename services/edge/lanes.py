@@ -13,10 +13,39 @@ from typing import Any, TypeVar
 from anyio import Semaphore, WouldBlock, move_on_after
 from fastapi import HTTPException
 
-from services.edge.context import PARSE, QUEUE, WORK, end_stage, lap_after
+from services.edge.context import MODEL, PARSE, QUEUE, WORK, end_stage, lap_after, since_arrival
 
 WAIT_SECONDS = 4.0  # for a thread; with the database's own waiting this stays below the request's timeout
+# From a request's arrival until what it needs is loaded; a second of what an answer may take is left for the work.
+LOADED_SECONDS = 8.5
 T = TypeVar("T")
+
+
+class StillLoadingError(Exception):
+    """Raised by work that needs what is still being loaded, before it has changed anything: it is begun again then.
+
+    Args:
+        what: is being loaded, as a sentence begins with it.
+        loaded: is done when it is there, and when it could not be loaded.
+    """
+
+    def __init__(self, what: str, loaded: "Future[Any]") -> None:
+        super().__init__(f"{what} is still being loaded.")
+        self.loaded = loaded
+
+    async def over(self) -> None:
+        """Wait until it is there, or could not be loaded, for as long as an answer may take.
+
+        Raises:
+            HTTPException: 503 with Retry-After, it was neither in time.
+        """
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+        self.loaded.add_done_callback(lambda _: _call_in(loop, over.set))
+        with move_on_after(max(0.0, LOADED_SECONDS - since_arrival())):
+            await over.wait()
+        end_stage(MODEL)
+        if not self.loaded.done():
+            raise HTTPException(503, f"{self} Nothing was done; ask again.", {"Retry-After": "2"})
 
 
 class Lane:
@@ -40,19 +69,23 @@ class Lane:
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run blocking work in a thread, first come first served.
 
+        Work that raises ``StillLoadingError`` gives its thread to others meanwhile, and runs again afterwards.
+
         Raises:
             HTTPException: 503 with Retry-After, as many wait already as may, or it has waited too long.
         """
         lap_after(None, PARSE)
+        while True:
+            try:
+                return await self._once(work, *arguments)
+            except StillLoadingError as loading:
+                await loading.over()
+
+    async def _once(self, work: Callable[..., T], *arguments: Any) -> T:
         await self._enter()
         loop = asyncio.get_running_loop()
-
-        def ended(_: Future[T]) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(self._slots.release)
-
         future = self._threads.submit(copy_context().run, _begun, work, *arguments)
-        future.add_done_callback(ended)
+        future.add_done_callback(lambda _: _call_in(loop, self._slots.release))
         return await asyncio.wrap_future(future)
 
     async def _enter(self) -> None:
@@ -71,6 +104,11 @@ class Lane:
                 self._waiting -= 1
         self._shed()
         raise HTTPException(503, "The service has more to do than it can; nothing was done.", {"Retry-After": "1"})
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(function)
 
 
 def _begun(work: Callable[..., T], *arguments: Any) -> T:

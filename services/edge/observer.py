@@ -15,7 +15,7 @@ from services.edge.tracing import Tracing
 REQUEST_ID = b"x-request-id"
 # What a caller's id may be, so that it can stand in logs and headers as it is; any other is replaced.
 ACCEPTED = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-PROBES = ("/livez", "/readyz", "/healthz")  # BentoML's, so they have no route of ours
+PROBES = ("/livez", "/readyz", "/healthz")  # no log line each; two are BentoML's and have no route of ours
 
 
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:

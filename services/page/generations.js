@@ -39,7 +39,8 @@ async function readiness(answer) {
   let trouble = answer?.problem ?? "";
   let ready = true;
   try {
-    await get("/readyz");
+    const { texts } = await get("/readyz");
+    if (texts.startsWith("failed")) trouble ||= `Texts: ${texts}`;
   } catch (error) {
     ready = false;
     trouble ||= error.message;

@@ -23,8 +23,8 @@ router = guarded_router()
 async def classify(request: ClassifyRequest, worker: WorkerOfApp) -> Response:
     """Return what each text is, with probabilities, by a classifier that `recsys classify` has trained.
 
-    The first text after a start waits some seconds for the classifier to be loaded. A text's probabilities do not
-    depend on the texts beside it.
+    Without ``adapter`` the newest classifier answers, or the one before until it is loaded. A text's probabilities do
+    not depend on the texts beside it.
     """
     started = time.perf_counter()
     adapter, classifier = await worker.encoding.run(_classifier, worker, request.adapter)

@@ -9,6 +9,8 @@ from recsys.data.columns import ITEM_ID
 from recsys_client.schemas.fields import PathId
 from recsys_client.schemas.items import MAX_COLUMNS, ItemAnswer, ItemChange, PutItemRequest
 from services.edge.auth import guarded_router, scoped
+from services.edge.context import since_arrival
+from services.edge.lanes import LOADED_SECONDS
 from services.worker.answering import json_response
 from services.worker.state import Worker, WorkerOfApp
 
@@ -24,8 +26,10 @@ async def put_item(item_id: ItemId, request: PutItemRequest, worker: WorkerOfApp
 
     An upload goes at the pace at which texts are encoded: this waits while many others do, and then answers 503.
     """
-    late = anyio.current_time() + WAIT_SECONDS
+    late: float | None = None
     while (change := await worker.writing.run(_put, worker, item_id, request)) is None:
+        # where it has waited for the encoder, less is left
+        late = late or anyio.current_time() + min(WAIT_SECONDS, LOADED_SECONDS - since_arrival())
         if anyio.current_time() >= late:
             detail = "Many items wait to be encoded; this one was not stored. Come again, and put fewer at once."
             raise HTTPException(503, detail, {"Retry-After": "1"})
@@ -58,7 +62,9 @@ def _put(worker: Worker, item_id: str, request: PutItemRequest) -> ItemChange | 
     except ItemError as error:
         raise HTTPException(422, f"body.{error}") from None
     if request.available and worker.items.crowded(recommender):
-        return None
+        worker.encoders.check(recommender.generation_id)
+        if worker.encoders.find(recommender.generation_id) is not None:  # without one it would wait in vain
+            return None
     version = worker.items.store.put(item_id, columns)
     if not request.available:
         worker.generation.refresh()

@@ -1,10 +1,16 @@
 """For those who run the service: its numbers and its description."""
 
 from anyio import to_thread
-from fastapi import Response
+from fastapi import HTTPException, Response
 
+from recsys_client.schemas.readiness import Readiness
 from services.edge.auth import OPEN, guarded_router
 from services.edge.metrics import exposition
+from services.edge.problems import documented
+from services.edge.readiness import READYZ
+from services.worker.answering import json_response
+from services.worker.loading import FAILED
+from services.worker.state import Worker, WorkerOfApp
 
 router = guarded_router()
 
@@ -14,3 +20,29 @@ async def metrics() -> Response:
     """Return the numbers of all workers in Prometheus' text format."""
     content, media_type = await to_thread.run_sync(exposition)
     return Response(content, media_type=media_type)
+
+
+@router.get(READYZ, response_model=Readiness, responses=documented(503), **OPEN)
+async def readyz(worker: WorkerOfApp) -> Response:
+    """Can it answer, lists and texts? 503 says what is missing.
+
+    A service with ``RECSYS_TEXTS=off`` is ready without what texts need.
+    """
+    return json_response(_readiness(worker))
+
+
+def _readiness(worker: Worker) -> Readiness:
+    generation_id = worker.generation.recommender().generation_id
+    texts, classifier = worker.encoders.state(generation_id), worker.classifiers.state
+    found = Readiness(generation=generation_id, texts=texts, classifier=classifier)
+    if not worker.encoders.ahead:
+        return found
+    lists = f"Generation {generation_id} answers lists;"
+    if worker.encoders.find(worker.encoders.answering or generation_id) is None:
+        if texts.startswith(FAILED):
+            why = texts.removeprefix(f"{FAILED}: ")
+            raise HTTPException(503, f"{lists} texts cannot be encoded: {why}", {"Retry-After": "10"})
+        raise HTTPException(503, f"{lists} the encoder of its texts is still being loaded.", {"Retry-After": "2"})
+    if not worker.classifiers.settled:
+        raise HTTPException(503, f"{lists} the classifier of texts is still being loaded.", {"Retry-After": "2"})
+    return found

@@ -9,6 +9,7 @@ import numpy as np
 from fastapi import Response
 
 from recsys.ranking.stages import ENCODE
+from recsys_client.schemas.recommend import FromModel
 from recsys_client.schemas.texts import EmbedAnswer, EmbedRequest, FoundItem, SearchAnswer, SearchRequest
 from services.edge.auth import guarded_router, scoped
 from services.edge.context import MODEL, end_stage
@@ -28,7 +29,7 @@ T = TypeVar("T")
 async def embed(request: EmbedRequest, worker: WorkerOfApp) -> Response:
     """Return texts as vectors, as the items' texts are encoded: with the adapter of the generation that answers.
 
-    The first text after a start, or after a switch, waits some seconds for the encoder to be loaded.
+    After a switch the generation before answers until the new one's encoder is loaded.
     """
     started = time.perf_counter()
     recommender, encoder = await worker.encoding.run(_encoder, worker, request)
@@ -50,7 +51,10 @@ async def embed(request: EmbedRequest, worker: WorkerOfApp) -> Response:
 
 @router.post("/v1/search", response_model=SearchAnswer, **scoped("recommend", *ERRORS))
 async def search(request: SearchRequest, worker: WorkerOfApp) -> Response:
-    """Find items by free text: by meaning and by words, fused; an item whose title is the text comes first."""
+    """Find items by free text: by meaning and by words, fused; an item whose title is the text comes first.
+
+    After a switch the generation before answers until the new one's encoder is loaded.
+    """
     return json_response(await worker.encoding.run(_search, worker, request))
 
 
@@ -61,16 +65,22 @@ def timed(encode: Callable[[Sequence[str]], T], texts: Sequence[str]) -> T:
     return result
 
 
+def _answering(worker: Worker, asked: FromModel) -> "Recommender":
+    if asked.adapter is None and asked.generation is None:
+        return worker.generation.for_texts()
+    return answering(worker, asked)
+
+
 def _encoder(worker: Worker, asked: EmbedRequest) -> "tuple[Recommender, Encoder]":
-    recommender = answering(worker, asked)
-    encoder = worker.encoders.of(recommender)
+    recommender = _answering(worker, asked)
+    encoder = worker.encoders.of(recommender.generation_id)
     end_stage(MODEL)
     return recommender, encoder
 
 
 def _search(worker: Worker, request: SearchRequest) -> SearchAnswer:
     started = time.perf_counter()
-    recommender = answering(worker, request)
+    recommender = _answering(worker, request)
     found_in = worker.encoders.search_of(recommender)
     end_stage(MODEL)
     with refusing(recommender, request.fields):

@@ -28,6 +28,7 @@ def answering(worker: Worker, asked: FromModel) -> "Recommender":
     Raises:
         HTTPException: 404, there is no such adapter or generation; 409, nothing was made with the adapter, or the
             generation was made with another one or is broken; 503, nothing is served.
+        StillLoadingError: the generation's live items need an encoder that is being loaded.
     """
     recommender, adapter = worker.generation.recommender(), asked.adapter
     if asked.generation is None and adapter in (None, recommender.adapter_id):
@@ -36,7 +37,9 @@ def answering(worker: Worker, asked: FromModel) -> "Recommender":
     if generation_id != recommender.generation_id:
         worker.cache.known(generation_id)
         try:
-            recommender = worker.items.applied_to(worker.cache.open(generation_id))
+            base = worker.cache.open(generation_id)
+            worker.items.check(base)
+            recommender = worker.items.applied_to(base)
         except ArtifactError as error:
             raise HTTPException(409, f"Generation {generation_id} cannot answer: {error}") from None
     if adapter not in (None, recommender.adapter_id):

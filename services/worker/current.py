@@ -16,14 +16,15 @@ from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from recsys.store.generations import current_id, earlier_ids
 from services.edge.metrics import Metrics
+from services.worker.encoders import Encoders
 from services.worker.generation_cache import GenerationCache
 from services.worker.live_items import LiveItems
+from services.worker.loading import RETRY_SECONDS
 
 if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender
 
 CHECK_SECONDS = 0.25  # between two looks at the pointer
-RETRY_SECONDS = 10.0  # between two attempts at a generation that did not load; each reads all of its files
 _LOG = logging.getLogger(__name__)
 
 
@@ -39,6 +40,7 @@ class CurrentGeneration:
         home: Home,
         cache: GenerationCache,
         items: LiveItems,
+        encoders: Encoders,
         metrics: Metrics,
         also: Sequence[Callable[[], None]] = (),
     ) -> None:
@@ -46,6 +48,7 @@ class CurrentGeneration:
         self._home = home
         self._cache = cache
         self._items = items
+        self._encoders = encoders
         self._also = also
         self._checking = threading.Lock()
         self._metrics = metrics
@@ -76,6 +79,22 @@ class CurrentGeneration:
         """Return the loaded generation as it was opened, without live items, where it is the one asked for."""
         base = self._base
         return base if base is not None and base.generation_id == generation_id else None
+
+    def for_texts(self) -> "Recommender":
+        """Return what answers a text that names no generation.
+
+        That is ``recommender``; after a switch it is the generation before, until the new one's encoder is loaded.
+
+        Raises:
+            HTTPException: as ``recommender``.
+        """
+        current, other = self.recommender(), self._encoders.answering
+        if other in (None, current.generation_id) or self._encoders.find(current.generation_id) is not None:
+            return current
+        try:
+            return self._items.applied_to(self._cache.open(str(other)), wait=False)
+        except ArtifactError:  # the cache has dropped it, and now it is deleted
+            return current
 
     def start(self) -> None:
         """Load what the pointer names, then keep looking at it in the background."""
@@ -141,7 +160,10 @@ class CurrentGeneration:
         _LOG.error("Generation %s cannot be loaded: %s", generation_id, error, exc_info=unexpected)
 
     def _load(self, generation_id: str) -> None:
+        if self.serving is None and self._encoders.ahead:
+            self._encoders.begin(generation_id)  # beside the generation itself
         loaded, old = self._cache.open(generation_id), self._base
+        self._encoders.serve(generation_id)
         updated = self._items.applied_to(loaded)
         with self._flipping:
             self._base, self._recommender = loaded, updated
@@ -171,5 +193,7 @@ class CurrentGeneration:
     def _follow(self) -> None:
         while not self._stopping.wait(CHECK_SECONDS):
             self.check()
+            if self.serving is not None:
+                self._encoders.serve(self.serving)  # again, where it failed
             for look in self._also:
                 look()

@@ -1,13 +1,17 @@
-"""The encoders behind a worker's texts: loaded when a text first needs one, kept for the generations used last."""
+"""The encoders behind a worker's texts, and searches with them: loaded in the background, kept by generation."""
 
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fastapi import HTTPException
 
-from recsys.artifacts import ArtifactError
 from recsys.home import Home
+from recsys.store.generations import read_generation
+from services.edge.lanes import StillLoadingError
+from services.worker.generation_cache import GenerationCache
+from services.worker.loading import RETRY_SECONDS, BackgroundLoader
 
 if TYPE_CHECKING:
     from recsys.serving.new_texts import Encoder
@@ -18,51 +22,115 @@ KEPT = 2  # the one that serves and the one before it, or two adapters side by s
 
 
 class Encoders:
-    """Encoders by generation. Safe to share between threads; one thread loads while others wait for it."""
+    """Encoders by generation. Safe to share between threads.
 
-    def __init__(self, home: Home) -> None:
+    An encoder is opened with its generation as the cache has it: one that carries live items has other vectors than
+    those that the encoder is checked by.
+
+    Args:
+        home: where state lives.
+        cache: where loaded generations are.
+        ahead: whether the encoder of what serves is loaded before a text needs it.
+    """
+
+    def __init__(self, home: Home, cache: GenerationCache, ahead: bool = True) -> None:
+        self.ahead = ahead
         self._home = home
-        self._lock = threading.Lock()
-        self._loaded: OrderedDict[str, Encoder] = OrderedDict()
+        self._cache = cache
+        self._loader = BackgroundLoader("The encoder of generation {key}", self._load, KEPT)
+        self._changing = threading.Lock()
         self._searches: OrderedDict[str, tuple[Recommender, TextSearch]] = OrderedDict()
 
-    def of(self, recommender: "Recommender") -> "Encoder":
-        """Return the encoder that made a generation's vectors.
+    def serve(self, generation_id: str) -> None:
+        """Keep this generation's encoder from now on; load it where that is done ahead, and again where it failed."""
+        if self.ahead:
+            self._loader.want(generation_id)
+
+    def of(self, generation_id: str) -> "Encoder":
+        """Return the encoder that made a generation's vectors, in a lane.
 
         Raises:
+            StillLoadingError: it is being loaded.
             HTTPException: 503, its adapter or its base is missing or another; the detail says which.
         """
-        # brings transformers, which most answers do not need
-        from recsys.serving.new_texts import Encoder
+        try:
+            return self._loader.get(generation_id)
+        except StillLoadingError:
+            raise
+        except Exception as error:
+            headers = {"Retry-After": f"{RETRY_SECONDS:g}"}
+            raise HTTPException(503, f"Texts cannot be encoded: {error}", headers) from error
 
-        generation_id = recommender.generation_id
-        with self._lock:
-            if generation_id not in self._loaded:
-                try:
-                    encoder = Encoder.open(self._home, generation_id, recommender.scoring.system)
-                except ArtifactError as error:
-                    raise HTTPException(503, f"Texts cannot be encoded: {error}", {"Retry-After": "10"}) from error
-                self._loaded[generation_id] = encoder
-                while len(self._loaded) > KEPT:
-                    self._loaded.popitem(last=False)
-            self._loaded.move_to_end(generation_id)
-            return self._loaded[generation_id]
+    def find(self, generation_id: str) -> "Encoder | None":
+        """Return a generation's encoder if it is loaded."""
+        return self._loader.find(generation_id)
 
-    def search_of(self, recommender: "Recommender") -> "TextSearch":
-        """Return what searches a generation's items by text, its live ones among them.
+    def begin(self, generation_id: str) -> None:
+        """Begin to load a generation's encoder unless that has happened."""
+        self._loader.begin(generation_id)
+
+    def check(self, generation_id: str) -> None:
+        """Begin to load a generation's encoder unless that has happened, in a lane.
 
         Raises:
-            HTTPException: as ``of``.
+            StillLoadingError: it is being loaded.
+        """
+        with suppress(HTTPException):
+            self.of(generation_id)
+
+    def wait(self, generation_id: str) -> None:
+        """Wait until a generation's encoder is loaded, or could not be: not for lanes."""
+        self._loader.begin(generation_id).exception()
+
+    def state(self, generation_id: str) -> str:
+        """Return "ready", "loading", "failed: why" or "off"."""
+        return self._loader.state(generation_id)
+
+    @property
+    def settled(self) -> bool:
+        """Whether what serves has its encoder, or it could not be loaded."""
+        return self._loader.settled
+
+    @property
+    def answering(self) -> str | None:
+        """The generation whose encoder answers meanwhile, where that of what serves is not there yet."""
+        return self._loader.answering
+
+    def search_of(self, recommender: "Recommender") -> "TextSearch":
+        """Return what searches a generation's items by text, its live ones among them, in a lane.
+
+        Raises:
+            StillLoadingError, HTTPException: as ``of``.
         """
         from recsys.serving.search import TextSearch
 
-        encoder, generation_id = self.of(recommender), recommender.generation_id
-        with self._lock:
-            found = self._searches.get(generation_id)
-            if found is None or found[0] is not recommender:  # live items have changed
+        encoder = self.of(recommender.generation_id)
+        with self._changing:
+            found = self._searches.get(recommender.generation_id)
+            # live items may have changed, or the encoder was loaded again
+            if found is None or found[0] is not recommender or found[1].encoder is not encoder:
                 found = recommender, TextSearch(recommender, encoder)
-                self._searches[generation_id] = found
-                while len(self._searches) > KEPT:
-                    self._searches.popitem(last=False)
-            self._searches.move_to_end(generation_id)
+            self._keep(*found)
             return found[1]
+
+    def _load(self, generation_id: str) -> "Encoder":
+        # bring transformers, which lists do not need
+        from recsys.serving.new_texts import Encoder
+        from recsys.serving.search import TextSearch
+        from recsys.texts.vectors import TextVectors
+
+        adapter_id = read_generation(self._home, generation_id)[1].adapter
+        same = next((one for one in self._loader.loaded() if one.adapter_id == adapter_id), None)
+        vectors = same.vectors if same else TextVectors.of_adapter(self._home, adapter_id)
+        base = self._cache.open(generation_id)  # at a start it is loaded while the vectors are
+        encoder = Encoder.open(self._home, generation_id, base.scoring.system, vectors)
+        search = TextSearch(base, encoder)
+        with self._changing:
+            self._keep(base, search)
+        return encoder
+
+    def _keep(self, recommender: "Recommender", search: "TextSearch") -> None:
+        self._searches[recommender.generation_id] = recommender, search
+        self._searches.move_to_end(recommender.generation_id)
+        while len(self._searches) > KEPT:
+            self._searches.popitem(last=False)

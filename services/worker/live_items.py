@@ -2,7 +2,7 @@
 
 What is deleted or not available goes at the next look; a new text takes as long as BERT does. Texts are encoded in the
 order of their arrival and few may wait: an upload is slowed down to BERT's pace, so that an item that others put
-meanwhile is offered within seconds, too.
+meanwhile is offered within seconds, too. While the encoder itself is being loaded, new texts are left out.
 """
 
 import fcntl
@@ -12,10 +12,10 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from fastapi import HTTPException
 from numpy.typing import NDArray
 
 from recsys.artifacts import digest
@@ -35,6 +35,21 @@ KEPT = 3  # updated generations: the current one and those of the cache
 _LOG = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Updated:
+    """A generation with the live items: what it was made from, and what came of it."""
+
+    base: "Recommender"
+    version: int
+    encoded: bool  # with an encoder; without one, texts are left out
+    recommender: "Recommender"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the same could not be had more completely."""
+        return not self.encoded or self.recommender.items_shown == self.version
+
+
 class LiveItems:
     """The live items of a worker. Safe to share between threads."""
 
@@ -48,39 +63,48 @@ class LiveItems:
         self._dressing = threading.Lock()
         self._pace = math.inf  # texts that the last full batch had a second
         self._known: dict[str, dict[str, tuple[str, NDArray[np.float32]]]] = {}  # by adapter and item: digest, vector
-        self._updated: dict[str, tuple[int, Recommender, Recommender]] = {}  # by generation: version, base, updated
+        self._updated: dict[str, _Updated] = {}  # by generation
 
     def applied_to(self, base: "Recommender", wait: bool = True) -> "Recommender":
         """Return a generation with the live items.
 
         Args:
             base: as it was opened.
-            wait: encode everything first; otherwise what is not encoded yet is left out, and encoded a batch a call.
+            wait: for its encoder, and encode everything first; otherwise what is not encoded yet is left out, and
+                encoded a batch a call.
         """
+        if wait and self._needs_encoder(base):
+            self._encoders.wait(base.generation_id)
         with self._dressing:
             version, items = self._read()
-            known = self._updated.get(base.generation_id)
-            if known is not None and known[0] == version and known[1] is base:
-                return known[2]
             if not items:
                 return base
-            finished, updated = False, base
-            while not finished:
-                updated = self._dress(base, items, version)
-                finished = updated.items_shown == version
-                if not wait:
-                    break
-            if finished:
-                self._updated[base.generation_id] = (version, base, updated)
+            while True:
+                known, encoder = self._updated.get(base.generation_id), self._encoder(base, items)
+                if known is not None and self._stands(known, base, version, encoder is not None):
+                    return known.recommender
+                updated = _Updated(base, version, encoder is not None, self._dress(base, items, version, encoder))
+                self._updated[base.generation_id] = updated
                 while len(self._updated) > KEPT:
                     self._updated.pop(next(iter(self._updated)))
-            return updated
+                if not wait:
+                    return updated.recommender
+
+    def check(self, base: "Recommender") -> None:
+        """Begin with the encoder that ``applied_to`` would wait for, in a lane, whose thread must not.
+
+        Raises:
+            StillLoadingError: it is being loaded.
+        """
+        if self._needs_encoder(base):
+            self._encoders.check(base.generation_id)
 
     def pending(self, base: "Recommender") -> bool:
         """Tell whether ``applied_to`` would return something new."""
         known = self._updated.get(base.generation_id)
         version = self.store.version()
-        return version > 0 and (known is None or known[0] != version or known[1] is not base)
+        able = self._encoders.find(base.generation_id) is not None
+        return version > 0 and (known is None or not self._stands(known, base, version, able))
 
     def crowded(self, recommender: "Recommender") -> bool:
         """Tell whether what answers lacks so many changes that another one had better wait, too."""
@@ -90,7 +114,21 @@ class LiveItems:
     def version(self, base: "Recommender") -> int:
         """Return the changes that a generation is updated with completely."""
         known = self._updated.get(base.generation_id)
-        return 0 if known is None or known[1] is not base else known[0]
+        return 0 if known is None or known.base is not base else known.recommender.items_shown
+
+    def _stands(self, known: _Updated, base: "Recommender", version: int, able: bool) -> bool:
+        """Tell whether nothing better can be had; ``able``: whether there is an encoder now."""
+        same = known.base is base and known.version == version
+        return same and known.finished and (known.encoded or not able)
+
+    def _needs_encoder(self, base: "Recommender") -> bool:
+        return self.pending(base) and _have_texts(self._read()[1])
+
+    def _encoder(self, base: "Recommender", items: Sequence[LiveItem]) -> "Encoder | None":
+        """Return the encoder if it is loaded; else begin with it where a text needs it."""
+        if _have_texts(items):
+            self._encoders.begin(base.generation_id)
+        return self._encoders.find(base.generation_id)
 
     def _read(self) -> tuple[int, list[LiveItem]]:
         with self._reading:
@@ -102,19 +140,17 @@ class LiveItems:
                 self._version = item.version
             return self._version, list(self._items.values())
 
-    def _dress(self, base: "Recommender", items: Sequence[LiveItem], version: int) -> "Recommender":
+    def _dress(
+        self, base: "Recommender", items: Sequence[LiveItem], version: int, encoder: "Encoder | None"
+    ) -> "Recommender":
         """Encode for a while; return what can be had now."""
         from recsys.serving.live_columns import live_frame
         from recsys.serving.live_generation import with_live_items
 
         there = [item for item in items if item.columns is not None]
-        if not there:
-            return with_live_items(base, None, items, {}, version)
-        try:
-            encoder = self._encoders.of(base)
-        except HTTPException as error:
-            _LOG.error("Live items that need a vector are left out. %s", error.detail)
-            return with_live_items(base, None, items, {}, version)
+        if encoder is None or not there:
+            first = min((item.version for item in there), default=version + 1)
+            return with_live_items(base, None, items, {}, version, first - 1)
         own = base.catalogue
         texts = dict(
             zip((item.item_id for item in there), encoder.item_texts(live_frame(there, own.items.schema)), strict=True)
@@ -153,3 +189,7 @@ class LiveItems:
         with (self._home.root / ".encoding.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _have_texts(items: Sequence[LiveItem]) -> bool:
+    return any(item.columns is not None for item in items)

@@ -1,8 +1,9 @@
 """A real server process over a copy of the published generation, and what is in it."""
 
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -13,17 +14,22 @@ from synthetic import SMALL_CLASSIFIER, TICKETS, write_labelled
 from recsys.data import snapshot
 from recsys.home import Home
 from recsys.store.generations import current_id, read_generation
+from recsys.texts.vectors import TextVectors
 from services.edge.metrics import Metrics
 from services.serve import running
 
 
 @pytest.fixture(scope="session")
 def copy_of_home(home: Home) -> Callable[[Path], Home]:
-    """Copies everything that is published, and no event, to a new place."""
+    """Copies everything that is published, and no event, to a new place; the encoders, exported once, are linked."""
+    TextVectors.of_adapter(home, read_generation(home, str(current_id(home)))[1].adapter)
 
     def copy(root: Path) -> Home:
-        ignored = shutil.ignore_patterns("runs", "cache", "events.db*")
-        return Home(Path(shutil.copytree(home.root, root, ignore=ignored, dirs_exist_ok=True)))
+        ignored = shutil.ignore_patterns("runs", "cache", "events.db*", "encoders")
+        copied = Home(Path(shutil.copytree(home.root, root, ignore=ignored, dirs_exist_ok=True)))
+        unlocked = shutil.ignore_patterns(".lock")
+        shutil.copytree(home.encoders, copied.encoders, ignore=unlocked, copy_function=os.link, dirs_exist_ok=True)
+        return copied
 
     return copy
 
@@ -48,22 +54,10 @@ def classifying_home(
 
 
 @pytest.fixture(scope="session")
-def service(classifying_home: Home, warm: Callable[..., None]) -> Iterator[httpx.Client]:
+def service(classifying_home: Home) -> Iterator[httpx.Client]:
     """A client of a running service; tests that write use users of their own."""
     with running(classifying_home) as url, httpx.Client(base_url=url, timeout=30) as client:
-        warm(client)
         yield client
-
-
-@pytest.fixture(scope="session")
-def warm(eventually: Callable[[Callable[[], bool]], None]) -> Callable[..., None]:
-    """Has a service load its encoder and its classifier: a request that waits too long for them is answered 503."""
-
-    def ask(client: httpx.Client, paths: Iterable[str] = ("/v1/embed", "/v1/classify")) -> None:
-        for path in paths:
-            eventually(lambda path=path: client.post(path, json={"texts": ["x"]}).status_code == 200)
-
-    return ask
 
 
 @pytest.fixture(scope="session")

@@ -45,9 +45,7 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
-def world(
-    copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory, warm: Callable[..., None]
-) -> Iterator[World]:
+def world(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = copy_of_home(tmp_path_factory.mktemp("page"))
     first = str(current_id(home))
     second, _ = make_variant(home, {"content": 1.0})
@@ -56,8 +54,6 @@ def world(
         world = World(url, token, first, second)
         put = httpx.put(f"{url}/v1/items/hostile", json={"title": HOSTILE, "year": 2020}, headers=_bearer(token))
         assert put.status_code == 200, put.text
-        with httpx.Client(base_url=url, headers=_bearer(token), timeout=60) as client:
-            warm(client, ["/v1/embed"])
         yield world
 
 

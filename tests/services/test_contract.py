@@ -20,10 +20,7 @@ EXAMPLES = 5  # by route, beside those that cover the document systematically
 
 
 def test_whatever_is_sent_the_service_does_as_it_is_described(
-    copy_of_home: Callable[[Path], Home],
-    classifying_home: Home,
-    tmp_path: Path,
-    warm: Callable[[httpx.Client], None],
+    copy_of_home: Callable[[Path], Home], classifying_home: Home, tmp_path: Path
 ) -> None:
     home = copy_of_home(tmp_path / "home")
     shutil.copytree(classifying_home.adapters, home.adapters, dirs_exist_ok=True)
@@ -33,7 +30,6 @@ def test_whatever_is_sent_the_service_does_as_it_is_described(
     headers = {"Authorization": f"Bearer {token}"}
     with running(home) as url, httpx.Client(base_url=url, headers=headers, timeout=30) as client:
         operations = sum(len(methods) for methods in client.get("/docs.json").json()["paths"].values())
-        warm(client)
         found = subprocess.run(
             [*command, f"{url}/docs.json", *options],
             cwd=tmp_path,

@@ -23,6 +23,7 @@ from recsys.serving.recommender import Recommender
 from services.serve import running
 from services.worker import live_items as items
 from services.worker.encoders import Encoders
+from services.worker.generation_cache import GenerationCache
 from services.worker.live_items import BATCH, MOST_WAITING, WAITING_SECONDS, LiveItems
 
 Eventually = Callable[[Callable[[], bool]], None]
@@ -212,7 +213,9 @@ def test_few_changes_may_wait_and_the_oldest_are_encoded_first(
 ) -> None:
     home = copy_of_home(tmp_path)
     store = ItemStore(Database.of(home))
-    live, base = LiveItems(home, store, Encoders(home)), Recommender.open(home)
+    encoders, base = Encoders(home, GenerationCache(home)), Recommender.open(home)
+    live = LiveItems(home, store, encoders)
+    encoders.wait(base.generation_id)
     readings = itertools.count(step=0.6 * items.ENCODING_SECONDS)  # time for one batch
     monkeypatch.setattr(items, "time", SimpleNamespace(monotonic=lambda: next(readings)))
     monkeypatch.setattr(items, "BATCH", 2)
@@ -235,7 +238,8 @@ def test_fewer_may_wait_where_encoding_takes_longer(
 ) -> None:
     home = copy_of_home(tmp_path)
     store = ItemStore(Database.of(home))
-    live, base = LiveItems(home, store, Encoders(home)), Recommender.open(home)
+    encoders, base = Encoders(home, GenerationCache(home)), Recommender.open(home)
+    live = LiveItems(home, store, encoders)
     texts = (f"Haunted Cellar {number}" for number in itertools.count())
     now, encode = 0.0, Encoder.encode
     monkeypatch.setattr(items, "time", SimpleNamespace(monotonic=lambda: now))
@@ -251,9 +255,9 @@ def test_fewer_may_wait_where_encoding_takes_longer(
         monkeypatch.setattr(Encoder, "encode", slow)
         for _ in range(BATCH):
             store.put(text := next(texts), {"title": text})
-        dressed = live.dress(base)
+        updated = live.applied_to(base)
         put = 0
-        while not live.crowded(dressed):
+        while not live.crowded(updated):
             store.put("another", None)
             put += 1
         return put
@@ -272,6 +276,24 @@ def test_another_generation_has_the_live_items_from_its_first_answer(world: Worl
     for _ in range(ASKED):
         answer = world.ask("POST", "/v1/recommend", history=["i000"], filter=only)
         assert [item["item_id"] for item in answer["items"]] == ["new-western"]
+
+
+def test_an_encoder_that_was_dropped_is_opened_again_though_live_items_have_new_texts(
+    world: World, eventually: Eventually
+) -> None:
+    version = world.put("i000", title="Orbit Rocket Nebula", genres=["Romance"])  # the first of those that are checked
+    eventually(lambda: world.known(version))
+    adapters = [make_variant(world.home, {"content": weight})[1] for weight in (0.3, 0.4)]
+    with httpx.Client(base_url=world.url, timeout=30) as one_worker:
+
+        def embeds(**by: str) -> bool:
+            response = one_worker.post("/v1/embed", json={"texts": ["a film"], **by})
+            assert "cannot be encoded" not in response.text
+            return response.status_code == 200  # 503: it takes longer than an answer may
+
+        for adapter in (*adapters, adapters[0]):  # beside the one that serves there is room for one
+            eventually(lambda adapter=adapter: embeds(adapter=adapter))
+            eventually(embeds)
 
 
 def test_a_new_item_is_found_by_its_words(world: World, eventually: Eventually) -> None:

@@ -81,11 +81,7 @@ class Command:
 
 
 def test_every_route_has_a_curl_that_works(
-    copy_of_home: Callable[[Path], Home],
-    service: httpx.Client,
-    catalogue: list[str],
-    tmp_path: Path,
-    warm: Callable[..., None],
+    copy_of_home: Callable[[Path], Home], service: httpx.Client, catalogue: list[str], tmp_path: Path
 ) -> None:
     home = copy_of_home(tmp_path)
     first = str(current_id(home))
@@ -94,7 +90,6 @@ def test_every_route_has_a_curl_that_works(
     (script,) = CURL
     asked: set[tuple[str, str]] = set()
     with running(home) as url, httpx.Client(timeout=30) as client:
-        warm(client, [f"{url}/v1/embed"])
         document = client.get(f"{url}/docs.json").json()
         rec_id = client.post(f"{url}/v1/recommend", json={"history": []}).json()["rec_id"]
         variables = {"u": "http://localhost:3000", "j": "content-type: application/json"}

@@ -26,6 +26,7 @@ from recsys_client.schemas.generations import (
     SwitchAnswer,
 )
 from recsys_client.schemas.items import ItemAnswer, ItemChange, PutItemRequest
+from recsys_client.schemas.readiness import Readiness
 from recsys_client.schemas.recommend import (
     BatchAnswer,
     BatchRequest,
@@ -204,9 +205,9 @@ def livez() -> Call[None]:
     return Call("GET", "/livez", {}, _nothing, repeatable=True)
 
 
-def readyz() -> Call[None]:
-    """Return if the service can answer; NotReady says why it cannot."""
-    return Call("GET", "/readyz", {}, _nothing, repeatable=True)
+def readyz() -> Call[Readiness]:
+    """Return what is loaded if the service can answer; NotReady says why it cannot."""
+    return _call("GET", "/readyz", Readiness)
 
 
 def metrics() -> Call[str]:
