@@ -117,7 +117,7 @@ def test_a_service_without_texts_ahead_is_ready_and_loads_them_when_one_comes(
         eventually(lambda: lists(client))
         assert client.get("/readyz").json()["texts"] == "off"
         let_go()
-        assert client.post("/v1/embed", content=TEXT).status_code == 200
+        assert client.post("/v1/embed", json={"texts": ["a film"]}).status_code == 200
         assert client.get("/readyz").json()["texts"] == "ready"
 
 
@@ -131,7 +131,7 @@ def test_an_encoder_that_cannot_be_loaded_is_said_and_tried_again(
         eventually(lambda: lists(client))
         eventually(lambda: "texts cannot be encoded" in client.get("/readyz").json()["detail"])
         assert "File exists" in client.get("/readyz").json()["detail"]
-        refused = client.post("/v1/embed", content=TEXT)
+        refused = client.post("/v1/embed", json={"texts": ["a film"]})
         assert refused.status_code == 503
         assert "File exists" in refused.json()["detail"]
         assert refused.headers["Retry-After"] == "10"
@@ -139,7 +139,7 @@ def test_an_encoder_that_cannot_be_loaded_is_said_and_tried_again(
         home.encoders.unlink()
         shutil.move(tmp_path / "elsewhere", home.encoders)
         eventually(lambda: ready(client))
-        assert client.post("/v1/embed", content=TEXT).status_code == 200
+        assert client.post("/v1/embed", json={"texts": ["a film"]}).status_code == 200
 
 
 def test_after_a_switch_the_generation_before_answers_texts_until_the_encoder_is_there(
