@@ -14,12 +14,13 @@ from processes import PATIENCE_SECONDS
 
 from recsys.config import AdapterConfig, TowerConfig
 from recsys.data.sequences import Sequences
+from recsys.models import adapter
 from recsys.models.adapter import carry_back, train_adapter
 from recsys.models.devices import OutOfMemoryError, Team, fitting_memory, is_out_of_memory
 from recsys.models.encoder.backbone import add_lora, load_backbone
 from recsys.models.encoder.tokens import embed, embed_catalogue, tokenize
 from recsys.models.optimisation import DivergedError
-from recsys.models.towers import epochs, training
+from recsys.models.towers import epochs
 from recsys.models.towers.batches import history_batches, training_windows
 from recsys.models.towers.descent import Descent
 from recsys.models.towers.training import train_towers
@@ -180,7 +181,7 @@ def test_an_adapter_learns_the_same_in_smaller_batches_where_memory_is_short(mon
         torch.testing.assert_close(stored, torch.from_numpy(frozen), atol=1e-5, rtol=0)
         return fitted, [None if weight.grad is None else weight.grad.clone() for weight in lora]
 
-    monkeypatch.setattr(training, "LEAST_TOKENS", 32)
+    monkeypatch.setattr(adapter, "LEAST_TOKENS", 32)
     roomy = carried(400)
     whole = backbone.model.forward
 
