@@ -89,7 +89,7 @@ def train_text_classifier(
     tested = score(run, parts["test"]) if "test" in parts else None
     card = AdapterCard(
         task=CLASSIFICATION,
-        base=config.base,
+        base=config.lora.base,
         base_digest=run.classifier.backbone.base_digest,
         settings=to_dict(config) | {"seed": seed},
         training={"history": run.history, "epochs": run.epochs},

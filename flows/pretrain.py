@@ -88,7 +88,7 @@ def pretrain_encoder(
     metrics = {"perplexity": {"before": run.before, "after": run.after}, "worth": worth.to_dict()}
     card = AdapterCard(
         task=PRETRAINING,
-        base=config.base,
+        base=config.lora.base,
         base_digest=run.backbone.base_digest,
         snapshot=snapshot.id,
         protocol=protocol,

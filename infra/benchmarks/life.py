@@ -114,7 +114,7 @@ class Life:
             self.split(self.old), self.texts, run.backbone, config, self.config, report, checkpoints
         )
         digest = run.backbone.base_digest
-        card = AdapterCard(task=PRETRAINING, base=config.base, base_digest=digest, settings=to_dict(config))
+        card = AdapterCard(task=PRETRAINING, base=config.lora.base, base_digest=digest, settings=to_dict(config))
         adapter = save_adapter(self.home, partial(save_lora, run.backbone), card) if worth.pays else None
         perplexity = {"before": run.before, "after": run.after}
         return {"cpu_seconds": trained, "perplexity": perplexity, "worth": worth.to_dict(), "adapter": adapter}

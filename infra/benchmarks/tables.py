@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from infra.load import report
+from recsys.config import ClassifierConfig, from_dict
 from recsys.models.throughput import SHAPES, encoding_flops
 
 ROOT = Path(__file__).parents[2]
@@ -107,10 +108,11 @@ def ideas(path: Path) -> str:
 def epochs(path: Path) -> str:
     """Return the Markdown of a classifier's epochs."""
     document = json.loads(path.read_text())
-    data, environment, settings = document["data"], document["environment"], document["settings"]
+    data, environment = document["data"], document["environment"]
+    base = from_dict(ClassifierConfig, document["settings"]).lora.base
     names = ("train_loss", "train_accuracy", "dev_loss", "dev_accuracy")
     lines = [
-        f"**{data['name']}**, {data['train']:,} texts, {data['dev']:,} to judge by; {settings['base']}, seed "
+        f"**{data['name']}**, {data['train']:,} texts, {data['dev']:,} to judge by; {base}, seed "
         f"{document['seed']}; {environment['threads']} thread, torch {environment['packages']['torch']}",
         "",
         f"| epoch | {' | '.join(name.replace('_', ' ') for name in names)} |",

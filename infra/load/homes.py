@@ -139,7 +139,7 @@ def _snapshot(home: Home, kinds: NDArray[np.int64], random: np.random.Generator)
 
 
 def _adapter(home: Home, snapshot: Snapshot, config: ModelConfig) -> str:
-    backbone = add_lora(load_backbone(config.adapter.base), config.adapter, config.seed)
+    backbone = add_lora(load_backbone(config.adapter.lora.base), config.adapter.lora, config.seed)
     card = AdapterCard(
         base=backbone.name, base_digest=backbone.base_digest, snapshot=snapshot.id, settings=to_dict(config)
     )

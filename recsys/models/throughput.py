@@ -28,7 +28,7 @@ from torch import nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from recsys.artifacts import write_json
-from recsys.config import AdapterConfig
+from recsys.config import LoraConfig
 from recsys.models.adapter import ENCODE_TOKENS, carry_back
 from recsys.models.devices import Team, computes_bf16, default_device, device_name
 from recsys.models.encoder.backbone import Backbone, add_lora, load_backbone, quiet
@@ -183,7 +183,7 @@ def measure(
         if importlib.util.find_spec(REFERENCE) is not None:
             reference = _reference(base, device)
             result[REFERENCE] = speed(lambda: reference(some), texts, flops)
-        carrier, _ = prepared(add_lora(backbone, AdapterConfig(), seed=0), ids, texts=0)
+        carrier, _ = prepared(add_lora(backbone, LoraConfig(), seed=0), ids, texts=0)
         cost = lora_flops(shape, tokens)
         result["lora_step"] = speed(_lora_step(carrier, lines[:step_texts], tokens), step_texts, cost)
         if compile_too:

@@ -37,7 +37,7 @@ class TextEncoding:
 
 def frozen_encoding(texts: list[str], config: ModelConfig, progress: StageProgress | None = None) -> TextEncoding:
     """Encode the catalogue with the base model alone."""
-    backbone = load_backbone(config.adapter.base)
+    backbone = load_backbone(config.adapter.lora.base)
     vectors = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
     return _encoding([vectors])
 
@@ -60,9 +60,9 @@ def adapted_encoding(
     """
     start = frozen
     if pretrained is None:
-        backbone = add_lora(load_backbone(config.adapter.base), config.adapter, config.seed)
+        backbone = add_lora(load_backbone(config.adapter.lora.base), config.adapter.lora, config.seed)
     else:
-        backbone = continue_lora(pretrained, config.adapter.base)
+        backbone = continue_lora(pretrained, config.adapter.lora.base)
         start = _encoding([encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))])
     tokens = tokenize(backbone, texts, config.text.max_tokens)
     # The adapter learns through towers that already know how to read the vectors.

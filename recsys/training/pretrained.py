@@ -1,6 +1,6 @@
 """Pre-trained adapters: whether one pays for recommendation, and how a training begins with it."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import StageProgress, stage
-from recsys.config import AdapterConfig, ModelConfig, PretrainConfig
+from recsys.config import AdapterConfig, ModelConfig, PretrainConfig, from_dict
 from recsys.evaluation.bootstrap import Interval, paired_bootstrap
 from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.metrics import ndcg
@@ -22,8 +22,6 @@ from recsys.models.towers.training import train_towers
 from recsys.models.towers.whitening import text_features
 from recsys.store.adapters import read_card, verify_adapter
 from recsys.store.manifests import PRETRAINING
-
-_SHARED = ("base", "rank", "alpha", "rslora", "targets")  # what LoRA weights that go on must agree in
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def judge_pretraining(
         checkpoints: where the towers stand after each epoch.
     """
     gains: dict[str, NDArray[np.float64]] = {}
-    for name, encoder in (("base", load_backbone(config.base)), (PRETRAINING, backbone)):
+    for name, encoder in (("base", load_backbone(config.lora.base)), (PRETRAINING, backbone)):
         report = stage(progress, f"Encode texts ({name})")
         features, _ = text_features([encode_texts(encoder, texts, config.text.max_tokens, report)])
         towers = train_towers(
@@ -104,17 +102,18 @@ def pretrained_folder(home: Home, config: AdapterConfig) -> Path | None:
             f"Adapter {config.pretrained} is for {card.task}. Name one that `recsys pretrain` made; to go on from a "
             "recommendation adapter, use --resume-from."
         )
-    for name in _SHARED:
-        wanted, found = getattr(config, name), card.settings.get(name)
-        wanted = list(wanted) if isinstance(wanted, tuple) else wanted
-        if wanted != found:
-            raise ArtifactError(
-                f"Adapter {config.pretrained} was pre-trained with {name} {found}, and adapter.{name} is {wanted}. "
-                "A LoRA goes on with the shape it has: change the setting, or pre-train with it."
-            )
-    if load_backbone(config.base).base_digest != card.base_digest:
+    settings = {name: value for name, value in card.settings.items() if name != "seed"}
+    wanted, found = config.lora, from_dict(PretrainConfig, settings).lora
+    if wanted != found:
+        name = next(item.name for item in fields(found) if getattr(wanted, item.name) != getattr(found, item.name))
         raise ArtifactError(
-            f"The base model {config.base} that is installed here is not the one that adapter {config.pretrained} was "
-            "trained on. Install that version again, or pre-train again."
+            f"Adapter {config.pretrained} was pre-trained with {name} {getattr(found, name)}, and adapter.lora.{name} "
+            f"is {getattr(wanted, name)}. A LoRA goes on with the shape it has: change the setting, or pre-train with "
+            "it."
+        )
+    if load_backbone(config.lora.base).base_digest != card.base_digest:
+        raise ArtifactError(
+            f"The base model {config.lora.base} that is installed here is not the one that adapter {config.pretrained} "
+            "was trained on. Install that version again, or pre-train again."
         )
     return verify_adapter(home, config.pretrained)

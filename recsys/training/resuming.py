@@ -112,7 +112,7 @@ class Parent:
 
     def encode(self, texts: list[str], config: ModelConfig, progress: StageProgress | None = None) -> TextEncoding:
         """Encode a newer catalogue with the base alone, whitened as the parent's was."""
-        backbone = load_backbone(config.adapter.base)
+        backbone = load_backbone(config.adapter.lora.base)
         vectors = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
         return TextEncoding(vectors, self.maps.content.apply(vectors), self.maps.content)
 
@@ -252,7 +252,7 @@ def _adapted(
     checkpoints: Checkpoints | None,
 ) -> tuple[TextEncoding, Backbone, list[dict[str, float]]]:
     """Train the parent's LoRA weights further through its own towers, and encode the catalogue."""
-    backbone = continue_lora(parent.folder, config.adapter.base)
+    backbone = continue_lora(parent.folder, config.adapter.lora.base)
     tokens = tokenize(backbone, texts, config.text.max_tokens)
     vectors = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
     whitening = parent.maps.towers

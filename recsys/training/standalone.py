@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from recsys.artifacts import write_json
 from recsys.callbacks import Progress
-from recsys.config import ModelConfig, to_dict
+from recsys.config import LoraConfig, ModelConfig, to_dict
 from recsys.data import columns
 from recsys.data.sequences import Scorer, Sequences
 from recsys.evaluation.full_ranking import evaluate
@@ -145,7 +145,7 @@ def train(
     journal.done("warm up towers", started)
 
     started = time.perf_counter()
-    carrier = add_lora(backbone, config.adapter, config.seed)
+    carrier = add_lora(backbone, config.adapter.lora, config.seed)
     records = train_adapter(
         carrier, tokens, split.train, config.adapter, config.tower, config.seed, warm, frozen,
         progress=journal.progress("Fine-tune BERT"),
@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("events", type=Path, nargs="?")
     parser.add_argument("items", type=Path, nargs="?")
-    parser.add_argument("--base", default=ModelConfig().adapter.base, help="a base model, or one packed as a .zip")
+    parser.add_argument("--base", default=ModelConfig().adapter.lora.base, help="a base model, or one packed as a .zip")
     parser.add_argument("--pack", type=Path, metavar="FILE", help="pack the base into a file to carry, and stop")
     parser.add_argument("--rounds", type=int, help="LoRA steps")
     parser.add_argument("--epochs", type=int, help="of the towers, at most")
@@ -194,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     standard = ModelConfig(seed=options.seed)
     config = replace(
         standard,
-        adapter=replace(standard.adapter, base=options.base, rounds=options.rounds),
+        adapter=replace(standard.adapter, lora=LoraConfig(base=options.base), rounds=options.rounds),
         tower=replace(standard.tower, epochs=options.epochs),
     )
     with team() as joined, tempfile.TemporaryDirectory() as place:

@@ -7,6 +7,7 @@ not. Test targets are not within reach of anything here.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recsys.artifacts import short_id, write_atomic
 from recsys.callbacks import StageProgress, stage
-from recsys.config import ModelConfig, TuneConfig, to_dict
+from recsys.config import ModelConfig, TuneConfig, from_dict, to_dict
 from recsys.data.sequences import Sequences
 from recsys.evaluation.splits import Targets, sample
 from recsys.models.towers.tower import TwoTower
@@ -29,7 +30,7 @@ from recsys.training.validation import tower_validation
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 # A LoRA training is dear, so few adapters are looked at and each is trained once; towers are cheap and vary freely.
 SPACE: dict[str, BaseDistribution] = {
-    "adapter.rank": CategoricalDistribution((4, 8, 16)),
+    "adapter.lora.rank": CategoricalDistribution((4, 8, 16)),
     "adapter.learning_rate": CategoricalDistribution((2e-4, 5e-4, 1e-3)),
     "tower.learning_rate": FloatDistribution(5e-4, 8e-3, log=True),
     "tower.dropout": FloatDistribution(0.1, 0.6),
@@ -104,7 +105,7 @@ def tune(
     given = _as_given(train, frozen, config)
     space = {name: _including(kind, given[name]) for name, kind in SPACE.items()}
     if pretrained is not None:
-        del space["adapter.rank"], given["adapter.rank"]  # that of weights that go on is what it is
+        del space["adapter.lora.rank"], given["adapter.lora.rank"]  # that of weights that go on is what it is
     for number in range(len(study.get_trials(states=FINISHED)), search.trials):
         study.sampler = optuna.samplers.TPESampler(
             n_startup_trials=search.startup_trials, seed=config.seed * 10_000 + number
@@ -146,15 +147,16 @@ def with_settings(config: ModelConfig, settings: dict[str, Any]) -> ModelConfig:
 
     LoRA weights count by alpha over rank: that stays as it was when the rank changes.
     """
-    adapter = config.adapter
-    rank = settings.get("adapter.rank", adapter.rank)
-    changed: dict[str, dict[str, Any]] = {"adapter": {"alpha": adapter.alpha / adapter.rank * rank}, "tower": {}}
-    for name, value in settings.items():
-        part, _, field = name.partition(".")
-        changed[part][field] = value
-    return replace(
-        config, adapter=replace(adapter, **changed["adapter"]), tower=replace(config.tower, **changed["tower"])
-    )
+    lora = config.adapter.lora
+    rank = settings.get("adapter.lora.rank", lora.rank)
+    changed: dict[str, Any] = {}
+    for name, value in ({"adapter.lora.alpha": lora.alpha / lora.rank * rank} | settings).items():
+        *parts, last = name.split(".")
+        place = changed
+        for part in parts:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return from_dict(ModelConfig, changed, defaults=config)
 
 
 class _Encodings:
@@ -194,11 +196,7 @@ def _as_given(train: Sequences, frozen: TextEncoding, config: ModelConfig) -> di
     """Return the settings of the search as a configuration has them; what it leaves open is chosen from the data."""
     shape = tower_shape(train, frozen.features.shape[1], len(frozen.features), config.tower)
     open_ones = {"tower.dropout": shape.dropout, "tower.max_history": shape.max_history}
-    parts = {"adapter": config.adapter, "tower": config.tower}
-    return {
-        name: open_ones[name] if name in open_ones else getattr(parts[name.split(".")[0]], name.split(".")[1])
-        for name in SPACE
-    }
+    return {name: open_ones[name] if name in open_ones else attrgetter(name)(config) for name in SPACE}
 
 
 def _including(kind: BaseDistribution, value: Any) -> BaseDistribution:

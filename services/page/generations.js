@@ -62,11 +62,12 @@ function draw(answer) {
     const cell = (label, ...children) => make("td", { data: { label } }, ...children);
     const id = (text) => make("span", { class: "id" }, text ?? "–");
     const serves = one.id === answer.serving;
+    const adapter = one.settings?.adapter;
     const last = serves ? make("td") : make("td", {}, button("Promote", () => ask(one.id, answer.serving), "quiet small", `Promote generation ${one.id}`));
     return make("tr", {},
       cell("Generation", id(one.id), serves ? make("span", { class: "chip" }, "serving") : one.current ? make("span", { class: "chip alone" }, "wanted") : null),
       cell("Adapter", id(one.adapter)), cell("Snapshot", id(one.snapshot)),
-      cell("Items", one.index?.rows?.toLocaleString() ?? "–"), cell("Base model", one.settings?.adapter?.base ?? "–"), last);
+      cell("Items", one.index?.rows?.toLocaleString() ?? "–"), cell("Base model", adapter?.lora?.base ?? adapter?.base ?? "–"), last);
   }));
 }
 

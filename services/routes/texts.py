@@ -39,7 +39,7 @@ async def embed(request: EmbedRequest, worker: WorkerOfApp) -> Response:
         chunks.append(await worker.encoding.run(timed, encoder.encode, chunk))
     vectors = np.concatenate(chunks) / math.sqrt(2)  # two unit vectors side by side make one of this length
     answer = EmbedAnswer(
-        model=recommender.manifest.config.adapter.base,
+        model=recommender.manifest.config.adapter.lora.base,
         dimensions=vectors.shape[1],
         vectors=vectors.tolist(),
         generation=recommender.generation_id,

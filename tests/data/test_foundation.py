@@ -1,6 +1,7 @@
 """Settings, sequences and atomic files: the ground that everything stands on."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -9,21 +10,61 @@ from hypothesis import strategies as st
 
 from recsys import artifacts
 from recsys.artifacts import ArtifactError, canonical_json, short_id, verify_folder, write_atomic
-from recsys.config import AdapterConfig, ModelConfig, TextConfig, from_dict, to_dict
+from recsys.config import (
+    AdapterConfig,
+    CategoryConfig,
+    ClassifierConfig,
+    IngestConfig,
+    LoraConfig,
+    ModelConfig,
+    PretrainConfig,
+    TextConfig,
+    from_dict,
+    to_dict,
+)
 from recsys.data.sequences import Sequences
 
 rows_of_items = st.lists(st.lists(st.integers(0, 20), max_size=8), max_size=8)
 
 
-def test_settings_survive_json():
-    config = ModelConfig(text=TextConfig(fields=("title", "brand")), adapter=AdapterConfig(rounds=3), seed=7)
-    assert from_dict(ModelConfig, to_dict(config)) == config
-    assert from_dict(ModelConfig, {}) == ModelConfig()
+LORA = LoraConfig(base="a folder", rank=4, alpha=8.0, rslora=True, targets=("query", "value"))
+FLAT = {"base": "a folder", "rank": 4, "alpha": 8.0, "rslora": True, "targets": ["query", "value"]}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(text=TextConfig(fields=("title", "brand")), adapter=AdapterConfig(LORA, rounds=3), seed=7),
+        PretrainConfig(LORA, text=TextConfig(max_tokens=9)),
+        ClassifierConfig(LORA, dropout=0.2),
+        IngestConfig(categories=CategoryConfig("a" * 16)),
+    ],
+)
+def test_settings_survive_json(config):
+    assert from_dict(type(config), json.loads(json.dumps(to_dict(config)))) == config
+    assert from_dict(type(config), {}) == type(config)()
+
+
+def test_what_a_nested_setting_leaves_open_is_as_it_stood_there():
+    assert from_dict(ClassifierConfig, {"lora": {"rank": 4}}).lora == LoraConfig(rank=4, alpha=32.0)
+    changed = from_dict(ModelConfig, {"adapter": {"rounds": 3}}, ModelConfig(adapter=AdapterConfig(LORA), seed=7))
+    assert changed == ModelConfig(adapter=AdapterConfig(LORA, rounds=3), seed=7)
 
 
 def test_an_unknown_setting_is_named():
-    with pytest.raises(ValueError, match="AdapterConfig has no setting 'ranks'; it has alpha, base"):
-        from_dict(ModelConfig, {"adapter": {"ranks": 3}})
+    with pytest.raises(ValueError, match="LoraConfig has no setting 'ranks'; it has alpha, base"):
+        from_dict(ModelConfig, {"adapter": {"lora": {"ranks": 3}}})
+    with pytest.raises(ValueError, match="AdapterConfig has no setting 'rank'; it has items_per_round"):
+        from_dict(ModelConfig, {"adapter": {"lora": {}, "rank": 3}})
+
+
+def test_settings_of_before_lora_had_a_place_of_its_own_are_read():
+    idle = {"dropout": 0.1}
+    adapter = from_dict(ModelConfig, {"adapter": FLAT | idle | {"rounds": 3}, "seed": 7})
+    assert adapter == ModelConfig(adapter=AdapterConfig(LORA, rounds=3), seed=7)
+    assert from_dict(PretrainConfig, FLAT | idle) == PretrainConfig(LORA)
+    assert from_dict(ClassifierConfig, FLAT | idle) == ClassifierConfig(LORA, dropout=0.1)
+    assert from_dict(ClassifierConfig, {"rank": 4}) == ClassifierConfig(LoraConfig(rank=4, alpha=32.0))
 
 
 def test_settings_cannot_change():

@@ -15,7 +15,7 @@ from synthetic import SMALL, Dataset
 from test_cli import run, shown
 
 from recsys.artifacts import read_json, write_json
-from recsys.config import ModelConfig, from_dict, to_dict
+from recsys.config import LoraConfig, ModelConfig, from_dict, to_dict
 from recsys.home import Home
 from recsys.training.tuning import SPACE, Trial, best_of, with_settings
 
@@ -57,7 +57,7 @@ def tuned(place: Home) -> dict[str, Any]:
 def test_the_first_trial_is_as_given_and_the_best_is_trained_with(place: Home, tuned: dict[str, Any]) -> None:
     assert len(tuned["trials"]) == TRIALS
     first = tuned["trials"][0]["settings"]
-    assert first["adapter.rank"] == SMALL.adapter.rank
+    assert first["adapter.lora.rank"] == SMALL.adapter.lora.rank
     assert first["tower.residual_norm"] == SMALL.tower.residual_norm
     assert set(first) == set(SPACE)
     complete = [one for one in tuned["trials"] if one["state"] == "complete"]
@@ -98,6 +98,7 @@ def test_of_equal_trials_the_first_complete_one_is_the_best() -> None:
 
 
 def test_the_scale_of_lora_stays_when_its_rank_changes() -> None:
-    changed = with_settings(ModelConfig(), {"adapter.rank": 4, "tower.dropout": 0.3})
-    assert changed.adapter.alpha / changed.adapter.rank == ModelConfig().adapter.alpha / ModelConfig().adapter.rank
+    changed, given = with_settings(ModelConfig(), {"adapter.lora.rank": 4, "tower.dropout": 0.3}), LoraConfig()
+    assert changed.adapter.lora.rank == 4
+    assert changed.adapter.lora.alpha / 4 == given.alpha / given.rank
     assert np.isclose(changed.tower.dropout or 0, 0.3)

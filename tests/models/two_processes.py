@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import torch
 
-from recsys.config import AdapterConfig, TowerConfig
+from recsys.config import AdapterConfig, LoraConfig, TowerConfig
 from recsys.data.sequences import Sequences
 from recsys.models import devices
 from recsys.models.adapter import train_adapter
@@ -19,9 +19,9 @@ devices.has_cpu_bf16 = lambda: False  # in fp32, so that the order of sums hardl
 with team() as joined:
     texts = [f"{kind} number {number}" for kind in ("red wine", "running shoe") for number in range(8)]
     train = Sequences.from_lists([[(user * 3 + step) % 16 for step in range(3 + user % 4)] for user in range(20)])
-    config = AdapterConfig(rank=4, items_per_round=16, rounds=3)
+    config = AdapterConfig(lora=LoraConfig(rank=4), items_per_round=16, rounds=3)
     towers = TowerConfig(dimensions=16, batch_tokens=64, dropout=0.0)
-    backbone = add_lora(load_backbone(config.base, torch.device("cpu")), config, seed=0)
+    backbone = add_lora(load_backbone(config.lora.base, torch.device("cpu")), config.lora, seed=0)
     tokens = tokenize(backbone, texts, 16)
     frozen = embed_catalogue(backbone, tokens)
     run = train_towers(text_features([frozen])[0], train, 16, towers, 0, epochs=3)

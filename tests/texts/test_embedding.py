@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recsys.artifacts import ArtifactError
-from recsys.config import AdapterConfig
+from recsys.config import LoraConfig
 from recsys.data.sources import SourceError
 from recsys.home import Home
 from recsys.models.encoder.backbone import load_backbone
@@ -20,7 +20,7 @@ from recsys.texts import tables as embedding
 from recsys.texts.tables import embed_table, read_texts
 from recsys.texts.vectors import TextVectors
 
-BASE = AdapterConfig().base
+BASE = LoraConfig().base
 
 
 @pytest.fixture(scope="module")

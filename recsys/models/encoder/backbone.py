@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 
 from recsys.artifacts import ArtifactError, canonical_json, digest, digest_file
-from recsys.config import AdapterConfig, ClassifierConfig, PretrainConfig
+from recsys.config import LoraConfig
 from recsys.models.devices import attention_for, default_device
 from recsys.models.encoder.safety import check_base, check_lora
 
@@ -157,21 +157,21 @@ def quiet() -> Iterator[None]:
         logging.enable_progress_bar()
 
 
-def add_lora(backbone: Backbone, config: AdapterConfig | ClassifierConfig | PretrainConfig, seed: int) -> Backbone:
+def add_lora(backbone: Backbone, config: LoraConfig, seed: int, dropout: float = 0.0) -> Backbone:
     """Return the backbone with a fresh LoRA adapter; only the adapter's weights train."""
-    from peft import LoraConfig, get_peft_model
+    import peft
 
     torch.manual_seed(seed)
     targets = "all-linear" if config.targets == ("all-linear",) else list(config.targets)
-    lora = LoraConfig(
+    lora = peft.LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
+        lora_dropout=dropout,
         target_modules=targets,
         use_rslora=config.rslora,
         task_type="FEATURE_EXTRACTION",
     )
-    model = _not_widening(get_peft_model(backbone.model, lora))
+    model = _not_widening(peft.get_peft_model(backbone.model, lora))
     return Backbone(model, backbone.tokenizer, backbone.name, backbone.base_digest)
 
 

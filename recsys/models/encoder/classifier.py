@@ -187,7 +187,7 @@ def train_classifier(
     labels = sorted(set(train.labels))
     if len(labels) < 2:
         raise ValueError(f"The training texts have one label only ({labels[0]!r}). Give texts of at least two.")
-    backbone = add_lora(load_backbone(config.base), config, seed)
+    backbone = add_lora(load_backbone(config.lora.base), config.lora, seed, config.dropout)
     for module in backbone.model.modules():
         if isinstance(module, nn.Dropout):
             module.p = config.dropout  # the base's own are meant for pre-training

@@ -211,10 +211,10 @@ def _run(
     checkpoint: Checkpoint | None,
 ) -> tuple[MaskedLanguageModel, float, list[dict[str, float]]]:
     """Fit the head, together with LoRA weights if ``adapted``; return the model, its perplexity and its records."""
-    backbone = load_backbone(config.base)
+    backbone = load_backbone(config.lora.base)
     for weight in backbone.model.parameters():
         weight.requires_grad_(False)
-    backbone = add_lora(backbone, config, seed) if adapted else backbone
+    backbone = add_lora(backbone, config.lora, seed) if adapted else backbone
     model = MaskedLanguageModel(backbone, seed)
     masks = _Masks(backbone, config.mask_share)
     tokens, judged = (tokenize(backbone, part, config.text.max_tokens) for part in (learnt, held_out))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recsys.artifacts import ArtifactError
-from recsys.config import AdapterConfig, TowerConfig
+from recsys.config import AdapterConfig, LoraConfig, TowerConfig
 from recsys.data.sequences import Sequences
 from recsys.models.adapter import train_adapter
 from recsys.models.encoder.backbone import add_lora, load_backbone, load_lora, save_lora
@@ -16,7 +16,7 @@ from recsys.models.towers.training import train_towers
 from recsys.models.towers.whitening import text_features
 
 TEXTS = ["Toy Story | genres: Animation", "GoldenEye", "A very long title " * 6, "Twelve Monkeys | year: 1995"]
-BASE = AdapterConfig().base
+BASE = LoraConfig().base
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +54,11 @@ def test_broken_weights_never_give_vectors():
 def test_an_adapter_learns_survives_its_folder_and_repeats_itself(tmp_path):
     texts = [f"{kind} number {number}" for kind in ("red wine", "running shoe") for number in range(8)]
     train = Sequences.from_lists([[(user * 3 + step) % 16 for step in range(6)] for user in range(20)])
-    config, towers = AdapterConfig(rank=4, items_per_round=8), TowerConfig(dimensions=16, batch_tokens=64)
-    config = AdapterConfig(rank=4, items_per_round=8, rounds=6)
+    config = AdapterConfig(lora=LoraConfig(rank=4), items_per_round=8, rounds=6)
+    towers = TowerConfig(dimensions=16, batch_tokens=64)
     vectors = []
     for run in ("one", "two"):
-        trained = add_lora(load_backbone(BASE, torch.device("cpu")), config, seed=0)
+        trained = add_lora(load_backbone(BASE, torch.device("cpu")), config.lora, seed=0)
         tokens = tokenize(trained, texts, 16)
         frozen = embed_catalogue(trained, tokens)
         warm = train_towers(text_features([frozen])[0], train, 16, towers, 0, epochs=2).towers

@@ -54,7 +54,7 @@ def test_the_stored_one_says_the_same(run, tickets, tmp_path):
     assert {"adapter_model.safetensors", "head.safetensors", "labels.json"} <= {
         path.name for path in tmp_path.iterdir()
     }
-    loaded = Classifier.load(tmp_path, CONFIG.base)
+    loaded = Classifier.load(tmp_path, CONFIG.lora.base)
     texts = tickets[1].texts
     wanted, found = run.classifier.probabilities(texts), loaded.probabilities(texts)
     assert (wanted.argmax(1) == found.argmax(1)).mean() >= 0.95
@@ -63,11 +63,11 @@ def test_the_stored_one_says_the_same(run, tickets, tmp_path):
 
 def test_a_folder_without_a_head_is_refused(run, tmp_path):
     with pytest.raises(ArtifactError, match="no classifier"):
-        Classifier.load(tmp_path, CONFIG.base)
+        Classifier.load(tmp_path, CONFIG.lora.base)
     run.classifier.save(tmp_path)
     (tmp_path / "head.safetensors").unlink()
     with pytest.raises(ArtifactError, match="Train it again"):
-        Classifier.load(tmp_path, CONFIG.base)
+        Classifier.load(tmp_path, CONFIG.lora.base)
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(run, tickets, tmp_path):

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from recsys.artifacts import ArtifactError
-from recsys.config import AdapterConfig
+from recsys.config import LoraConfig
 from recsys.models.encoder.backbone import add_lora, load_backbone, load_lora, save_lora
 from recsys.models.encoder.export import CARD, ExportedEncoder, export
 from recsys.models.encoder.tokens import embed_catalogue, tokenize
 
-BASE = AdapterConfig().base
+BASE = LoraConfig().base
 TOKENS = 32
 TEXTS = [
     *[f"{'Very ' * (number % 23)}long walk number {number}" for number in range(60)],
@@ -28,7 +28,7 @@ TEXTS = [
 def adapted(tmp_path_factory: pytest.TempPathFactory):
     """A base with an adapter merged that moves its vectors."""
     folder = tmp_path_factory.mktemp("adapter")
-    carrier = add_lora(load_backbone(BASE, torch.device("cpu")), AdapterConfig(rank=4), seed=0)
+    carrier = add_lora(load_backbone(BASE, torch.device("cpu")), LoraConfig(rank=4), seed=0)
     with torch.no_grad():
         for name, weight in carrier.model.named_parameters():
             if "lora_B" in name:

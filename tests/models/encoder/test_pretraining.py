@@ -8,12 +8,12 @@ import torch
 from synthetic import GENRES, WORDS
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
-from recsys.config import PretrainConfig
+from recsys.config import LoraConfig, PretrainConfig
 from recsys.models.checkpoints import Checkpoint
 from recsys.models.encoder.backbone import base_folder, load_backbone
 from recsys.models.encoder.pretraining import IGNORED, MaskedLanguageModel, mask_tokens, pretrain
 
-CONFIG = PretrainConfig(rank=4, alpha=8, epochs=2, batch_size=16, learning_rate=2e-3)
+CONFIG = PretrainConfig(lora=LoraConfig(rank=4, alpha=8), epochs=2, batch_size=16, learning_rate=2e-3)
 TEXTS = [f"{first} {second} | genre: {genre}" for genre in GENRES for first in WORDS[genre] for second in WORDS[genre]]
 
 
@@ -54,7 +54,7 @@ def test_the_same_seed_gives_the_same_weights_after_a_kill_too(run, tmp_path):
 
 
 def test_a_head_of_the_bases_own_is_used(tmp_path):
-    tokenizer = AutoTokenizer.from_pretrained(base_folder(CONFIG.base))
+    tokenizer = AutoTokenizer.from_pretrained(base_folder(CONFIG.lora.base))
     tokenizer.save_pretrained(tmp_path)
     torch.manual_seed(0)
     settings = BertConfig(

@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
 from recsys.artifacts import ArtifactError
-from recsys.config import AdapterConfig
+from recsys.config import LoraConfig
 from recsys.models.encoder.backbone import add_lora, load_backbone, load_lora, load_model, save_lora
 from recsys.models.encoder.safety import CONFIGURATION, WEIGHTS
 
-BASE = AdapterConfig().base
+BASE = LoraConfig().base
 CPU = torch.device("cpu")
 
 
@@ -33,7 +33,7 @@ class Mine:
 def saved(tmp_path_factory):
     """An adapter as it should be."""
     folder = tmp_path_factory.mktemp("saved")
-    save_lora(add_lora(load_backbone(BASE, CPU), AdapterConfig(rank=2), seed=0), folder)
+    save_lora(add_lora(load_backbone(BASE, CPU), LoraConfig(rank=2), seed=0), folder)
     load_lora(folder, BASE, CPU)
     return folder
 
