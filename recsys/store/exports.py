@@ -41,7 +41,8 @@ def open_encoder(
         adapter_id: a stored adapter of that base.
 
     Raises:
-        ArtifactError: base or adapter is missing, or the installed base is not the one that is meant.
+        ArtifactError: base or adapter is missing.
+        BaseModelError: the installed base is not the one that is meant.
     """
     form = form or best_form()
     digest = base_digest or load_backbone(base, torch.device("cpu")).base_digest
@@ -81,12 +82,7 @@ def export_encoder(
 
 def _merged(home: Home, base: str, digest: str | None, adapter_id: str | None) -> Backbone:
     cpu = torch.device("cpu")
-    backbone = load_backbone(base, cpu)
-    if digest is not None and backbone.base_digest != digest:
-        raise ArtifactError(
-            f"The base model {base} that is installed here is not the one that adapter {adapter_id} was "
-            "trained on. Install that version again, or train a new adapter."
-        )
+    backbone = load_backbone(base, cpu, digest)
     return backbone if adapter_id is None else load_lora(verify_adapter(home, adapter_id), base, cpu)
 
 

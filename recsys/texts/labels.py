@@ -21,7 +21,8 @@ def open_classifier(home: Home, adapter_id: str) -> Classifier:
     """Load a stored classifier, every file of it checked.
 
     Raises:
-        ArtifactError: there is no such adapter, it is no classifier, or the base is not the one of its card.
+        ArtifactError: there is no such adapter, or it is no classifier.
+        BaseModelError: the base is not the one of its card.
     """
     card = read_card(home, adapter_id)
     if card.task != CLASSIFICATION:
@@ -29,13 +30,7 @@ def open_classifier(home: Home, adapter_id: str) -> Classifier:
             f"Adapter {adapter_id} is for {card.task}, not for classification. "
             "Train a classifier with `recsys classify`, or name one that `recsys adapters` lists."
         )
-    classifier = Classifier.load(verify_adapter(home, adapter_id), card.base)
-    if classifier.backbone.base_digest != card.base_digest:
-        raise ArtifactError(
-            f"The base model {card.base} that is installed here is not the one that adapter {adapter_id} was "
-            "trained on. Install that version again, or train a new classifier."
-        )
-    return classifier
+    return Classifier.load(verify_adapter(home, adapter_id), card.base, expected=card.base_digest)
 
 
 def newest_classifier(home: Home) -> str | None:

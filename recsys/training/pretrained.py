@@ -93,6 +93,7 @@ def pretrained_folder(home: Home, config: AdapterConfig) -> Path | None:
 
     Raises:
         ArtifactError: there is no such adapter, it is of another task, or its shape is not that of the settings.
+        BaseModelError: the installed base is not the one that it was pre-trained from.
     """
     if config.pretrained is None:
         return None
@@ -111,9 +112,5 @@ def pretrained_folder(home: Home, config: AdapterConfig) -> Path | None:
             f"is {getattr(wanted, name)}. A LoRA goes on with the shape it has: change the setting, or pre-train with "
             "it."
         )
-    if load_backbone(config.lora.base).base_digest != card.base_digest:
-        raise ArtifactError(
-            f"The base model {config.lora.base} that is installed here is not the one that adapter {config.pretrained} "
-            "was trained on. Install that version again, or pre-train again."
-        )
+    load_backbone(config.lora.base, expected=card.base_digest)
     return verify_adapter(home, config.pretrained)

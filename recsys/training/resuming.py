@@ -74,8 +74,8 @@ class Parent:
         """Open a stored adapter with all that goes with it, every file checked.
 
         Raises:
-            ArtifactError: the adapter or its snapshot is missing or changed, or it is not for recommendation, or the
-                installed base is another.
+            ArtifactError: the adapter or its snapshot is missing or changed, or it is not for recommendation.
+            BaseModelError: the installed base is another.
         """
         card = read_card(home, adapter_id)
         folder = verify_adapter(home, adapter_id)
@@ -84,11 +84,7 @@ class Parent:
                 f"Adapter {adapter_id} (task {card.task}) has no towers to go on from. "
                 "Name one that `recsys train` made; `recsys adapters` lists them."
             )
-        if load_backbone(card.base).base_digest != card.base_digest:
-            raise ArtifactError(
-                f"The base model {card.base} that is installed here is not the one that adapter {adapter_id} was "
-                "trained on. Install that version again, or train a new adapter."
-            )
+        load_backbone(card.base, expected=card.base_digest)
         if card.protocol is None or card.snapshot is None:
             raise ArtifactError(
                 f"The card of adapter {adapter_id} does not say on what and how it was trained. Train a new adapter."

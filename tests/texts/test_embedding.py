@@ -8,11 +8,10 @@ import polars as pl
 import pytest
 import torch
 
-from recsys.artifacts import ArtifactError
 from recsys.config import LoraConfig
 from recsys.data.sources import SourceError
 from recsys.home import Home
-from recsys.models.encoder.backbone import load_backbone
+from recsys.models.encoder.backbone import BaseModelError, load_backbone
 from recsys.serving.new_texts import Encoder
 from recsys.store.exports import delete_encoders, list_encoders, open_encoder
 from recsys.store.generations import current_id, read_generation
@@ -139,5 +138,5 @@ def test_a_killed_export_leaves_nothing_that_is_listed(tmp_path: Path, monkeypat
 
 
 def test_another_base_than_the_adapters_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="is not the one that adapter"):
+    with pytest.raises(BaseModelError, match=f"{BASE} that is installed here"):
         open_encoder(Home(tmp_path), BASE, 32, base_digest="0" * 64, adapter_id="abc")

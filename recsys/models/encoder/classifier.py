@@ -112,16 +112,19 @@ class Classifier:
         (folder / LABELS).write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
     @classmethod
-    def load(cls, folder: Path, base: str, device: torch.device | None = None) -> "Classifier":
+    def load(
+        cls, folder: Path, base: str, device: torch.device | None = None, expected: str | None = None
+    ) -> "Classifier":
         """Load a base with a classifier's LoRA weights merged into it, and the head.
 
         Raises:
             ArtifactError: the folder is no classifier, or its head does not fit the base.
+            BaseModelError: the base is not the one of this hash.
         """
         if not (folder / LABELS).is_file():
             raise ArtifactError(f"{folder} is no classifier: it has no {LABELS}. Train one with `recsys classify`.")
         settings = json.loads((folder / LABELS).read_text())
-        backbone = load_lora(folder, base, device)
+        backbone = load_lora(folder, base, device, expected)
         head = nn.Linear(backbone.hidden_size, len(settings["labels"]))
         try:
             head.load_state_dict(load_file(folder / HEAD))

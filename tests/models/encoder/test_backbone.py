@@ -10,7 +10,7 @@ from recsys.artifacts import ArtifactError
 from recsys.config import AdapterConfig, LoraConfig, TowerConfig
 from recsys.data.sequences import Sequences
 from recsys.models.adapter import train_adapter
-from recsys.models.encoder.backbone import add_lora, load_backbone, load_lora, save_lora
+from recsys.models.encoder.backbone import BaseModelError, add_lora, load_backbone, load_lora, save_lora
 from recsys.models.encoder.tokens import embed, embed_catalogue, tokenize
 from recsys.models.towers.training import train_towers
 from recsys.models.towers.whitening import text_features
@@ -28,6 +28,16 @@ def test_a_text_has_the_same_vector_alone_as_in_any_batch(backbone):
     together = embed_catalogue(backbone, tokenize(backbone, TEXTS, 64))
     alone = np.concatenate([embed_catalogue(backbone, tokenize(backbone, [text], 64)) for text in TEXTS])
     assert (together * alone).sum(axis=1).min() > 0.9999
+
+
+def test_another_base_than_the_expected_one_is_refused(backbone):
+    cpu = torch.device("cpu")
+    assert load_backbone(BASE, cpu, expected=backbone.base_digest).base_digest == backbone.base_digest
+    message = (
+        rf"{BASE} that is installed here \({backbone.base_digest[:12]}\) is not .* \(0{{12}}\)\. Install that version"
+    )
+    with pytest.raises(BaseModelError, match=message):
+        load_backbone(BASE, cpu, expected="0" * 64)
 
 
 def test_buckets_hold_every_text_once_within_the_budget(backbone):
