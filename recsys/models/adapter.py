@@ -13,7 +13,7 @@ from torch.nn import functional
 from recsys.callbacks import Progress
 from recsys.config import AdapterConfig, TowerConfig
 from recsys.data.sequences import Sequences
-from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
+from recsys.models.checkpoints import Checkpoint, TrainingState, generator_state, restored_generator
 from recsys.models.devices import Team, autocast, computes_bf16, fitting_memory
 from recsys.models.encoder.backbone import Backbone, lora_weights, set_lora_weights
 from recsys.models.encoder.tokens import LEAST_TOKENS, Tokens, forward, prepared
@@ -94,20 +94,17 @@ def train_adapter(
     )
     low = computes_bf16(device)
     batches = _Batches(training_windows(train, warm.shape.max_history), is_long(train), tower_config, device)
-    descent, encode_tokens = Descent(), ENCODE_TOKENS[device.type]
     runner, shaped = prepared(backbone, tokens, rounds * config.items_per_round)
     order = np.empty(0, dtype=np.int64)
-    records: list[dict[str, float]] = []
-    found = checkpoint.load() if checkpoint else None
+    state = TrainingState(checkpoint, optimizer, schedule, rng)
+    records, found = state.history, state.restore()
     if found is not None:
         set_lora_weights(backbone, found["lora"])
         towers.load_state_dict(found["towers"])
         stored.copy_(found["stored"])
-        optimizer.load_state_dict(found["optimizer"])
-        schedule.load_state_dict(found["schedule"])
-        records, rng, order = found["records"], restored_generator(found["rng"]), found["order"].numpy()
-        descent.steps = len(records)
+        order = found["order"].numpy()
         batches.restore(found["batches"])
+    descent, encode_tokens = Descent(steps=state.steps), ENCODE_TOKENS[device.type]
 
     backbone.model.eval()  # without dropout: the gradient must belong to the vectors that were stored
     for number in range(len(records) + 1, rounds + 1):
@@ -130,16 +127,12 @@ def train_adapter(
         records.append({"round": float(number), "loss": loss.item()})
         if progress:
             progress(number, rounds)
-        if checkpoint and (number % CHECKPOINT_ROUNDS == 0 or number == rounds):
-            checkpoint.save(
+        if number % CHECKPOINT_ROUNDS == 0 or number == rounds:
+            state.save(
                 {
                     "lora": lora_weights(backbone),
                     "towers": towers.state_dict(),
                     "stored": stored,
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "records": records,
-                    "rng": generator_state(rng),
                     "order": torch.from_numpy(order),
                     "batches": batches.state(),
                 }

@@ -93,6 +93,61 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class TrainingState:
+    """What every training loop carries from step to step beside its weights, and how a checkpoint keeps it.
+
+    Attributes:
+        optimizer: of the weights that are trained.
+        schedule: of its learning rate; it takes a step whenever the optimiser does.
+        rng: what the loop draws from.
+        history: the loop's records, one an epoch or one a round.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint | None,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        rng: np.random.Generator,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self.optimizer, self.schedule, self.rng = optimizer, schedule, rng
+        self.history: list[dict[str, float]] = []
+
+    @property
+    def steps(self) -> int:
+        """How many steps were taken, those before a restart included."""
+        return int(self.schedule.last_epoch)
+
+    def restore(self) -> dict[str, Any] | None:
+        """Go on, in place, from where the checkpoint stands; return what else was saved there, None where nothing was.
+
+        The random states of torch are set too: draw nothing from them between this and the first step.
+        """
+        found = self._checkpoint.load() if self._checkpoint else None
+        if found is None:
+            return None
+        self.optimizer.load_state_dict(found["optimizer"])
+        self.schedule.load_state_dict(found["schedule"])
+        self.rng.bit_generator.state = found["rng"]
+        self.history[:] = found["history"]
+        own: dict[str, Any] = found["own"]
+        return own
+
+    def save(self, own: dict[str, Any]) -> None:
+        """Replace the checkpoint, where there is one, by this state and what the loop has of its own: its weights."""
+        if self._checkpoint:
+            self._checkpoint.save(
+                {
+                    "optimizer": self.optimizer.state_dict(),
+                    "schedule": self.schedule.state_dict(),
+                    "rng": generator_state(self.rng),
+                    "history": self.history,
+                    "own": own,
+                }
+            )
+
+
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:
     """Return the state of a NumPy generator as a checkpoint can hold it."""
     return dict(rng.bit_generator.state)

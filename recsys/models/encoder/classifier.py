@@ -22,7 +22,7 @@ from torch.nn import functional
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import Progress
 from recsys.config import ClassifierConfig
-from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
+from recsys.models.checkpoints import Checkpoint, TrainingState
 from recsys.models.devices import autocast
 from recsys.models.encoder.backbone import (
     Backbone,
@@ -207,20 +207,19 @@ def train_classifier(
     optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_linear(step, steps))
     averaged = [weight.detach().clone() for weight in weights]
-    history: list[dict[str, float]] = []
+    state = TrainingState(checkpoint, optimizer, schedule, rng)
+    history = state.history
     best: dict[str, Any] = {"order": (-math.inf, -math.inf), "epoch": 0, "weights": _weights(classifier)}
-    found = checkpoint.load() if checkpoint else None
+    found = state.restore()
     if found is not None:
         _set_weights(classifier, found["weights"])
-        optimizer.load_state_dict(found["optimizer"])
-        schedule.load_state_dict(found["schedule"])
         _set(averaged, found["averaged"])
-        history, best, rng = found["history"], found["best"], restored_generator(found["rng"])
+        best = found["best"]
 
     while len(history) < config.epochs and len(history) - best["epoch"] < config.patience:
         losses, right = 0.0, 0
         backbone.model.train()
-        for number, batch in enumerate(_batches(tokens, config.batch_size, rng), start=1):
+        for batch in _batches(tokens, config.batch_size, rng):
             logits = classifier.logits(tokens, batch, config.dropout)
             batch_targets = torch.from_numpy(targets[batch]).to(logits.device)
             loss = functional.cross_entropy(logits, batch_targets)
@@ -230,13 +229,11 @@ def train_classifier(
             check_descent(loss, norm, f"epoch {len(history) + 1}", "learning_rate")
             optimizer.step()
             schedule.step()
-            _average(
-                averaged, weights, min(config.averaging, schedule.last_epoch / (schedule.last_epoch + AVERAGING_DELAY))
-            )
+            _average(averaged, weights, min(config.averaging, state.steps / (state.steps + AVERAGING_DELAY)))
             losses += loss.item() * len(batch)
             right += int((logits.argmax(1) == batch_targets).sum())
             if progress:
-                progress(len(history) * steps_per_epoch + number, steps)
+                progress(state.steps, steps)
         with _swapped(weights, averaged):
             judged = classifier.judge(dev_tokens, wanted)
             kept = _weights(classifier)
@@ -257,18 +254,7 @@ def train_classifier(
             }
         if each_epoch:
             each_epoch(history[-1])
-        if checkpoint:
-            checkpoint.save(
-                {
-                    "weights": _weights(classifier),
-                    "averaged": averaged,
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "history": history,
-                    "best": best,
-                    "rng": generator_state(rng),
-                }
-            )
+        state.save({"weights": _weights(classifier), "averaged": averaged, "best": best})
     _set_weights(classifier, best["weights"])
     backbone.model.eval()
     return ClassifierRun(classifier, history, best["epoch"])

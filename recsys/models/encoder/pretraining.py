@@ -19,7 +19,7 @@ from torch.nn import functional
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import Progress
 from recsys.config import PretrainConfig
-from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
+from recsys.models.checkpoints import Checkpoint, TrainingState
 from recsys.models.devices import attention_for, autocast
 from recsys.models.encoder.backbone import (
     Backbone,
@@ -225,13 +225,11 @@ def _run(
     optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
     warmup = max(1, round(WARMUP_SHARE * steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_cosine(step, warmup, steps))
-    history: list[dict[str, float]] = []
-    found = checkpoint.load() if checkpoint else None
+    state = TrainingState(checkpoint, optimizer, schedule, rng)
+    history = state.history
+    found = state.restore()
     if found is not None:
-        model.restore(found["model"])
-        optimizer.load_state_dict(found["optimizer"])
-        schedule.load_state_dict(found["schedule"])
-        history, rng = found["history"], restored_generator(found["rng"])
+        model.restore(found)
     while len(history) < config.epochs:
         backbone.model.eval()  # its own dropout was meant for longer pre-training; PEFT's is set to none
         model.head.train()
@@ -247,19 +245,10 @@ def _run(
             optimizer.step()
             schedule.step()
             losses.append(loss.item())
-            progress(len(history) * steps_per_epoch + number + 1, steps)
+            progress(state.steps, steps)
         perplexity = _perplexity(model, masks, judged, seed)
         history.append({"epoch": float(len(history) + 1), "loss": float(np.mean(losses)), "perplexity": perplexity})
-        if checkpoint:
-            checkpoint.save(
-                {
-                    "model": model.state(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "history": history,
-                    "rng": generator_state(rng),
-                }
-            )
+        state.save(model.state())
     return model, history[-1]["perplexity"], history
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from recsys.callbacks import Progress
 from recsys.config import TowerConfig
 from recsys.data.sequences import Sequences
-from recsys.models.checkpoints import Checkpoint, generator_state, restored_generator
+from recsys.models.checkpoints import Checkpoint, TrainingState
 from recsys.models.devices import computes_bf16
 from recsys.models.optimisation import check_descent, warm_cosine
 from recsys.models.towers.batches import HistoryBatch, history_batches
@@ -92,16 +92,14 @@ def run_epochs(
     total, low = course.epochs * course.steps, computes_bf16(device)
     optimizer = _optimizer(towers, config, course.rate)
     schedule = _schedule(optimizer, total)
-    descent = Descent()
-    history: list[dict[str, float]] = []
+    state = TrainingState(checkpoint, optimizer, schedule, rng)
+    history = state.history
     best: dict[str, Any] = {"figure": course.floor, "epoch": 0, "weights": copy.deepcopy(towers.state_dict())}
-    found = checkpoint.load() if checkpoint else None
+    found = state.restore()
     if found is not None:
         towers.load_state_dict(found["weights"])
-        optimizer.load_state_dict(found["optimizer"])
-        schedule.load_state_dict(found["schedule"])
-        history, best, rng = found["history"], found["best"], restored_generator(found["rng"])
-        descent.steps = found["steps"]
+        best = found["best"]
+    descent = Descent(steps=state.steps)
 
     while len(history) < course.epochs and (course.validate is None or len(history) - best["epoch"] < config.patience):
         towers.train()
@@ -124,18 +122,7 @@ def run_epochs(
         figure = history[-1].get("validation", math.inf)
         if course.validate is None or figure > best["figure"]:
             best = {"figure": figure, "epoch": len(history), "weights": copy.deepcopy(towers.state_dict())}
-        if checkpoint:
-            checkpoint.save(
-                {
-                    "weights": towers.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "history": history,
-                    "best": best,
-                    "rng": generator_state(rng),
-                    "steps": descent.steps,
-                }
-            )
+        state.save({"weights": towers.state_dict(), "best": best})
     towers.load_state_dict(best["weights"])
     return TowerRun(towers.freeze(), history, best["epoch"])
 
