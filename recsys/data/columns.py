@@ -20,6 +20,8 @@ RANK = "rank"
 SCORE = "score"
 SYSTEM = "system"
 
+SEPARATOR = " | "  # between the columns of an item's text
+
 # Order within a user; a frame of events is always sorted by USER_ID and then by these.
 EVENT_ORDER = (TIMESTAMP, POSITION, EVENT_ID)
 

@@ -9,8 +9,6 @@ import polars as pl
 from recsys.config import TextConfig
 from recsys.data import columns
 
-SEPARATOR = " | "
-
 _NEVER = (columns.ITEM_ID, columns.TITLE, columns.AVAILABLE, columns.UPDATED_AT)
 _UNIQUE_SHARE = 0.9  # values that are nearly all different and hold no blank are codes, not words
 
@@ -23,7 +21,7 @@ def item_texts(items: pl.DataFrame, config: TextConfig) -> list[str]:
     """
     fields = chosen_fields(items, config)
     named = [pl.lit(f"{_label(name)}: ") + _shown(items, name) for name in fields]  # null where the value is
-    text = pl.concat_str([_shown(items, columns.TITLE), *named], separator=SEPARATOR, ignore_nulls=True)
+    text = pl.concat_str([_shown(items, columns.TITLE), *named], separator=columns.SEPARATOR, ignore_nulls=True)
     return items.select(text.alias("text")).to_series().to_list()
 
 

@@ -17,7 +17,7 @@ from recsys.models.checkpoints import Checkpoint, TrainingState, generator_state
 from recsys.models.devices import Team, autocast, computes_bf16, fitting_memory
 from recsys.models.encoder.backbone import Backbone, lora_weights, set_lora_weights
 from recsys.models.encoder.tokens import LEAST_TOKENS, Tokens, forward, prepared
-from recsys.models.optimisation import check_descent, warm_cosine
+from recsys.models.optimisation import MAX_GRADIENT_NORM, check_descent, warm_cosine
 from recsys.models.towers.batches import HistoryBatch, history_batches, training_windows
 from recsys.models.towers.descent import Descent
 from recsys.models.towers.epochs import tower_loss
@@ -26,6 +26,7 @@ from recsys.models.towers.training import batch_tokens, is_long
 from recsys.models.towers.whitening import Whitening
 
 ENCODE_TOKENS = {"cpu": 2048, "cuda": 131_072}  # padded tokens encoded with gradient at once
+WARM_STEPS = 150  # of the towers that the adapter learns through
 CHECKPOINT_ROUNDS = 5  # of the adapter's training from one checkpoint to the next
 
 
@@ -120,7 +121,7 @@ def train_adapter(
         loss = descent.gradient([*towers.parameters(), leaf], batches.next(rng), loss_of, rng)
         assert leaf.grad is not None
         encode_tokens = carry_back(runner, shaped, chosen, leaf.grad, stored, lora, descent.team, encode_tokens)
-        norm = nn.utils.clip_grad_norm_(lora, 1.0)
+        norm = nn.utils.clip_grad_norm_(lora, MAX_GRADIENT_NORM)
         check_descent(loss, norm, f"round {number}", "adapter.learning_rate")
         optimizer.step()
         schedule.step()

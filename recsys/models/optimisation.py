@@ -4,7 +4,8 @@ import math
 
 import torch
 
-WARMUP_SHARE = 0.06  # of the steps of a linear schedule
+WARMUP_SHARE = 0.06  # of all steps, where a training chooses no number of its own
+MAX_GRADIENT_NORM = 1.0  # of the weights of BERT in one step; longer gradients are shortened to it
 
 
 def warm_cosine(step: int, warmup: int, steps: int) -> float:

@@ -34,6 +34,7 @@ from recsys.models.devices import Team, computes_bf16, default_device, device_na
 from recsys.models.encoder.backbone import Backbone, add_lora, load_backbone, quiet
 from recsys.models.encoder.export import ExportedEncoder, best_form, export
 from recsys.models.encoder.tokens import compiled, prepared, tokenize
+from recsys.models.optimisation import MAX_GRADIENT_NORM
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 MATRIX_SIZE = {"cpu": 1536, "cuda": 8192}  # of the square product that is timed
@@ -207,7 +208,7 @@ def _lora_step(carrier: Backbone, lines: Sequence[str], tokens: int) -> Callable
 
     def step() -> None:
         carry_back(carrier, ids, chosen, gradient, stored, lora, Team.current(), size)
-        nn.utils.clip_grad_norm_(lora, 1.0)
+        nn.utils.clip_grad_norm_(lora, MAX_GRADIENT_NORM)
         optimizer.step()
 
     return step

@@ -9,15 +9,13 @@ from numpy.typing import NDArray
 from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig
 from recsys.data.sequences import Sequences
-from recsys.models.adapter import train_adapter
+from recsys.models.adapter import WARM_STEPS, train_adapter
 from recsys.models.checkpoints import Checkpoints, checkpoint_of
 from recsys.models.encoder.backbone import Backbone, add_lora, continue_lora, load_backbone
 from recsys.models.encoder.export import encode_texts
 from recsys.models.encoder.tokens import tokenize
 from recsys.models.towers.training import train_towers
 from recsys.models.towers.whitening import Whitening, text_features
-
-WARM_STEPS = 150  # of the towers that the adapter learns through
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from recsys.data.sequences import Scorer, Sequences
 from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.metrics import ndcg, recall
 from recsys.evaluation.splits import Split, Targets, leave_one_out, sample
-from recsys.models.adapter import train_adapter
+from recsys.models.adapter import WARM_STEPS, train_adapter
 from recsys.models.devices import team
 from recsys.models.encoder.backbone import Backbone, add_lora, load_backbone, pack_base, unpack_base
 from recsys.models.encoder.tokens import Tokens, embed_catalogue, tokenize
@@ -38,8 +38,6 @@ from recsys.models.towers.tower import TwoTower
 from recsys.models.towers.training import train_towers
 from recsys.models.towers.whitening import text_features
 
-SEPARATOR = " | "
-WARM_STEPS = 150  # of the towers that the adapter learns through
 JUDGED = 2_000  # validation targets an epoch is judged by
 
 
@@ -92,7 +90,7 @@ def item_texts(catalogue: pa.Table, longest: int) -> list[str]:
             named.append((length, name))
     rows = catalogue.select([columns.TITLE, *(name for _, name in sorted(named))]).to_pylist()
     return [
-        SEPARATOR.join(
+        columns.SEPARATOR.join(
             " ".join(value.split()) if name == columns.TITLE else f"{name.replace('_', ' ')}: {' '.join(value.split())}"
             for name, value in row.items()
             if value and value.strip()

@@ -35,12 +35,11 @@ from recsys.models.encoder.backbone import (
     set_lora_weights,
 )
 from recsys.models.encoder.tokens import Tokens, tokenize
-from recsys.models.optimisation import check_descent, warm_linear
+from recsys.models.optimisation import MAX_GRADIENT_NORM, check_descent, warm_linear
 
 HEAD, LABELS = "head.safetensors", "labels.json"
 SORTED_BATCHES = 64  # batches that are cut from one shuffled part after sorting it by length
 PREDICT_TOKENS = 8192  # padded tokens classified at once
-MAX_GRADIENT_NORM = 1.0
 AVERAGING_DELAY = 10  # the mean over the first n steps forgets by n / (n + this)
 
 

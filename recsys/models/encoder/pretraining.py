@@ -31,13 +31,11 @@ from recsys.models.encoder.backbone import (
     set_lora_weights,
 )
 from recsys.models.encoder.tokens import Tokens, tokenize
-from recsys.models.optimisation import check_descent, warm_cosine
+from recsys.models.optimisation import MAX_GRADIENT_NORM, WARMUP_SHARE, check_descent, warm_cosine
 
 MASKED, REPLACED = 0.8, 0.1  # of the chosen tokens; the rest stay as they are
 IGNORED = -100
 JUDGED_TOKENS = 8192  # padded tokens judged at once
-WARMUP_SHARE = 0.06
-MAX_GRADIENT_NORM = 1.0
 
 
 @dataclass(frozen=True)
