@@ -15,7 +15,8 @@ from recsys.artifacts import digest_file, short_id, write_json
 from recsys.config import ClassifierConfig, to_dict
 from recsys.data.labelled import LABEL, TEXT, read_labelled
 from recsys.models.checkpoints import Checkpoint
-from recsys.models.encoder.classifier import ClassifierRun, LabelledTexts, Scores, numbered, train_classifier
+from recsys.models.encoder.classifier import LabelledTexts, Scores, numbered
+from recsys.models.encoder.classifier_training import ClassifierRun, train_classifier
 from recsys.models.encoder.tokens import tokenize
 from recsys.store.adapters import save_adapter, verify_adapter
 from recsys.store.manifests import CLASSIFICATION, AdapterCard

@@ -9,8 +9,9 @@ from synthetic import HEADLINES, SMALL_CLASSIFIER, TICKETS, write_labelled
 
 from recsys.artifacts import ArtifactError
 from recsys.models.checkpoints import Checkpoint
-from recsys.models.encoder import classifier as module
-from recsys.models.encoder.classifier import Classifier, LabelledTexts, numbered, train_classifier
+from recsys.models.encoder import classifier_training as module
+from recsys.models.encoder.classifier import Classifier, LabelledTexts, numbered
+from recsys.models.encoder.classifier_training import train_classifier
 from recsys.models.optimisation import DivergedError
 
 CONFIG = replace(SMALL_CLASSIFIER, dropout=0.1)
