@@ -9,7 +9,7 @@ from prefect import flow
 from flows.evaluate import evaluate_systems
 from flows.ingest import ingest_tables
 from flows.runtime import open_home
-from recsys.config import AdapterConfig, IngestConfig, ModelConfig, Protocol, TowerConfig
+from recsys.config import LEAVE_ONE_OUT, AdapterConfig, IngestConfig, ModelConfig, Protocol, TowerConfig
 from recsys.data.sources import SourceError
 from recsys.training.baselines import SYSTEMS
 
@@ -28,7 +28,7 @@ def run_benchmark(
     data: str,
     out: str,
     home: str | None = None,
-    protocol: Protocol = "leave-one-out",
+    protocol: Protocol = LEAVE_ONE_OUT,
     preset: Preset = "cpu",
     seed: int = 0,
     systems: tuple[str, ...] | None = None,

@@ -10,18 +10,16 @@ from flows import progress
 from flows.reports import report_metrics
 from flows.runtime import as_tasks, open_home
 from recsys.artifacts import write_atomic
-from recsys.config import ModelConfig, Protocol
+from recsys.config import LEAVE_ONE_OUT, ModelConfig, Protocol
 from recsys.data.snapshot import open_snapshot
 from recsys.evaluation.held_out import allowed_protocols
-from recsys.evaluation.page import page
-from recsys.evaluation.report import write_lists, write_metrics
-from recsys.publishing.binding import METRICS
+from recsys.evaluation.page import PAGE_FILE, page
+from recsys.evaluation.report import LISTS_FILE, METRICS_FILE, write_lists, write_metrics
 from recsys.training import measuring
 from recsys.training.baselines import SYSTEMS
 
 __all__ = ["allowed_protocols", "encode_texts", "evaluate_systems", "measure"]
 
-LISTS, PAGE = "lists.parquet", "report.html"
 _DEFAULT = ModelConfig()
 
 encode_texts = task(name="read texts", cache_policy=NO_CACHE)(measuring.encode_texts)
@@ -33,7 +31,7 @@ def evaluate_systems(
     snapshot_id: str,
     out: str,
     home: str | None = None,
-    protocol: Protocol = "leave-one-out",
+    protocol: Protocol = LEAVE_ONE_OUT,
     config: ModelConfig = _DEFAULT,
     systems: tuple[str, ...] = SYSTEMS,
     name: str | None = None,
@@ -65,8 +63,8 @@ def evaluate_systems(
         place, snapshot, protocol, config, systems, name, seeds, shuffle_ties,
         progress=progress.report, run=as_tasks(encode_texts, measure),
     )  # fmt: skip
-    write_lists(folder / LISTS, rankings, snapshot.user_ids(), snapshot.item_ids())
-    write_atomic(folder / PAGE, page(document).encode())
-    write_metrics(folder / METRICS, document)
+    write_lists(folder / LISTS_FILE, rankings, snapshot.user_ids(), snapshot.item_ids())
+    write_atomic(folder / PAGE_FILE, page(document).encode())
+    write_metrics(folder / METRICS_FILE, document)
     report_metrics(document)
     return document

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 Config = TypeVar("Config")
 Protocol = Literal["leave-one-out", "temporal", "cold-items"]
+LEAVE_ONE_OUT, TEMPORAL, COLD_ITEMS = typing.get_args(Protocol)
 
 
 class Settings:
@@ -160,7 +161,7 @@ class ExpertsConfig(Settings):
 class EvaluationConfig(Settings):
     """What is measured, and on how much."""
 
-    protocols: tuple[Protocol, ...] = ("temporal", "leave-one-out")
+    protocols: tuple[Protocol, ...] = (TEMPORAL, LEAVE_ONE_OUT)
     validation_share: float = 0.1  # of the events, by time, before the test part (temporal)
     test_share: float = 0.1  # of the events, by time (temporal)
     max_unknown_times: float = 0.05  # of the events; so many with a made-up time are left out (temporal)

@@ -8,8 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from recsys.artifacts import MANIFEST, staged_folder
+from recsys.evaluation.report import OURS
 from recsys.home import Home
-from recsys.publishing.binding import HELD_OUT, OURS
+from recsys.publishing.binding import HELD_OUT
 from recsys.store.adapters import read_card, save_adapter
 from recsys.store.generations import commit_generation, current_id, read_generation
 from recsys.store.manifests import CARD

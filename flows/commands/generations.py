@@ -125,9 +125,9 @@ def _compare(session: Shell, first: AdapterCard, second: AdapterCard) -> None:
 
 
 def _generation_figure(home: Home, manifest: GenerationManifest) -> str:
-    from recsys.publishing.binding import METRICS
+    from recsys.evaluation.report import METRICS_FILE
 
-    measured = read_json(home.generations / manifest.id / METRICS)["protocols"]
+    measured = read_json(home.generations / manifest.id / METRICS_FILE)["protocols"]
     own = next(name for name in manifest.config.evaluation.protocols if name in measured)
     return _figure({name: summary["total"] for name, summary in measured[own]["systems"].items()})
 
@@ -141,7 +141,9 @@ def _adapter_figure(card: AdapterCard) -> str:
 
 
 def _figure(metrics: dict[str, Any]) -> str:
-    return _text(metrics["recsys"]["ndcg@10"])
+    from recsys.evaluation.report import HEADLINE, OURS
+
+    return _text(metrics[OURS][HEADLINE])
 
 
 def _text(value: Any) -> str:

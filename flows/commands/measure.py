@@ -9,7 +9,7 @@ from flows.commands.generations import newest_generation
 from flows.commands.tables import show_metrics
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Seed, shell
 from recsys.artifacts import read_json
-from recsys.config import Protocol
+from recsys.config import LEAVE_ONE_OUT, Protocol
 
 
 def evaluate(
@@ -22,11 +22,11 @@ def evaluate(
 ) -> None:
     """Compare a generation with the baselines: its stored metrics, or with --out everything trained anew."""
     with shell(home, as_json, debug) as session:
-        from recsys.publishing.binding import METRICS
+        from recsys.evaluation.report import METRICS_FILE
         from recsys.store.generations import read_generation
 
         folder, manifest = read_generation(session.home, generation or newest_generation(session))
-        document = read_json(folder / METRICS)
+        document = read_json(folder / METRICS_FILE)
         if out is not None:
             from flows.evaluate import evaluate_systems
             from recsys.data.snapshot import open_snapshot
@@ -49,7 +49,7 @@ def evaluate(
 def benchmark(
     data: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder with events.* and items.*")],
     out: Annotated[Path, typer.Option(help="Folder for metrics.json, lists.parquet and report.html.")],
-    protocol: Annotated[Protocol, typer.Option(help="How targets are held out.")] = "leave-one-out",
+    protocol: Annotated[Protocol, typer.Option(help="How targets are held out.")] = LEAVE_ONE_OUT,
     preset: Annotated[Literal["cpu", "gpu"], typer.Option(help="How much to train.")] = "cpu",
     seed: Seed = None,
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Trainings, from --seed on; figures are means.")] = 1,

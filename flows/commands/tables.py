@@ -13,11 +13,11 @@ EMPTY = "–"
 
 def show_overview(session: Shell, document: dict[str, Any]) -> None:
     """Show the two figures that matter most of every system under every protocol, in one table."""
+    from recsys.evaluation.report import HEADLINE
+
     protocols = document["protocols"]
     totals = {name: {key: part["total"] for key, part in protocols[name]["systems"].items()} for name in protocols}
-    systems = sorted(
-        next(iter(totals.values())), key=lambda key: -sum(part[key]["ndcg@10"] for part in totals.values())
-    )
+    systems = sorted(next(iter(totals.values())), key=lambda key: -sum(part[key][HEADLINE] for part in totals.values()))
     headings = {f"{name} {metric}": (name, metric.lower()) for name in protocols for metric in ("NDCG@10", "Recall@10")}
     rows = [[key, *(f"{totals[name][key][metric]:.4f}" for name, metric in headings.values())] for key in systems]
     session.show(table({"system": ""} | dict.fromkeys(headings, "right"), rows, "Held-out events, full ranking"))

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from recsys.artifacts import read_json, write_json
-from recsys.config import EvaluationConfig, IngestConfig, ModelConfig, PretrainConfig, to_dict
+from recsys.config import TEMPORAL, EvaluationConfig, IngestConfig, ModelConfig, PretrainConfig, to_dict
 from recsys.data.ingest import ingest
 from recsys.data.sequences import Scorer, Sequences
 from recsys.data.snapshot import Snapshot
@@ -55,7 +55,7 @@ class Life:
     def __init__(self, data: Path, work: Path, users: float, seed: int) -> None:
         self.home = Home(work / "home")
         self.work = work
-        self.config = ModelConfig(evaluation=EvaluationConfig(protocols=("temporal",)), seed=seed)
+        self.config = ModelConfig(evaluation=EvaluationConfig(protocols=(TEMPORAL,)), seed=seed)
         self.old, self.new, self.counts = self.tables(data, users)
         self.texts = item_texts(self.old.items(), self.config.text)
 
@@ -96,7 +96,7 @@ class Life:
 
     def split(self, snapshot: Snapshot) -> Split:
         """Return the temporal split of a snapshot."""
-        return make_split(snapshot.sequences(), len(self.texts), "temporal", self.config)
+        return make_split(snapshot.sequences(), len(self.texts), TEMPORAL, self.config)
 
     def pretrain(self, checkpoints: Checkpoints) -> dict[str, Any]:
         """Pre-train on the texts and judge it on the older snapshot; keep the adapter where it pays."""
@@ -147,7 +147,7 @@ class Life:
         """Store the adapter and ask for both windows' targets; the gain of every target is kept beside."""
         card = AdapterCard(
             base=trained.backbone.name, base_digest=trained.backbone.base_digest, snapshot=snapshot.id,
-            protocol="temporal", settings=to_dict(self.config), parent=parent,
+            protocol=TEMPORAL, settings=to_dict(self.config), parent=parent,
         )  # fmt: skip
         adapter = save_adapter(self.home, partial(save_training, trained=trained, maps=maps), card)
         newer = self.split(self.new)

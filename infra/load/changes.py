@@ -15,6 +15,7 @@ import numpy as np
 from infra.load.client import Connection, Timings, closed, paced, prepared
 from recsys.artifacts import read_json, staged_folder
 from recsys.home import Home
+from recsys.ranking.system import SETTINGS
 from recsys.store.generations import MANIFEST, commit_generation, current_id, read_generation
 
 EVENTS_A_SECOND, EVENTS_A_REQUEST = 2_000, 100
@@ -177,9 +178,9 @@ def _variant(home: Home, generation_id: str, weight: float) -> str:
     folder, manifest = read_generation(home, generation_id)
     with staged_folder(home.generations) as staging:
         shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-        system = read_json(staging / "system.json")
+        system = read_json(staging / SETTINGS)
         system["blend"]["weights"]["popularity"] = weight
-        (staging / "system.json").write_text(json.dumps(system))
+        (staging / SETTINGS).write_text(json.dumps(system))
         return commit_generation(home, staging, replace(manifest, notes={}))
 
 

@@ -26,6 +26,7 @@ from recsys.data.sequences import Sequences
 from recsys.data.snapshot import Snapshot, write_snapshot
 from recsys.data.text import item_texts
 from recsys.evaluation.full_ranking import Ranking
+from recsys.evaluation.report import OURS
 from recsys.evaluation.splits import Targets
 from recsys.experts.content import Content
 from recsys.experts.knn import fit_knn
@@ -36,7 +37,7 @@ from recsys.models.encoder.backbone import add_lora, load_backbone, save_lora
 from recsys.models.towers.tower import TowerShape, TwoTower
 from recsys.models.towers.whitening import Whitening
 from recsys.publishing.admission import publish
-from recsys.publishing.binding import OURS, bind_generation
+from recsys.publishing.binding import bind_generation
 from recsys.ranking.blend import Blend
 from recsys.ranking.system import CONTENT, POPULARITY, TOWERS, System
 from recsys.ranking.text_maps import TextMaps, written_out

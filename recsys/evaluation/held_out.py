@@ -1,6 +1,6 @@
 """Which rows of a snapshot are learnt from and which are held out, by the name of a protocol."""
 
-from recsys.config import ModelConfig, Protocol
+from recsys.config import COLD_ITEMS, LEAVE_ONE_OUT, TEMPORAL, ModelConfig, Protocol
 from recsys.data.sequences import Sequences
 from recsys.data.snapshot import Snapshot
 from recsys.evaluation.splits import Split, cold_items, leave_one_out, temporal
@@ -8,7 +8,7 @@ from recsys.evaluation.splits import Split, cold_items, leave_one_out, temporal
 
 def allows(snapshot: Snapshot, protocol: str, config: ModelConfig) -> bool:
     """Tell whether a snapshot's times allow a protocol: a split by time bears a small share of made-up ones."""
-    if protocol != "temporal" or snapshot.times_known:
+    if protocol != TEMPORAL or snapshot.times_known:
         return True
     few = snapshot.unknown_times() <= config.evaluation.max_unknown_times * snapshot.manifest.counts.events
     return few and config.experts.popularity_half_life_days is None  # which needs all times when all is fitted again
@@ -56,7 +56,7 @@ def read_sequences(
                 f"Snapshot {snapshot.id} has no ties to shuffle: no user has two events at one known time."
             )
     seed = config.seed if shuffle_ties else None
-    if protocol == "temporal" and not snapshot.times_known:
+    if protocol == TEMPORAL and not snapshot.times_known:
         special["events_of_unknown_time_left_out"] = snapshot.unknown_times()
         return snapshot.timed_sequences(seed), special
     return snapshot.sequences(seed), special
@@ -68,9 +68,9 @@ def make_split(sequences: Sequences, catalogue: int, protocol: str, config: Mode
     Raises:
         ValueError: there is no such protocol, or the data does not allow it.
     """
-    if protocol == "leave-one-out":
+    if protocol == LEAVE_ONE_OUT:
         return leave_one_out(sequences, catalogue=catalogue)
-    if protocol == "temporal":
+    if protocol == TEMPORAL:
         shares = config.evaluation
         return temporal(
             sequences,
@@ -79,6 +79,6 @@ def make_split(sequences: Sequences, catalogue: int, protocol: str, config: Mode
             seed=config.seed,
             catalogue=catalogue,
         )
-    if protocol == "cold-items":
+    if protocol == COLD_ITEMS:
         return cold_items(sequences, share=config.evaluation.cold_share, seed=config.seed, catalogue=catalogue)
     raise ValueError(f"There is no protocol {protocol!r}; there are leave-one-out, temporal and cold-items.")

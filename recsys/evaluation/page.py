@@ -18,6 +18,7 @@ from rich.text import Text
 
 from recsys.evaluation.report import BEYOND_ACCURACY, HEADLINE, OURS
 
+PAGE_FILE = "report.html"
 Document = Mapping[str, Any]
 
 # heading → (slice, metric); slice "" is the system's summary itself

@@ -26,6 +26,7 @@ from recsys.evaluation.splits import Split
 
 OURS = "recsys"  # the whole system; its ablations are called recsys.<part>
 HEADLINE = "ndcg@10"
+METRICS_FILE, LISTS_FILE = "metrics.json", "lists.parquet"
 HEAD_SHARE = 0.2
 METRICS = {f"{metric.__name__}@{k}": (metric, k) for metric in (recall, ndcg) for k in (5, 10, 20)} | {
     "mrr@20": (mrr, 20)

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.config import COLD_ITEMS, LEAVE_ONE_OUT, TEMPORAL
 from recsys.data.sequences import Sequences
 
 VALIDATION_TARGETS_PER_USER = 10  # few users have events between two cuts in time, so each is asked more often
-LEAVE_ONE_OUT = "leave-one-out"
-TEMPORAL = "temporal"
-COLD_ITEMS = "cold-items"
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ from typing import Any
 
 import polars as pl
 
+from recsys.evaluation.report import HEADLINE, OURS
 from recsys.home import Home, Place
 from recsys.store.adapters import list_adapters, read_card
 from recsys.store.generations import current_id, read_generation
 from recsys.store.manifests import AdapterCard
 
 _FIGURES = {
-    "ndcg@10": ("recsys", "ndcg@10"),
+    HEADLINE: (OURS, HEADLINE),
     "accuracy": ("dev", "accuracy"),
     "perplexity": ("perplexity", "after"),
 }  # by which adapters of each task are judged: where they stand among the metrics of a card

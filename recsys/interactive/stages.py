@@ -11,11 +11,10 @@ from recsys.callbacks import StageProgress, step
 from recsys.config import ModelConfig, Protocol
 from recsys.data.snapshot import Snapshot, list_snapshots, open_snapshot
 from recsys.evaluation.held_out import allowed_protocols
-from recsys.evaluation.report import HEADLINE
+from recsys.evaluation.report import HEADLINE, METRICS_FILE
 from recsys.home import Home, Place
 from recsys.interactive.display import reporting
 from recsys.publishing import admission
-from recsys.publishing.binding import METRICS
 from recsys.publishing.gate import RefusedError, Verdict
 from recsys.publishing.training_run import Training, train_generation
 from recsys.store.generations import current_id, newest_last, read_generation
@@ -116,7 +115,7 @@ def evaluate(
     place = Home.of(home)
     folder, manifest = read_generation(place, generation_id(generation) or _newest(place))
     if systems is None:
-        document = read_json(folder / METRICS)
+        document = read_json(folder / METRICS_FILE)
     else:
         settings, snapshot = manifest.config, open_snapshot(place, manifest.snapshot)
         chosen = protocol or allowed_protocols(snapshot, settings)[0]

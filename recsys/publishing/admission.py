@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from recsys.artifacts import ArtifactError
 from recsys.data.columns import ITEM_ID, USER_ID
 from recsys.data.snapshot import open_snapshot
+from recsys.evaluation.report import OURS
 from recsys.home import Home
-from recsys.publishing.binding import HELD_OUT, OURS, SLICE
+from recsys.publishing.binding import HELD_OUT, SLICE
 from recsys.publishing.gate import Rehearsal, Verdict, judge, judge_rehearsal
 from recsys.ranking.system import POPULARITY
 from recsys.serving.recommender import Recommender

@@ -18,6 +18,7 @@ from recsys.data.sequences import Sequences
 from recsys.data.snapshot import Snapshot
 from recsys.evaluation.full_ranking import Ranking
 from recsys.evaluation.metrics import ndcg
+from recsys.evaluation.report import METRICS_FILE
 from recsys.home import Home
 from recsys.ranking.candidates import VectorSource
 from recsys.ranking.scoring import Scoring
@@ -28,8 +29,6 @@ from recsys.store.index import APPROXIMATE_FROM, build_index, indexing
 from recsys.store.manifests import GenerationManifest, IndexReference
 
 HELD_OUT = "held_out.parquet"
-METRICS = "metrics.json"
-OURS = "recsys"
 TUNING_HISTORIES = 100
 SLICE = "slice:"  # before the name of a slice's column
 
@@ -70,7 +69,7 @@ def bind_generation(
             system.save(staging)
             maps.save(staging)
             held_out_table(rankings, parts, snapshot.user_ids(), item_ids).write_parquet(staging / HELD_OUT)
-            write_json(staging / METRICS, metrics)
+            write_json(staging / METRICS_FILE, metrics)
             manifest = GenerationManifest(
                 snapshot=snapshot.id, adapter=adapter_id, index=index, settings=to_dict(config), notes=notes
             )

@@ -17,10 +17,10 @@ from recsys.callbacks import RunStage, StageProgress, call, step
 from recsys.config import ModelConfig, Protocol, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.held_out import allowed_protocols
-from recsys.evaluation.report import OURS, slices
+from recsys.evaluation.report import HEADLINE, METRICS_FILE, OURS, slices
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints
-from recsys.publishing.binding import METRICS, bind_generation
+from recsys.publishing.binding import bind_generation
 from recsys.ranking.system import System
 from recsys.ranking.text_maps import TextMaps, written_out
 from recsys.serving.recommender import Recommender
@@ -35,7 +35,7 @@ from recsys.training.pretrained import pretrained_folder
 from recsys.training.resuming import Parent, continue_system, save_training
 
 GATED = ("cold_items", "warm_items", "head_items", "tail_items")  # slices in which a generation must not be worse
-CARD_METRICS = ("ndcg@10", "recall@10", "mrr@20")
+CARD_METRICS = (HEADLINE, "recall@10", "mrr@20")
 _DEFAULT = ModelConfig()
 
 
@@ -132,7 +132,7 @@ def train_generation(
         bind, home, snapshot, adapter_id, maps, own, system, document, config, {**(notes or {}), **timings}, progress
     )
 
-    metrics = read_generation(home, generation_id)[0] / METRICS
+    metrics = read_generation(home, generation_id)[0] / METRICS_FILE
     seconds = round(time.monotonic() - started, 1)
     training = Training(generation_id, adapter_id, snapshot.id, str(metrics), seconds, origin)
     write_json(record, asdict(training))

@@ -17,15 +17,16 @@ from recsys.experts.content import Content
 from recsys.experts.lexical import Lexicon
 from recsys.experts.popularity import Popularity
 from recsys.experts.sparse import ItemMatrixScorer
-from recsys.models.towers.tower import EVERYTHING, TwoTower
+from recsys.models.towers.tower import EVERYTHING, TOWERS, TwoTower
 from recsys.ranking.blend import Blend
 
-TOWERS = "towers"
 IDS = "ids"
 POPULARITY = "popularity"
 CONTENT = "content"
 LEXICAL = "lexical"
+RULES, KNN, EASE = "rules", "knn", "ease"
 LEXICON = "lexicon"
+SETTINGS = "system.json"
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,12 @@ class System:
             "experts": sorted(self.experts),
             "chosen": self.chosen,
         }
-        (folder / "system.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        (folder / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> "System":
         """Read what ``save`` wrote."""
-        settings = json.loads((folder / "system.json").read_text())
+        settings = json.loads((folder / SETTINGS).read_text())
         return cls(
             towers=TwoTower.load(folder),
             ids=TwoTower.load(folder, IDS) if settings.get("ids") else None,

@@ -11,15 +11,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.ranking.system import CONTENT, EASE, IDS, KNN, LEXICAL, POPULARITY, RULES, TOWERS
+
 TEMPLATES = {
-    "rules": "often follows {title}",
-    "knn": "liked by people who liked {title}",
-    "ease": "goes together with {title}",
-    "towers": "close to {title} in text and use",
-    "ids": "chosen along with {title}",
-    "content": "described like {title}",
-    "lexical": "shares words with {title}",
-    "popularity": "popular",
+    RULES: "often follows {title}",
+    KNN: "liked by people who liked {title}",
+    EASE: "goes together with {title}",
+    TOWERS: "close to {title} in text and use",
+    IDS: "chosen along with {title}",
+    CONTENT: "described like {title}",
+    LEXICAL: "shares words with {title}",
+    POPULARITY: "popular",
 }
 UNNAMED = "an earlier choice"  # in the place of a title that must not be told
 MAX_REASONS = 2

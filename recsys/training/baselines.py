@@ -10,36 +10,38 @@ from recsys.callbacks import StageProgress, stage
 from recsys.config import ExpertsConfig, ModelConfig
 from recsys.data.sequences import Scorer, Sequences
 from recsys.evaluation.full_ranking import Ranking, evaluate
+from recsys.evaluation.report import OURS
 from recsys.evaluation.splits import Split, Targets, sample
 from recsys.experts.ease import fit_ease
 from recsys.experts.ials import ImplicitFactors, fit_ials
 from recsys.experts.sparse import ItemMatrixScorer
 from recsys.models.towers.training import train_towers
 from recsys.ranking.blend import BlendScorer, fit_blend
-from recsys.ranking.system import LEXICAL, System
+from recsys.ranking.system import EASE, KNN, LEXICAL, POPULARITY, RULES, TOWERS, System
 from recsys.training.encoding import TextEncoding
 from recsys.training.fit_experts import DECAYS, RIDGES, fit_content
 from recsys.training.fit_system import FIXED_POWER, Trained
 from recsys.training.validation import tower_validation, validation_ndcg
 
-OURS = "recsys"
 BASELINES = (
-    "popularity",
-    "rules",
-    "knn",
-    "ease",
+    POPULARITY,
+    RULES,
+    KNN,
+    EASE,
     "ease-undecayed",
     "ials",
-    "lexical",
+    LEXICAL,
     "bert",
     "bert-whitened",
     "sasrec",
     "blend",
 )
-ABLATIONS = ("recsys.towers", "recsys.text", "recsys.frozen-towers", "recsys.frozen-text")
+OUR_TOWERS, OUR_TEXT = f"{OURS}.{TOWERS}", f"{OURS}.text"
+FROZEN_TOWERS, FROZEN_TEXT = f"{OURS}.frozen-towers", f"{OURS}.frozen-text"
+ABLATIONS = (OUR_TOWERS, OUR_TEXT, FROZEN_TOWERS, FROZEN_TEXT)
 SYSTEMS = (OURS, *ABLATIONS, *BASELINES)
 SIGNED = frozenset({"ials", "bert", "sasrec"})  # baselines whose scores are of any sign
-QUICK = (OURS, "recsys.towers", "popularity", "rules", "knn", "ease", "lexical", "bert", "bert-whitened", "blend")
+QUICK = (OURS, OUR_TOWERS, POPULARITY, RULES, KNN, EASE, LEXICAL, "bert", "bert-whitened", "blend")
 
 IALS_GRID = ((2.0, 1.0), (2.0, 10.0), (10.0, 1.0), (10.0, 10.0), (40.0, 1.0), (40.0, 10.0))  # confidence, ridge
 
@@ -107,13 +109,13 @@ def _scorer(
     system = trained.system
     if name == OURS:
         return system
-    if name == "recsys.towers":
+    if name == OUR_TOWERS:
         return system.towers
     if name == "sasrec" and system.ids is not None:
         return system.ids  # trained on this split with these settings
     if name in system.components:
         return system.components[name]
-    if name in ("ease", LEXICAL):
+    if name in (EASE, LEXICAL):
         return None
     large = split.catalogue > config.experts.max_ease_items
     if name == "ease-undecayed":
@@ -126,9 +128,9 @@ def _scorer(
         return system.content
     features, residual = {
         "sasrec": (None, config.tower.residual_norm),
-        "recsys.text": (trained.encoding.features, 0.0),
-        "recsys.frozen-text": (frozen.features, 0.0),
-        "recsys.frozen-towers": (frozen.features, config.tower.residual_norm),
+        OUR_TEXT: (trained.encoding.features, 0.0),
+        FROZEN_TEXT: (frozen.features, 0.0),
+        FROZEN_TOWERS: (frozen.features, config.tower.residual_norm),
     }[name]
     return train_towers(
         features,

@@ -15,7 +15,7 @@ from recsys.experts.knn import fit_knn
 from recsys.experts.lexical import Lexicon, fit_lexical
 from recsys.experts.rules import fit_rules
 from recsys.experts.sparse import ItemMatrixScorer
-from recsys.ranking.system import LEXICAL, System
+from recsys.ranking.system import EASE, KNN, LEXICAL, RULES, System
 from recsys.training.validation import validation_ndcg
 
 DECAYS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
@@ -61,11 +61,11 @@ def fit_experts(
         The experts by name, and what was chosen.
     """
     report = stage(progress, "Fit experts")
-    names = ["rules", "knn"] + (["ease"] if catalogue <= config.max_ease_items else [])
+    names = [RULES, KNN] + ([EASE] if catalogue <= config.max_ease_items else [])
     experts: dict[str, ItemMatrixScorer] = {}
     chosen: dict[str, Any] = {"decays": {}, "expert_ndcg@10": {}}
     for number, name in enumerate(names):
-        ridges = RIDGES if name == "ease" and config.ease_ridge is None else (config.ease_ridge,)
+        ridges = RIDGES if name == EASE and config.ease_ridge is None else (config.ease_ridge,)
         best = -1.0
         for ridge in ridges:
             expert = fit_expert(name, train, catalogue, config, config.history_decay, ridge)
@@ -75,7 +75,7 @@ def fit_experts(
                 if figure > best:
                     best, experts[name] = figure, candidate
                     chosen["decays"][name], chosen["expert_ndcg@10"][name] = decay, figure
-                    if name == "ease":
+                    if name == EASE:
                         chosen["ridge"] = ridge
         if report:
             report(number + 1, len(names))
@@ -86,10 +86,10 @@ def fit_expert(
     name: str, train: Sequences, catalogue: int, config: ExpertsConfig, decay: float, ridge: float | None
 ) -> ItemMatrixScorer:
     """Fit one expert by name."""
-    if name == "rules":
+    if name == RULES:
         return fit_rules(train, catalogue, config.rule_window, config.neighbours, decay)
-    if name == "knn":
+    if name == KNN:
         return fit_knn(train, catalogue, config.neighbours, decay)
-    if name == "ease":
+    if name == EASE:
         return fit_ease(train, catalogue, RIDGES[1] if ridge is None else ridge, config.neighbours, decay)
-    raise ValueError(f"There is no expert {name!r}; there are rules, knn and ease.")
+    raise ValueError(f"There is no expert {name!r}; there are {RULES}, {KNN} and {EASE}.")

@@ -60,13 +60,13 @@ def fit_system(
     judge = tower_validation(validation, config)
     run = train_towers(
         features, split.train, split.catalogue, config.tower, config.seed, judge,
-        progress=stage(progress, "Train towers"), checkpoint=checkpoint_of(checkpoints, "towers"),
+        progress=stage(progress, "Train towers"), checkpoint=checkpoint_of(checkpoints, TOWERS),
     )  # fmt: skip
     ids: TowerRun | None = None
     if learns_ids(split.train):
         ids = train_towers(
             None, split.train, split.catalogue, config.tower, config.seed, judge,
-            progress=stage(progress, "Train towers over ids"), checkpoint=checkpoint_of(checkpoints, "ids"),
+            progress=stage(progress, "Train towers over ids"), checkpoint=checkpoint_of(checkpoints, IDS),
         )  # fmt: skip
     popularity = Popularity.fit(split.train, split.catalogue, config.experts.popularity_half_life_days)
     content = fit_content(content_features, validation)
@@ -102,7 +102,7 @@ def refit_system(
         config.seed,
         epochs=chosen["epochs"],
         progress=stage(progress, "Refit towers"),
-        checkpoint=checkpoint_of(checkpoints, "towers"),
+        checkpoint=checkpoint_of(checkpoints, TOWERS),
     )
     ids: TwoTower | None = None
     if system.ids is not None:
@@ -114,7 +114,7 @@ def refit_system(
             config.seed,
             epochs=chosen["id_epochs"],
             progress=stage(progress, "Refit towers over ids"),
-            checkpoint=checkpoint_of(checkpoints, "ids"),
+            checkpoint=checkpoint_of(checkpoints, IDS),
         ).towers
     popularity = Popularity.fit(sequences, catalogue, config.experts.popularity_half_life_days)
     return replace(system, towers=run.towers, ids=ids, experts=experts, popularity=popularity)

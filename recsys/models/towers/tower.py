@@ -18,6 +18,7 @@ from torch.nn import functional
 from recsys.data.sequences import Sequences
 from recsys.models.towers.batches import pad_histories
 
+TOWERS = "towers"  # what the towers over text are called: in files, in a blend and in reports
 SCORE_BATCH = 256
 EVERYTHING = slice(None)
 LONGEST_DROPPED = 64  # positions up to which attention weights are dropped at random
@@ -278,7 +279,7 @@ class TwoTower(nn.Module):
         queries = self.queries(histories)
         return np.concatenate([queries, np.ones((len(queries), 1), np.float32)], axis=1)
 
-    def save(self, folder: Path, name: str = "towers") -> None:
+    def save(self, folder: Path, name: str = TOWERS) -> None:
         """Write the weights, the item vectors and the shape."""
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.contiguous().cpu() for name, tensor in self.state_dict().items()}
@@ -286,7 +287,7 @@ class TwoTower(nn.Module):
         (folder / f"{name}.json").write_text(json.dumps(vars(self.shape), indent=2, sort_keys=True) + "\n")
 
     @classmethod
-    def load(cls, folder: Path, name: str = "towers") -> "TwoTower":
+    def load(cls, folder: Path, name: str = TOWERS) -> "TwoTower":
         """Read towers for scoring; the text features are not kept, so they cannot be trained further.
 
         What is as long as the catalogue stays in the file, which the processes of a machine map together.
