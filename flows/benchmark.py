@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from prefect import flow
 
@@ -11,6 +11,7 @@ from flows.ingest import ingest_tables
 from flows.runtime import open_home
 from recsys.config import LEAVE_ONE_OUT, AdapterConfig, IngestConfig, ModelConfig, Protocol, TowerConfig
 from recsys.data.sources import SourceError
+from recsys.evaluation.report import MetricsDocument
 from recsys.training.baselines import SYSTEMS
 
 Preset = Literal["cpu", "gpu"]
@@ -34,7 +35,7 @@ def run_benchmark(
     systems: tuple[str, ...] | None = None,
     seeds: int = 1,
     shuffle_ties: bool = False,
-) -> dict[str, Any]:
+) -> MetricsDocument:
     """Ingest a folder, train and rank all systems, write ``metrics.json``, ``lists.parquet`` and a page.
 
     Args:

@@ -19,7 +19,7 @@ from recsys.models.encoder.classifier import LabelledTexts, Scores, numbered
 from recsys.models.encoder.classifier_training import ClassifierRun, train_classifier
 from recsys.models.encoder.tokens import tokenize
 from recsys.store.adapters import save_adapter, verify_adapter
-from recsys.store.manifests import CLASSIFICATION, AdapterCard
+from recsys.store.manifests import CLASSIFICATION, AdapterCard, TextFile
 from recsys.store.records import recorded
 
 _DEFAULT = ClassifierConfig()
@@ -99,7 +99,7 @@ def train_text_classifier(
             **({"test": {"accuracy": tested.accuracy}} if tested else {}),
         },
         labels=list(run.classifier.labels),
-        data={name: {"sha256": digests[name], "texts": len(part)} for name, part in parts.items()},
+        data={name: TextFile(digests[name], len(part)) for name, part in parts.items()},
     )
     adapter_id = save_adapter(place, run.classifier.save, card)
     done = Classification(

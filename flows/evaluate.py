@@ -1,7 +1,6 @@
 """Train and rank on held-out events: the stages as tasks, and a flow with the files for everybody to check."""
 
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -14,7 +13,7 @@ from recsys.config import LEAVE_ONE_OUT, ModelConfig, Protocol
 from recsys.data.snapshot import open_snapshot
 from recsys.evaluation.held_out import allowed_protocols
 from recsys.evaluation.page import PAGE_FILE, page
-from recsys.evaluation.report import LISTS_FILE, METRICS_FILE, write_lists, write_metrics
+from recsys.evaluation.report import LISTS_FILE, METRICS_FILE, MetricsDocument, write_lists, write_metrics
 from recsys.training import measuring
 from recsys.training.baselines import SYSTEMS
 
@@ -37,7 +36,7 @@ def evaluate_systems(
     name: str | None = None,
     seeds: int = 1,
     shuffle_ties: bool = False,
-) -> dict[str, Any]:
+) -> MetricsDocument:
     """Train all systems on a snapshot, write metrics, top lists and a page, and return the metrics document.
 
     Args:

@@ -3,7 +3,6 @@
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
@@ -23,7 +22,7 @@ from recsys.models.encoder.pretraining import Pretraining, pretrain
 from recsys.store.adapters import save_adapter, verify_adapter
 from recsys.store.manifests import PRETRAINING, AdapterCard
 from recsys.store.records import recorded
-from recsys.training.pretrained import Worth, judge_pretraining
+from recsys.training.pretrained import Worth, WorthFields, judge_pretraining
 
 _DEFAULT, _MODEL = PretrainConfig(), ModelConfig()
 
@@ -43,7 +42,7 @@ class Pretrained:
 
     adapter: str | None
     perplexity: dict[str, float]
-    worth: dict[str, Any]
+    worth: WorthFields
     history: list[dict[str, float]]
     protocol: str
     reused: bool = False
@@ -85,7 +84,7 @@ def pretrain_encoder(
     texts = item_texts(snapshot.items(), config.text)
     run = learn(texts, config, model.seed, checkpoints)
     worth = judge(snapshot, protocol, texts, run, config, model, checkpoints)
-    metrics = {"perplexity": {"before": run.before, "after": run.after}, "worth": worth.to_dict()}
+    perplexity = {"before": run.before, "after": run.after}
     card = AdapterCard(
         task=PRETRAINING,
         base=config.lora.base,
@@ -94,11 +93,11 @@ def pretrain_encoder(
         protocol=protocol,
         settings=to_dict(config) | {"seed": model.seed},
         training={"history": run.history, "texts": dict(zip(("learnt", "held_out"), run.texts, strict=True))},
-        metrics=metrics,
+        metrics={"perplexity": perplexity, "worth": worth.to_dict()},
     )
     kept = worth.pays or keep
     adapter_id = save_adapter(place, partial(save_lora, run.backbone), card) if kept else None
-    done = Pretrained(adapter_id, metrics["perplexity"], metrics["worth"], run.history, protocol)
+    done = Pretrained(adapter_id, perplexity, worth.to_dict(), run.history, protocol)
     write_json(record, asdict(done))
     checkpoints.remove()
     create_table_artifact(

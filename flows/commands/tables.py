@@ -7,11 +7,12 @@ from flows.commands.terminal import Shell, table
 
 if TYPE_CHECKING:
     from recsys.data.quality import TableQuality
+    from recsys.evaluation.report import MetricsDocument
 
 EMPTY = "–"
 
 
-def show_overview(session: Shell, document: dict[str, Any]) -> None:
+def show_overview(session: Shell, document: "MetricsDocument") -> None:
     """Show the two figures that matter most of every system under every protocol, in one table."""
     from recsys.evaluation.report import HEADLINE
 
@@ -42,7 +43,7 @@ def show_items(session: Shell, user_id: str, answer: dict[str, Any]) -> None:
     session.show(table({"title": "", "score": "right", "reasons": ""}, rows, title))
 
 
-def show_metrics(session: Shell, document: dict[str, Any]) -> None:
+def show_metrics(session: Shell, document: "MetricsDocument") -> None:
     """Show the table of every protocol of a metrics document."""
     from recsys.evaluation import page
 

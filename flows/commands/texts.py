@@ -41,7 +41,7 @@ def embed(
         started = time.monotonic()
         done = embed_table(table, encoder, out.absolute(), lambda now, all_: progress.report("Encode texts", now, all_))
         seconds = round(time.monotonic() - started, 2)
-        form = encoder.parts[0].card["form"]
+        form = encoder.parts[0].card.form
         session.result = {
             **asdict(done), "out": out.absolute(), "base": encoder.base, "adapter": encoder.adapter_id,
             "form": form, "seconds": seconds,
@@ -69,8 +69,8 @@ def export(
         chosen = adapter if base or adapter else served_adapter(session.home)
         with progress.step("Export"):
             card = export_encoder(session.home, out.absolute(), form, base, chosen)
-        session.result = {"out": out.absolute(), **card}
-        session.show(f"{form} of {card['base']} with adapter {card['adapter']} in {out}.")
+        session.result = {"out": out.absolute(), **card.to_dict()}
+        session.show(f"{form} of {card.base} with adapter {card.adapter} in {out}.")
 
 
 def classify(

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import sqlalchemy as sql
@@ -69,7 +68,7 @@ class ShadowStore:
             with self._engine.begin() as connection:
                 connection.execute(self._database.insert(_COMPARISONS).on_conflict_do_nothing(), rows)
 
-    def summary(self, shadow: str) -> dict[str, Any]:
+    def summary(self, shadow: str) -> dict[str, int | float]:
         """Return ``answers`` and, where there are any, means and percentiles of the newest comparisons of a shadow."""
         newest = sql.select(_COMPARISONS).where(_COMPARISONS.c.shadow == shadow)
         newest = newest.order_by(_COMPARISONS.c.time.desc(), _COMPARISONS.c.rec_id).limit(SUMMARISED)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 import sqlalchemy as sql
 
@@ -32,6 +32,31 @@ sql.Index("impressions_by_user", _IMPRESSIONS.c.user_id)
 sql.Index("impressions_by_time", _IMPRESSIONS.c.time)
 
 
+class TableVersion(TypedDict):
+    """Which vectors were searched: a LanceDB table and its version."""
+
+    table: str
+    version: int
+
+
+class Lineage(TypedDict, total=False):
+    """Where an answer came from, beside generation and adapter."""
+
+    adapter_digest: str | None  # over the digests of its files; None: it was deleted meanwhile
+    snapshot: str
+    flow_run: str | None
+    index: TableVersion
+    items_version: int  # of the live items
+
+
+class ShownItem(TypedDict):
+    """An item of an answer. The ranking is deterministic, so what was shown was shown with probability 1."""
+
+    item_id: str
+    score: float
+    propensity: float
+
+
 @dataclass(frozen=True)
 class Impression:
     """One answer.
@@ -39,11 +64,10 @@ class Impression:
     Attributes:
         time: with a time zone.
         user_id: None where a history asked.
-        lineage: where the answer came from: snapshot, adapter's digest, flow run, index.
+        lineage: where the answer came from.
         request: as it was sent, defaults filled in.
         history: the item ids that the answer was made from, oldest first.
-        items: ``item_id``, ``score`` and ``propensity`` of each, best first. The ranking is deterministic, so what was
-            shown was shown with probability 1.
+        items: what was shown, best first.
         fallback: which link of the chain answered, None for the whole system.
     """
 
@@ -52,10 +76,10 @@ class Impression:
     user_id: str | None
     generation: str
     adapter: str
-    lineage: dict[str, Any] = field(default_factory=dict)
+    lineage: Lineage = field(default_factory=Lineage)
     request: dict[str, Any] = field(default_factory=dict)
     history: Sequence[str] = ()
-    items: Sequence[dict[str, Any]] = ()
+    items: Sequence[ShownItem] = ()
     fallback: str | None = None
 
     def belongs_to(self, forgotten: Forgotten) -> bool:
@@ -63,7 +87,7 @@ class Impression:
         limit = None if self.user_id is None else forgotten.when(self.user_id)
         return limit is not None and microseconds(self.time) <= limit
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> dict[str, str | int | None]:
         """Return the impression as a row of the table."""
         record = {name: getattr(self, name) for name in ("lineage", "request", "history", "items", "fallback")}
         return {
@@ -106,7 +130,7 @@ class ImpressionStore:
             rows = [impression.to_row() for impression in impressions if not impression.belongs_to(forgotten)]
             if not rows:
                 return 0
-            rows.sort(key=lambda row: row["rec_id"])
+            rows.sort(key=lambda row: str(row["rec_id"]))
             return len(connection.execute(statement.returning(_IMPRESSIONS.c.rec_id), rows).all())
 
     def find(self, rec_id: str) -> Impression | None:

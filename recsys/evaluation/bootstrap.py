@@ -5,7 +5,8 @@ multinomial. Metrics of a rank have few distinct values, so thousands of samples
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +34,27 @@ class Interval:
     ratio_low: float | None
     ratio_high: float | None
 
-    def to_dict(self) -> dict[str, float | None]:
+    def to_dict(self) -> "IntervalFields":
         """Return the fields as JSON values."""
-        return asdict(self)
+        return {
+            "mean_difference": self.mean_difference,
+            "low": self.low,
+            "high": self.high,
+            "ratio": self.ratio,
+            "ratio_low": self.ratio_low,
+            "ratio_high": self.ratio_high,
+        }
+
+
+class IntervalFields(TypedDict):
+    """An ``Interval`` as JSON values."""
+
+    mean_difference: float
+    low: float
+    high: float
+    ratio: float | None
+    ratio_low: float | None
+    ratio_high: float | None
 
 
 def bootstrap_mean(values: NDArray[np.floating], samples: int = 2_000, seed: int = 0, *, level: float = 0.95) -> Mean:

@@ -10,7 +10,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from recsys.artifacts import write_atomic, write_json
 from recsys.data.columns import ITEM_ID, RANK, SCORE, SYSTEM, USER_ID
-from recsys.evaluation.bootstrap import bootstrap_mean, paired_bootstrap
+from recsys.evaluation.bootstrap import IntervalFields, bootstrap_mean, paired_bootstrap
 from recsys.evaluation.full_ranking import Ranking
 from recsys.evaluation.metrics import coverage, diversity, mrr, ndcg, novelty, recall
 from recsys.evaluation.splits import Split
@@ -34,7 +34,43 @@ METRICS = {f"{metric.__name__}@{k}": (metric, k) for metric in (recall, ndcg) fo
 BEYOND_ACCURACY = ("coverage@10", "novelty@10", "diversity@10")
 PACKAGES = ("recsys", "numpy", "scipy", "polars", "torch", "transformers", "peft", "lancedb")
 
-Summary = dict[str, Any]
+Summary = dict[str, Any]  # of a system: figures by slice, and beside the slices what concerns all of its lists
+
+
+class Comparison(IntervalFields):
+    """How much ours gains over a system on a slice."""
+
+    system: str
+    slice: str
+    metric: str
+
+
+class Section(TypedDict):
+    """The figures of one protocol; see ``section``."""
+
+    counts: dict[str, int]
+    systems: dict[str, Summary]
+    best_baseline: str | None
+    comparisons: list[Comparison]
+
+
+class Environment(TypedDict):
+    """What figures were computed on."""
+
+    python: str
+    machine: str
+    cores: int
+    device: str
+    packages: dict[str, str]
+
+
+class MetricsDocument(TypedDict):
+    """The content of ``metrics.json``."""
+
+    data: dict[str, str | int]  # name, snapshot, counts
+    settings: dict[str, Any]
+    protocols: dict[str, Section]
+    environment: Environment
 
 
 def slices(ranking: Ranking, split: Split) -> dict[str, NDArray[np.bool_]]:
@@ -101,7 +137,7 @@ def section(
     *,
     samples: int = 2_000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Section:
     """Return the figures of all systems on one protocol, and what ``recsys`` gains over each of the others.
 
     Several rankings of the same name are several training seeds of that system: its figures are their means,
@@ -124,7 +160,7 @@ def section(
         systems[name] = _mean(summaries)
         systems[name]["total"][f"{HEADLINE}_interval"] = _interval(headlines[name], samples, seed)
         systems[name]["seeds"] = [summary["total"][HEADLINE] for summary in summaries]
-    comparisons = []
+    comparisons: list[Comparison] = []
     for name in headlines if OURS in headlines else ():
         for part, chosen in slices(rankings[0], split).items():
             if name != OURS and chosen.any():
@@ -155,8 +191,8 @@ def split_counts(split: Split) -> dict[str, int]:
 
 
 def metrics_document(
-    data: Mapping[str, Any], settings: Mapping[str, Any], protocols: Mapping[str, Mapping[str, Any]], device: str
-) -> dict[str, Any]:
+    data: Mapping[str, str | int], settings: Mapping[str, Any], protocols: Mapping[str, Section], device: str
+) -> MetricsDocument:
     """Return the content of ``metrics.json``.
 
     Args:
@@ -165,7 +201,7 @@ def metrics_document(
         protocols: protocol → its ``section``.
         device: what it was computed on, by name.
     """
-    environment = {
+    environment: Environment = {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
@@ -175,7 +211,7 @@ def metrics_document(
     return {
         "data": dict(data),
         "settings": dict(settings),
-        "protocols": {name: dict(part) for name, part in protocols.items()},
+        "protocols": dict(protocols),
         "environment": environment,
     }
 

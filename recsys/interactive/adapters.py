@@ -46,8 +46,8 @@ def adapters(*, home: Place = None) -> pl.DataFrame:
         }
         for card in list_adapters(place)
     ]
-    kinds: dict[str, Any] = dict.fromkeys(("adapter", *texts), pl.String) | dict.fromkeys(_FIGURES, pl.Float64)
-    return pl.DataFrame(rows, schema=kinds | {"served": pl.Boolean})
+    words, figures = dict.fromkeys(("adapter", *texts), pl.String), dict.fromkeys(_FIGURES, pl.Float64)
+    return pl.DataFrame(rows, schema={**words, **figures, "served": pl.Boolean})
 
 
 def compare(first: str, second: str, *, home: Place = None) -> pl.DataFrame:
@@ -78,8 +78,8 @@ def compare(first: str, second: str, *, home: Place = None) -> pl.DataFrame:
         {"name": name, "first": _text(one), "second": _text(other), "difference": _difference(one, other)}
         for name, (one, other) in differences(*cards).items()
     ]
-    kinds: dict[str, Any] = {"name": pl.String, "first": pl.String, "second": pl.String, "difference": pl.Float64}
-    return pl.DataFrame(rows, schema=kinds)
+    words = dict.fromkeys(("name", "first", "second"), pl.String)
+    return pl.DataFrame(rows, schema={**words, "difference": pl.Float64})
 
 
 def differences(first: AdapterCard, second: AdapterCard) -> dict[str, tuple[Any, Any]]:

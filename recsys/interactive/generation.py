@@ -17,6 +17,7 @@ from recsys.interactive.frames import Table, as_ids, ranked
 from recsys.interactive.stages import Made, generation_id
 from recsys.interactive.texts import embed_with
 from recsys.ranking.text_maps import TextMaps
+from recsys.selection.filters import Condition
 from recsys.serving.answers import Answer, ListRequest
 from recsys.serving.new_texts import Encoder
 from recsys.serving.recommender import Recommender
@@ -26,7 +27,6 @@ from recsys.store.adapters import read_card
 from recsys.store.generations import newest_last, read_generation
 
 BATCH = 256  # users whose lists are made together
-Filter = dict[str, Any] | None
 
 
 def load(
@@ -89,7 +89,7 @@ class Generation:
         users: str | Iterable[str] | Mapping[str, Sequence[str]],
         *,
         k: int = 10,
-        filter: Filter = None,
+        filter: Condition | None = None,
         explain: bool = False,
         fields: Sequence[str] = (TITLE,),
         **request: Any,
@@ -145,7 +145,12 @@ class Generation:
         return ranked(USER_ID, lists, self.items, wanted.fields, **columns)
 
     def similar(
-        self, items: str | Iterable[str], *, k: int = 10, filter: Filter = None, fields: Sequence[str] = (TITLE,)
+        self,
+        items: str | Iterable[str],
+        *,
+        k: int = 10,
+        filter: Condition | None = None,
+        fields: Sequence[str] = (TITLE,),
     ) -> pl.DataFrame:
         """Rank items by the cosine of their vectors with an item's, or with each of some.
 
@@ -170,7 +175,12 @@ class Generation:
         return ranked("similar_to", found, self.items, fields)
 
     def search(
-        self, queries: str | Iterable[str], *, k: int = 10, filter: Filter = None, fields: Sequence[str] = (TITLE,)
+        self,
+        queries: str | Iterable[str],
+        *,
+        k: int = 10,
+        filter: Condition | None = None,
+        fields: Sequence[str] = (TITLE,),
     ) -> pl.DataFrame:
         """Find items by free text, by meaning and by words.
 

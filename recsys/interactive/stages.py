@@ -2,7 +2,6 @@
 
 import typing
 from collections.abc import Sequence
-from typing import Any
 
 import polars as pl
 
@@ -11,7 +10,7 @@ from recsys.callbacks import StageProgress, step
 from recsys.config import ModelConfig, Protocol
 from recsys.data.snapshot import Snapshot, list_snapshots, open_snapshot
 from recsys.evaluation.held_out import allowed_protocols
-from recsys.evaluation.report import HEADLINE, METRICS_FILE
+from recsys.evaluation.report import HEADLINE, METRICS_FILE, Section
 from recsys.home import Home, Place
 from recsys.interactive.display import reporting
 from recsys.publishing import admission
@@ -178,7 +177,7 @@ def _newest(home: Home, served: bool = True) -> str:
     return found[-1]
 
 
-def _figures(protocol: str, section: dict[str, Any], slice: str) -> pl.DataFrame:
+def _figures(protocol: str, section: Section, slice: str) -> pl.DataFrame:
     """Return one protocol's systems on one slice of its targets, best first."""
     gains = {entry["system"]: entry for entry in section["comparisons"] if entry["slice"] == slice}
     rows = []
@@ -188,19 +187,20 @@ def _figures(protocol: str, section: dict[str, Any], slice: str) -> pl.DataFrame
             raise ValueError(f"There is no slice {slice!r}; there are {known}.")
         part = summary[slice]
         low, high = part.get(f"{HEADLINE}_interval") or (None, None)
-        gain = {name: gains.get(system, {}).get(name) for name in ("ratio", "ratio_low", "ratio_high")}
+        gain = gains.get(system)
+        ratios = (gain["ratio"], gain["ratio_low"], gain["ratio_high"]) if gain else (None, None, None)
         rows.append(
             {
                 "protocol": protocol, "system": system, "targets": part["count"],
                 HEADLINE: part[HEADLINE], f"{HEADLINE}_low": low, f"{HEADLINE}_high": high,
                 "recall@10": part["recall@10"], "mrr@20": part["mrr@20"],
                 **{
-                    name.replace("ratio", "gain"): None if ratio is None else ratio - 1
-                    for name, ratio in gain.items()
+                    name: None if ratio is None else ratio - 1
+                    for name, ratio in zip(("gain", "gain_low", "gain_high"), ratios, strict=True)
                 },
             }
         )  # fmt: skip
-    kinds: dict[str, Any] = dict.fromkeys(rows[0], pl.Float64) | {
+    kinds: dict[str, type[pl.DataType]] = dict.fromkeys(rows[0], pl.Float64) | {
         "protocol": pl.String, "system": pl.String, "targets": pl.Int64
     }  # fmt: skip
     return pl.DataFrame(rows, schema=kinds).sort(HEADLINE, "system", descending=[True, False], nulls_last=True)

@@ -18,7 +18,7 @@ from recsys.data.sequences import Sequences
 from recsys.data.snapshot import Snapshot
 from recsys.evaluation.full_ranking import Ranking
 from recsys.evaluation.metrics import ndcg
-from recsys.evaluation.report import METRICS_FILE
+from recsys.evaluation.report import METRICS_FILE, MetricsDocument
 from recsys.home import Home
 from recsys.ranking.candidates import VectorSource
 from recsys.ranking.scoring import Scoring
@@ -41,7 +41,7 @@ def bind_generation(
     system: System,
     rankings: Sequence[Ranking],
     parts: Mapping[str, NDArray[np.bool_]],
-    metrics: dict[str, Any],
+    metrics: MetricsDocument,
     config: ModelConfig,
     notes: dict[str, Any],
 ) -> str:
@@ -97,7 +97,7 @@ def held_out_table(
     User ids are hashed, since a generation outlives whoever is forgotten.
     """
     targets = rankings[0].targets
-    columns: dict[str, Any] = {
+    columns: dict[str, Sequence[str] | NDArray[Any]] = {
         USER_ID: [digest(user_ids[user].encode()) for user in targets.users],
         ITEM_ID: [item_ids[item] for item in targets.items],
     }

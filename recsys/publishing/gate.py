@@ -8,7 +8,6 @@ served.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,8 +130,3 @@ def judge_rehearsal(rehearsal: Rehearsal) -> Verdict:
     quick = own <= max(SLOWER * before, before + SLOWER_MILLISECONDS)
     finding = f"95 % of its answers take at most {own:.1f} ms, the served generation's {before:.1f} ms"
     return verdict + Verdict(quick, (f"{finding}." if quick else f"{finding}: that is too slow.",))
-
-
-def verdict_record(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as JSON values."""
-    return {"passed": verdict.passed, "findings": list(verdict.findings)}

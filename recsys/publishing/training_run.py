@@ -17,7 +17,7 @@ from recsys.callbacks import RunStage, StageProgress, call, step
 from recsys.config import ModelConfig, Protocol, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.held_out import allowed_protocols
-from recsys.evaluation.report import HEADLINE, METRICS_FILE, OURS, slices
+from recsys.evaluation.report import HEADLINE, METRICS_FILE, OURS, MetricsDocument, slices
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints
 from recsys.publishing.binding import bind_generation
@@ -164,7 +164,7 @@ def bind(
     maps: TextMaps,
     own: Measured,
     system: System,
-    document: dict[str, Any],
+    document: MetricsDocument,
     config: ModelConfig,
     notes: dict[str, Any],
     progress: StageProgress | None = None,

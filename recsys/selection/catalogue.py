@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recsys.artifacts import canonical_json, digest
 from recsys.data.columns import AVAILABLE, ITEM_ID, TITLE
-from recsys.selection.filters import compile_filter
+from recsys.selection.filters import Condition, compile_filter
 
 WORD = re.compile(r"\w+")
 KEPT_MASKS = 32  # of the filters used last; a byte an item each
@@ -76,7 +76,7 @@ class Catalogue:
                 rows.append(row)
         return rows, missing
 
-    def allowed(self, condition: dict[str, Any] | None) -> NDArray[np.bool_]:
+    def allowed(self, condition: Condition | None) -> NDArray[np.bool_]:
         """Return (items,) bool, the caller's to change: available and, where there is a filter, matching it.
 
         Raises:
@@ -140,7 +140,7 @@ class Catalogue:
             raise KeyError(f"There is no item field {field!r}; there are {', '.join(self.fields)}.")
         return kind
 
-    def _matching(self, condition: dict[str, Any]) -> NDArray[np.bool_]:
+    def _matching(self, condition: Condition) -> NDArray[np.bool_]:
         expression = compile_filter(condition, self.items.schema)  # also what is cached is checked: it costs little
         key = digest(canonical_json(condition))
         with self._lock:

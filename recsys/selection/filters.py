@@ -13,6 +13,7 @@ import polars as pl
 
 from recsys.selection.values import INTEGERS, FilterError, comparable, literal
 
+Condition = dict[str, Any]  # a filter as its caller wrote it, before ``compile_filter`` has looked at it
 MAX_DEPTH = 8
 MAX_CONDITIONS = 100
 MAX_MEMBERS = 1_000

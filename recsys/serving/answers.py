@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recsys.data.columns import TITLE
+from recsys.selection.filters import Condition
 from recsys.selection.selection import Promotion
 from recsys.serving.explanation import Explanation, without_history
 
@@ -31,7 +32,7 @@ class ListRequest:
     """
 
     k: int = 10
-    filter: dict[str, Any] | None = None
+    filter: Condition | None = None
     exclude_seen: bool = True
     exclude_ids: Sequence[str] = ()
     diversity: float = 0.0

@@ -19,6 +19,7 @@ from recsys.ranking.scoring import PreparedHistory, Scoring
 from recsys.ranking.stages import RANKER, RULES, SEARCH, EndStage, unmeasured
 from recsys.ranking.system import System
 from recsys.selection.catalogue import Catalogue
+from recsys.selection.filters import Condition
 from recsys.serving.answers import Answer, ListRequest, Recommendation
 from recsys.serving.listing import Listing, candidates_of
 from recsys.serving.users import SnapshotUsers
@@ -213,7 +214,7 @@ class Recommender:
         item_id: str,
         *,
         k: int = 10,
-        filter: dict[str, Any] | None = None,
+        filter: Condition | None = None,
         fields: Sequence[str] = (TITLE,),
         end_stage: EndStage = unmeasured,
     ) -> Answer:

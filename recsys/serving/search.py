@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recsys.data.columns import TITLE
 from recsys.ranking.stages import ENCODE, FIELDS, RULES, SEARCH, EndStage, unmeasured
 from recsys.ranking.system import CONTENT
+from recsys.selection.filters import Condition
 from recsys.serving.answers import POPULAR
 from recsys.serving.fusion import RANK_CONSTANT, Fused, fuse
 from recsys.serving.new_texts import Encoder
@@ -74,7 +75,7 @@ class TextSearch:
         query: str,
         *,
         k: int = 10,
-        filter: dict[str, Any] | None = None,
+        filter: Condition | None = None,
         fields: Sequence[str] = (TITLE,),
         end_stage: EndStage = unmeasured,
     ) -> Hits:

@@ -8,14 +8,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from recsys.artifacts import ArtifactError, commit_folder, read_json, short_id, staged_folder
+from recsys.artifacts import ArtifactError, commit_folder, read_each, short_id, staged_folder
 from recsys.home import Home
 from recsys.models.encoder.backbone import Backbone, load_backbone, load_lora
-from recsys.models.encoder.export import CARD, ExportedEncoder, Form, best_form, export
+from recsys.models.encoder.export import CARD, EncoderCard, ExportedEncoder, Form, best_form, export
 from recsys.store.adapters import read_card, verify_adapter
 from recsys.store.manifests import AdapterCard
 
@@ -61,7 +60,7 @@ def open_encoder(
 
 def export_encoder(
     home: Home, out: Path, form: Form, base: str | None = None, adapter_id: str | None = None
-) -> dict[str, Any]:
+) -> EncoderCard:
     """Export an adapter merged into its base, or a base alone, to a folder of one's own; return its card.
 
     Raises:
@@ -76,8 +75,7 @@ def export_encoder(
         about = {"base": card.base, "base_digest": backbone.base_digest, "adapter": adapter_id, "layout": LAYOUT}
         export(backbone, staging, form, about)
         commit_folder(staging, out)
-    written: dict[str, Any] = read_json(out / CARD)
-    return written
+    return EncoderCard.read(out / CARD)
 
 
 def _merged(home: Home, base: str, digest: str | None, adapter_id: str | None) -> Backbone:
@@ -95,16 +93,14 @@ def _one_exports(home: Home) -> Iterator[None]:
         yield
 
 
-def list_encoders(home: Home) -> list[dict[str, Any]]:
-    """Return the cards of all exported encoders, each with its ``id``, by id."""
-    if not home.encoders.exists():
-        return []
-    return [{"id": path.parent.name, **read_json(path)} for path in sorted(home.encoders.glob(f"[!.]*/{CARD}"))]
+def list_encoders(home: Home) -> dict[str, EncoderCard]:
+    """Return the cards of all exported encoders by their ids; a folder that is none of ours is left out."""
+    return dict(read_each(home.encoders, CARD, lambda name: (name, EncoderCard.read(home.encoders / name / CARD))))
 
 
 def delete_encoders(home: Home, adapter_id: str) -> list[str]:
     """Delete all exports of an adapter; return their ids."""
-    doomed = [card["id"] for card in list_encoders(home) if card["adapter"] == adapter_id]
+    doomed = [encoder_id for encoder_id, card in list_encoders(home).items() if card.adapter == adapter_id]
     for encoder_id in doomed:
         shutil.rmtree(home.encoders / encoder_id)
     return doomed

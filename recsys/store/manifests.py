@@ -3,7 +3,7 @@
 An older file, which lacks fields, and a newer one, which has others, can be read and keep their ids: see ``Record``.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -33,10 +33,6 @@ class IndexReference:
     dimensions: int
     digest: str
     probes: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the reference as JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +89,14 @@ class GenerationManifest(Record):
         return replace(filled, id=filled.content_id)
 
 
+@dataclass(frozen=True)
+class TextFile:
+    """A file that a classifier has learnt from or was judged by: its SHA-256, and how many texts it holds."""
+
+    sha256: str
+    texts: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class AdapterCard(Record):
     """What an adapter was made from, and how well it does.
@@ -109,7 +113,7 @@ class AdapterCard(Record):
         metrics: by system, by part of the texts, or by what they measure, as the task has it.
         parent: id of the adapter that it went on from or began with.
         labels: of a classifier.
-        data: of a classifier: SHA-256 and number of texts of each file.
+        data: of a classifier: its files by what they were for.
         files: the SHA-256 of each of its files, by its name.
     """
 
@@ -124,7 +128,7 @@ class AdapterCard(Record):
     metrics: dict[str, Any] = field(default_factory=dict)
     parent: str | None = None
     labels: list[str] | None = None
-    data: dict[str, Any] | None = None
+    data: dict[str, TextFile] | None = None
     files: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -106,7 +106,7 @@ def embed_table(table: pl.DataFrame, encoder: TextVectors, out: Path, progress: 
     key = short_id(
         digest("\0".join(table[ID]).encode()),
         digest("\0".join(table[TEXT]).encode()),
-        [part.card for part in encoder.parts],
+        [part.card.to_dict() for part in encoder.parts],
         [part.max_tokens for part in encoder.parts],
     )
     folder = out.parent / f"{STAGING_PREFIX}{out.name}-{key}"

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from recsys.callbacks import RunStage, StageProgress, call, under
 from recsys.config import ModelConfig, Protocol, to_dict
@@ -16,7 +15,7 @@ from recsys.data.snapshot import Snapshot
 from recsys.data.text import item_texts
 from recsys.evaluation.full_ranking import Ranking
 from recsys.evaluation.held_out import make_split, read_sequences
-from recsys.evaluation.report import metrics_document, section
+from recsys.evaluation.report import MetricsDocument, Section, metrics_document, section
 from recsys.evaluation.splits import Split, check_split
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints
@@ -43,7 +42,7 @@ class Measured:
     split: Split
     trained: Trained
     rankings: list[Ranking]
-    figures: dict[str, Any]
+    figures: Section
     cpu_seconds: float
 
 
@@ -58,7 +57,7 @@ def evaluate_systems(
     shuffle_ties: bool = False,
     progress: StageProgress | None = None,
     run: RunStage = call,
-) -> tuple[dict[str, Any], list[Ranking]]:
+) -> tuple[MetricsDocument, list[Ranking]]:
     """Train all systems on a snapshot and rank its held-out events.
 
     Args:
@@ -157,9 +156,11 @@ def measure(
 
 
 def describe(
-    snapshot: Snapshot, config: ModelConfig, protocols: dict[str, dict[str, Any]], name: str | None = None
-) -> dict[str, Any]:
+    snapshot: Snapshot, config: ModelConfig, protocols: dict[str, Section], name: str | None = None
+) -> MetricsDocument:
     """Return the metrics document of some protocols' figures on a snapshot, as JSON values."""
     data = {"name": name or snapshot.id, "snapshot": snapshot.id, **asdict(snapshot.manifest.counts)}
-    document: dict[str, Any] = json.loads(json.dumps(metrics_document(data, to_dict(config), protocols, device_name())))
+    document: MetricsDocument = json.loads(
+        json.dumps(metrics_document(data, to_dict(config), protocols, device_name()))
+    )
     return document

@@ -1,8 +1,8 @@
 """Pre-trained adapters: whether one pays for recommendation, and how a training begins with it."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import StageProgress, stage
 from recsys.config import AdapterConfig, ModelConfig, PretrainConfig, from_dict
-from recsys.evaluation.bootstrap import Interval, paired_bootstrap
+from recsys.evaluation.bootstrap import Interval, IntervalFields, paired_bootstrap
 from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.metrics import ndcg
 from recsys.evaluation.splits import Split
@@ -43,9 +43,19 @@ class Worth:
         """Whether the whole interval lies above 0."""
         return self.difference.low > 0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> "WorthFields":
         """Return everything as JSON values."""
-        return {**asdict(self), "pays": self.pays}
+        difference = self.difference.to_dict()
+        return {"without": self.without, "given": self.given, "difference": difference, "pays": self.pays}
+
+
+class WorthFields(TypedDict):
+    """A ``Worth`` as JSON values."""
+
+    without: float
+    given: float
+    difference: IntervalFields
+    pays: bool
 
 
 def judge_pretraining(

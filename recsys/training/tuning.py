@@ -40,6 +40,9 @@ SPACE: dict[str, BaseDistribution] = {
 }
 
 
+Settings = dict[str, Any]  # what a trial tries: numbers and words by names like ``tower.dropout``
+
+
 @dataclass(frozen=True)
 class Trial:
     """One trial.
@@ -49,14 +52,14 @@ class Trial:
         state: ``complete`` or ``pruned``.
         value: the best validation NDCG@10 that its towers had in any epoch.
         epochs: that were trained.
-        settings: what was tried, by names like ``tower.dropout``.
+        settings: what was tried.
     """
 
     number: int
     state: str
     value: float
     epochs: int
-    settings: dict[str, Any]
+    settings: Settings
 
 
 def tune(
@@ -142,8 +145,8 @@ def best_of(trials: list[Trial]) -> Trial:
     return max((one for one in trials if one.state == "complete"), key=lambda one: (one.value, -one.number))
 
 
-def with_settings(config: ModelConfig, settings: dict[str, Any]) -> ModelConfig:
-    """Return a configuration with some settings of adapter and towers, by names like ``tower.dropout``.
+def with_settings(config: ModelConfig, settings: Settings) -> ModelConfig:
+    """Return a configuration with some settings of adapter and towers.
 
     LoRA weights count by alpha over rank: that stays as it was when the rank changes.
     """
@@ -192,7 +195,7 @@ class _Encodings:
         return TextEncoding(vectors, features, whitening)
 
 
-def _as_given(train: Sequences, frozen: TextEncoding, config: ModelConfig) -> dict[str, Any]:
+def _as_given(train: Sequences, frozen: TextEncoding, config: ModelConfig) -> Settings:
     """Return the settings of the search as a configuration has them; what it leaves open is chosen from the data."""
     shape = tower_shape(train, frozen.features.shape[1], len(frozen.features), config.tower)
     open_ones = {"tower.dropout": shape.dropout, "tower.max_history": shape.max_history}

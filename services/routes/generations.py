@@ -154,7 +154,7 @@ def _end_shadow(worker: Worker, generation_id: str) -> ShadowAnswer:
 
 
 def _summary(worker: Worker) -> ShadowAnswer:
-    return ShadowAnswer.model_validate(summary(worker.home, worker.shadows))
+    return summary(worker.home, worker.shadows)
 
 
 def _load(worker: Worker, generation_id: str) -> None:

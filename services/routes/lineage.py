@@ -50,7 +50,7 @@ def _find(worker: Worker, rec_id: str) -> Impression | None:
 
 def _lineage(found: Impression) -> LineageAnswer:
     named = ("rec_id", "time", "user_id", "generation", "adapter", "request", "history", "items", "fallback")
-    return LineageAnswer.model_validate({name: getattr(found, name) for name in named} | found.lineage)
+    return LineageAnswer.model_validate({**{name: getattr(found, name) for name in named}, **found.lineage})
 
 
 def _replay(worker: Worker, found: Impression) -> Replay:

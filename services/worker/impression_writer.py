@@ -1,11 +1,12 @@
 """Where answers come from: an impression of each is written in the background, and can be told and replayed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recsys.artifacts import ArtifactError, canonical_json, digest
-from recsys.database.impressions import Impression, ImpressionStore
+from recsys.database.impressions import Impression, ImpressionStore, Lineage
 from recsys.home import Home
 from recsys.store.adapters import read_card
 from recsys_client.schemas.recommend import ListOptions, UserOrHistory
@@ -38,8 +39,8 @@ class Impressions:
         self._metrics = metrics
         self._kept = timedelta(days=days)
         self._purged = datetime.min.replace(tzinfo=UTC)
-        self._lineages: dict[str, dict[str, Any]] = {}
-        self.backlog: Backlog[tuple[Recommender, dict[str, Any]]] = Backlog(
+        self._lineages: dict[str, Lineage] = {}
+        self.backlog: Backlog[tuple[Recommender, _Given]] = Backlog(
             "write-impressions", self._write, WAITING, BATCH, metrics.impressions.labels("dropped").inc
         )
 
@@ -53,17 +54,9 @@ class Impressions:
         answer: "Answer",
     ) -> None:
         """Put an answer on the list of those to be written."""
-        entry = {
-            "rec_id": rec_id,
-            "time": datetime.now(UTC),
-            "user": user,
-            "options": options,
-            "history": history,
-            "answer": answer,
-        }
-        self.backlog.put((recommender, entry))
+        self.backlog.put((recommender, _Given(rec_id, datetime.now(UTC), user, options, history, answer)))
 
-    def lineage(self, recommender: "Recommender") -> dict[str, Any]:
+    def lineage(self, recommender: "Recommender") -> Lineage:
         """Return what a generation's answers stand on."""
         known = self._lineages.get(recommender.generation_id)
         if known is None:
@@ -81,8 +74,8 @@ class Impressions:
             self._lineages[recommender.generation_id] = known
         return known
 
-    def _write(self, entries: Sequence[tuple["Recommender", dict[str, Any]]]) -> None:
-        impressions = [self._impression(recommender, dict(entry)) for recommender, entry in entries]
+    def _write(self, entries: Sequence[tuple["Recommender", "_Given"]]) -> None:
+        impressions = [self._impression(recommender, given) for recommender, given in entries]
         written = self.store.add(impressions)
         self._metrics.impressions.labels("written").inc(written)
         now = datetime.now(UTC)
@@ -90,22 +83,34 @@ class Impressions:
             self._purged = now
             self.store.purge(now - self._kept)
 
-    def _impression(self, recommender: "Recommender", entry: dict[str, Any]) -> Impression:
-        answer: Answer = entry.pop("answer")
-        user, options = entry.pop("user"), entry.pop("options")
-        asked = user.model_dump(include=set(UserOrHistory.model_fields)) | options.model_dump(
+    def _impression(self, recommender: "Recommender", given: "_Given") -> Impression:
+        asked = given.user.model_dump(include=set(UserOrHistory.model_fields)) | given.options.model_dump(
             include=set(ListOptions.model_fields)
         )
         return Impression(
-            **entry,
-            user_id=user.user_id,
+            rec_id=given.rec_id,
+            time=given.time,
+            user_id=given.user.user_id,
+            generation=given.answer.generation,
+            adapter=given.answer.adapter,
+            lineage={**self.lineage(recommender), "items_version": recommender.items_version},
             request=asked,
-            generation=answer.generation,
-            adapter=answer.adapter,
-            lineage=self.lineage(recommender) | {"items_version": recommender.items_version},
-            items=[{"item_id": item.item_id, "score": item.score, "propensity": SHOWN} for item in answer.items],
-            fallback=answer.fallback,
+            history=given.history,
+            items=[{"item_id": item.item_id, "score": item.score, "propensity": SHOWN} for item in given.answer.items],
+            fallback=given.answer.fallback,
         )
+
+
+@dataclass(frozen=True)
+class _Given:
+    """An answer on the list of those to be written."""
+
+    rec_id: str
+    time: datetime
+    user: UserOrHistory
+    options: ListOptions
+    history: Sequence[str]
+    answer: "Answer"
 
 
 def differences(impression: Impression, answer: "Answer") -> list[str]:

@@ -7,12 +7,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recsys.artifacts import ArtifactError, read_json, write_json
 from recsys.database.comparisons import Comparison, ShadowStore
 from recsys.home import Home
 from recsys.selection.filters import FilterError
+from recsys_client.schemas.generations import ShadowAnswer
 from services.edge.metrics import Metrics
 from services.worker.backlog import Backlog
 from services.worker.generation_cache import GenerationCache
@@ -141,10 +142,12 @@ class Shadow:
         )
 
 
-def summary(home: Home, store: ShadowStore) -> dict[str, Any]:
+def summary(home: Home, store: ShadowStore) -> ShadowAnswer:
     """Return the state of the shadow and how it compares so far."""
     state = read_shadow(home)
-    return {} if state is None else {**vars(state), **store.summary(state.generation)}
+    if state is None:
+        return ShadowAnswer.model_validate({})
+    return ShadowAnswer.model_validate({**vars(state), **store.summary(state.generation)})
 
 
 def _drawn(rec_id: str) -> float:

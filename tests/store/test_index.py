@@ -1,5 +1,7 @@
 """The vector index: bound to its vectors, exact where small, near enough where large."""
 
+from dataclasses import replace
+
 import lancedb
 import numpy as np
 import pytest
@@ -48,7 +50,7 @@ def test_a_table_that_was_changed_is_refused_also_beside_a_good_file(tmp_path):
     table = lancedb.connect(tmp_path).open_table(reference.table)
     table.update(where="row = 3", values={"vector": some_vectors(seed=1)[3].tolist()})
     with pytest.raises(ArtifactError, match="not those of the generation"):
-        VectorSource(tmp_path, index.IndexReference(**reference.to_dict() | {"version": table.version}))
+        VectorSource(tmp_path, replace(reference, version=table.version))
 
 
 def test_other_vectors_of_the_same_shape_are_another_table(tmp_path):
@@ -60,7 +62,7 @@ def test_vectors_of_another_encoder_are_refused_though_the_shape_agrees(tmp_path
     reference = build_index(tmp_path, ids(), some_vectors(), texts())
     table = lancedb.connect(tmp_path).open_table(reference.table)
     table.update(where="row = 3", values={"vector": some_vectors(seed=1)[3].tolist()})
-    forged = index.IndexReference(**reference.to_dict() | {"version": table.version})
+    forged = replace(reference, version=table.version)
     with pytest.raises(ArtifactError, match="not those of the generation"):
         VectorSource(tmp_path, forged)
     VectorSource(tmp_path, reference)  # the version that the generation names is untouched
@@ -71,7 +73,7 @@ def test_other_texts_of_the_same_vectors_are_refused_too(tmp_path):
     assert build_index(tmp_path, ids(), some_vectors(), [*texts()[:-1], "?"]).table != reference.table
     table = lancedb.connect(tmp_path).open_table(reference.table)
     table.update(where="row = 3", values={"text": "Buy this"})
-    forged = index.IndexReference(**reference.to_dict() | {"version": table.version})
+    forged = replace(reference, version=table.version)
     with pytest.raises(ArtifactError, match="not those of the generation"):
         VectorSource(tmp_path, forged)
 
@@ -90,7 +92,7 @@ def test_a_missing_table_or_version_says_what_to_do(tmp_path):
     with pytest.raises(ArtifactError, match="publish again"):
         open_index(tmp_path / "elsewhere", reference)
     with pytest.raises(ArtifactError, match="no version 99"):
-        open_index(tmp_path, index.IndexReference(**reference.to_dict() | {"version": 99}))
+        open_index(tmp_path, replace(reference, version=99))
 
 
 def test_a_table_that_a_crash_left_unfinished_is_built_again(tmp_path):

@@ -8,7 +8,7 @@ from recsys.artifacts import MANIFEST, ArtifactError, digest
 from recsys.home import Home
 from recsys.store.adapters import read_card, save_adapter, verify_adapter
 from recsys.store.generations import commit_generation, list_generations, read_generation
-from recsys.store.manifests import CARD, CLASSIFICATION, AdapterCard, GenerationManifest, IndexReference
+from recsys.store.manifests import CARD, CLASSIFICATION, AdapterCard, GenerationManifest, IndexReference, TextFile
 
 WEIGHTS = b"weights"
 FILES = {"weights.bin": digest(WEIGHTS)}
@@ -119,6 +119,8 @@ def test_the_same_content_gives_the_ids_of_old(home):
 
     for written in (RECOMMENDER, CLASSIFIER):
         fields = {name: value for name, value in written.items() if name not in ("id", "files")}
+        if "data" in fields:
+            fields["data"] = {name: TextFile(**part) for name, part in fields["data"].items()}
         assert save_adapter(home, write, AdapterCard(**fields)) == written["id"]
         assert read_card(home, written["id"]).to_dict() == written
     assert read_card(home, CLASSIFIER["id"]).task == CLASSIFICATION

@@ -106,7 +106,7 @@ def test_a_generation_and_its_adapter_give_the_same_vectors_and_export_once(plac
     _, manifest = read_generation(place, str(current_id(place)))
     encoder = Encoder.open(place, manifest.id)
     exports = list_encoders(place)
-    assert sorted(str(card["adapter"]) for card in exports) == sorted(["None", manifest.adapter])
+    assert sorted(str(card.adapter) for card in exports.values()) == sorted(["None", manifest.adapter])
     stamps = {path: path.stat().st_mtime_ns for path in place.encoders.rglob("*") if path.name != ".lock"}
     vectors = TextVectors.of_adapter(place, manifest.adapter)
     assert stamps == {path: path.stat().st_mtime_ns for path in place.encoders.rglob("*") if path.name != ".lock"}
@@ -115,12 +115,12 @@ def test_a_generation_and_its_adapter_give_the_same_vectors_and_export_once(plac
     np.testing.assert_array_equal(vectors.encode(texts), before)
     np.testing.assert_allclose(np.linalg.norm(vectors.unit_vectors(texts), axis=1), 1, atol=1e-5)
 
-    export = place.encoders / exports[0]["id"]
+    export = place.encoders / next(iter(exports))
     weights = max(export.iterdir(), key=lambda file: file.stat().st_size)
     weights.write_bytes(weights.read_bytes()[:-10])  # damaged: made again
     np.testing.assert_array_equal(Encoder.open(place, manifest.id).encode(texts), before)
     assert len(delete_encoders(place, manifest.adapter)) == 1
-    assert [card["adapter"] for card in list_encoders(place)] == [None]
+    assert [card.adapter for card in list_encoders(place).values()] == [None]
 
 
 def test_a_killed_export_leaves_nothing_that_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_a_killed_export_leaves_nothing_that_is_listed(tmp_path: Path, monkeypat
     monkeypatch.setattr("recsys.models.encoder.export.write_json", killed)
     with pytest.raises(KeyboardInterrupt):
         open_encoder(place, BASE, 32)
-    assert list_encoders(place) == []
+    assert list_encoders(place) == {}
     monkeypatch.undo()
     assert open_encoder(place, BASE, 32).encode(["a text"]).shape == (1, 384)
 

@@ -8,7 +8,8 @@ import contextlib
 import importlib.util
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from recsys.artifacts import ArtifactError, digest_file, digest_folder, read_json, verify_folder, write_json
+from recsys.artifacts import ArtifactError, Record, digest_file, digest_folder, verify_folder, write_json
 from recsys.callbacks import Progress
 from recsys.models.devices import default_device, fitting_memory
 from recsys.models.encoder.backbone import Backbone, load_lora, quiet, save_lora
@@ -37,14 +38,39 @@ def best_form() -> Form:
     return "openvino"
 
 
-def export(backbone: Backbone, folder: Path, form: Form, about: dict[str, Any]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class EncoderCard(Record):
+    """What an export was made from.
+
+    Attributes:
+        base: the base model's name; empty where the export is made for one call.
+        base_digest: its hash.
+        adapter: id of the adapter that is merged into it, or None.
+        layout: of files and graph.
+        form: see the module.
+        dimensions: width of a vector.
+        padding: the token behind a shorter text.
+        files: the SHA-256 of each file, by its name.
+    """
+
+    base: str = ""
+    base_digest: str = ""
+    adapter: str | None = None
+    layout: int = 0
+    form: Form
+    dimensions: int
+    padding: int
+    files: dict[str, str]
+
+
+def export(backbone: Backbone, folder: Path, form: Form, about: Mapping[str, Any]) -> None:
     """Write a backbone, whose adapter is merged, into an empty folder, with the hash of every file.
 
     Args:
         backbone: what encodes; its weights are not changed.
         folder: an existing empty folder.
         form: see the module.
-        about: what the card says beside shape and files: base, its hash, adapter.
+        about: what the card says beside shape and files: base, its hash, adapter, layout.
 
     Raises:
         ArtifactError: the form needs a package that is not installed.
@@ -56,8 +82,14 @@ def export(backbone: Backbone, folder: Path, form: Form, about: dict[str, Any]) 
     tokenizer.no_padding()
     tokenizer.save(str(folder / TOKENIZER))
     {"openvino": _write_openvino, "torch": _write_torch, "onnx": _write_onnx}[form](backbone, folder)
-    card = {"form": form, "dimensions": backbone.hidden_size, "padding": backbone.tokenizer.pad_token_id or 0}
-    write_json(folder / CARD, {**about, **card, "files": digest_folder(folder)})
+    card = EncoderCard(
+        **about,
+        form=form,
+        dimensions=backbone.hidden_size,
+        padding=backbone.tokenizer.pad_token_id or 0,
+        files=digest_folder(folder),
+    )
+    write_json(folder / CARD, card.to_dict())
 
 
 def encode_texts(
@@ -96,9 +128,9 @@ class ExportedEncoder:
         max_tokens: of a text that are read, the special ones included.
     """
 
-    def __init__(self, card: dict[str, Any], tokenizer: Tokenizer, runtime: Runtime, max_tokens: int) -> None:
+    def __init__(self, card: EncoderCard, tokenizer: Tokenizer, runtime: Runtime, max_tokens: int) -> None:
         self.card = card
-        self.dimensions: int = card["dimensions"]
+        self.dimensions = card.dimensions
         self.max_tokens = max_tokens
         self._tokenizer = tokenizer
         self._runtime = runtime
@@ -115,11 +147,11 @@ class ExportedEncoder:
         Raises:
             ArtifactError: a file is missing or changed, or the form cannot be run here.
         """
-        card = read_json(folder / CARD)
-        verify_folder(folder, card["files"] | {CARD: digest_file(folder / CARD)})
+        card = EncoderCard.read(folder / CARD, "Remove the folder; it is made again.")
+        verify_folder(folder, card.files | {CARD: digest_file(folder / CARD)})
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         tokenizer.enable_truncation(max_tokens)
-        runtime = TorchRuntime(folder, precision) if card["form"] == "torch" else OpenVinoRuntime(folder, precision)
+        runtime = TorchRuntime(folder, precision) if card.form == "torch" else OpenVinoRuntime(folder, precision)
         return cls(card, tokenizer, runtime, max_tokens)
 
     def encode(
@@ -136,7 +168,7 @@ class ExportedEncoder:
             FloatingPointError: a vector is zero or not finite; the message names its text.
         """
         encoded = self._tokenizer.encode_batch_fast(list(texts))
-        tokens = Tokens([np.asarray(one.ids, dtype=np.int64) for one in encoded], self.card["padding"])
+        tokens = Tokens([np.asarray(one.ids, dtype=np.int64) for one in encoded], self.card.padding)
         return self.encode_tokens(tokens, names, progress)
 
     def encode_tokens(
