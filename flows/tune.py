@@ -4,7 +4,6 @@ import base64
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_image_artifact, create_table_artifact
@@ -31,14 +30,14 @@ class Tuned:
     """What a search gave.
 
     Attributes:
-        trials: all of them: number, state, value (validation NDCG@10), epochs, settings.
+        trials: all of them.
         best: number of the best.
         config: path of the best settings, for ``recsys train --config``.
         plot: path of the picture.
         training: what the training with these settings gave, or None where it was not asked for.
     """
 
-    trials: list[dict[str, Any]]
+    trials: list[Trial]
     best: int
     config: str
     plot: str
@@ -88,7 +87,7 @@ def tune_settings(
     create_image_artifact(f"data:image/png;base64,{picture}", key="trials-plot", description="Trials by setting.")
     training = train_generation(snapshot_id, str(place.root), chosen) if train else None
     return Tuned(
-        trials=[asdict(one) for one in trials],
+        trials=trials,
         best=best.number,
         config=str(base.with_suffix(".json")),
         plot=str(base.with_suffix(".png")),

@@ -167,6 +167,10 @@ class Record:
         further: dict[str, Any] = values.pop("further")
         return further | values
 
+    def summary(self) -> dict[str, Any]:
+        """Return everything but the digests of files as JSON values."""
+        return {name: value for name, value in self.to_dict().items() if name != "files"}
+
 
 def read_each(parent: Path, name: str, read: Callable[[str], Read]) -> list[Read]:
     """Return what is read of every folder below ``parent`` that holds a file ``name``, sorted by folder.

@@ -8,7 +8,7 @@ from rich.pretty import Pretty
 
 from flows.commands.tables import EMPTY
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Refused, Shell, shell, table
-from recsys.artifacts import ArtifactError, Record, read_json
+from recsys.artifacts import ArtifactError, read_json
 from recsys.home import Home
 from recsys.store.manifests import CLASSIFICATION, PRETRAINING, AdapterCard, GenerationManifest
 
@@ -32,7 +32,7 @@ def generations(
             served, made = current_id(session.home), {one.id: made_at(session.home, one.id) for one in found}
             session.result = {
                 "generations": [
-                    _without_files(one)
+                    one.summary()
                     | {"current": one.id == served, "made": made[one.id].isoformat(timespec="microseconds")}
                     for one in found
                 ]
@@ -49,7 +49,7 @@ def generations(
         elif action == "show":
             folder, manifest = read_generation(session.home, chosen[0])
             current = current_id(session.home) == chosen[0]
-            _show(session, _without_files(manifest) | {"current": current, "path": str(folder)})
+            _show(session, manifest.summary() | {"current": current, "path": str(folder)})
         else:
             delete_generation(session.home, chosen[0])
             session.result = {"deleted": chosen[0]}
@@ -72,7 +72,7 @@ def adapters(
     with shell(home, as_json, debug) as session:
         if action == "list":
             cards = list_adapters(session.home)
-            session.result = {"adapters": [_without_files(card) for card in cards]}
+            session.result = {"adapters": [card.summary() for card in cards]}
             headings = {
                 "adapter": "",
                 "task": "",
@@ -87,7 +87,7 @@ def adapters(
             ]
             session.show(table(headings, rows))
         elif action == "show":
-            _show(session, _without_files(read_card(session.home, chosen[0])))
+            _show(session, read_card(session.home, chosen[0]).summary())
         elif action == "compare":
             _compare(session, read_card(session.home, chosen[0]), read_card(session.home, chosen[1]))
         else:
@@ -148,10 +148,6 @@ def _figure(metrics: dict[str, Any]) -> str:
 
 def _text(value: Any) -> str:
     return EMPTY if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _without_files(record: Record) -> dict[str, Any]:
-    return {name: value for name, value in record.to_dict().items() if name != "files"}
 
 
 def publish(

@@ -105,13 +105,13 @@ def tune(
         search = TuneConfig(trials=trials or TuneConfig().trials)
         chosen = snapshot or newest_snapshot(session)
         done = tune_settings(chosen, str(session.home.root), settings(config, seed), search, train)
-        names = list(done.trials[0]["settings"])
+        names = list(done.trials[0].settings)
         shown = (name.replace(".", " ").replace("_", " ") for name in names)
         headings = dict.fromkeys(("trial", "N@10", "epochs", *shown), "right")
         rows = [
-            [f"{row['number']}{' *' if row['number'] == done.best else ''}", f"{row['value']:.4f}"]
-            + [f"{row['epochs']}{' pruned' if row['state'] == 'pruned' else ''}"]
-            + [f"{row['settings'][name]:.3g}" for name in names]
+            [f"{row.number}{' *' if row.number == done.best else ''}", f"{row.value:.4f}"]
+            + [f"{row.epochs}{' pruned' if row.state == 'pruned' else ''}"]
+            + [f"{row.settings[name]:.3g}" for name in names]
             for row in done.trials
         ]
         session.show(table(headings, rows, "Validation NDCG@10 of the towers; * is the best"), f"Plot: {done.plot}")

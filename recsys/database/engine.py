@@ -20,7 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from recsys.home import Home
 
 URL = "RECSYS_DATABASE_URL"  # names a PostgreSQL for several machines
-DISCREET: dict[str, Any] = {"hide_parameters": True}  # messages name statements, never the ids in them
+DISCREET: dict[str, bool] = {"hide_parameters": True}  # messages name statements, never the ids in them
 BUSY_TIMEOUT_MILLISECONDS = 5_000  # how long a SQLite writer waits for its turn; half of a request's time
 REACH_SECONDS = 3  # for a PostgreSQL to answer; without, a lost network holds a request for minutes
 SCHEMA_LOCK = 0x72656373  # any constant: names the PostgreSQL lock under which the tables are made

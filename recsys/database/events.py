@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import sqlalchemy as sql
 
@@ -69,7 +68,7 @@ class Event:
             content = [self.user_id, self.item_id, time, self.event_type, self.value, self.position]
             object.__setattr__(self, "event_id", digest(canonical_json(content))[:32])
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> dict[str, str | int | float | None]:
         """Return the event as a row of the table."""
         return {**vars(self), columns.TIMESTAMP: microseconds(self.timestamp)}
 

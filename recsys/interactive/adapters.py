@@ -1,7 +1,6 @@
 """The adapters of a home, side by side."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -84,7 +83,7 @@ def compare(first: str, second: str, *, home: Place = None) -> pl.DataFrame:
 
 def differences(first: AdapterCard, second: AdapterCard) -> dict[str, tuple[Any, Any]]:
     """Return what two cards differ in, and then all metrics of both, by name with dots."""
-    one, other = (_flat(replace(card, files={}).to_dict()) for card in (first, second))
+    one, other = (_flat(card.summary()) for card in (first, second))
     names = sorted(name for name in one.keys() | other.keys() if name != "id")
     metrics = [name for name in names if name.startswith("metrics.")]
     differing = [name for name in names if name not in metrics and one.get(name) != other.get(name)]

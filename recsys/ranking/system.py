@@ -6,7 +6,7 @@ Reading and scoring only, so that a service starts without what training needs; 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,22 @@ LEXICON = "lexicon"
 SETTINGS = "system.json"
 
 
+Chosen = TypedDict(  # what validation chose, and what it saw; a system without towers over ids lacks the last two
+    "Chosen",
+    {
+        "decays": dict[str, float],  # of the history, by expert
+        "ridge": float | None,
+        "expert_ndcg@10": dict[str, float],
+        "validation_ndcg@10": float,  # of the blend
+        "epochs": int,
+        "tower_history": list[dict[str, float]],
+        "id_epochs": int,
+        "id_tower_history": list[dict[str, float]],
+    },
+    total=False,
+)
+
+
 @dataclass(frozen=True)
 class System:
     """Fitted scorers over one catalogue and the blend over them.
@@ -41,7 +57,7 @@ class System:
         lexicon: the words behind the lexical expert, or None where there is none.
         popularity: event counts.
         blend: weights over all of these by name.
-        chosen: what validation chose, as JSON values: epochs, ridge, decays, figures.
+        chosen: what validation chose.
     """
 
     towers: TwoTower
@@ -51,7 +67,7 @@ class System:
     lexicon: Lexicon | None
     popularity: Popularity
     blend: Blend
-    chosen: dict[str, Any]
+    chosen: Chosen
 
     @property
     def learnt(self) -> dict[str, TwoTower]:

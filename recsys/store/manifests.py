@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from recsys.artifacts import ArtifactError, Record, short_id
-from recsys.config import ModelConfig, Protocol, from_dict
+from recsys.config import ModelConfig, Protocol, TextConfig, from_dict
 
 CARD = "card.json"
 RECOMMENDATION, CLASSIFICATION, PRETRAINING = "recommendation", "classification", "pretraining"  # an adapter's tasks
@@ -130,6 +130,12 @@ class AdapterCard(Record):
     labels: list[str] | None = None
     data: dict[str, TextFile] | None = None
     files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens of a text it was trained to read: the settings of a recommender nest it, others do not."""
+        found = self.settings.get("text", self.settings).get("max_tokens")
+        return TextConfig().max_tokens if found is None else int(found)
 
     @property
     def content_id(self) -> str:

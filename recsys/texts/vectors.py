@@ -3,13 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.callbacks import Progress
-from recsys.config import TextConfig
 from recsys.home import Home
 from recsys.models.encoder.export import ExportedEncoder, Form
 from recsys.store.adapters import read_card
@@ -43,7 +41,7 @@ class TextVectors:
             ArtifactError: the adapter is missing, or the base is not the one of its card.
         """
         card = read_card(home, adapter_id)
-        tokens = _max_tokens(card.settings)
+        tokens = card.max_tokens
         base, digest = card.base, card.base_digest
         parts = (
             open_encoder(home, base, tokens, form=form, base_digest=digest),
@@ -89,12 +87,6 @@ class TextVectors:
         """Return ``encode`` as unit vectors: what ``POST /v1/embed`` and ``recsys embed`` give."""
         # So many unit vectors side by side have the length of the square root of their number.
         return self.encode(texts, names, progress) / np.float32(math.sqrt(len(self.parts)))
-
-
-def _max_tokens(settings: dict[str, Any]) -> int:
-    """Return how many tokens of a text an adapter was trained to read: a recommender's card nests it, others don't."""
-    found = settings.get("text", settings).get("max_tokens")
-    return TextConfig().max_tokens if found is None else int(found)
 
 
 def _share(progress: Progress | None, number: int, parts: int) -> Progress | None:

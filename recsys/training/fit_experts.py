@@ -1,7 +1,5 @@
 """Fitting the experts: each setting is chosen by validation NDCG@10."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +13,7 @@ from recsys.experts.knn import fit_knn
 from recsys.experts.lexical import Lexicon, fit_lexical
 from recsys.experts.rules import fit_rules
 from recsys.experts.sparse import ItemMatrixScorer
-from recsys.ranking.system import EASE, KNN, LEXICAL, RULES, System
+from recsys.ranking.system import EASE, KNN, LEXICAL, RULES, Chosen, System
 from recsys.training.validation import validation_ndcg
 
 DECAYS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
@@ -54,7 +52,7 @@ def fit_experts(
     config: ExpertsConfig,
     validation: Targets,
     progress: StageProgress | None = None,
-) -> tuple[dict[str, ItemMatrixScorer], dict[str, Any]]:
+) -> tuple[dict[str, ItemMatrixScorer], Chosen]:
     """Fit rules, ItemKNN and EASE; choose history decay and ridge by validation NDCG@10.
 
     Returns:
@@ -63,7 +61,7 @@ def fit_experts(
     report = stage(progress, "Fit experts")
     names = [RULES, KNN] + ([EASE] if catalogue <= config.max_ease_items else [])
     experts: dict[str, ItemMatrixScorer] = {}
-    chosen: dict[str, Any] = {"decays": {}, "expert_ndcg@10": {}}
+    chosen: Chosen = {"decays": {}, "expert_ndcg@10": {}}
     for number, name in enumerate(names):
         ridges = RIDGES if name == EASE and config.ease_ridge is None else (config.ease_ridge,)
         best = -1.0

@@ -8,7 +8,6 @@ whitening stays as it was, so vectors of both can be compared.
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,7 @@ from recsys.models.towers.epochs import TowerRun
 from recsys.models.towers.resuming import carried_over, continue_towers, with_replay
 from recsys.models.towers.tower import TwoTower
 from recsys.ranking.blend import fit_blend
-from recsys.ranking.system import CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, System
+from recsys.ranking.system import CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, Chosen, System
 from recsys.ranking.text_maps import TextMaps
 from recsys.store.adapters import read_card, verify_adapter
 from recsys.training.encoding import TextEncoding
@@ -67,7 +66,7 @@ class Parent:
     snapshot: Snapshot
     maps: TextMaps
     towers: dict[str, TwoTower]
-    chosen: dict[str, Any]
+    chosen: Chosen
 
     @classmethod
     def open(cls, home: Home, adapter_id: str) -> "Parent":
@@ -228,7 +227,7 @@ def continue_system(
     for name, start in system.learnt.items():
         towers[name] = continue_towers(
             start, features if name == TOWERS else None, sequences, learnt, config.tower, config.resume, config.seed,
-            epochs=chosen["epochs" if name == TOWERS else "id_epochs"],
+            epochs=chosen["epochs"] if name == TOWERS else chosen["id_epochs"],
             progress=stage(progress, f"Train {name} on all events"), checkpoint=checkpoint_of(checkpoints, name),
         ).towers  # fmt: skip
     experts = refit_experts(system, sequences, len(features), config.experts)

@@ -1,10 +1,10 @@
 """Generations and adapters: what there is, what answers, and switching it while requests go on."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import HTTPException, Path, Response
 
-from recsys.artifacts import ArtifactError, Record
+from recsys.artifacts import ArtifactError
 from recsys.store.adapters import list_adapters
 from recsys.store.generations import (
     current_id,
@@ -94,7 +94,7 @@ def _generations(worker: Worker) -> GenerationsAnswer:
         current=current,
         problem=worker.generation.problem,
         generations=[
-            _without_files(manifest) | {"current": manifest.id == current} for manifest in list_generations(worker.home)
+            manifest.summary() | {"current": manifest.id == current} for manifest in list_generations(worker.home)
         ],
     )
 
@@ -106,7 +106,7 @@ def _adapters(worker: Worker) -> AdaptersAnswer:
     for card in list_adapters(worker.home):
         used = [one.id for one in made if one.adapter == card.id]
         state = {"generations": used, "can_answer": bool(used), "serving": card.id == serving}
-        cards.append(AdapterCard.model_validate(_without_files(card) | state))
+        cards.append(AdapterCard.model_validate(card.summary() | state))
     return AdaptersAnswer(adapters=cards)
 
 
@@ -167,7 +167,3 @@ def _load(worker: Worker, generation_id: str) -> None:
         worker.cache.open(generation_id)
     except Exception as error:  # whatever a broken file makes its reader raise
         raise HTTPException(409, f"Generation {generation_id} cannot be loaded: {error}") from None
-
-
-def _without_files(record: Record) -> dict[str, Any]:
-    return {key: value for key, value in record.to_dict().items() if key != "files"}
