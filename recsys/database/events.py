@@ -104,7 +104,7 @@ class EventStore:
         if not rows:
             return AddResult(0, 0)
         # Writers that insert the same ids in one order wait for each other; in different orders they would deadlock.
-        rows.sort(key=lambda row: row[columns.EVENT_ID])
+        rows.sort(key=lambda row: str(row[columns.EVENT_ID]))
         statement = self.database.insert(_EVENTS).on_conflict_do_nothing(index_elements=[_EVENTS.c.event_id])
         with self._engine.begin() as connection:
             accepted = len(connection.execute(statement.returning(_EVENTS.c.event_id), rows).all())
