@@ -2,8 +2,9 @@
 
 import importlib.util
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -53,20 +54,20 @@ class Display:
 
 @contextmanager
 def reporting(progress: bool | StageProgress) -> Iterator[StageProgress | None]:
-    """Yield what work reports to, for the length of the block.
+    """Yield what work reports to, for the length of the block, and keep what libraries warn of themselves off it.
 
     Args:
         progress: a callback with stage, done and total; True: bars in a terminal or a notebook; False: nothing.
     """
-    if callable(progress):
-        yield progress
-        return
-    console = Console(stderr=True)
-    if not progress or not (console.is_terminal or console.is_jupyter):
-        yield None
-        return
-    display = Display(console)
-    try:
-        yield display.update
-    finally:
-        display.finish()
+    with warnings.catch_warnings(), ExitStack() as stack:
+        warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)  # transformers
+        if callable(progress):
+            yield progress
+        else:
+            console = Console(stderr=True)
+            if not progress or not (console.is_terminal or console.is_jupyter):
+                yield None
+            else:
+                display = Display(console)
+                stack.callback(display.finish)
+                yield display.update

@@ -113,17 +113,20 @@ def evaluate(
     """
     place = Home.of(home)
     folder, manifest = read_generation(place, generation_id(generation) or _newest(place))
+    settings = manifest.config
     if systems is None:
         document = read_json(folder / METRICS_FILE)
     else:
-        settings, snapshot = manifest.config, open_snapshot(place, manifest.snapshot)
-        chosen = protocol or allowed_protocols(snapshot, settings)[0]
+        snapshot = open_snapshot(place, manifest.snapshot)
+        protocol = protocol or allowed_protocols(snapshot, settings)[0]
         with reporting(progress) as report:
-            document, _ = evaluate_systems(place, snapshot, chosen, settings, tuple(systems), progress=report)
-    measured = {name: part for name, part in document["protocols"].items() if protocol in (None, name)}
+            document, _ = evaluate_systems(place, snapshot, protocol, settings, tuple(systems), progress=report)
+    found = document["protocols"]
+    wanted = settings.evaluation.protocols if protocol is None else (protocol,)
+    measured = [_figures(name, found[name], slice) for name in wanted if name in found]
     if not measured:
         raise ValueError(f"Generation {manifest.id} was not measured by {protocol}. Name systems to train for it.")
-    return pl.concat([_figures(name, part, slice) for name, part in measured.items()])
+    return pl.concat(measured)
 
 
 def publish(
@@ -171,9 +174,8 @@ def _newest(home: Home, served: bool = True) -> str:
     current = current_id(home)
     found = [one.id for one in newest_last(home) if served or one.id != current]
     if not found:
-        raise ArtifactError(
-            f"There is no {'' if served else 'other '}generation in {home.generations}. Train one first."
-        )
+        such = "generation" if served else "generation that is not served"
+        raise ArtifactError(f"There is no {such} in {home.generations}. Train one first.")
     return found[-1]
 
 

@@ -69,7 +69,7 @@ def embed_with(
         reading: how a catalogue becomes text.
         progress: called with stage, done, total.
     """
-    if isinstance(texts, list | tuple) or hasattr(texts, "tolist"):  # as an array or a series has
+    if isinstance(texts, list | tuple | pl.Series) or hasattr(texts, "tolist"):  # as NumPy and pandas have it
         try:
             texts = pl.DataFrame({TEXT: pl.Series(list(texts), dtype=pl.String, strict=True)})
         except TypeError as error:
