@@ -8,7 +8,7 @@ from rich.pretty import Pretty
 
 from flows.commands.tables import EMPTY
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Refused, Shell, shell, table
-from recsys.artifacts import ArtifactError, read_json
+from recsys.artifacts import read_json
 from recsys.home import Home
 from recsys.store.manifests import CLASSIFICATION, PRETRAINING, AdapterCard, GenerationManifest
 
@@ -159,8 +159,10 @@ def publish(
 ) -> None:
     """Serve a generation if the gate lets it pass; exit code 3 if it does not."""
     with shell(home, as_json, debug) as session:
-        chosen = generation or newest_generation(session, served=False)
         from flows.publish import RefusedError, publish_generation
+        from recsys.store.generations import newest_id
+
+        chosen = generation or newest_id(session.home, served=False)
 
         try:
             verdict = publish_generation(chosen, str(session.home.root), force)
@@ -178,14 +180,3 @@ def rollback(home: HomeOption = None, as_json: JsonOption = False, debug: DebugO
     with shell(home, as_json, debug) as session:
         session.result = {"generation": generations.rollback(session.home)}
         session.show(f"Generation {session.result['generation']} is served.")
-
-
-def newest_generation(session: Shell, served: bool = True) -> str:
-    """Return the id of the newest generation; without ``served``, of the newest that is not current."""
-    from recsys.store.generations import current_id, newest_last
-
-    current = current_id(session.home)
-    found = [one.id for one in newest_last(session.home) if served or one.id != current]
-    if not found:
-        raise ArtifactError(f"There is no such generation in {session.home.generations}. Run `recsys train` first.")
-    return found[-1]

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.commands.generations import newest_generation
 from flows.commands.tables import show_metrics
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Seed, shell
 from recsys.artifacts import read_json
@@ -23,9 +22,9 @@ def evaluate(
     """Compare a generation with the baselines: its stored metrics, or with --out everything trained anew."""
     with shell(home, as_json, debug) as session:
         from recsys.evaluation.report import METRICS_FILE
-        from recsys.store.generations import read_generation
+        from recsys.store.generations import newest_id, read_generation
 
-        folder, manifest = read_generation(session.home, generation or newest_generation(session))
+        folder, manifest = read_generation(session.home, generation or newest_id(session.home))
         document = read_json(folder / METRICS_FILE)
         if out is not None:
             from flows.evaluate import evaluate_systems

@@ -16,7 +16,7 @@ from recsys.interactive.display import reporting
 from recsys.publishing import admission
 from recsys.publishing.gate import RefusedError, Verdict
 from recsys.publishing.training_run import Training, train_generation
-from recsys.store.generations import current_id, newest_last, read_generation
+from recsys.store.generations import newest_id, read_generation
 from recsys.training.measuring import evaluate_systems
 
 _MODEL = ModelConfig()
@@ -112,7 +112,7 @@ def evaluate(
         ValueError: it was not measured by that protocol, or there is no such system or slice.
     """
     place = Home.of(home)
-    folder, manifest = read_generation(place, generation_id(generation) or _newest(place))
+    folder, manifest = read_generation(place, generation_id(generation) or newest_id(place))
     settings = manifest.config
     if systems is None:
         document = read_json(folder / METRICS_FILE)
@@ -157,7 +157,7 @@ def publish(
         ArtifactError: the generation is missing or broken; likewise.
     """
     place = Home.of(home)
-    chosen = generation_id(generation) or _newest(place, served=False)
+    chosen = generation_id(generation) or newest_id(place, served=False)
     with reporting(progress) as report, step(report, "Gate"):
         verdict = admission.publish(place, chosen, force)
     if not verdict.passed and not force:
@@ -168,15 +168,6 @@ def publish(
 def generation_id(generation: Made | str | None) -> str | None:
     """Return the id of a generation that is given by it, or as what ``train`` or ``load`` gave."""
     return generation if generation is None or isinstance(generation, str) else generation.generation
-
-
-def _newest(home: Home, served: bool = True) -> str:
-    current = current_id(home)
-    found = [one.id for one in newest_last(home) if served or one.id != current]
-    if not found:
-        such = "generation" if served else "generation that is not served"
-        raise ArtifactError(f"There is no {such} in {home.generations}. Train one first.")
-    return found[-1]
 
 
 def _figures(protocol: str, section: Section, slice: str) -> pl.DataFrame:

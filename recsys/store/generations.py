@@ -83,6 +83,20 @@ def newest_last(home: Home) -> list[GenerationManifest]:
     return sorted(list_generations(home), key=lambda one: (_made(home, one.id), one.id))
 
 
+def newest_id(home: Home, served: bool = True) -> str:
+    """Return the id of the newest generation; without ``served``, of the newest that is not current.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    current = current_id(home)
+    found = [one.id for one in newest_last(home) if served or one.id != current]
+    if not found:
+        such = "generation" if served else "generation that is not served"
+        raise ArtifactError(f"There is no {such} in {home.generations}. Run `recsys train` first.")
+    return found[-1]
+
+
 def made_at(home: Home, generation_id: str) -> datetime:
     """Return when a generation was made (UTC)."""
     return datetime.fromtimestamp(_made(home, generation_id) / 1e9, UTC)

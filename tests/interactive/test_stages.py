@@ -1,9 +1,9 @@
 """The stages without Prefect: the same ids as with it, figures as frames, and a gate that refuses."""
 
 import shutil
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -16,7 +16,9 @@ from recsys.home import Home
 from recsys.interactive.display import Display, reporting
 from recsys.publishing.binding import HELD_OUT, METRICS, OURS
 from recsys.publishing.gate import RefusedError
+from recsys.store.adapters import read_card, save_adapter
 from recsys.store.generations import commit_generation, current_id, read_generation
+from recsys.store.manifests import CARD
 
 
 @pytest.fixture
@@ -82,11 +84,10 @@ def test_a_worse_generation_is_refused_unless_forced(copied: Home) -> None:
     served = str(current_id(copied))
     folder, manifest = read_generation(copied, served)
     with staged_folder(copied.generations) as staging:
-        for name in manifest["files"]:
+        for name in manifest.files:
             shutil.copy(folder / name, staging / name)
         pl.read_parquet(folder / HELD_OUT).with_columns(pl.lit(0.0).alias(OURS)).write_parquet(staging / HELD_OUT)
-        bound = {name: manifest[name] for name in ("snapshot", "adapter", "index", "settings")}
-        worse = commit_generation(copied, staging, bound, {})
+        worse = commit_generation(copied, staging, replace(manifest, notes={}))
     with pytest.raises(RefusedError, match=f"refused generation {worse}"):
         recsys.publish(home=copied)  # the newest that is not served
     assert current_id(copied) == served
@@ -116,8 +117,8 @@ def test_adapters_are_listed_and_compared(copied: Home, dataset: Dataset) -> Non
 def test_nothing_to_work_with_is_said(tmp_path: Path) -> None:
     for ask, told in (
         (recsys.train, "There is no snapshot in .*Ingest events and items first"),
-        (recsys.evaluate, "There is no generation in .*Train one first"),
-        (recsys.publish, "There is no generation that is not served in .*Train one first"),
+        (recsys.evaluate, "There is no generation in .*Run `recsys train` first"),
+        (recsys.publish, "There is no generation that is not served in .*Run `recsys train` first"),
     ):
         with pytest.raises(ArtifactError, match=told):
             ask(home=tmp_path)
@@ -143,12 +144,11 @@ def test_bars_go_to_a_terminal_and_end_with_their_stage(capsys: pytest.CaptureFi
 
 def _renamed(home: Home, adapter: str) -> str:
     """Store an adapter once more, as if it had been trained with another seed; return the id."""
-    from recsys.store.adapters import CARD, read_card, save_adapter
-
-    card: dict[str, Any] = read_card(home, adapter)
-    about = {name: value for name, value in card.items() if name not in ("id", "files")}
-    about["settings"] = about["settings"] | {"seed": 1}
+    card = read_card(home, adapter)
+    changed = replace(card, id="", files={}, settings=card.settings | {"seed": 1})
     ignored = shutil.ignore_patterns(CARD)
-    return save_adapter(
-        home, lambda folder: shutil.copytree(home.adapters / adapter, folder, ignore=ignored, dirs_exist_ok=True), about
-    )
+
+    def write(folder: Path) -> None:
+        shutil.copytree(home.adapters / adapter, folder, ignore=ignored, dirs_exist_ok=True)
+
+    return save_adapter(home, write, changed)
