@@ -9,6 +9,7 @@ import polars as pl
 
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import StageProgress, step
+from recsys.config import TextConfig
 from recsys.data.columns import TITLE, USER_ID
 from recsys.database.engine import Database
 from recsys.home import Home, Place
@@ -36,7 +37,7 @@ def load(
     home: Place = None,
     progress: bool | StageProgress = True,
 ) -> "Generation":
-    """Open what is served, or another generation, every file of it checked.
+    """Open what is served, or another generation, every file of it checked; without the items that a service adds.
 
     >>> import recsys
     >>> served = recsys.load()
@@ -225,7 +226,7 @@ class Generation:
             return TextSearch(self._recommender, encoder)
 
     @cached_property
-    def _texts(self) -> Any:
+    def _texts(self) -> TextConfig:
         return TextMaps.load(read_generation(self._home, self.generation)[0]).text
 
     def _histories(self, users: str | Iterable[str] | Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -233,8 +234,8 @@ class Generation:
             return {str(name): [str(item_id) for item_id in item_ids] for name, item_ids in users.items()}
         database = Database.of(self._home)
         try:
-            known, offered = self._recommender.users, self._recommender.catalogue
-            return {user_id: Users(database).history(known, offered, user_id) for user_id in as_ids(users)}
+            people, known, offered = Users(database), self._recommender.users, self._recommender.catalogue
+            return {user_id: people.history(known, offered, user_id) for user_id in as_ids(users)}
         finally:
             database.close()
 
