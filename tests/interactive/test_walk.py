@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from notebook import cells, run, section
+from cells import read_cells, run, section
 from synthetic import SMALL
 
 import recsys
@@ -27,7 +27,7 @@ def test_the_walk_runs_and_its_outputs_are_of_the_kind_that_is_printed(
     notebook: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECSYS_HOME", shutil.copytree(notebook.root, tmp_path / "home"))
-    walk = cells(section(PAGE.read_text(), "From a notebook"))
+    walk = read_cells(section(PAGE.read_text(), "From a notebook"))
     assert sum(cell.code.count(SETTINGS) for cell in walk) == 1
     names: dict[str, Any] = {"SMALL": SMALL}
     for cell in walk:

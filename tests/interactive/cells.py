@@ -22,7 +22,7 @@ def section(page: str, heading: str) -> str:
     return str(text)
 
 
-def cells(text: str) -> list[Cell]:
+def read_cells(text: str) -> list[Cell]:
     """Return the cells of a Markdown text: blocks of Python, each perhaps followed by a block of text."""
     return [Cell(code, output or "") for code, output in CELL.findall(text)]
 
