@@ -7,6 +7,9 @@ is called without a home takes RECSYS_HOME from it.
 import os
 import resource
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +58,25 @@ def as_tasks(*tasks: "Task[..., Any]") -> RunStage:
         return by_stage[stage](*args, **kwargs)
 
     return run
+
+
+@contextmanager
+def server_starting() -> Iterator[None]:
+    """Let the server that Prefect starts for a single command come up beside what the block does: each takes seconds.
+
+    Where settings name a server, nothing is started. A start that failed is made again, and told, by the first flow.
+    """
+    from prefect.settings import get_current_settings  # here, because Prefect reads its settings when it is imported
+
+    settings = get_current_settings()
+    if settings.api.url or not settings.server.ephemeral.enabled:
+        yield
+        return
+    from prefect.server.api.server import SubprocessASGIServer
+
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        beside.submit(SubprocessASGIServer().start)
+        yield
 
 
 def peak_memory() -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from flows import progress
 from flows.commands.tables import show_items, show_overview
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, shell
-from flows.runtime import peak_memory
+from flows.runtime import peak_memory, server_starting
 from recsys.artifacts import read_json
 
 
@@ -15,7 +15,7 @@ def demo(home: HomeOption = None, as_json: JsonOption = False, debug: DebugOptio
     """The main job on MovieLens 100K, from download to answers over HTTP."""
     with shell(home, as_json, debug) as session:
         started = time.monotonic()
-        with progress.step("Start"):
+        with progress.step("Start"), server_starting():
             from flows.demo import demo_movielens
 
         done = demo_movielens(str(session.home.root))

@@ -24,6 +24,19 @@ from recsys.config import to_dict
 from recsys.home import Home
 from recsys.store.generations import current_id
 
+BESIDE = """
+import sys
+from flows.runtime import prepare, server_starting
+from recsys.home import Home
+prepare(Home.from_environment())
+with server_starting():
+    pass
+server = sys.modules.get("prefect.server.api.server")
+print(server is not None)
+if server is not None:
+    import httpx
+    print(httpx.get(server.SubprocessASGIServer().api_url + "/health").status_code)
+"""
 COMMANDS = {
     *("demo", "ingest", "validate", "train", "evaluate", "publish", "rollback", "generations", "adapters"),
     *("serve", "recommend", "benchmark", "classify", "embed", "export", "pretrain", "tune"),
@@ -233,12 +246,17 @@ def test_benchmark_writes_what_anyone_can_recompute(prefect_server: str, tmp_pat
 
 
 @pytest.fixture
-def alone(dataset: Dataset, tmp_path: Path) -> Callable[[], subprocess.Popen[str]]:
-    """Starts ``recsys ingest --json`` as a person without a Prefect server would, in empty folders."""
+def environment(tmp_path: Path) -> dict[str, str]:
+    """That of a person without a Prefect server, whose folders are empty."""
     for folder in ("person", "work"):
         (tmp_path / folder).mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "MPL", "XDG"))}
-    environment = kept | {"HOME": str(tmp_path / "person"), "RECSYS_HOME": str(tmp_path / "state")}
+    return kept | {"HOME": str(tmp_path / "person"), "RECSYS_HOME": str(tmp_path / "state")}
+
+
+@pytest.fixture
+def alone(dataset: Dataset, environment: dict[str, str], tmp_path: Path) -> Callable[[], subprocess.Popen[str]]:
+    """Starts ``recsys ingest --json`` in this environment."""
     command = [Path(sys.executable).with_name("recsys"), "ingest", "--events", dataset.events, "--items", dataset.items]
 
     def start() -> subprocess.Popen[str]:
@@ -271,3 +289,14 @@ def test_a_command_that_is_told_to_end_takes_its_server_along(
         command.communicate(timeout=PATIENCE_SECONDS)  # ends when nobody holds the pipes any more, the server included
     assert command.returncode == TERMINATED
     assert not (tmp_path / "state" / "snapshots").exists()
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_the_server_of_a_command_comes_up_beside_what_the_command_does(
+    environment: dict[str, str], tmp_path: Path, named: bool
+) -> None:
+    """Where the settings name a server, none is started."""
+    environment |= {"PREFECT_API_URL": "http://127.0.0.1:9/api"} if named else {}
+    command = [sys.executable, "-c", BESIDE]
+    done = subprocess.run(command, cwd=tmp_path / "work", env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == (["False"] if named else ["True", "200"]), done.stderr
