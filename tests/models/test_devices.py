@@ -13,6 +13,7 @@ from recsys.models.devices import ISA_LIMITS, autocast, has_cpu_bf16
 from recsys.models.encoder.backbone import load_backbone
 from recsys.models.encoder.export import export
 
+pytestmark = pytest.mark.processor
 ENCODES = """
 import sys
 from pathlib import Path

@@ -26,6 +26,7 @@ from services.worker.encoders import Encoders
 from services.worker.generation_cache import GenerationCache
 from services.worker.live_items import BATCH, MOST_WAITING, WAITING_SECONDS, LiveItems
 
+pytestmark = pytest.mark.processor
 Eventually = Callable[[Callable[[], bool]], None]
 ASKED = 8  # connections, each of which either worker may take
 

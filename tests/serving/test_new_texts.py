@@ -18,6 +18,8 @@ from recsys.serving.new_texts import Encoder
 from recsys.store.generations import current_id, read_generation
 from recsys.texts.vectors import TextVectors
 
+pytestmark = pytest.mark.processor
+
 
 @pytest.fixture(scope="module")
 def encoder(home: Home) -> Encoder:

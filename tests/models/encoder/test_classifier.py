@@ -14,6 +14,7 @@ from recsys.models.encoder.classifier import Classifier, LabelledTexts, numbered
 from recsys.models.encoder.classifier_training import train_classifier
 from recsys.models.optimisation import DivergedError
 
+pytestmark = pytest.mark.processor
 CONFIG = replace(SMALL_CLASSIFIER, dropout=0.1)
 
 

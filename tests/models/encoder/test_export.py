@@ -13,6 +13,7 @@ from recsys.models.encoder.backbone import add_lora, load_backbone, load_lora, s
 from recsys.models.encoder.export import CARD, ExportedEncoder, export
 from recsys.models.encoder.tokens import embed_catalogue, tokenize
 
+pytestmark = pytest.mark.processor
 BASE = LoraConfig().base
 TOKENS = 32
 TEXTS = [

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from recsys.models.towers import losses
 from recsys.models.towers.losses import catalogue_cross_entropy
 
+pytestmark = pytest.mark.processor
+
 
 def reference(queries, items, bias, scale, targets, weights):
     log_softmax = torch.log_softmax(scale * queries @ items.T + bias, dim=1)
