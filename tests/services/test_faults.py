@@ -164,7 +164,7 @@ def test_a_locked_database_holds_up_neither_answers_nor_those_who_cannot_be_stor
             answers = [writer.result() for writer in writers]
         eventually(lambda: add(url, "ann", "i002", "afterwards").status_code == 200)
         stored = [answer.status_code for answer in answers].count(200)
-        perhaps = sum("may still be done" in answer.text for answer in answers)  # says who has waited longest
+        perhaps = sum("may still be done" in answer.text for answer in answers)  # who waited longest is told that
         assert stored < WRITERS
         assert sum(numbers(url, "recsys_shed_total")) > 0
         live = httpx.get(f"{url}/v1/users/ann", timeout=60).json()["events"]["live"]

@@ -168,7 +168,8 @@ def test_an_upload_does_not_run_ahead_of_the_encoder(world: World, eventually: E
         ahead: list[str] = []
         while (put := world.send("PUT", path := f"/v1/items/ahead-{len(ahead)}", title="Prank Uncle")).is_success:
             ahead.append(put.json()["item_id"])
-        assert BATCH <= len(ahead) <= MOST_WAITING
+            assert len(ahead) <= MOST_WAITING
+        assert len(ahead) >= BATCH
         assert (put.status_code, put.headers["Retry-After"]) == (503, "1")
         assert "was not stored" in put.json()["detail"]
         world.ask("GET", path, status=404)
@@ -258,7 +259,7 @@ def test_fewer_may_wait_where_encoding_takes_longer(
             store.put(text := next(texts), {"title": text})
         updated = live.applied_to(base)
         put = 0
-        while not live.crowded(updated):
+        while not live.crowded(updated) and put <= MOST_WAITING:
             store.put("another", None)
             put += 1
         return put
