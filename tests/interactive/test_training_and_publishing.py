@@ -12,9 +12,10 @@ from synthetic import SMALL, Dataset
 
 import recsys
 from recsys.artifacts import ArtifactError, read_json, staged_folder
+from recsys.evaluation.report import METRICS_FILE, OURS
 from recsys.home import Home
 from recsys.interactive.display import Display, reporting
-from recsys.publishing.binding import HELD_OUT, METRICS, OURS
+from recsys.publishing.binding import HELD_OUT
 from recsys.publishing.gate import RefusedError
 from recsys.store.adapters import read_card, save_adapter
 from recsys.store.generations import commit_generation, current_id, read_generation
@@ -41,7 +42,7 @@ def test_stages_are_reported_and_what_is_done_is_found(trained: Home) -> None:
 def test_figures_are_those_of_the_metrics_document(trained: Home) -> None:
     figures = recsys.evaluate(home=trained)
     assert figures["protocol"].unique(maintain_order=True).to_list() == list(SMALL.evaluation.protocols)
-    document = read_json(read_generation(trained, str(current_id(trained)))[0] / METRICS)
+    document = read_json(read_generation(trained, str(current_id(trained)))[0] / METRICS_FILE)
     for protocol, part in document["protocols"].items():
         shown = figures.filter(protocol=protocol)
         assert set(shown["system"]) == set(part["systems"])

@@ -26,7 +26,7 @@ def columns(printed: str) -> list[str]:
 def test_the_walk_runs_and_its_outputs_are_of_the_kind_that_is_printed(
     notebook: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RECSYS_HOME", shutil.copytree(notebook.root, tmp_path / "home"))
+    monkeypatch.setenv("RECSYS_HOME", str(shutil.copytree(notebook.root, tmp_path / "home")))
     walk = read_cells(section(PAGE.read_text(), "From a notebook"))
     assert sum(cell.code.count(SETTINGS) for cell in walk) == 1
     names: dict[str, Any] = {"SMALL": SMALL}
