@@ -52,7 +52,8 @@ def run_benchmark(
     Raises:
         SourceError: the folder does not hold one table of each kind, or a table cannot be read.
         QualityError: most rows are bad.
-        ValueError: the data does not allow the protocol, there are no ties to shuffle, or a system does not exist.
+        DataError, SettingError: the data does not allow the protocol, there are no ties to shuffle, or a system does
+            not exist.
     """
     root, folder = str(open_home(home).root), Path(data)
     snapshot_id = ingest_tables(find_table(folder, "events"), find_table(folder, "items"), root, _INGEST)

@@ -73,7 +73,7 @@ def train_text_classifier(
 
     Raises:
         SourceError: a file cannot be read.
-        ValueError: there are fewer than two labels, or a file has one that the training texts have not.
+        DataError: there are fewer than two labels, or a file has one that the training texts have not.
     """
     place = open_home(home)
     given = {"train": train, "dev": dev} | ({"test": test} if test else {})

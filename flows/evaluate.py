@@ -52,7 +52,8 @@ def evaluate_systems(
 
     Raises:
         ArtifactError: there is no such snapshot.
-        ValueError: the data does not allow the protocol, there are no ties to shuffle, or a system does not exist.
+        DataError, SettingError: the data does not allow the protocol, there are no ties to shuffle, or a system does
+            not exist.
     """
     place = open_home(home)
     snapshot = open_snapshot(place, snapshot_id)

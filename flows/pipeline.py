@@ -14,6 +14,7 @@ from flows.runtime import open_home
 from flows.train import Training, train_generation
 from recsys.artifacts import read_json
 from recsys.config import IngestConfig, ModelConfig
+from recsys.errors import SettingError
 from recsys.store.generations import clean_up
 
 _INGEST = IngestConfig()
@@ -42,13 +43,14 @@ def pipeline(
         force: serve it whatever the gate says.
 
     Raises:
-        ValueError: only one of events and items is given, or the data cannot be read or is not good enough.
+        DataError, SettingError: only one of events and items is given, or the data cannot be read or is not good
+            enough.
         RefusedError: the gate refused the new generation; the one that was served still is.
     """
     place = open_home(home)
     clean_up(place)
     if (events is None) != (items is None):
-        raise ValueError("Give both events and items, or neither for MovieLens 100K.")
+        raise SettingError("Give both events and items, or neither for MovieLens 100K.")
     if events is None or items is None:
         events, items = fetch_movielens(place.cache)
 

@@ -69,7 +69,7 @@ def pretrain_encoder(
 
     Raises:
         ArtifactError: there is no such snapshot or base.
-        ValueError: there are too few texts, or the data allows no protocol.
+        DataError: there are too few texts, or the data allows no protocol.
     """
     place = open_home(home)
     snapshot = open_snapshot(place, snapshot_id)

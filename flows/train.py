@@ -36,7 +36,7 @@ def train_generation(
 
     Raises:
         ArtifactError: there is no such snapshot or adapter.
-        ValueError: the data allows none of the protocols, holds too few events, or nothing new.
+        DataError: the data allows none of the protocols, holds too few events, or nothing new.
     """
     return training_run.train_generation(
         open_home(home), snapshot_id, config, resume_from,

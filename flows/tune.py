@@ -65,7 +65,7 @@ def tune_settings(
 
     Raises:
         ArtifactError: there is no such snapshot.
-        ValueError: the data allows none of the protocols, or holds too few events.
+        DataError: the data allows none of the protocols, or holds too few events.
     """
     place = open_home(home)
     snapshot = open_snapshot(place, snapshot_id)

@@ -20,6 +20,8 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass,
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from recsys.errors import RecsysError
+
 ID_DIGITS = 16
 MANIFEST = "manifest.json"  # of a snapshot, and of a generation
 STAGING_PREFIX = ".staging-"
@@ -31,7 +33,7 @@ _WORDS = {
 READABLE = 0o644  # a temporary file is private; a service under another user must be able to read the final one
 
 
-class ArtifactError(Exception):
+class ArtifactError(RecsysError):
     """A stored file is missing or is not what its manifest says. The message names the file and the way out."""
 
 

@@ -9,6 +9,8 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from recsys.errors import SettingError
+
 Config = TypeVar("Config")
 Protocol = Literal["leave-one-out", "temporal", "cold-items"]
 LEAVE_ONE_OUT, TEMPORAL, COLD_ITEMS = typing.get_args(Protocol)
@@ -209,13 +211,13 @@ def from_dict(kind: type[Config], values: dict[str, Any], defaults: Config | Non
         defaults: what missing settings are taken from; None: the defaults of ``kind``.
 
     Raises:
-        ValueError: a setting of that name does not exist.
+        SettingError: a setting of that name does not exist.
     """
     hints = typing.get_type_hints(kind)
     values = _laid_out(hints, values)
     unknown = sorted(set(values) - set(hints))
     if unknown:
-        raise ValueError(f"{kind.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(hints))}.")
+        raise SettingError(f"{kind.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(hints))}.")
     standing: Any = kind if defaults is None else defaults  # a default is an attribute of its class
     given = {name: _typed(hints[name], value, getattr(standing, name, None)) for name, value in values.items()}
     return kind(**given) if defaults is None else dataclasses.replace(typing.cast(Any, defaults), **given)

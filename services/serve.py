@@ -21,6 +21,7 @@ from typing import NoReturn
 import httpx
 
 import services
+from recsys.errors import RecsysError
 from recsys.home import Home
 from services.edge.keys import REQUIRE_KEYS, read_keys
 from services.edge.logs import LogSettings
@@ -37,7 +38,7 @@ POLL_SECONDS = 0.1
 LOG_TAIL_LINES = 30
 
 
-class ServeError(Exception):
+class ServeError(RecsysError):
     """The service cannot be started as asked, or did not come up. The message says why and what to do."""
 
 

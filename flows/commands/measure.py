@@ -9,6 +9,7 @@ from flows.commands.tables import show_metrics
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Seed, shell
 from recsys.artifacts import read_json
 from recsys.config import LEAVE_ONE_OUT, Protocol
+from recsys.errors import SettingError
 
 
 def evaluate(
@@ -38,7 +39,7 @@ def evaluate(
         elif protocol:
             document |= {"protocols": {name: part for name, part in document["protocols"].items() if name == protocol}}
             if not document["protocols"]:
-                raise ValueError(
+                raise SettingError(
                     f"Generation {manifest.id} has no metrics under {protocol}. Add --out to train for it."
                 )
         show_metrics(session, document)

@@ -19,8 +19,8 @@ from flows import progress
 from flows.runtime import prepare
 from recsys.artifacts import ArtifactError, read_json
 from recsys.config import ModelConfig, from_dict
+from recsys.errors import RecsysError
 from recsys.home import Home
-from services.serve import ServeError
 
 FAILED, REFUSED, TERMINATED = 1, 3, 128 + signal.SIGTERM  # 0 is done, 2 bad usage
 WIDTH_OF_A_FILE = 120  # where the output is no terminal
@@ -30,7 +30,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object,
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and warnings.")]
 
 # Whatever says of itself what is wrong and what to do. Anything else is a bug, and says so.
-CLEAR_ERRORS = (ArtifactError, ServeError, ValueError, RuntimeError, OSError)
+CLEAR_ERRORS = (RecsysError, RuntimeError, OSError)  # RuntimeError: Prefect says by it that no server came up
 
 Snapshot = Annotated[str | None, typer.Option(help="Snapshot id; the newest by default.")]
 ModelFile = Annotated[Path | None, typer.Option(help="JSON file with settings of ModelConfig.")]

@@ -11,6 +11,7 @@ from flows import progress
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, shell, table
 from recsys.artifacts import read_json
 from recsys.config import ClassifierConfig, from_dict
+from recsys.errors import SettingError
 
 AdapterOption = Annotated[str | None, typer.Option(help="Adapter id; the one of the served generation by default.")]
 BaseOption = Annotated[str | None, typer.Option(help="A base model without any adapter.")]
@@ -65,7 +66,7 @@ def export(
         from recsys.store.exports import export_encoder
 
         if out.exists():
-            raise ValueError(f"{out} exists already. Name a new folder.")
+            raise SettingError(f"{out} exists already. Name a new folder.")
         chosen = adapter if base or adapter else served_adapter(session.home)
         with progress.step("Export"):
             card = export_encoder(session.home, out.absolute(), form, base, chosen)

@@ -21,6 +21,7 @@ from flows.commands.terminal import (
 )
 from recsys.artifacts import read_json
 from recsys.config import PretrainConfig, TuneConfig, from_dict
+from recsys.errors import SettingError
 
 
 def train(
@@ -44,7 +45,7 @@ def train(
 
         chosen = snapshot or newest_snapshot(session)
         if resume_from and pretrained:
-            raise ValueError("Give --resume-from or --pretrained, not both: an adapter goes on from one other.")
+            raise SettingError("Give --resume-from or --pretrained, not both: an adapter goes on from one other.")
         model = settings(config, seed)
         model = replace(model, adapter=replace(model.adapter, pretrained=pretrained or model.adapter.pretrained))
         done = train_generation(chosen, str(session.home.root), model, resume_from)

@@ -30,6 +30,7 @@ from recsys.artifacts import (
 )
 from recsys.data import columns
 from recsys.data.parsing import parse_timestamps
+from recsys.errors import DataError
 
 GROUPLENS_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 WHEEL = "recbole==1.2.1"
@@ -69,7 +70,7 @@ _ARTICLE = re.compile(r"([^()]+), (The|A|An|La|Le|Les|L'|Il|O|El|Los|Das|Der|Die
 _YEAR = re.compile(r"\((\d{4})\)")
 
 
-class FetchError(RuntimeError):
+class FetchError(DataError):
     """MovieLens could not be had from any source. The message says what each answered, and what to do."""
 
 

@@ -13,6 +13,7 @@ import polars as pl
 from recsys.data import columns
 from recsys.data.parsing import parse_flags, parse_integers, parse_numbers, parse_timestamps
 from recsys.data.sources import FILE, ROW, Kind
+from recsys.errors import DataError
 
 MAX_ID_CHARACTERS = 256
 _TOO_LONG = f"id longer than {MAX_ID_CHARACTERS} characters"
@@ -43,7 +44,7 @@ _RAW = "__raw "
 _INDEX = "__index"
 
 
-class QualityError(ValueError):
+class QualityError(DataError):
     """Too many rows are bad, or none is left. The message counts them and shows the first; nothing was written."""
 
     def __init__(self, report: "QualityReport"):

@@ -19,6 +19,7 @@ import polars as pl
 
 from recsys.data import columns
 from recsys.data.parsing import infer_type
+from recsys.errors import DataError
 
 Kind = Literal["events", "items"]
 Location = str | Path | pl.DataFrame  # where a table is; a frame is a table that is read already
@@ -46,7 +47,7 @@ _SUFFIXES = {
 }
 
 
-class SourceError(ValueError):
+class SourceError(DataError):
     """A table cannot be read. The message names the file and the column, and says what to do."""
 
 

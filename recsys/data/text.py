@@ -8,6 +8,7 @@ import polars as pl
 
 from recsys.config import TextConfig
 from recsys.data import columns
+from recsys.errors import SettingError
 
 _NEVER = (columns.ITEM_ID, columns.TITLE, columns.AVAILABLE, columns.UPDATED_AT)
 _UNIQUE_SHARE = 0.9  # values that are nearly all different and hold no blank are codes, not words
@@ -17,7 +18,7 @@ def item_texts(items: pl.DataFrame, config: TextConfig) -> list[str]:
     """Return one text for each row of a catalogue, in its order.
 
     Raises:
-        ValueError: ``config.fields`` names a column that the catalogue does not have.
+        SettingError: ``config.fields`` names a column that the catalogue does not have.
     """
     fields = chosen_fields(items, config)
     named = [pl.lit(f"{_label(name)}: ") + _shown(items, name) for name in fields]  # null where the value is
@@ -33,12 +34,12 @@ def chosen_fields(items: pl.DataFrame, config: TextConfig) -> tuple[str, ...]:
     ``max_tokens`` is then the end of the longest.
 
     Raises:
-        ValueError: ``config.fields`` names a column that the catalogue does not have.
+        SettingError: ``config.fields`` names a column that the catalogue does not have.
     """
     if config.fields is not None:
         missing = [name for name in config.fields if name not in items.columns]
         if missing:
-            raise ValueError(f"items have no column {missing[0]!r} to read; they have {', '.join(items.columns)}.")
+            raise SettingError(f"items have no column {missing[0]!r} to read; they have {', '.join(items.columns)}.")
         return tuple(name for name in config.fields if name != columns.TITLE)
     lengths = {name: _readable_length(items, name) for name in items.columns if name not in _NEVER}
     readable = [(length, name) for name, length in lengths.items() if 0 < length <= config.max_field_characters]

@@ -17,6 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from recsys.errors import SettingError
 from recsys.home import Home
 
 URL = "RECSYS_DATABASE_URL"  # names a PostgreSQL for several machines
@@ -50,7 +51,7 @@ class Database:
         url: a SQLAlchemy URL of SQLite or, with psycopg installed, PostgreSQL (``postgresql+psycopg://…``).
 
     Raises:
-        ValueError: the URL names another kind of database.
+        SettingError: the URL names another kind of database.
         sqlalchemy.exc.SQLAlchemyError: the database cannot be reached; every method raises it likewise.
     """
 
@@ -68,7 +69,7 @@ class Database:
                     location, pool_pre_ping=True, pool_timeout=REACH_SECONDS, connect_args=reach, **DISCREET
                 )
             case other:
-                raise ValueError(f"Events are kept in SQLite or PostgreSQL, not in {other} ({location!r}).")
+                raise SettingError(f"Events are kept in SQLite or PostgreSQL, not in {other} ({location!r}).")
         self.create([_CHANGES])
 
     @classmethod
@@ -157,7 +158,7 @@ def _sqlite_engine(location: sql.URL) -> sql.Engine:
     back; a new, empty one in its place would have forgotten who is forgotten.
     """
     if not location.database or location.database == ":memory:":
-        raise ValueError(f"A SQLite database needs a file, which all workers share; {location!r} names none.")
+        raise SettingError(f"A SQLite database needs a file, which all workers share; {location!r} names none.")
     path = Path(location.database).absolute()
     path.touch()
     existing = location.set(database=f"file:{quote(str(path))}").update_query_dict({"mode": "rw", "uri": "true"})

@@ -15,6 +15,7 @@ from recsys.artifacts import canonical_json, digest
 from recsys.data import columns
 from recsys.database.engine import TEXT, Database
 from recsys.database.moments import EPOCH, LATEST, microseconds, moment
+from recsys.errors import RequestError
 
 HISTORY_LIMIT = 1_000  # newest events of one user that an answer looks at
 
@@ -33,6 +34,10 @@ _EVENTS = sql.Table(
 sql.Index("events_by_user", *(_EVENTS.c[name] for name in (columns.USER_ID, *columns.EVENT_ORDER)))
 
 
+class EventError(RequestError):
+    """An event lacks an id, or holds a time or a value that none can be."""
+
+
 @dataclass(frozen=True)
 class Event:
     """One user doing one thing to one item at one time.
@@ -42,7 +47,7 @@ class Event:
         event_id: what makes a repeated event a duplicate; left empty, it is the hash of all the rest.
 
     Raises:
-        ValueError: an id is empty, the value is not finite, or the timestamp has no time zone or is not of 1970–9998.
+        EventError: an id is empty, the value is not finite, or the timestamp has no time zone or is not of 1970–9998.
     """
 
     user_id: str
@@ -55,13 +60,13 @@ class Event:
 
     def __post_init__(self) -> None:
         if not self.user_id or not self.item_id:
-            raise ValueError(f"An event needs a user_id and an item_id; got {self.user_id!r} and {self.item_id!r}.")
+            raise EventError(f"An event needs a user_id and an item_id; got {self.user_id!r} and {self.item_id!r}.")
         if self.timestamp.tzinfo is None:
-            raise ValueError(f"The timestamp {self.timestamp} has no time zone; append Z or an offset.")
+            raise EventError(f"The timestamp {self.timestamp} has no time zone; append Z or an offset.")
         if not EPOCH <= self.timestamp < LATEST:
-            raise ValueError(f"The timestamp {self.timestamp} lies outside the years 1970 to 9998.")
+            raise EventError(f"The timestamp {self.timestamp} lies outside the years 1970 to 9998.")
         if self.value is not None and not math.isfinite(self.value):
-            raise ValueError(f"The value {self.value} is not a finite number.")
+            raise EventError(f"The value {self.value} is not a finite number.")
         object.__setattr__(self, "timestamp", self.timestamp.astimezone(UTC))
         if not self.event_id:
             time = microseconds(self.timestamp)

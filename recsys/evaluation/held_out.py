@@ -3,6 +3,7 @@
 from recsys.config import COLD_ITEMS, LEAVE_ONE_OUT, TEMPORAL, ModelConfig, Protocol
 from recsys.data.sequences import Sequences
 from recsys.data.snapshot import Snapshot
+from recsys.errors import DataError, SettingError
 from recsys.evaluation.splits import Split, cold_items, leave_one_out, temporal
 
 
@@ -18,11 +19,11 @@ def allowed_protocols(snapshot: Snapshot, config: ModelConfig) -> list[Protocol]
     """Return the configured protocols that the snapshot's times allow.
 
     Raises:
-        ValueError: none is left.
+        DataError: none is left.
     """
     allowed = [name for name in config.evaluation.protocols if allows(snapshot, name, config)]
     if not allowed:
-        raise ValueError(
+        raise DataError(
             f"Snapshot {snapshot.id} has made-up timestamps, and evaluation.protocols names nothing but temporal. "
             "Add leave-one-out."
         )
@@ -41,20 +42,18 @@ def read_sequences(
         shuffle_ties: put one user's events at equal times in random order, to see that no figure hangs on it.
 
     Raises:
-        ValueError: too many times are made up for a split by time, or there are no ties to shuffle.
+        DataError: too many times are made up for a split by time, or there are no ties to shuffle.
     """
     special: dict[str, int] = {}
     if not allows(snapshot, protocol, config):
-        raise ValueError(
+        raise DataError(
             f"Snapshot {snapshot.id} has made-up timestamps ({snapshot.unknown_times():,} events): no temporal split. "
             "Use leave-one-out, or raise evaluation.max_unknown_times."
         )
     if shuffle_ties:
         special["tied_events_shuffled"] = snapshot.tied_events()
         if not special["tied_events_shuffled"]:
-            raise ValueError(
-                f"Snapshot {snapshot.id} has no ties to shuffle: no user has two events at one known time."
-            )
+            raise DataError(f"Snapshot {snapshot.id} has no ties to shuffle: no user has two events at one known time.")
     seed = config.seed if shuffle_ties else None
     if protocol == TEMPORAL and not snapshot.times_known:
         special["events_of_unknown_time_left_out"] = snapshot.unknown_times()
@@ -66,7 +65,7 @@ def make_split(sequences: Sequences, catalogue: int, protocol: str, config: Mode
     """Split sequences by a protocol's name.
 
     Raises:
-        ValueError: there is no such protocol, or the data does not allow it.
+        DataError, SettingError: there is no such protocol, or the data does not allow it.
     """
     if protocol == LEAVE_ONE_OUT:
         return leave_one_out(sequences, catalogue=catalogue)
@@ -81,4 +80,4 @@ def make_split(sequences: Sequences, catalogue: int, protocol: str, config: Mode
         )
     if protocol == COLD_ITEMS:
         return cold_items(sequences, share=config.evaluation.cold_share, seed=config.seed, catalogue=catalogue)
-    raise ValueError(f"There is no protocol {protocol!r}; there are leave-one-out, temporal and cold-items.")
+    raise SettingError(f"There is no protocol {protocol!r}; there are leave-one-out, temporal and cold-items.")

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 from rich.text import Text
 
+from recsys.errors import SettingError
 from recsys.evaluation.report import BEYOND_ACCURACY, HEADLINE, OURS
 
 PAGE_FILE = "report.html"
@@ -56,7 +57,7 @@ def table(document: Document, protocol: str) -> Table:
     """Return one protocol's systems as a table for the terminal, best first.
 
     Raises:
-        ValueError: the document has no such protocol.
+        SettingError: the document has no such protocol.
     """
     columns = _columns(document, protocol)
     shown = Table(title=f"{protocol}: test", caption=_verdict(document, protocol))
@@ -71,7 +72,7 @@ def markdown(document: Document, protocol: str) -> str:
     """Return one protocol's systems as a Markdown table with the verdict above it.
 
     Raises:
-        ValueError: the document has no such protocol.
+        SettingError: the document has no such protocol.
     """
     columns = _columns(document, protocol)
     lines = [list(columns), ["---"] + ["---:"] * (len(columns) - 1)]
@@ -154,7 +155,7 @@ def _section(document: Document, protocol: str) -> Mapping[str, Any]:
         return document["protocols"][protocol]
     except KeyError:
         known = ", ".join(document["protocols"]) or "none"
-        raise ValueError(f"The document has no protocol {protocol!r}; it has {known}.") from None
+        raise SettingError(f"The document has no protocol {protocol!r}; it has {known}.") from None
 
 
 def _ordered(document: Document, protocol: str) -> list[str]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recsys.config import COLD_ITEMS, LEAVE_ONE_OUT, TEMPORAL
 from recsys.data.sequences import Sequences
+from recsys.errors import DataError, SettingError
 
 VALIDATION_TARGETS_PER_USER = 10  # few users have events between two cuts in time, so each is asked more often
 
@@ -65,12 +66,12 @@ def leave_one_out(sequences: Sequences, *, catalogue: int | None = None) -> Spli
         catalogue: number of items; None: up to the highest index seen.
 
     Raises:
-        ValueError: no user has three events, or an item index does not fit the catalogue.
+        DataError: no user has three events, or an item index does not fit the catalogue.
     """
     starts, ends = sequences.offsets[:-1], sequences.offsets[1:]
     users = np.flatnonzero(sequences.lengths >= 3)
     if len(users) == 0:
-        raise ValueError(
+        raise DataError(
             f"Leave-one-out needs a user with three events or more; the longest of {len(sequences):,} rows has "
             f"{sequences.lengths.max(initial=0)}. Bring more events."
         )
@@ -108,13 +109,13 @@ def temporal(
         catalogue: number of items; None: up to the highest index seen.
 
     Raises:
-        ValueError: times are unknown, out of order, or fewer than three different ones; shares out of range; an
-            item index does not fit the catalogue.
+        DataError, SettingError: times are unknown, out of order, or fewer than three different ones; shares are out of
+            range; an item index does not fit the catalogue.
     """
     if sequences.times is None:
-        raise ValueError("A temporal split needs the time of every event and these are unknown. Use leave-one-out.")
+        raise DataError("A temporal split needs the time of every event and these are unknown. Use leave-one-out.")
     if not (validation_share > 0 and test_share > 0 and validation_share + test_share < 1):
-        raise ValueError(
+        raise SettingError(
             f"validation_share {validation_share} and test_share {test_share} must be above 0 and sum to less than 1."
         )
     _check_time_order(sequences)
@@ -146,15 +147,15 @@ def cold_items(sequences: Sequences, *, share: float = 0.1, seed: int = 0, catal
         catalogue: number of items; None: up to the highest index seen.
 
     Raises:
-        ValueError: the share is out of range, or there are too few items to hold out two parts.
+        DataError, SettingError: the share is out of range, or there are too few items to hold out two parts.
     """
     if not 0 < share < 0.5:
-        raise ValueError(f"The share of cold items {share} must be above 0 and below 0.5.")
+        raise SettingError(f"The share of cold items {share} must be above 0 and below 0.5.")
     size = _catalogue(sequences, catalogue)
     used = np.unique(sequences.items)
     count = round(share * len(used))
     if count == 0:
-        raise ValueError(
+        raise DataError(
             f"{len(used)} items with events are too few to hold out {share:.0%} of them. Bring more events."
         )
     part = np.zeros(size, dtype=np.int8)  # 1: validation, 2: test
@@ -252,7 +253,7 @@ def _cuts(times: NDArray[np.int64], validation_share: float, test_share: float) 
     """Return the first second of the validation part and of the test part."""
     seconds, counts = np.unique(times, return_counts=True)
     if len(seconds) < 3:
-        raise ValueError(
+        raise DataError(
             f"A temporal split needs three different times; the {len(times):,} events have {len(seconds)}. "
             "Use leave-one-out, or bring finer times."
         )

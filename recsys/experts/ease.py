@@ -8,6 +8,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from recsys.data.sequences import Sequences
+from recsys.errors import SettingError
 from recsys.experts.sparse import ItemMatrixScorer, history_matrix
 
 CHUNK = 1_024  # rows of weights looked at together
@@ -27,7 +28,7 @@ def fit_ease(train: Sequences, catalogue: int, ridge: float, neighbours: int, de
     # The transpose is the same matrix in LAPACK's own order, so it is inverted in place.
     factor, status = linalg.lapack.spotrf(gram.T, lower=1, overwrite_a=1)
     if status != 0:
-        raise ValueError(f"EASE needs a positive ridge; {ridge} left the matrix singular. Raise ease_ridge.")
+        raise SettingError(f"EASE needs a positive ridge; {ridge} left the matrix singular. Raise ease_ridge.")
     lower, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
     diagonal = np.diag(lower)
     count = min(neighbours, len(known))

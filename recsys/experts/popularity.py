@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.sequences import Sequences
+from recsys.errors import SettingError
 
 
 class Popularity:
@@ -21,12 +22,12 @@ class Popularity:
         """Count events; with a half-life an event of age a weighs ``0.5 ** (a / half-life)``.
 
         Raises:
-            ValueError: a half-life is given and the sequences have no times.
+            SettingError: a half-life is given and the sequences have no times.
         """
         if half_life_days is None:
             return cls(np.bincount(train.items, minlength=catalogue).astype(np.float32))
         if train.times is None:
-            raise ValueError("A popularity half-life needs events with times; leave popularity_half_life_days unset.")
+            raise SettingError("A popularity half-life needs events with times; leave popularity_half_life_days unset.")
         age_days = (train.times.max(initial=0) - train.times) / 86_400
         weights = np.exp2(-age_days / half_life_days)
         return cls(np.bincount(train.items, weights, minlength=catalogue).astype(np.float32))

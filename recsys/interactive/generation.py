@@ -12,6 +12,7 @@ from recsys.callbacks import StageProgress, step
 from recsys.config import TextConfig
 from recsys.data.columns import TITLE, USER_ID
 from recsys.database.engine import Database
+from recsys.errors import RequestError, SettingError
 from recsys.home import Home, Place
 from recsys.interactive.display import reporting
 from recsys.interactive.frames import Table, as_ids, ranked
@@ -52,12 +53,12 @@ def load(
 
     Raises:
         ArtifactError: nothing is served, there is no such generation or adapter, or something of it has changed.
-        ValueError: both a generation and an adapter are named.
+        SettingError: both a generation and an adapter are named.
     """
     place, chosen = Home.of(home), generation_id(generation)
     if adapter is not None:
         if chosen is not None:
-            raise ValueError("Name a generation or an adapter, not both.")
+            raise SettingError("Name a generation or an adapter, not both.")
         chosen = _made_with(place, adapter)
     with reporting(progress) as report, step(report, "Load"):
         return Generation(place, Recommender.open(place, chosen), progress)
@@ -121,7 +122,7 @@ class Generation:
         Raises:
             FilterError, LimitError: the filter or a limit does not fit the catalogue.
             KeyError: a field does not exist.
-            ValueError: k is not positive.
+            RequestError: k is not positive.
         """
         wanted = ListRequest(k=_positive(k), filter=filter, explain=explain, fields=_listed(fields), **request)
         histories = self._histories(users)
@@ -162,12 +163,12 @@ class Generation:
         Raises:
             FilterError: the filter does not fit the catalogue.
             KeyError: a field does not exist.
-            ValueError: the catalogue does not hold an item, or k is not positive.
+            RequestError: the catalogue does not hold an item, or k is not positive.
         """
         asked = as_ids(items)
         unknown = [item_id for item_id in asked if not self._recommender.known_item(item_id)]
         if unknown:
-            raise ValueError(f"The catalogue of generation {self.generation} has no item {unknown[0]!r}.")
+            raise RequestError(f"The catalogue of generation {self.generation} has no item {unknown[0]!r}.")
         fields = _listed(fields)
         found = {
             item_id: self._recommender.similar(item_id, k=_positive(k), filter=filter, fields=fields).items
@@ -194,7 +195,7 @@ class Generation:
             ArtifactError: the adapter or its base is missing or another.
             FilterError: the filter does not fit the catalogue.
             KeyError: a field does not exist.
-            ValueError: k is not positive.
+            RequestError: k is not positive.
         """
         fields = _listed(fields)
         found = {
@@ -250,7 +251,7 @@ def _made_with(home: Home, adapter: str) -> str:
 
 def _positive(k: int) -> int:
     if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}.")
+        raise RequestError(f"k must be at least 1, not {k}.")
     return k
 
 

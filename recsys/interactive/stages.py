@@ -9,6 +9,7 @@ from recsys.artifacts import ArtifactError, read_json
 from recsys.callbacks import StageProgress, step
 from recsys.config import ModelConfig, Protocol
 from recsys.data.snapshot import Snapshot, list_snapshots, open_snapshot
+from recsys.errors import SettingError
 from recsys.evaluation.held_out import allowed_protocols
 from recsys.evaluation.report import HEADLINE, METRICS_FILE, Section
 from recsys.home import Home, Place
@@ -61,7 +62,7 @@ def train(
 
     Raises:
         ArtifactError: there is no such snapshot or adapter.
-        ValueError: the data allows none of the protocols, holds too few events, or nothing new.
+        DataError: the data allows none of the protocols, holds too few events, or nothing new.
     """
     place = Home.of(home)
     if snapshot is None:
@@ -109,7 +110,7 @@ def evaluate(
 
     Raises:
         ArtifactError: there is no such generation.
-        ValueError: it was not measured by that protocol, or there is no such system or slice.
+        SettingError: it was not measured by that protocol, or there is no such system or slice.
     """
     place = Home.of(home)
     folder, manifest = read_generation(place, generation_id(generation) or newest_id(place))
@@ -125,7 +126,7 @@ def evaluate(
     wanted = settings.evaluation.protocols if protocol is None else (protocol,)
     measured = [_figures(name, found[name], slice) for name in wanted if name in found]
     if not measured:
-        raise ValueError(f"Generation {manifest.id} was not measured by {protocol}. Name systems to train for it.")
+        raise SettingError(f"Generation {manifest.id} was not measured by {protocol}. Name systems to train for it.")
     return pl.concat(measured)
 
 
@@ -177,7 +178,7 @@ def _figures(protocol: str, section: Section, slice: str) -> pl.DataFrame:
     for system, summary in section["systems"].items():
         if slice not in summary or "count" not in summary[slice]:
             known = ", ".join(name for name, part in summary.items() if isinstance(part, dict))
-            raise ValueError(f"There is no slice {slice!r}; there are {known}.")
+            raise SettingError(f"There is no slice {slice!r}; there are {known}.")
         part = summary[slice]
         low, high = part.get(f"{HEADLINE}_interval") or (None, None)
         gain = gains.get(system)

@@ -8,6 +8,7 @@ from recsys.artifacts import ArtifactError
 from recsys.callbacks import StageProgress, stage, step
 from recsys.config import TextConfig
 from recsys.data.sources import SourceError
+from recsys.errors import SettingError
 from recsys.home import Home, Place
 from recsys.interactive.display import reporting
 from recsys.interactive.frames import Table, as_table
@@ -50,7 +51,7 @@ def embed(
     Raises:
         ArtifactError: nothing is served and neither an adapter nor a base is named, or what is named is missing.
         SourceError: the texts are no texts.
-        ValueError: both an adapter and a base are named.
+        SettingError: both an adapter and a base are named.
     """
     with reporting(progress) as report:
         with step(report, "Open the encoder"):
@@ -90,10 +91,10 @@ def open_vectors(
 
     Raises:
         ArtifactError: there is no such adapter or base, or nothing is served.
-        ValueError: both an adapter and a base are named.
+        SettingError: both an adapter and a base are named.
     """
     if adapter and base:
-        raise ValueError("An adapter has its own base: name an adapter or a base, not both.")
+        raise SettingError("An adapter has its own base: name an adapter or a base, not both.")
     if base:
         return TextVectors.of_base(home, base, max_tokens), TextConfig(max_tokens=max_tokens)
     if adapter:

@@ -15,12 +15,14 @@ from typing import TypeVar
 import torch
 from torch import distributed
 
+from recsys.errors import TrainingError
+
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # of oneDNN, which multiplies for torch; the first one counts
 ISA_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 Part = TypeVar("Part")
 
 
-class OutOfMemoryError(RuntimeError):
+class OutOfMemoryError(TrainingError):
     """Not even the smallest batch fits into memory. The message says what was tried and what to change."""
 
 

@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from recsys.errors import TrainingError
+
 WARMUP_SHARE = 0.06  # of all steps, where a training chooses no number of its own
 MAX_GRADIENT_NORM = 1.0  # of the weights of BERT in one step; longer gradients are shortened to it
 
@@ -21,7 +23,7 @@ def warm_linear(step: int, steps: int) -> float:
     return (step + 1) / warmup if step < warmup else max(0.0, (steps - step) / max(1, steps - warmup))
 
 
-class DivergedError(RuntimeError):
+class DivergedError(TrainingError):
     """The loss, or a gradient, is no longer a finite number. Nothing is kept of such a training."""
 
 

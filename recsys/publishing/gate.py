@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.errors import RecsysError
 from recsys.evaluation.bootstrap import paired_bootstrap
 
 TOLERANCE = 0.01  # relative loss of NDCG@10 that counts as noise even where the interval is narrow
@@ -35,7 +36,7 @@ class Verdict:
         return Verdict(self.passed and other.passed, self.findings + other.findings)
 
 
-class RefusedError(Exception):
+class RefusedError(RecsysError):
     """The gate refused a generation; the one that was served still is."""
 
     def __init__(self, generation_id: str, verdict: Verdict) -> None:

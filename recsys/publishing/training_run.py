@@ -87,7 +87,7 @@ def train_generation(
 
     Raises:
         ArtifactError: there is no such snapshot or adapter.
-        ValueError: the data allows none of the protocols, holds too few events, or nothing new.
+        DataError: the data allows none of the protocols, holds too few events, or nothing new.
     """
     clean_up(home)
     snapshot = open_snapshot(home, snapshot_id)

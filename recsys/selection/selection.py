@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.errors import RequestError
 from recsys.selection.catalogue import Catalogue
 from recsys.selection.diversity import Relevance, diversified
 
@@ -24,7 +25,7 @@ class Promotion:
     slot: int
 
 
-class LimitError(ValueError):
+class LimitError(RequestError):
     """A limit names a field that does not exist or whose values cannot be counted."""
 
 

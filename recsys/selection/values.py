@@ -10,6 +10,8 @@ from typing import Any
 
 import polars as pl
 
+from recsys.errors import RequestError
+
 INTEGERS: dict[type[pl.DataType], tuple[int, int]] = {
     **{kind: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
        for kind, bits in ((pl.Int8, 8), (pl.Int16, 16), (pl.Int32, 32), (pl.Int64, 64), (pl.Int128, 128))},
@@ -17,7 +19,7 @@ INTEGERS: dict[type[pl.DataType], tuple[int, int]] = {
 }  # fmt: skip
 
 
-class FilterError(ValueError):
+class FilterError(RequestError):
     """A filter names a field that does not exist, or an operator or a value that does not fit it."""
 
 

@@ -8,12 +8,13 @@ import polars as pl
 from recsys.data.columns import AVAILABLE, ITEM_ID, TITLE
 from recsys.data.parsing import parse_timestamps
 from recsys.database.live_items import LiveItem
+from recsys.errors import RequestError
 
 MAX_TEXT = 20_000  # characters of one value
 MAX_MEMBERS = 1_000  # of one list
 
 
-class ItemError(ValueError):
+class ItemError(RequestError):
     """A live item does not fit the catalogue's columns. The message names the column and what would fit."""
 
 

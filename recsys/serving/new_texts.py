@@ -103,7 +103,7 @@ class Encoder:
             names: what a message calls the texts; their ids, for instance.
 
         Raises:
-            FloatingPointError: a vector is zero or not finite; the message names its text.
+            VectorError: a vector is zero or not finite; the message names its text.
         """
         return self.vectors.encode(texts, names)
 

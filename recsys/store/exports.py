@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from recsys.artifacts import ArtifactError, commit_folder, read_each, short_id, staged_folder
+from recsys.errors import SettingError
 from recsys.home import Home
 from recsys.models.encoder.backbone import Backbone, load_backbone, load_lora
 from recsys.models.encoder.export import CARD, EncoderCard, ExportedEncoder, Form, best_form, export
@@ -64,11 +65,11 @@ def export_encoder(
     """Export an adapter merged into its base, or a base alone, to a folder of one's own; return its card.
 
     Raises:
-        ValueError: both base and adapter are given, or none.
+        SettingError: both base and adapter are given, or none.
         ArtifactError: base or adapter is missing, or the form needs a package that is not installed.
     """
     if (base is None) == (adapter_id is None):
-        raise ValueError("Give an adapter, which has its own base, or a base: not both.")
+        raise SettingError("Give an adapter, which has its own base, or a base: not both.")
     card = read_card(home, adapter_id) if adapter_id else AdapterCard(base=str(base))
     backbone = _merged(home, card.base, card.base_digest, adapter_id)
     with staged_folder(out.parent) as staging:

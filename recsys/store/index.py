@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from recsys.artifacts import ArtifactError, canonical_json, staged_file
 from recsys.data.columns import ITEM_ID
+from recsys.errors import RecsysError, VectorError
 from recsys.store.manifests import IndexReference
 
 VECTOR = "vector"
@@ -39,7 +40,7 @@ TABLES = "items-"  # how the names of all tables begin
 _LOG = logging.getLogger(__name__)
 
 
-class UnreadableError(Exception):
+class UnreadableError(RecsysError):
     """LanceDB fails to read a table that was opened. The message has its reason."""
 
 
@@ -55,7 +56,7 @@ def build_index(
         texts: (items,), what the encoder read.
 
     Raises:
-        FloatingPointError: a vector is zero or not finite.
+        VectorError: a vector is zero or not finite.
     """
     _check_vectors(item_ids, vectors)
     content = content_digest(item_ids, vectors, texts)
@@ -303,6 +304,4 @@ def _check_vectors(item_ids: Sequence[str], vectors: NDArray[np.float32]) -> Non
     norms = np.linalg.norm(vectors, axis=1)
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if len(bad):
-        raise FloatingPointError(
-            f"Item {item_ids[bad[0]]!r} has a vector that is zero or not finite; nothing was indexed."
-        )
+        raise VectorError(f"Item {item_ids[bad[0]]!r} has a vector that is zero or not finite; nothing was indexed.")

@@ -9,6 +9,7 @@ from recsys.artifacts import ArtifactError
 from recsys.config import CategoryConfig, ReviewConfig, TextConfig
 from recsys.data import columns
 from recsys.data.text import item_texts
+from recsys.errors import DataError, SettingError
 from recsys.home import Home
 from recsys.models.encoder.classifier import Classifier
 from recsys.store.adapters import list_adapters, read_card, verify_adapter
@@ -46,12 +47,12 @@ def rate_reviews(events: pl.DataFrame, classifier: Classifier, config: ReviewCon
         The events with ``value`` filled and a column ``value_predicted`` that says where.
 
     Raises:
-        ValueError: there is no column of reviews, or the classifier has no such label.
+        DataError, SettingError: there is no column of reviews, or the classifier has no such label.
     """
     if config.column not in events.columns:
-        raise ValueError(f"The events have no column {config.column!r} of reviews; they have {_names(events)}.")
+        raise DataError(f"The events have no column {config.column!r} of reviews; they have {_names(events)}.")
     if config.positive not in classifier.labels:
-        raise ValueError(f"The classifier has no label {config.positive!r}; it has {', '.join(classifier.labels)}.")
+        raise SettingError(f"The classifier has no label {config.positive!r}; it has {', '.join(classifier.labels)}.")
     value = _column(events, columns.VALUE, pl.Float64())
     reviews = events[config.column].cast(pl.String).fill_null("")
     rows = np.flatnonzero((value.is_null() & (reviews.str.strip_chars() != "")).to_numpy())
@@ -71,11 +72,11 @@ def fill_categories(items: pl.DataFrame, classifier: Classifier, config: Categor
         The items with the column filled and another, ``<column>_predicted``, that says where.
 
     Raises:
-        ValueError: the column holds something other than text.
+        DataError: the column holds something other than text.
     """
     known = _column(items, config.column, pl.String())
     if known.dtype != pl.String:
-        raise ValueError(f"The items' column {config.column!r} holds {known.dtype}; a category is text.")
+        raise DataError(f"The items' column {config.column!r} holds {known.dtype}; a category is text.")
     rows = np.flatnonzero((known.fill_null("").str.strip_chars() == "").to_numpy())
     values = known.to_list()
     if len(rows):

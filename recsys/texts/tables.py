@@ -101,7 +101,7 @@ def embed_table(table: pl.DataFrame, encoder: TextVectors, out: Path, progress: 
         progress: called with rows done and rows in all.
 
     Raises:
-        FloatingPointError: a vector is zero or not finite; the message names its id, and nothing more is written.
+        VectorError: a vector is zero or not finite; the message names its id, and nothing more is written.
     """
     key = short_id(
         digest("\0".join(table[ID]).encode()),

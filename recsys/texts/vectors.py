@@ -74,7 +74,7 @@ class TextVectors:
             progress: called with texts done and texts in all, each part counted.
 
         Raises:
-            FloatingPointError: a vector is zero or not finite; the message names its text.
+            VectorError: a vector is zero or not finite; the message names its text.
         """
         vectors = []
         for number, part in enumerate(self.parts):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from recsys.callbacks import StageProgress, stage
 from recsys.config import ExpertsConfig, ModelConfig
 from recsys.data.sequences import Scorer, Sequences
+from recsys.errors import SettingError
 from recsys.evaluation.full_ranking import Ranking, evaluate
 from recsys.evaluation.report import OURS
 from recsys.evaluation.splits import Split, Targets, sample
@@ -65,11 +66,11 @@ def rank_systems(
         progress: called with stage, done, total.
 
     Raises:
-        ValueError: there is no system of that name.
+        SettingError: there is no system of that name.
     """
     unknown = sorted(set(systems) - set(SYSTEMS))
     if unknown:
-        raise ValueError(f"There is no system {unknown[0]!r}; there are {', '.join(SYSTEMS)}.")
+        raise SettingError(f"There is no system {unknown[0]!r}; there are {', '.join(SYSTEMS)}.")
     validation = sample(split.validation, config.evaluation.max_validation_users, config.seed)
     rankings = []
     baselines: dict[str, Scorer] = {}

@@ -77,7 +77,8 @@ def evaluate_systems(
 
     Raises:
         ArtifactError: there is no such pre-trained adapter.
-        ValueError: the data does not allow the protocol, there are no ties to shuffle, or a system does not exist.
+        DataError, SettingError: the data does not allow the protocol, there are no ties to shuffle, or a system does
+            not exist.
     """
     pretrained = pretrained_folder(home, config.adapter)
     texts, frozen = run(encode_texts, snapshot, config, progress=progress)
@@ -129,7 +130,8 @@ def measure(
     goes on from there; with a pre-trained PEFT folder, its adapter begins with that.
 
     Raises:
-        ValueError: the data does not allow the protocol, there are no ties to shuffle, or a system does not exist.
+        DataError, SettingError: the data does not allow the protocol, there are no ties to shuffle, or a system does
+            not exist.
     """
     sequences, special = read_sequences(snapshot, protocol, config, shuffle_ties)
     split = make_split(sequences, len(texts), protocol, config)

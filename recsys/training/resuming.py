@@ -17,6 +17,7 @@ from recsys.callbacks import StageProgress, stage
 from recsys.config import COLD_ITEMS, ModelConfig, Protocol, from_dict
 from recsys.data.sequences import Scorer, Sequences
 from recsys.data.snapshot import Snapshot, open_snapshot
+from recsys.errors import DataError
 from recsys.evaluation.held_out import make_split
 from recsys.evaluation.splits import Split, Targets, sample
 from recsys.experts.content import Content
@@ -120,11 +121,11 @@ class Parent:
         """Return how many events of each training row the parent has learnt from, (users,).
 
         Raises:
-            ValueError: the parent has learnt from events that the split holds out, or that the snapshot has not, or
+            DataError: the parent has learnt from events that the split holds out, or that the snapshot has not, or
                 from all that it has; or it holds items out, which an older training may have used.
         """
         if self.protocol == COLD_ITEMS:
-            raise ValueError("A training that held items out cannot be gone on from: other items are held out now.")
+            raise DataError("A training that held items out cannot be gone on from: other items are held out now.")
         sequences = self.snapshot.sequences()
         older = make_split(sequences, len(self.snapshot.item_ids()), self.protocol, self.config).train
         places = {user_id: place for place, user_id in enumerate(self.snapshot.user_ids())}
@@ -132,14 +133,12 @@ class Parent:
         learnt = np.where(rows >= 0, older.lengths[np.maximum(rows, 0)], 0)
         beyond = learnt > split.train.lengths
         if beyond.any():
-            raise ValueError(
+            raise DataError(
                 f"Adapter {self.adapter_id} has learnt from events of {beyond.sum():,} users that snapshot "
                 f"{snapshot.id} holds out or lacks. Ingest older and newer events together, and more newer ones."
             )
         if not (split.train.lengths > np.maximum(learnt, 1)).any():
-            raise ValueError(
-                f"Snapshot {snapshot.id} has no events that adapter {self.adapter_id} has not learnt from."
-            )
+            raise DataError(f"Snapshot {snapshot.id} has no events that adapter {self.adapter_id} has not learnt from.")
         return learnt
 
 

@@ -26,6 +26,7 @@ from recsys.callbacks import Progress
 from recsys.config import LoraConfig, ModelConfig, to_dict
 from recsys.data import columns
 from recsys.data.sequences import Scorer, Sequences
+from recsys.errors import DataError
 from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.metrics import ndcg, recall
 from recsys.evaluation.splits import Split, Targets, leave_one_out, sample
@@ -49,7 +50,7 @@ def read_behaviour(events: Path, items: Path) -> tuple[Sequences, list[str], lis
         the text columns, the shortest first.
 
     Raises:
-        ValueError: a column of the contract is missing, or an event names an item that is not in the catalogue.
+        DataError: a column of the contract is missing, or an event names an item that is not in the catalogue.
     """
     log, catalogue = pq.read_table(events), pq.read_table(items)
     for path, table, needed in (
@@ -58,14 +59,14 @@ def read_behaviour(events: Path, items: Path) -> tuple[Sequences, list[str], lis
     ):
         missing = [name for name in needed if name not in table.column_names]
         if missing:
-            raise ValueError(f"{path} has no column {missing[0]!r}; it has {', '.join(table.column_names)}.")
+            raise DataError(f"{path} has no column {missing[0]!r}; it has {', '.join(table.column_names)}.")
     catalogue = catalogue.sort_by(columns.ITEM_ID)
     order = [name for name in columns.EVENT_ORDER if name in log.column_names]
     log = log.sort_by([(name, "ascending") for name in (columns.USER_ID, *order)])
     codes = pc.index_in(log[columns.ITEM_ID], catalogue[columns.ITEM_ID])
     if codes.null_count:
         stranger = log[columns.ITEM_ID].filter(pc.is_null(codes))[0].as_py()
-        raise ValueError(f"{events} names the item {stranger!r}, which {items} has not. Bring its row.")
+        raise DataError(f"{events} names the item {stranger!r}, which {items} has not. Bring its row.")
     runs = pc.run_end_encode(log[columns.USER_ID].combine_chunks())
     offsets = np.concatenate([[0], np.asarray(runs.run_ends)]).astype(np.int64)
     sequences = Sequences(codes.to_numpy().astype(np.int32), offsets)

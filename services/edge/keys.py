@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from recsys.artifacts import ArtifactError, digest, read_json, write_json
+from recsys.errors import SettingError
 from recsys.home import Home
 
 SCOPES = ("recommend", "write", "admin")
@@ -69,14 +70,14 @@ def create_key(home: Home, name: str, scopes: Iterable[str], rate: float | None 
     """Make and store a key; return what is kept of it, and the key, which cannot be had again.
 
     Raises:
-        ValueError: no scope is given, or one that does not exist, or the rate is not positive.
+        SettingError: no scope is given, or one that does not exist, or the rate is not positive.
     """
     chosen = tuple(scope for scope in SCOPES if scope in set(scopes))
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not chosen:
-        raise ValueError(f"A key needs scopes of {', '.join(SCOPES)}; got {', '.join(unknown) or 'none'}.")
+        raise SettingError(f"A key needs scopes of {', '.join(SCOPES)}; got {', '.join(unknown) or 'none'}.")
     if rate is not None and not 0 < rate < float("inf"):
-        raise ValueError(f"A rate is a positive number of requests a second, not {rate}.")
+        raise SettingError(f"A rate is a positive number of requests a second, not {rate}.")
     token = PREFIX + secrets.token_urlsafe(32)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     key = Key(secrets.token_hex(4), name, chosen, digest(token.encode()), now, rate)

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from recsys.errors import SettingError
 from services.edge.context import CURRENT, RequestContext
 
 SHARE = "RECSYS_LOG_REQUESTS"  # of the requests that neither failed nor were slow, 0 to 1
@@ -81,7 +82,7 @@ class LogSettings:
         slow_ms: from how many milliseconds on a request is slow.
 
     Raises:
-        ValueError: the share is not of [0, 1], or the time is negative.
+        SettingError: the share is not of [0, 1], or the time is negative.
     """
 
     share: float = 0.0
@@ -89,16 +90,16 @@ class LogSettings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
-            raise ValueError(f"{SHARE} is {self.share}; a share is a number from 0 to 1.")
+            raise SettingError(f"{SHARE} is {self.share}; a share is a number from 0 to 1.")
         if not self.slow_ms >= 0:
-            raise ValueError(f"{SLOW} is {self.slow_ms}; milliseconds are 0 or more.")
+            raise SettingError(f"{SLOW} is {self.slow_ms}; milliseconds are 0 or more.")
 
     @classmethod
     def from_environment(cls) -> "LogSettings":
         """Return what the variables say.
 
         Raises:
-            ValueError: they say no number, or one out of its range.
+            SettingError: they say no number, or one out of its range.
         """
         given = {}
         for field, variable in (("share", SHARE), ("slow_ms", SLOW)):
@@ -107,7 +108,7 @@ class LogSettings:
                 try:
                     given[field] = float(value)
                 except ValueError:
-                    raise ValueError(f"{variable} is {value!r}; it must be a number.") from None
+                    raise SettingError(f"{variable} is {value!r}; it must be a number.") from None
         return cls(**given)
 
 

@@ -44,7 +44,7 @@ class Observer:
         """Return one that logs and traces as the environment says.
 
         Raises:
-            ValueError: a variable of the log is not what it must be.
+            SettingError: a variable of the log is not what it must be.
             TracingError: traces are asked for and cannot be sent.
         """
         return cls(metrics, RequestLog(LogSettings.from_environment()), Tracing.from_environment())

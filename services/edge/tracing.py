@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import Scope
 
+from recsys.errors import RecsysError
 from services.edge.context import RequestContext
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 OTLP = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 
 
-class TracingError(Exception):
+class TracingError(RecsysError):
     """Traces are asked for and cannot be sent. The message says what to do."""
 
 

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from recsys.artifacts import ArtifactError
+from recsys.errors import SettingError
 from services.edge.lanes import StillLoadingError
 
 RETRY_SECONDS = 10.0  # between two attempts at what did not load
@@ -148,9 +149,9 @@ def loads_ahead() -> bool:
     """Tell whether encoders are loaded before a text needs one, as the environment says.
 
     Raises:
-        ValueError: the variable is not what it must be.
+        SettingError: the variable is not what it must be.
     """
     value = os.environ.get(TEXTS) or ON
     if value not in (ON, OFF):
-        raise ValueError(f"{TEXTS} is {value!r}; it must be {ON} or {OFF}.")
+        raise SettingError(f"{TEXTS} is {value!r}; it must be {ON} or {OFF}.")
     return value == ON

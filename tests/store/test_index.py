@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from recsys.artifacts import ArtifactError
+from recsys.errors import VectorError
 from recsys.ranking.candidates import VectorSource
 from recsys.store import index
 from recsys.store.index import build_index, drop_indexes, map_vectors, open_index
@@ -82,7 +83,7 @@ def test_other_texts_of_the_same_vectors_are_refused_too(tmp_path):
 def test_a_broken_vector_never_reaches_an_index(tmp_path, value):
     vectors = some_vectors()
     vectors[5] = value
-    with pytest.raises(FloatingPointError, match="item-5"):
+    with pytest.raises(VectorError, match="item-5"):
         build_index(tmp_path, ids(), vectors, texts())
     assert drop_indexes(tmp_path, list) == []
 

@@ -10,6 +10,7 @@ import torch
 
 from recsys.config import LoraConfig
 from recsys.data.sources import SourceError
+from recsys.errors import VectorError
 from recsys.home import Home
 from recsys.models.encoder.backbone import BaseModelError, load_backbone
 from recsys.serving.new_texts import Encoder
@@ -97,7 +98,7 @@ def test_a_vector_that_is_no_number_is_not_written(tmp_path: Path) -> None:
     broken.tokenizer.save_pretrained(tmp_path / "base")
     vectors = TextVectors.of_base(Home(tmp_path / "home"), str(tmp_path / "base"), 32)
     texts = table(3).with_columns(text=pl.Series(["apple", "banana", "cherry"]))
-    with pytest.raises(FloatingPointError, match=r"1 of 3 texts.*'t1'"):
+    with pytest.raises(VectorError, match=r"1 of 3 texts.*'t1'"):
         embed_table(texts, vectors, tmp_path / "out.parquet")
     assert not (tmp_path / "out.parquet").exists()
 

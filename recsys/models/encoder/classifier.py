@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import Progress
+from recsys.errors import DataError
 from recsys.models.devices import autocast
 from recsys.models.encoder.backbone import Backbone, load_lora, mean_pool, save_lora
 from recsys.models.encoder.tokens import Tokens, tokenize
@@ -130,13 +131,13 @@ def numbered(part: LabelledTexts, labels: Sequence[str]) -> NDArray[np.int64]:
     """Return the labels by their place among ``labels``, (texts,).
 
     Raises:
-        ValueError: a label is not among them.
+        DataError: a label is not among them.
     """
     places = {name: place for place, name in enumerate(labels)}
     for number, name in enumerate(part.labels, start=1):
         if name not in places:
             known = ", ".join(labels[:20])
-            raise ValueError(f"Text {number} has the label {name!r}, which no training text has; they have {known}.")
+            raise DataError(f"Text {number} has the label {name!r}, which no training text has; they have {known}.")
     return np.array([places[name] for name in part.labels], dtype=np.int64)
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from recsys.callbacks import Progress
 from recsys.config import ClassifierConfig
+from recsys.errors import DataError
 from recsys.models.checkpoints import Checkpoint, TrainingState
 from recsys.models.encoder.backbone import add_lora, load_backbone, lora_weights, set_lora_weights
 from recsys.models.encoder.classifier import Classifier, LabelledTexts, numbered
@@ -64,12 +65,12 @@ def train_classifier(
         checkpoint: where the training stands after each epoch; a killed one goes on from there.
 
     Raises:
-        ValueError: there are fewer than two labels, or ``dev`` has one that ``train`` has not.
+        DataError: there are fewer than two labels, or ``dev`` has one that ``train`` has not.
         DivergedError: the loss, or its gradient, is not finite.
     """
     labels = sorted(set(train.labels))
     if len(labels) < 2:
-        raise ValueError(f"The training texts have one label only ({labels[0]!r}). Give texts of at least two.")
+        raise DataError(f"The training texts have one label only ({labels[0]!r}). Give texts of at least two.")
     backbone = add_lora(load_backbone(config.lora.base), config.lora, seed, config.dropout)
     for module in backbone.model.modules():
         if isinstance(module, nn.Dropout):

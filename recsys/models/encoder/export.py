@@ -107,7 +107,7 @@ def encode_texts(
         progress: called with texts done and texts in all.
 
     Raises:
-        FloatingPointError: a vector is zero or not finite.
+        VectorError: a vector is zero or not finite.
     """
     with tempfile.TemporaryDirectory() as place:
         adapter, folder = Path(place) / "adapter", Path(place) / "encoder"
@@ -165,7 +165,7 @@ class ExportedEncoder:
             progress: called with texts done and texts in all.
 
         Raises:
-            FloatingPointError: a vector is zero or not finite; the message names its text.
+            VectorError: a vector is zero or not finite; the message names its text.
         """
         encoded = self._tokenizer.encode_batch_fast(list(texts))
         tokens = Tokens([np.asarray(one.ids, dtype=np.int64) for one in encoded], self.card.padding)

@@ -19,6 +19,7 @@ from torch.nn import functional
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import Progress
 from recsys.config import PretrainConfig
+from recsys.errors import DataError
 from recsys.models.checkpoints import Checkpoint, TrainingState
 from recsys.models.devices import attention_for, autocast
 from recsys.models.encoder.backbone import (
@@ -78,13 +79,13 @@ def pretrain(
         together: likewise for LoRA and head.
 
     Raises:
-        ValueError: there are fewer than two different texts.
+        DataError: there are fewer than two different texts.
         ArtifactError: the base has no mask token, or a head of an unknown form.
         DivergedError: the loss is not finite.
     """
     distinct = sorted(set(texts))
     if len(distinct) < 2:
-        raise ValueError("Pre-training needs two different texts at least. Ingest items with titles.")
+        raise DataError("Pre-training needs two different texts at least. Ingest items with titles.")
     order = np.random.default_rng(seed).permutation(len(distinct))
     count = min(len(distinct) - 1, max(1, round(config.held_out_share * len(distinct))))
     held_out, learnt = ([distinct[place] for place in part] for part in (order[:count], order[count:]))

@@ -14,6 +14,7 @@ from torch import nn
 from torch.func import functional_call
 
 from recsys.callbacks import Progress
+from recsys.errors import VectorError
 from recsys.models.devices import autocast, computes_bf16, fitting_memory
 from recsys.models.encoder.backbone import Backbone, mean_pool
 
@@ -104,7 +105,7 @@ def embed(
     """Return the pooled vectors of all texts, (texts, hidden) float32, in their own order.
 
     Raises:
-        FloatingPointError: a vector is not finite or is zero.
+        VectorError: a vector is not finite or is zero.
         OutOfMemoryError: not even a batch of ``LEAST_TOKENS`` fits.
     """
     vectors = np.zeros((len(tokens), backbone.hidden_size), dtype=np.float32)
@@ -128,13 +129,13 @@ def check_vectors(vectors: NDArray[np.float32], names: Sequence[str] | None = No
     """Check that every row of (texts, width) is finite and not zero.
 
     Raises:
-        FloatingPointError: one is not; the message says how many and names the first ones.
+        VectorError: one is not; the message says how many and names the first ones.
     """
     norms = np.linalg.norm(vectors, axis=1)
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if len(bad):
         first = ", ".join(repr(names[row]) if names is not None else str(row) for row in bad[:MOST_NAMED])
-        raise FloatingPointError(
+        raise VectorError(
             f"{len(bad)} of {len(vectors)} texts got a vector that is zero or not finite: {first}"
             f"{', …' if len(bad) > MOST_NAMED else ''}. The weights are broken; train the adapter again."
         )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recsys.callbacks import Progress
 from recsys.config import TowerConfig
 from recsys.data.sequences import Sequences
+from recsys.errors import DataError
 from recsys.models.checkpoints import Checkpoint
 from recsys.models.devices import default_device
 from recsys.models.towers.batches import training_windows
@@ -78,7 +79,7 @@ def train_towers(
         checkpoint: where the training stands after each epoch; a killed one goes on from there.
 
     Raises:
-        ValueError: no history has two events.
+        DataError: no history has two events.
         DivergedError: the loss is not finite.
     """
     torch.manual_seed(seed)
@@ -90,7 +91,7 @@ def train_towers(
     windows = training_windows(train, shape.max_history)
     positions = int((windows.lengths - 1).sum())
     if positions == 0:
-        raise ValueError("No user has two training events, so there is nothing to learn from. Ingest more behaviour.")
+        raise DataError("No user has two training events, so there is nothing to learn from. Ingest more behaviour.")
     size = config.batch_tokens or batch_tokens(positions, is_long(train))
     steps_per_epoch = math.ceil(positions / size)
     if steps is not None:

@@ -9,6 +9,7 @@ import torch
 from recsys.artifacts import ArtifactError
 from recsys.config import AdapterConfig, LoraConfig, TowerConfig
 from recsys.data.sequences import Sequences
+from recsys.errors import VectorError
 from recsys.models.adapter import train_adapter
 from recsys.models.encoder.backbone import BaseModelError, add_lora, load_backbone, load_lora, save_lora
 from recsys.models.encoder.tokens import embed, embed_catalogue, tokenize
@@ -57,7 +58,7 @@ def test_broken_weights_never_give_vectors():
     broken = load_backbone(BASE, torch.device("cpu"))
     with torch.no_grad():
         next(broken.model.parameters()).fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="not finite"):
+    with pytest.raises(VectorError, match="not finite"):
         embed(broken, tokenize(broken, TEXTS, 32))
 
 

@@ -9,6 +9,7 @@ import torch
 
 from recsys.artifacts import ArtifactError
 from recsys.config import LoraConfig
+from recsys.errors import VectorError
 from recsys.models.encoder.backbone import add_lora, load_backbone, load_lora, save_lora
 from recsys.models.encoder.export import CARD, ExportedEncoder, export
 from recsys.models.encoder.tokens import embed_catalogue, tokenize
@@ -111,7 +112,7 @@ def test_broken_weights_name_the_texts_they_break(form, tmp_path):
     export(broken, tmp_path, form, {"base": BASE})
     encoder = ExportedEncoder.open(tmp_path, TOKENS, precision="f32")
     assert np.isfinite(encoder.encode(["apple"])).all()
-    with pytest.raises(FloatingPointError, match=r"1 of 2 texts.*'item-7'"):
+    with pytest.raises(VectorError, match=r"1 of 2 texts.*'item-7'"):
         encoder.encode(["apple", "banana"], names=["item-6", "item-7"])
 
 

@@ -1,0 +1,52 @@
+"""What can go wrong, by what has happened. Each message says what, where, and what to do.
+
+::
+
+    RecsysError
+    ├── ArtifactError        something stored is missing, changed or of another make
+    │   ├── BaseModelError   another base model is installed than an adapter was trained on
+    │   └── ConflictError    another generation was served meanwhile than a decision rested on
+    ├── DataError            what was given cannot be read, or nothing can be learnt from it
+    │   ├── SourceError      a file is none, or lacks a column
+    │   ├── QualityError     too many rows were set aside
+    │   └── FetchError       a data set cannot be had from where it lies
+    ├── SettingError         a setting, or a name given to a command, is none that there is, or two exclude each other
+    ├── RequestError         what was asked or put does not fit the catalogue
+    │   ├── FilterError      a filter
+    │   ├── LimitError       a limit
+    │   ├── ItemError        an item
+    │   └── EventError       an event
+    ├── TrainingError        a training cannot go on; nothing of it is kept
+    │   ├── DivergedError    its loss is no longer a number
+    │   ├── OutOfMemoryError not even its smallest batch fits
+    │   └── VectorError      a text has a vector that is zero or not finite
+    ├── UnreadableError      LanceDB cannot read its index; answers do without
+    └── RefusedError         the gate said no; what was served still is
+
+Each stands beside what raises it, but for those that many raise, which stand here. Errors about data, settings and
+requests are ``ValueError`` too, those of trainings ``RuntimeError``. A plain ``ValueError`` is a caller's mistake.
+"""
+
+
+class RecsysError(Exception):
+    """Anything below. The message is for people."""
+
+
+class DataError(RecsysError, ValueError):
+    """What was given cannot be read, or nothing can be learnt from it. The message says what is missing."""
+
+
+class SettingError(RecsysError, ValueError):
+    """A setting or a name is none that there is, or two exclude each other. The message says what there is."""
+
+
+class RequestError(RecsysError, ValueError):
+    """What was asked or put does not fit the catalogue."""
+
+
+class TrainingError(RecsysError, RuntimeError):
+    """A training cannot go on; nothing of it is kept. The message says what to change."""
+
+
+class VectorError(TrainingError):
+    """A text has a vector that is zero or not finite: the weights are broken. The message names it."""
