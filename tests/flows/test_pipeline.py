@@ -186,5 +186,5 @@ def test_the_same_inputs_settings_and_seed_give_the_same_ids(home: Home, dataset
     assert current_id(again) == current_id(home)
     _, manifest = read_generation(home, str(current_id(home)))
     _, repeated = read_generation(again, str(current_id(again)), verify=True)
-    assert [repeated[name] for name in ("snapshot", "adapter")] == [manifest.snapshot, manifest.adapter]
-    assert repeated["files"] == manifest.files
+    assert (repeated.snapshot, repeated.adapter) == (manifest.snapshot, manifest.adapter)
+    assert repeated.files == manifest.files

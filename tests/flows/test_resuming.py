@@ -114,7 +114,7 @@ def test_a_child_has_its_parents_settings_and_whitening_and_knows_where_it_comes
     assert card.parent == child["parent"] == parent["adapter"]
     assert card.snapshot == snapshots["late"]
     assert card.settings["tower"] == older.settings["tower"]
-    assert older["parent"] is None
+    assert older.parent is None
     maps = [load_file(read_generation(place, one["generation"])[0] / "text.safetensors") for one in (parent, child)]
     assert maps[0].keys() == maps[1].keys()
     for name, array in maps[0].items():
