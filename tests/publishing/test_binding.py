@@ -12,6 +12,7 @@ from recsys.data.snapshot import open_snapshot
 from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.held_out import make_split
 from recsys.evaluation.report import OURS
+from recsys.experts.content import Content
 from recsys.home import Home
 from recsys.publishing import binding
 from recsys.publishing.binding import HELD_OUT, bind_generation
@@ -31,7 +32,7 @@ def test_a_clean_up_between_index_and_generation_takes_neither(
     items = snapshot.item_ids()
     split = make_split(snapshot.sequences(), len(items), LEAVE_ONE_OUT, ModelConfig())
     rankings = [evaluate(name, system.popularity, split.test, k=20) for name in (OURS, POPULARITY)]
-    content = replace(system.content, vectors=np.ascontiguousarray(system.content.vectors[:, ::-1]))
+    content = Content(np.ascontiguousarray(system.content.vectors[:, ::-1]), system.content.decay)  # another table
     commit, removed = binding.commit_generation, []
 
     def committing(at: Home, staging: Path, bound: GenerationManifest) -> str:
