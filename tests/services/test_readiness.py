@@ -4,6 +4,7 @@ A test that holds the lock of exports keeps the service from opening an encoder 
 """
 
 import fcntl
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from services.worker.loading import TEXTS
 
 Copy = Callable[[Path], Home]
 Eventually = Callable[[Callable[[], bool]], None]
-TEXT = b'{"texts": ["a film"]}'
+TEXT = {"texts": ["a film"]}
 
 
 @contextmanager
@@ -63,7 +64,7 @@ def embed_and_tell(client: httpx.Client, sent: threading.Event) -> httpx.Respons
     """Ask for a vector, and say when the request is sent."""
 
     def body() -> Iterator[bytes]:
-        yield TEXT
+        yield json.dumps(TEXT).encode()
         sent.set()
 
     return client.post("/v1/embed", content=body(), headers={"content-type": "application/json"})
@@ -117,7 +118,7 @@ def test_a_service_without_texts_ahead_is_ready_and_loads_them_when_one_comes(
         eventually(lambda: lists(client))
         assert client.get("/readyz").json()["texts"] == "off"
         let_go()
-        assert client.post("/v1/embed", json={"texts": ["a film"]}).status_code == 200
+        assert client.post("/v1/embed", json=TEXT).status_code == 200
         assert client.get("/readyz").json()["texts"] == "ready"
 
 
@@ -131,7 +132,7 @@ def test_an_encoder_that_cannot_be_loaded_is_said_and_tried_again(
         eventually(lambda: lists(client))
         eventually(lambda: "texts cannot be encoded" in client.get("/readyz").json()["detail"])
         assert "File exists" in client.get("/readyz").json()["detail"]
-        refused = client.post("/v1/embed", json={"texts": ["a film"]})
+        refused = client.post("/v1/embed", json=TEXT)
         assert refused.status_code == 503
         assert "File exists" in refused.json()["detail"]
         assert refused.headers["Retry-After"] == "10"
@@ -139,7 +140,7 @@ def test_an_encoder_that_cannot_be_loaded_is_said_and_tried_again(
         home.encoders.unlink()
         shutil.move(tmp_path / "elsewhere", home.encoders)
         eventually(lambda: ready(client))
-        assert client.post("/v1/embed", json={"texts": ["a film"]}).status_code == 200
+        assert client.post("/v1/embed", json=TEXT).status_code == 200
 
 
 def test_after_a_switch_the_generation_before_answers_texts_until_the_encoder_is_there(
