@@ -171,18 +171,18 @@ def test_after_a_switch_the_generation_before_answers_texts_until_the_encoder_is
         assert asked("search", query="haunted") == (second, adapter)
 
 
-def test_generations_of_one_adapter_share_its_encoder(copy_of_home: Copy, tmp_path: Path) -> None:
+def test_generations_of_one_adapter_share_its_encoder(
+    copy_of_home: Copy, tmp_path: Path, eventually: Eventually
+) -> None:
     home = copy_of_home(tmp_path)
     first = Recommender.open(home)
     second, _ = make_variant(home, {"content": 0.5}, adapter=first.adapter_id)
     encoders = Encoders(home, GenerationCache(home))
-    with no_encoder_opens(home) as let_go:
-        encoders.serve(first.generation_id)
-        let_go()
-        encoders.wait(first.generation_id)
+    encoders.serve(first.generation_id)
+    encoders.wait(first.generation_id)
     with no_encoder_opens(home):
         encoders.serve(second)
-        encoders.wait(second)
+        eventually(lambda: encoders.find(second) is not None)
     assert encoders.of(second).vectors is encoders.of(first.generation_id).vectors
 
 
