@@ -125,6 +125,7 @@ def promote(home: Home, generation_id: str, expected: str | EllipsisType | None 
     """
     read_generation(home, generation_id, verify=True)
     with _pointer_lock(home):
+        read_generation(home, generation_id)  # somebody may have deleted it while its files were read
         trail = _trail(home)
         served = trail[-1] if trail else None
         if served == generation_id:
@@ -137,13 +138,23 @@ def promote(home: Home, generation_id: str, expected: str | EllipsisType | None 
         _write_pointer(home, [*trail, generation_id])
 
 
-def rollback(home: Home) -> str:
+def rollback(home: Home, expected: str | EllipsisType | None = ...) -> str:
     """Point back at the generation before the current one; return its id.
+
+    Args:
+        home: where state lives.
+        expected: what must be served until now; an ellipsis: whatever is. Of two that roll back at once one goes back.
 
     Raises:
         ArtifactError: there is none before it, or it is broken; the pointer stays.
+        ConflictError: another one than ``expected`` is served; the pointer stays.
     """
     with _pointer_lock(home):
+        served = current_id(home)
+        if expected is not ... and served != expected:
+            raise ConflictError(
+                f"Generation {served} is served, no longer {expected}. Look again before you roll back."
+            )
         target = previous_id(home)
         read_generation(home, target, verify=True)
         _write_pointer(home, _trail(home)[:-1])

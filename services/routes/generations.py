@@ -130,7 +130,7 @@ def _roll_back(worker: Worker) -> SwitchAnswer:
     try:
         target = previous_id(worker.home)
         worker.cache.open(target)
-        generation_id = rollback(worker.home)
+        generation_id = rollback(worker.home, expected=before)
     except ArtifactError as error:
         raise HTTPException(409, str(error)) from None
     worker.generation.check()

@@ -8,6 +8,7 @@ import pytest
 from recsys import artifacts
 from recsys.artifacts import MANIFEST, ArtifactError, staged_folder
 from recsys.home import Home
+from recsys.store import generations
 from recsys.store.generations import (
     POINTER,
     ConflictError,
@@ -57,6 +58,32 @@ def test_a_pointer_that_was_moved_meanwhile_is_not_moved_on(place):
             promote(place, third, expected=expected)
     assert current_id(place) == second
     promote(place, second, expected=first)  # it is there already, whoever put it there
+
+
+def test_of_two_that_roll_back_at_once_one_goes_back(place):
+    first, second, third = make(place, "1"), make(place, "2"), make(place, "3")
+    for generation_id in (first, second, third):
+        promote(place, generation_id)
+    assert rollback(place, expected=third) == second
+    with pytest.raises(ConflictError, match=f"Generation {second} is served, no longer {third}"):
+        rollback(place, expected=third)
+    assert current_id(place) == second
+
+
+def test_what_is_deleted_while_its_files_are_read_is_not_pointed_at(place, monkeypatch):
+    first, second = make(place, "1"), make(place, "2")
+    promote(place, first)
+    verify_folder = generations.verify_folder
+
+    def overtaken(folder, files):
+        verify_folder(folder, files)
+        if folder.name == second:
+            delete_generation(place, second)
+
+    monkeypatch.setattr(generations, "verify_folder", overtaken)
+    with pytest.raises(ArtifactError, match=f"There is no generation '{second}'"):
+        promote(place, second)
+    assert current_id(place) == first
 
 
 def test_promote_and_rollback_walk_one_trail(place):
