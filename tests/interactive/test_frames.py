@@ -28,7 +28,6 @@ class Foreign:
 
 
 def pandas(frame: pl.DataFrame) -> Any:
-    pytest.importorskip("pandas")
     return frame.to_pandas()
 
 
@@ -50,7 +49,6 @@ def test_frames_give_the_snapshot_of_the_files(dataset: Dataset, tmp_path: Path,
 
 
 def test_a_value_that_pandas_has_not_is_none(dataset: Dataset, tmp_path: Path) -> None:
-    pytest.importorskip("pandas")
     items = pl.read_parquet(dataset.items).with_columns(pl.when(pl.col("year") > 1990).then("year"), note=None)
     kept = recsys.ingest(dataset.events, items.to_pandas(), home=tmp_path).items()
     assert kept["year"].null_count() == items["year"].null_count() > 0
