@@ -27,16 +27,12 @@ class Foreign:
         return self._table.__arrow_c_stream__(requested_schema)
 
 
-def pandas(frame: pl.DataFrame) -> Any:
-    return frame.to_pandas()
-
-
 FORMS: dict[str, Callable[[pl.DataFrame], Any]] = {
     "polars": lambda frame: frame,
     "lazy": lambda frame: frame.lazy(),
     "pyarrow": lambda frame: frame.to_arrow(),
     "another": lambda frame: Foreign(frame.to_arrow()),
-    "pandas": pandas,
+    "pandas": lambda frame: frame.to_pandas(),
 }
 
 
