@@ -49,7 +49,7 @@ def end_stage(stage: str) -> None:
         context.timer.end_stage(stage)
 
 
-def lap_after(before: str | None, stage: str) -> None:
+def end_stage_after(before: str | None, stage: str) -> None:
     """As ``end_stage``, but only where the last stage that ended was ``before``; None: where there was none yet."""
     context = CURRENT.get()
     if context is not None:

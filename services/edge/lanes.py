@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from anyio import Semaphore, WouldBlock, move_on_after
 from fastapi import HTTPException
 
-from services.edge.context import MODEL, PARSE, QUEUE, WORK, end_stage, lap_after, since_arrival
+from services.edge.context import MODEL, PARSE, QUEUE, WORK, end_stage, end_stage_after, since_arrival
 
 WAIT_SECONDS = 4.0  # for a thread; with the database's own waiting this stays below the request's timeout
 # From a request's arrival until what it needs is loaded; a second of what an answer may take is left for the work.
@@ -74,7 +74,7 @@ class Lane:
         Raises:
             HTTPException: 503 with Retry-After, as many wait already as may, or it has waited too long.
         """
-        lap_after(None, PARSE)
+        end_stage_after(None, PARSE)
         while True:
             try:
                 return await self._once(work, *arguments)
@@ -114,5 +114,5 @@ def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) ->
 def _begun(work: Callable[..., T], *arguments: Any) -> T:
     end_stage(QUEUE)
     result = work(*arguments)
-    lap_after(QUEUE, WORK)
+    end_stage_after(QUEUE, WORK)
     return result

@@ -1,4 +1,4 @@
-"""Live items in a worker: follows their counter, has new texts encoded once, and dresses generations with them.
+"""Live items in a worker: follows their counter, has new texts encoded once, and applies them to generations.
 
 What is deleted or not available goes at the next look; a new text takes as long as BERT does. Texts are encoded in the
 order of their arrival and few may wait: an upload is slowed down to BERT's pace, so that an item that others put
@@ -60,7 +60,7 @@ class LiveItems:
         self._items: dict[str, LiveItem] = {}
         self._version = 0
         self._reading = threading.Lock()
-        self._dressing = threading.Lock()
+        self._applying = threading.Lock()
         self._pace = math.inf  # texts that the last full batch had a second
         self._known: dict[str, dict[str, tuple[str, NDArray[np.float32]]]] = {}  # by adapter and item: digest, vector
         self._updated: dict[str, _Updated] = {}  # by generation
@@ -75,7 +75,7 @@ class LiveItems:
         """
         if wait and self._needs_encoder(base):
             self._encoders.wait(base.generation_id)
-        with self._dressing:
+        with self._applying:
             version, items = self._read()
             if not items:
                 return base
@@ -83,7 +83,7 @@ class LiveItems:
                 known, encoder = self._updated.get(base.generation_id), self._encoder(base, items)
                 if known is not None and self._stands(known, base, version, encoder is not None):
                     return known.recommender
-                updated = _Updated(base, version, encoder is not None, self._dress(base, items, version, encoder))
+                updated = _Updated(base, version, encoder is not None, self._apply(base, items, version, encoder))
                 self._updated[base.generation_id] = updated
                 while len(self._updated) > KEPT:
                     self._updated.pop(next(iter(self._updated)))
@@ -140,7 +140,7 @@ class LiveItems:
                 self._version = item.version
             return self._version, list(self._items.values())
 
-    def _dress(
+    def _apply(
         self, base: "Recommender", items: Sequence[LiveItem], version: int, encoder: "Encoder | None"
     ) -> "Recommender":
         """Encode for a while; return what can be had now."""
