@@ -16,6 +16,7 @@ from variants import make_variant
 from recsys.home import Home
 from recsys.serving.explanation import TEMPLATES
 from recsys.store.generations import current_id
+from recsys.texts.vectors import TextVectors
 from services.edge.keys import create_key
 from services.routes.page import FILES, INDEX, POLICY
 from services.serve import running
@@ -48,7 +49,8 @@ class Visit:
 def world(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = copy_of_home(tmp_path_factory.mktemp("page"))
     first = str(current_id(home))
-    second, _ = make_variant(home, {"content": 1.0})
+    second, adapter = make_variant(home, {"content": 1.0})
+    TextVectors.of_adapter(home, adapter)  # a list with live items waits for the encoder, but not for a slow export
     _, token = create_key(home, "page", ["admin"])
     with running(home) as url:
         world = World(url, token, first, second)

@@ -20,6 +20,7 @@ from recsys.database.live_items import ItemStore
 from recsys.home import Home
 from recsys.serving.new_texts import Encoder
 from recsys.serving.recommender import Recommender
+from recsys.texts.vectors import TextVectors
 from services.serve import running
 from services.worker import live_items as items
 from services.worker.encoders import Encoders
@@ -272,6 +273,7 @@ def test_fewer_may_wait_where_encoding_takes_longer(
 
 def test_another_generation_has_the_live_items_from_its_first_answer(world: World) -> None:
     generation_id, adapter_id = make_variant(world.home, {"content": 1.0})
+    TextVectors.of_adapter(world.home, adapter_id)  # the first answer waits for the encoder, but not for a slow export
     only = {"field": "year", "eq": 2031}
     assert world.listed(adapter=adapter_id, filter=only) == ["new-western"]
     world.ask("POST", f"/v1/generations/{generation_id}/promote", force=True)
@@ -300,6 +302,7 @@ def test_an_encoder_that_was_dropped_is_opened_again_though_live_items_have_new_
 
 def test_a_new_item_is_found_by_its_words(world: World, eventually: Eventually) -> None:
     _, adapter_id = make_variant(world.home, {"content": 0.001, "lexical": 1.0})
+    TextVectors.of_adapter(world.home, adapter_id)
     asked = {"history": ["new-western"], "adapter": adapter_id}
     ids = [item["item_id"] for item in world.ask("POST", "/v1/recommend", k=1, **asked)["items"]]
     shared = world.ask("GET", f"/v1/items/{ids[0]}")["fields"]["title"].split()
