@@ -5,10 +5,9 @@ from prefect import flow
 from flows import progress
 from flows.reports import report_verdict
 from flows.runtime import open_home
+from recsys.errors import RefusedError
 from recsys.publishing.admission import publish
-from recsys.publishing.gate import RefusedError, Verdict
-
-__all__ = ["RefusedError", "publish_generation"]
+from recsys.publishing.gate import Verdict
 
 
 @flow(name="publish")
@@ -28,5 +27,5 @@ def publish_generation(generation_id: str, home: str | None = None, force: bool 
         verdict = publish(open_home(home), generation_id, force)
     report_verdict(generation_id, verdict, force)
     if not verdict.passed and not force:
-        raise RefusedError(generation_id, verdict)
+        raise RefusedError(generation_id, verdict.findings)
     return verdict

@@ -50,3 +50,21 @@ class TrainingError(RecsysError, RuntimeError):
 
 class VectorError(TrainingError):
     """A text has a vector that is zero or not finite: the weights are broken. The message names it."""
+
+
+class RefusedError(RecsysError):
+    """The gate refused a generation; the one that was served still is.
+
+    Attributes:
+        generation_id: what was refused.
+        findings: of the gate, one sentence a check.
+    """
+
+    def __init__(self, generation_id: str, findings: tuple[str, ...]) -> None:
+        super().__init__(generation_id, findings)
+        self.generation_id = generation_id
+        self.findings = findings
+
+    def __str__(self) -> str:
+        said = " ".join(self.findings)
+        return f"The gate refused generation {self.generation_id}. {said} Train a better one, or use force."

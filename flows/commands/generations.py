@@ -7,8 +7,9 @@ import typer
 from rich.pretty import Pretty
 
 from flows.commands.tables import EMPTY
-from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Refused, Shell, shell, table
+from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Shell, shell, table
 from recsys.artifacts import read_json
+from recsys.errors import RefusedError
 from recsys.home import Home
 from recsys.store.manifests import CLASSIFICATION, PRETRAINING, AdapterCard, GenerationManifest
 
@@ -159,7 +160,7 @@ def publish(
 ) -> None:
     """Serve a generation if the gate lets it pass; exit code 3 if it does not."""
     with shell(home, as_json, debug) as session:
-        from flows.publish import RefusedError, publish_generation
+        from flows.publish import publish_generation
         from recsys.store.generations import newest_id
 
         chosen = generation or newest_id(session.home, served=False)
@@ -167,8 +168,8 @@ def publish(
         try:
             verdict = publish_generation(chosen, str(session.home.root), force)
         except RefusedError as error:
-            session.result = {"generation": chosen, "published": False, **asdict(error.verdict)}
-            raise Refused(str(error)) from None
+            session.result = {"generation": chosen, "published": False, "passed": False, "findings": error.findings}
+            raise
         session.result = {"generation": chosen, "published": True, **asdict(verdict)}
         session.show(*verdict.findings, f"Generation {chosen} is served.")
 

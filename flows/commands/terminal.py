@@ -19,7 +19,7 @@ from flows import progress
 from flows.runtime import prepare
 from recsys.artifacts import ArtifactError, read_json
 from recsys.config import ModelConfig, from_dict
-from recsys.errors import RecsysError
+from recsys.errors import RecsysError, RefusedError
 from recsys.home import Home
 
 FAILED, REFUSED, TERMINATED = 1, 3, 128 + signal.SIGTERM  # 0 is done, 2 bad usage
@@ -35,10 +35,6 @@ CLEAR_ERRORS = (RecsysError, RuntimeError, OSError)  # RuntimeError: Prefect say
 Snapshot = Annotated[str | None, typer.Option(help="Snapshot id; the newest by default.")]
 ModelFile = Annotated[Path | None, typer.Option(help="JSON file with settings of ModelConfig.")]
 Seed = Annotated[int | None, typer.Option(help="Fixes every random choice.")]
-
-
-class Refused(Exception):  # noqa: N818 - an outcome, not an error
-    """A gate said no; the message has its reasons."""
 
 
 class Shell:
@@ -113,7 +109,7 @@ def _unwinding_on_sigterm() -> Iterator[None]:
 
 
 def _explain(error: Exception) -> tuple[str, int]:
-    if isinstance(error, Refused):
+    if isinstance(error, RefusedError):
         return str(error), REFUSED
     if isinstance(error, httpx.HTTPError):
         return (

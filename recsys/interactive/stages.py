@@ -9,13 +9,13 @@ from recsys.artifacts import ArtifactError, read_json
 from recsys.callbacks import StageProgress, step
 from recsys.config import ModelConfig, Protocol
 from recsys.data.snapshot import Snapshot, list_snapshots, open_snapshot
-from recsys.errors import SettingError
+from recsys.errors import RefusedError, SettingError
 from recsys.evaluation.held_out import allowed_protocols
 from recsys.evaluation.report import HEADLINE, METRICS_FILE, Section
 from recsys.home import Home, Place
 from recsys.interactive.display import reporting
 from recsys.publishing import admission
-from recsys.publishing.gate import RefusedError, Verdict
+from recsys.publishing.gate import Verdict
 from recsys.publishing.training_run import Training, train_generation
 from recsys.store.generations import newest_id, read_generation
 from recsys.training.measuring import evaluate_systems
@@ -162,7 +162,7 @@ def publish(
     with reporting(progress) as report, step(report, "Gate"):
         verdict = admission.publish(place, chosen, force)
     if not verdict.passed and not force:
-        raise RefusedError(chosen, verdict)
+        raise RefusedError(chosen, verdict.findings)
     return verdict
 
 

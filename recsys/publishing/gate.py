@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.errors import RecsysError
 from recsys.evaluation.bootstrap import paired_bootstrap
 
 TOLERANCE = 0.01  # relative loss of NDCG@10 that counts as noise even where the interval is narrow
@@ -34,19 +33,6 @@ class Verdict:
     def __add__(self, other: "Verdict") -> "Verdict":
         """Return the verdict that passes where both do, with the findings of both."""
         return Verdict(self.passed and other.passed, self.findings + other.findings)
-
-
-class RefusedError(RecsysError):
-    """The gate refused a generation; the one that was served still is."""
-
-    def __init__(self, generation_id: str, verdict: Verdict) -> None:
-        super().__init__(generation_id, verdict)
-        self.generation_id = generation_id
-        self.verdict = verdict
-
-    def __str__(self) -> str:
-        findings = " ".join(self.verdict.findings)
-        return f"The gate refused generation {self.generation_id}. {findings} Train a better one, or use force."
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from flows.cli import app
 from flows.commands.terminal import TERMINATED
 from recsys.artifacts import write_json
 from recsys.config import to_dict
+from recsys.errors import RefusedError
 from recsys.home import Home
 from recsys.store.generations import current_id
 
@@ -300,3 +301,11 @@ def test_the_server_of_a_command_comes_up_beside_what_the_command_does(
     command = [sys.executable, "-c", BESIDE]
     done = subprocess.run(command, cwd=tmp_path / "work", env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.split() == (["False"] if named else ["True", "200"]), done.stderr
+
+
+def test_a_refusal_is_an_exit_code_of_its_own_in_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(home: str) -> None:
+        raise RefusedError("0123456789abcdef", ("It is worse.",))
+
+    monkeypatch.setattr("flows.demo.demo_movielens", refused)
+    assert "gate refused generation 0123456789abcdef. It is worse." in run("demo", "--home", tmp_path, code=3)["error"]

@@ -21,13 +21,14 @@ from flows.demo import UNKNOWN_USER, ask_service
 from flows.evaluate import allowed_protocols, measure
 from flows.ingest import ingest_tables
 from flows.pipeline import pipeline
-from flows.publish import RefusedError, publish_generation
+from flows.publish import publish_generation
 from flows.train import recorded
 from recsys.artifacts import STAGING_PREFIX, read_json, staged_folder
 from recsys.config import EvaluationConfig, IngestConfig, ModelConfig
 from recsys.data.ingest import ingest
 from recsys.data.quality import QualityError
 from recsys.data.snapshot import open_snapshot
+from recsys.errors import RefusedError
 from recsys.evaluation.report import OURS
 from recsys.home import Home
 from recsys.publishing.binding import HELD_OUT

@@ -12,11 +12,11 @@ from synthetic import SMALL, Dataset
 
 import recsys
 from recsys.artifacts import ArtifactError, read_json, staged_folder
+from recsys.errors import RefusedError
 from recsys.evaluation.report import METRICS_FILE, OURS
 from recsys.home import Home
 from recsys.interactive.display import Display, reporting
 from recsys.publishing.binding import HELD_OUT
-from recsys.publishing.gate import RefusedError
 from recsys.store.adapters import read_card, save_adapter
 from recsys.store.generations import commit_generation, current_id, read_generation
 from recsys.store.manifests import CARD
