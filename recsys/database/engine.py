@@ -89,15 +89,30 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     def create(self, tables: Iterable[sql.Table]) -> None:
-        """Make tables and their indexes where they are missing; safe for many processes at the same moment."""
+        """Make tables, their columns and their indexes where they are missing.
+
+        Safe for many processes at the same moment. A column that a table of an older version lacks is added, empty in
+        the rows that there are, so it must be nullable.
+        """
         with self.engine.begin() as connection:
-            if not self.is_sqlite:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # else two could both miss the same column
+            else:
                 # IF NOT EXISTS is no protection there: two workers that start together would both create the table
                 connection.execute(sql.select(sql.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
             for table in tables:
                 connection.execute(sql.schema.CreateTable(table, if_not_exists=True))
+                self._add_columns(connection, table)
                 for index in sorted(table.indexes, key=lambda index: str(index.name)):
                     connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
+
+    def _add_columns(self, connection: sql.Connection, table: sql.Table) -> None:
+        there = {column["name"] for column in sql.inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                quoted = self.engine.dialect.identifier_preparer.quote
+                kind = column.type.compile(self.engine.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {quoted(table.name)} ADD COLUMN {quoted(column.name)} {kind}")
 
     def bump(self, connection: sql.Connection, name: str) -> int:
         """Count one more change of something, in the transaction that changes it; return the new version.

@@ -9,6 +9,9 @@ explanation would name its items.
 import ipaddress
 import math
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -16,6 +19,7 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
+from services.edge.context import CURRENT
 from services.edge.keys import ADMIN, SCOPES, Key, Keys
 from services.edge.problems import documented, problem
 
@@ -26,6 +30,7 @@ SCHEME_DESCRIPTION = (
 )
 READS_HISTORIES = "recsys.reads_histories"  # in a request's scope: whether it may be told what a user did
 BURST_SECONDS = 2.0  # how much of its rate a key may use at once
+MOST_AT_ONCE = 100  # requests of one key that a worker has under way; fewer than may wait for a lane
 OPEN: dict[str, Any] = {"openapi_extra": {"security": []}}  # for a route that needs no key
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
@@ -56,12 +61,16 @@ class GuardedRoute(APIRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401, 403 or 429, or go on."""
-        if self.needed is not None and scope["method"] in (self.methods or ()):
-            refusal = scope["app"].state.worker.guard.check(scope, self.needed)
-            if refusal is not None:
-                await refusal(scope, receive, send)
-                return
-        await super().handle(scope, receive, send)
+        if self.needed is None or scope["method"] not in (self.methods or ()):
+            await super().handle(scope, receive, send)
+            return
+        guard: Guard = scope["app"].state.worker.guard
+        refusal = guard.check(scope, self.needed)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        with guard.under_way():
+            await super().handle(scope, receive, send)
 
 
 def guarded_router() -> APIRouter:
@@ -75,6 +84,7 @@ class Guard:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._buckets: dict[str, tuple[float, float]] = {}  # by key: tokens left, and when that was
+        self._under_way: Counter[str] = Counter()  # requests by key
 
     def check(self, scope: Scope, needed: str) -> Any:
         """Return None if a request may go on, else the response that refuses it."""
@@ -93,8 +103,27 @@ class Guard:
             held = ", ".join(key.scopes)
             headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{needed}"'}
             return problem(403, f"This needs the scope {needed!r}; the key {key.id} has {held}.", headers)
+        if self._under_way[key.id] >= MOST_AT_ONCE:
+            detail = f"The key {key.id} has {MOST_AT_ONCE} requests under way, as many as it may; wait for some of them."
+            return problem(429, detail, {"Retry-After": "1"})
         scope[READS_HISTORIES] = key.may(ADMIN)
+        context = CURRENT.get()
+        if context is not None:
+            context.key = key.id
         return self._take(key)
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Count the current request among those of its key."""
+        context = CURRENT.get()
+        key = context.key if context is not None else ""
+        self._under_way[key] += 1
+        try:
+            yield
+        finally:
+            self._under_way[key] -= 1
+            if not self._under_way[key]:
+                del self._under_way[key]
 
     def _take(self, key: Key) -> Any:
         if key.rate is None:

@@ -24,6 +24,10 @@ RECORD = "record"  # putting the answer on the list of those to be written down
 SERIALISE = "serialise"  # from the answer to the last byte that is sent
 
 
+class AbandonedError(Exception):
+    """Nobody waits for the answer any more: its time is up, or whoever asked has gone."""
+
+
 @dataclass(slots=True)
 class RequestContext:
     """One request while it is answered."""
@@ -31,6 +35,8 @@ class RequestContext:
     request_id: str
     timer: StageTimer = field(default_factory=StageTimer)
     span: "Span | None" = None  # where the request is traced
+    key: str = ""  # id of the key that asks
+    abandoned: bool = False  # whether nobody waits for the answer any more
 
 
 CURRENT: ContextVar[RequestContext | None] = ContextVar("request", default=None)
@@ -47,6 +53,18 @@ def end_stage(stage: str) -> None:
     context = CURRENT.get()
     if context is not None:
         context.timer.end_stage(stage)
+
+
+def checkpoint(stage: str) -> None:
+    """As ``end_stage``, in work that may stop here: what has been done so far leaves nothing behind.
+
+    Raises:
+        AbandonedError: nobody waits for the answer any more.
+    """
+    end_stage(stage)
+    context = CURRENT.get()
+    if context is not None and context.abandoned:
+        raise AbandonedError
 
 
 def end_stage_after(before: str | None, stage: str) -> None:

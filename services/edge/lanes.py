@@ -4,20 +4,38 @@ A queue without an end would make every answer late. A short one takes up bursts
 """
 
 import asyncio
+import math
+import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
+from threading import Event
 from typing import Any, TypeVar
 
-from anyio import Semaphore, WouldBlock, move_on_after
+from anyio import move_on_after
 from fastapi import HTTPException
 
-from services.edge.context import MODEL, PARSE, QUEUE, WORK, end_stage, end_stage_after, since_arrival
+from services.edge.context import (
+    CURRENT,
+    MODEL,
+    PARSE,
+    QUEUE,
+    WORK,
+    checkpoint,
+    end_stage,
+    end_stage_after,
+    since_arrival,
+)
 
 WAIT_SECONDS = 4.0  # for a thread; with the database's own waiting this stays below the request's timeout
 # From a request's arrival until what it needs is loaded; a second of what an answer may take is left for the work.
 LOADED_SECONDS = 8.5
+HALF_LIFE_SECONDS = 5.0  # in which half of what a key has had of a lane is forgotten
+MANY_KEYS = 1_000  # from which on those that have had next to nothing are no longer counted
+NEXT_TO_NOTHING_SECONDS = 0.001
 T = TypeVar("T")
 
 
@@ -51,7 +69,14 @@ class StillLoadingError(Exception):
 class Lane:
     """A few threads for one kind of blocking work, and a bounded number of requests that wait for one of them.
 
+    Among those that wait, the key whose requests have had least of the threads lately is next, and its requests are
+    served in their order: who asks a little does not wait behind who asks for everything. Where no more may wait, the
+    newest request of the key that has most waiting makes room for one of a key that has fewer.
+
     A thread is free again when its work has ended, not when whoever asked has gone.
+
+    Attributes:
+        quiet: set while nothing runs and nothing waits.
 
     Args:
         threads: how many.
@@ -60,14 +85,17 @@ class Lane:
     """
 
     def __init__(self, threads: int, queue: int, shed: Callable[[], object]) -> None:
-        self._slots = Semaphore(threads, fast_acquire=True)
+        self.quiet = Event()
+        self.quiet.set()
+        self._free = self._all = threads
         self._threads = ThreadPoolExecutor(threads)
         self._queue = queue
-        self._waiting = 0
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # by key, the longest waiting first
+        self._usage = Usage()
         self._shed = shed
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Run blocking work in a thread, first come first served.
+        """Run blocking work in a thread.
 
         Work that raises ``StillLoadingError`` gives its thread to others meanwhile, and runs again afterwards.
 
@@ -82,28 +110,112 @@ class Lane:
                 await loading.over()
 
     async def _once(self, work: Callable[..., T], *arguments: Any) -> T:
-        await self._enter()
-        loop = asyncio.get_running_loop()
+        context = CURRENT.get()
+        key = context.key if context is not None else ""
+        await self._enter(key)
+        loop, started = asyncio.get_running_loop(), time.monotonic()
         future = self._threads.submit(copy_context().run, _begun, work, *arguments)
-        future.add_done_callback(lambda _: _call_in(loop, self._slots.release))
-        return await asyncio.wrap_future(future)
-
-    async def _enter(self) -> None:
+        future.add_done_callback(lambda _: _call_in(loop, partial(self._leave, key, time.monotonic() - started)))
         try:
-            self._slots.acquire_nowait()
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if context is not None:
+                context.abandoned = True
+            raise
+
+    async def _enter(self, key: str) -> None:
+        """Wait for a thread."""
+        if self._free:
+            self._free -= 1
+            self.quiet.clear()
             return
-        except WouldBlock:
-            pass
-        if self._waiting < self._queue:
-            self._waiting += 1
+        if sum(map(len, self._waiting.values())) >= self._queue and not self._make_room(key):
+            raise self._refusal()
+        turn = asyncio.get_running_loop().create_future()
+        own = self._waiting.setdefault(key, deque())
+        own.append(turn)
+        with move_on_after(WAIT_SECONDS):
             try:
-                with move_on_after(WAIT_SECONDS):
-                    await self._slots.acquire()
-                    return
+                await turn
+                return
+            except asyncio.CancelledError:
+                if not turn.cancelled() and turn.exception() is None:  # it came in the same moment
+                    self._leave(key, 0)
+                raise
             finally:
-                self._waiting -= 1
+                with suppress(ValueError):
+                    own.remove(turn)
+                if not own and self._waiting.get(key) is own:
+                    del self._waiting[key]
+        raise self._refusal()
+
+    def _leave(self, key: str, seconds: float) -> None:
+        """Give a thread that a key's request had for some time to who is next."""
+        self._usage.add(key, seconds)
+        for other in sorted(self._waiting, key=self._usage.of):
+            for turn in self._waiting[other]:
+                if not turn.done():
+                    turn.set_result(None)
+                    return
+        self._free += 1
+        if self._free == self._all:
+            self.quiet.set()
+
+    def _make_room(self, key: str) -> bool:
+        """Turn away the newest request of the key that has most waiting, if a key has fewer; tell whether it was."""
+        most = max(self._waiting.values(), key=len, default=deque())
+        if len(most) <= len(self._waiting.get(key, ())) + 1:
+            return False
+        most.pop().set_exception(self._refusal())
+        return True
+
+    def _refusal(self) -> HTTPException:
         self._shed()
-        raise HTTPException(503, "The service has more to do than it can; nothing was done.", {"Retry-After": "1"})
+        return HTTPException(503, "The service has more to do than it can; nothing was done.", {"Retry-After": "1"})
+
+
+class Usage:
+    """How many seconds of threads each key has had lately: half of it is forgotten every few seconds."""
+
+    def __init__(self) -> None:
+        self._had: dict[str, tuple[float, float]] = {}  # seconds, and when that was
+
+    def of(self, key: str) -> float:
+        """Return what a key has had."""
+        seconds, then = self._had.get(key, (0.0, 0.0))
+        return seconds * math.exp2((then - time.monotonic()) / HALF_LIFE_SECONDS)
+
+    def add(self, key: str, seconds: float) -> None:
+        """Count what a key has had; forget those that have had next to nothing."""
+        self._had[key] = self.of(key) + seconds, time.monotonic()
+        if len(self._had) > MANY_KEYS:
+            self._had = {one: had for one, had in self._had.items() if self.of(one) > NEXT_TO_NOTHING_SECONDS}
+
+
+class Considerate:
+    """Ends the stages of work that lets others go first: after each it waits while they are at work.
+
+    It waits at most as long as it has worked since it last waited, so it gets half of the time at least.
+
+    Args:
+        quiet: set while the others neither work nor wait.
+    """
+
+    def __init__(self, quiet: Event) -> None:
+        self._quiet = quiet
+        self._since = time.monotonic()
+
+    def __call__(self, stage: str) -> None:
+        """End a stage.
+
+        Raises:
+            AbandonedError: nobody waits for the answer any more.
+        """
+        checkpoint(stage)
+        if not self._quiet.is_set():
+            self._quiet.wait(time.monotonic() - self._since)
+            checkpoint(QUEUE)
+        self._since = time.monotonic()
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:

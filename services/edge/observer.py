@@ -12,6 +12,7 @@ from services.edge.logs import LogSettings, RequestLog
 from services.edge.metrics import Metrics
 from services.edge.tracing import Tracing
 
+CONTEXT = "recsys.context"  # in a request's scope: its context, for its connection
 REQUEST_ID = b"x-request-id"
 # What a caller's id may be, so that it can stand in logs and headers as it is; any other is replaced.
 ACCEPTED = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -95,6 +96,7 @@ class Observed:
         observer = self.observer()
         context = observer.begin(scope)
         CURRENT.set(context)
+        scope[CONTEXT] = context
         header = (REQUEST_ID, context.request_id.encode())
         status = 500  # unless a response begins
 
