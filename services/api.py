@@ -10,7 +10,19 @@ from fastapi import FastAPI
 from recsys_client.schemas.fields import Problem
 from services.edge.auth import GuardedRoute, describe_keys
 from services.edge.problems import install_handlers
-from services.routes import classify, events, generations, items, lineage, operations, page, recommend, texts, users
+from services.routes import (
+    batch,
+    classify,
+    events,
+    generations,
+    items,
+    lineage,
+    operations,
+    page,
+    recommend,
+    texts,
+    users,
+)
 
 
 def create_app() -> FastAPI:
@@ -25,7 +37,7 @@ def create_app() -> FastAPI:
         redirect_slashes=False,  # who asks for a path that does not exist is told so
     )
     install_handlers(app)
-    for module in (recommend, texts, classify, events, items, users, generations, lineage, operations, page):
+    for module in (recommend, batch, texts, classify, events, items, users, generations, lineage, operations, page):
         unguarded = [route for route in module.router.routes if not isinstance(route, GuardedRoute)]
         if unguarded:
             raise TypeError(f"{module.__name__} has routes that no key guards; make its router by guarded_router().")

@@ -4,6 +4,7 @@
 """
 
 import os
+import sys
 from functools import partial
 
 import bentoml
@@ -26,7 +27,7 @@ from services.worker.classifiers import Classifiers
 from services.worker.current import CurrentGeneration
 from services.worker.encoders import Encoders
 from services.worker.generation_cache import GenerationCache
-from services.worker.impression_writer import Impressions
+from services.worker.impression_writer import Impressions, Retention
 from services.worker.lifetime import end_with_server
 from services.worker.live_items import LiveItems
 from services.worker.loading import loads_ahead
@@ -36,13 +37,13 @@ from services.worker.users import Histories
 
 # BentoML leaves a timer of this length behind for every request: no longer than needed. Boundary's limit comes first.
 REQUEST_TIMEOUT_SECONDS = 10
+SWITCH_SECONDS = 0.0005  # Python's own 5 ms are what a short request would wait for a long one, many times over
 FLUSH_SECONDS = 3.0  # what answers that are not written down yet get at the end
-IMPRESSION_DAYS = "RECSYS_IMPRESSION_DAYS"  # for how long answers are kept
-DEFAULT_IMPRESSION_DAYS = 30.0
 # Threads of a worker, and requests that wait for one at most. Scoring and SQL have their own, so that a slow request
 # never holds up others of another kind or the health checks.
 LANES = {
     "scoring": (2, 128),  # a worker scores on one core; the second hides the waits for SQL
+    "batches": (1, 32),  # many users at once, which wait for nobody's single list
     "encoding": (1, 64),  # BERT fills a core; recommendations go on beside it
     "writing": (1, 128),  # SQLite has one writer at a time; waiting here is fairer than in its busy loop
     "loading": (1, 8),  # two generations that load at once take each other's time
@@ -75,12 +76,12 @@ class RecommenderService:
         from recsys.serving.users import Users  # brings torch, for which BentoML's supervisor has no use
 
         torch.set_num_threads(1)  # one request is small; threads would only take turns with the other workers
+        sys.setswitchinterval(SWITCH_SECONDS)
         home = Home.from_environment()
         metrics = Metrics()
         self.database = Database.of(home)
         users, shadows = Users(self.database), ShadowStore(self.database)
-        days = float(os.environ.get(IMPRESSION_DAYS) or DEFAULT_IMPRESSION_DAYS)
-        self.impressions = Impressions(home, users.impressions, metrics, days)
+        self.impressions = Impressions(home, users.impressions, metrics, Retention.from_environment())
         cache, ahead = GenerationCache(home), loads_ahead()
         encoders, classifiers = Encoders(home, cache, ahead), Classifiers(home, ahead)
         items = LiveItems(home, ItemStore(self.database), encoders)

@@ -26,6 +26,7 @@ from recsys.home import Home
 from services.edge.keys import REQUIRE_KEYS, read_keys
 from services.edge.logs import LogSettings
 from services.edge.tracing import TracingError, check_tracing
+from services.worker.impression_writer import Retention
 from services.worker.loading import OFF, TEXTS, loads_ahead
 
 SERVICE = "services.recommender:RecommenderService"
@@ -159,6 +160,7 @@ def _prepare(
     try:
         check_tracing()
         LogSettings.from_environment()
+        Retention.from_environment()
         loads_ahead()
     except (TracingError, ValueError) as error:
         raise ServeError(str(error)) from None

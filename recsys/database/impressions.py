@@ -1,35 +1,57 @@
 """Impressions: every answer that was given, with all that is needed to say where it came from and to give it again.
 
+What a list was asked to be like is stored once, whoever it was for: the lists of a batch, and all others that were
+asked alike, name it by its hash. Nothing grows without end: neither a record, nor what is asked, nor the whole.
+
 Kept for as long as the service is told; a user who is forgotten takes theirs along.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypedDict
+from functools import cached_property
+from typing import Any, NotRequired, TypedDict
 
 import sqlalchemy as sql
 
-from recsys.artifacts import canonical_json
+from recsys.artifacts import canonical_json, digest
 from recsys.data.forgetting import Forgotten
 from recsys.database.engine import TEXT, Database
 from recsys.database.moments import microseconds, moment
 from recsys.database.tombstones import Tombstones
 
 PURGE_ROWS = 5_000  # deleted in one transaction, so that events wait for it but shortly
+MAX_OPTIONS_BYTES = 64 * 2**10  # of what a list was asked to be like; of more the hash alone is kept
+MAX_IDS_BYTES = 32 * 2**10  # of a record's history, and of its items; what does not fit is counted and left out
+_METADATA = sql.MetaData()
 _IMPRESSIONS = sql.Table(
     "impressions",
-    sql.MetaData(),
+    _METADATA,
     sql.Column("rec_id", TEXT, primary_key=True),
     sql.Column("time", sql.BigInteger, nullable=False),  # microseconds since 1970, UTC
     sql.Column("user_id", TEXT),
     sql.Column("generation", TEXT, nullable=False),
     sql.Column("adapter", TEXT, nullable=False),
-    sql.Column("record", TEXT, nullable=False),  # JSON: lineage, request, history, items, fallback
+    sql.Column("record", TEXT, nullable=False),  # JSON, see Impression.to_row
+    sql.Column("options", TEXT),  # hash; null: the record of an older version holds them
 )
 sql.Index("impressions_by_user", _IMPRESSIONS.c.user_id)
 sql.Index("impressions_by_time", _IMPRESSIONS.c.time)
+sql.Index("impressions_by_options", _IMPRESSIONS.c.options)
+_OPTIONS = sql.Table(
+    "impression_options",
+    _METADATA,
+    sql.Column("hash", TEXT, primary_key=True),
+    sql.Column("time", sql.BigInteger, nullable=False),  # of the last impression of them, as above
+    sql.Column("content", TEXT),  # JSON; null: too large
+)
+_SIZE = sql.Table(
+    "impression_size",
+    _METADATA,
+    sql.Column("id", sql.Integer, primary_key=True),
+    sql.Column("characters", sql.BigInteger, nullable=False),  # of all records and contents
+)
 
 
 class TableVersion(TypedDict):
@@ -57,6 +79,41 @@ class ShownItem(TypedDict):
     propensity: float
 
 
+class LeftOut(TypedDict):
+    """How many ids a record would have held beyond its bounds."""
+
+    history: NotRequired[int]
+    items: NotRequired[int]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What lists were asked to be like, whoever they were for.
+
+    Attributes:
+        content: options by name, defaults filled in; None: they were too large to be kept.
+        known_hash: theirs, where the content is not there.
+    """
+
+    content: Mapping[str, Any] | None = field(default_factory=dict)
+    known_hash: str = field(default="", compare=False)
+
+    @cached_property
+    def text(self) -> str:
+        """The content's one JSON spelling."""
+        return canonical_json(self.content).decode()
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the content."""
+        return self.known_hash or digest(self.text.encode())
+
+    @property
+    def kept(self) -> str | None:
+        """What is stored of the content."""
+        return self.text if len(self.text.encode()) <= MAX_OPTIONS_BYTES else None
+
+
 @dataclass(frozen=True)
 class Impression:
     """One answer.
@@ -64,11 +121,14 @@ class Impression:
     Attributes:
         time: with a time zone.
         user_id: None where a history asked.
+        key: id of the key that asked; None: there were no keys, or it was not written down yet.
+        shown: whether the list was meant to be seen, as it was asked for; a preview was not.
         lineage: where the answer came from.
-        request: as it was sent, defaults filled in.
+        options: what was asked for.
         history: the item ids that the answer was made from, oldest first.
-        items: what was shown, best first.
+        items: the list, best first.
         fallback: which link of the chain answered, None for the whole system.
+        left_out: how many of the oldest of the history, and of the last items, were too many to be kept.
     """
 
     rec_id: str
@@ -76,11 +136,22 @@ class Impression:
     user_id: str | None
     generation: str
     adapter: str
+    key: str | None = None
+    shown: bool = True
     lineage: Lineage = field(default_factory=Lineage)
-    request: dict[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=Options)
     history: Sequence[str] = ()
     items: Sequence[ShownItem] = ()
     fallback: str | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
+
+    @property
+    def request(self) -> dict[str, Any] | None:
+        """What was asked, as it was sent, defaults filled in; None where that is not known whole."""
+        if self.options.content is None or (self.user_id is None and "history" in self.left_out):
+            return None
+        history = list(self.history) if self.user_id is None else None
+        return {**self.options.content, "user_id": self.user_id, "history": history}
 
     def belongs_to(self, forgotten: Forgotten) -> bool:
         """Tell whether its user was forgotten after it was made."""
@@ -88,8 +159,23 @@ class Impression:
         return limit is not None and microseconds(self.time) <= limit
 
     def to_row(self) -> dict[str, str | int | None]:
-        """Return the impression as a row of the table."""
-        record = {name: getattr(self, name) for name in ("lineage", "request", "history", "items", "fallback")}
+        """Return the impression as a row of the table, within its bounds."""
+        history = list(self.history[len(self.history) - _fitting(list(reversed(self.history))) :])
+        ids = [item["item_id"] for item in self.items]
+        items = self.items[: _fitting(ids)]
+        record: dict[str, Any] = {
+            "key": self.key,
+            "shown": self.shown,
+            "lineage": self.lineage,
+            "history": history,
+            "items": {name: [item[name] for item in items] for name in ShownItem.__annotations__},  # type: ignore[literal-required]
+            "fallback": self.fallback,
+        }
+        if all(item["propensity"] == 1 for item in items):
+            del record["items"]["propensity"]
+        found = {"history": len(self.history) - len(history), "items": len(ids) - len(items)}
+        if any(found.values()):
+            record["left_out"] = {name: count for name, count in found.items() if count}
         return {
             "rec_id": self.rec_id,
             "time": microseconds(self.time),
@@ -97,13 +183,42 @@ class Impression:
             "generation": self.generation,
             "adapter": self.adapter,
             "record": canonical_json(record).decode(),
+            "options": self.options.hash,
         }
 
     @classmethod
     def from_row(cls, row: sql.RowMapping) -> "Impression":
-        """Return the impression of a row of the table."""
+        """Return the impression of a row of the table, joined with ``content`` of its options."""
+        record = json.loads(row["record"])
+        if "request" in record:  # of an older version
+            asked = record.pop("request")
+            options = Options({name: value for name, value in asked.items() if name not in ("user_id", "history")})
+        else:
+            content = row["content"]
+            options = Options(None if content is None else json.loads(content), row["options"])
+            columns = record.pop("items")
+            propensities = columns.get("propensity") or [1.0] * len(columns["item_id"])
+            record["items"] = [
+                ShownItem(item_id=item_id, score=score, propensity=propensity)
+                for item_id, score, propensity in zip(columns["item_id"], columns["score"], propensities, strict=True)
+            ]
         named = {name: row[name] for name in ("rec_id", "user_id", "generation", "adapter")}
-        return cls(**named, time=moment(row["time"]), **json.loads(row["record"]))
+        return cls(**named, time=moment(row["time"]), options=options, **record)
+
+
+def _total(texts: sql.Column[str]) -> sql.Function[int]:
+    """Return the expression for the characters of a column's texts."""
+    return sql.func.coalesce(sql.func.sum(sql.func.length(texts)), 0)
+
+
+def _fitting(ids: Sequence[str]) -> int:
+    """Return how many of the first ids fit into a record."""
+    room = MAX_IDS_BYTES
+    for place, item_id in enumerate(ids):
+        room -= len(item_id.encode()) + len('"",')
+        if room < 0:
+            return place
+    return len(ids)
 
 
 class ImpressionStore:
@@ -117,7 +232,12 @@ class ImpressionStore:
         self._database = database
         self._tombstones = tombstones
         self._engine = database.engine
-        database.create([_IMPRESSIONS])
+        database.create([_IMPRESSIONS, _OPTIONS, _SIZE])
+        with self._engine.begin() as connection:
+            self._tombstones.hold(connection)
+            if connection.execute(sql.select(_SIZE)).first() is None:
+                characters = connection.execute(sql.select(_total(_IMPRESSIONS.c.record))).scalar_one()
+                connection.execute(database.insert(_SIZE).values(id=1, characters=characters))
 
     def add(self, impressions: Sequence[Impression]) -> int:
         """Store impressions in one transaction, each at most once; return how many were new.
@@ -127,17 +247,27 @@ class ImpressionStore:
         statement = self._database.insert(_IMPRESSIONS).on_conflict_do_nothing(index_elements=["rec_id"])
         with self._engine.begin() as connection:
             forgotten = self._tombstones.hold(connection)
-            rows = [impression.to_row() for impression in impressions if not impression.belongs_to(forgotten)]
-            if not rows:
+            remaining = [impression for impression in impressions if not impression.belongs_to(forgotten)]
+            if not remaining:
                 return 0
-            rows.sort(key=lambda row: str(row["rec_id"]))
-            return len(connection.execute(statement.returning(_IMPRESSIONS.c.rec_id), rows).all())
+            grown = self._add_options(connection, remaining)
+            rows = sorted((one.to_row() for one in remaining), key=lambda row: str(row["rec_id"]))
+            new = set(connection.execute(statement.returning(_IMPRESSIONS.c.rec_id), rows).scalars())
+            grown += sum(len(str(row["record"])) for row in rows if row["rec_id"] in new)
+            self._grow(connection, grown)
+            return len(new)
+
+    def size(self) -> int:
+        """Return the characters of all records and options."""
+        with self._engine.connect() as connection:
+            return connection.execute(sql.select(_SIZE.c.characters)).scalar_one()
 
     def find(self, rec_id: str) -> Impression | None:
         """Return the impression of an answer."""
         with self._engine.connect() as connection:
-            found = sql.select(_IMPRESSIONS).where(_IMPRESSIONS.c.rec_id == rec_id)
-            row = connection.execute(found).mappings().one_or_none()
+            joined = _IMPRESSIONS.outerjoin(_OPTIONS, _IMPRESSIONS.c.options == _OPTIONS.c.hash)
+            found = sql.select(_IMPRESSIONS, _OPTIONS.c.content).select_from(joined)
+            row = connection.execute(found.where(_IMPRESSIONS.c.rec_id == rec_id)).mappings().one_or_none()
         return Impression.from_row(row) if row is not None else None
 
     def count(self, user_id: str | None = None) -> int:
@@ -150,15 +280,72 @@ class ImpressionStore:
 
     def purge(self, before: datetime) -> int:
         """Delete impressions older than a time, a few thousand a transaction; return how many went."""
-        old = sql.select(_IMPRESSIONS.c.rec_id).where(_IMPRESSIONS.c.time < microseconds(before)).limit(PURGE_ROWS)
         purged = 0
         while True:
-            with self._engine.begin() as connection:
-                went = connection.execute(sql.delete(_IMPRESSIONS).where(_IMPRESSIONS.c.rec_id.in_(old))).rowcount
+            went = self._purge_some(before)
             purged += went
             if went < PURGE_ROWS:
-                return purged
+                break
+        with self._engine.begin() as connection:
+            self._tombstones.hold(connection)  # nobody adds impressions of these options meanwhile
+            unused = sql.delete(_OPTIONS).where(_OPTIONS.c.time < microseconds(before))
+            self._drop_options(connection, unused)
+        return purged
+
+    def shrink(self, characters: int) -> int:
+        """Delete the oldest impressions until no more than so many characters are left; return how many went."""
+        shrunk = 0
+        while self.size() > characters:
+            oldest = sql.select(_IMPRESSIONS.c.time).order_by(_IMPRESSIONS.c.time).limit(1).offset(PURGE_ROWS - 1)
+            newest = sql.select(sql.func.max(_IMPRESSIONS.c.time))
+            with self._engine.connect() as connection:
+                until = connection.execute(oldest).scalar() or connection.execute(newest).scalar()
+            if until is None:
+                break
+            shrunk += self.purge(moment(until + 1))
+        return shrunk
 
     def forget(self, connection: sql.Connection, user_id: str) -> int:
-        """Delete all impressions of a user within a transaction; return how many there were."""
-        return connection.execute(sql.delete(_IMPRESSIONS).where(_IMPRESSIONS.c.user_id == user_id)).rowcount
+        """Delete all impressions of a user, and what only they asked for, within a transaction; return how many."""
+        own = _IMPRESSIONS.c.user_id == user_id
+        freed = connection.execute(sql.select(_total(_IMPRESSIONS.c.record)).where(own)).scalar_one()
+        asked = sql.select(_IMPRESSIONS.c.options).where(own)
+        others = sql.exists().where(
+            _IMPRESSIONS.c.options == _OPTIONS.c.hash, _IMPRESSIONS.c.user_id.is_distinct_from(user_id)
+        )
+        self._drop_options(connection, sql.delete(_OPTIONS).where(_OPTIONS.c.hash.in_(asked), ~others))
+        self._grow(connection, -freed)
+        return connection.execute(sql.delete(_IMPRESSIONS).where(own)).rowcount
+
+    def _add_options(self, connection: sql.Connection, impressions: Sequence[Impression]) -> int:
+        """Store what was asked for, each once; return by how many characters that has grown."""
+        newest: dict[str, tuple[int, Options]] = {}
+        for one in impressions:
+            time, _ = newest.get(one.options.hash, (0, one.options))
+            newest[one.options.hash] = max(time, microseconds(one.time)), one.options
+        there = sql.select(_OPTIONS.c.hash).where(_OPTIONS.c.hash.in_(newest))
+        known = set(connection.execute(there).scalars())
+        rows = [
+            {"hash": name, "time": time, "content": options.kept} for name, (time, options) in sorted(newest.items())
+        ]
+        insert = self._database.insert(_OPTIONS)
+        later = sql.case((_OPTIONS.c.time > insert.excluded.time, _OPTIONS.c.time), else_=insert.excluded.time)
+        connection.execute(insert.on_conflict_do_update(index_elements=["hash"], set_={"time": later}), rows)
+        return sum(len(str(row["content"] or "")) for row in rows if row["hash"] not in known)
+
+    def _purge_some(self, before: datetime) -> int:
+        old = sql.select(_IMPRESSIONS.c.rec_id).where(_IMPRESSIONS.c.time < microseconds(before)).limit(PURGE_ROWS)
+        gone = sql.delete(_IMPRESSIONS).where(_IMPRESSIONS.c.rec_id.in_(old))
+        with self._engine.begin() as connection:
+            self._tombstones.hold(connection)
+            sizes = connection.execute(gone.returning(sql.func.length(_IMPRESSIONS.c.record))).scalars().all()
+            self._grow(connection, -sum(sizes))
+        return len(sizes)
+
+    def _drop_options(self, connection: sql.Connection, unused: sql.Delete) -> None:
+        length = sql.func.coalesce(sql.func.length(_OPTIONS.c.content), 0)
+        self._grow(connection, -sum(connection.execute(unused.returning(length)).scalars()))
+
+    def _grow(self, connection: sql.Connection, characters: int) -> None:
+        if characters:
+            connection.execute(sql.update(_SIZE).values(characters=_SIZE.c.characters + characters))

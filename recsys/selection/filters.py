@@ -5,6 +5,7 @@ A filter is ``{"all": [...]}``, ``{"any": [...]}``, ``{"not": {...}}`` or one co
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import reduce
 from operator import and_, ge, gt, le, lt, or_
 from typing import Any
@@ -17,6 +18,7 @@ Condition = dict[str, Any]  # a filter as its caller wrote it, before ``compile_
 MAX_DEPTH = 8
 MAX_CONDITIONS = 100
 MAX_MEMBERS = 1_000
+MAX_TEXT = 65_536  # characters of all texts in a filter
 ORDER: dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {"gt": gt, "gte": ge, "lt": lt, "lte": le}
 OPERATORS = ("eq", "ne", "in", "not_in", *ORDER, "contains", "exists")
 
@@ -32,14 +34,36 @@ def compile_filter(condition: Mapping[str, Any], schema: Mapping[str, pl.DataTyp
     Raises:
         FilterError: what is wrong with the filter, and what would be right.
     """
-    budget = [MAX_CONDITIONS]
-    return _compile(condition, schema, MAX_DEPTH, budget).fill_null(False)
+    return _compile(condition, schema, MAX_DEPTH, _Budget()).fill_null(False)
 
 
-def _compile(condition: Any, schema: Mapping[str, pl.DataType], depth: int, budget: list[int]) -> pl.Expr:
-    budget[0] -= 1
-    if depth == 0 or budget[0] < 0:
-        raise FilterError(f"A filter may nest {MAX_DEPTH} deep and hold {MAX_CONDITIONS} conditions.")
+@dataclass
+class _Budget:
+    """What a filter may still hold."""
+
+    conditions: int = MAX_CONDITIONS
+    text: int = MAX_TEXT
+
+    def take(self, condition: Any) -> None:
+        """Count a filter itself, and what its own operators compare with; not the filters in it.
+
+        Raises:
+            FilterError: it is too much.
+        """
+        self.conditions -= 1
+        if self.conditions < 0:
+            raise FilterError(f"A filter may hold {MAX_CONDITIONS} conditions.")
+        for value in condition.values() if isinstance(condition, Mapping) else ():
+            texts = value if isinstance(value, list) else [value]
+            self.text -= sum(len(text) for text in texts if isinstance(text, str))
+        if self.text < 0:
+            raise FilterError(f"The texts of a filter may have {MAX_TEXT:,} characters in all. Compare with fewer.")
+
+
+def _compile(condition: Any, schema: Mapping[str, pl.DataType], depth: int, budget: _Budget) -> pl.Expr:
+    if depth == 0:
+        raise FilterError(f"A filter may nest {MAX_DEPTH} deep.")
+    budget.take(condition)
     if not isinstance(condition, Mapping) or not condition:
         raise FilterError('A filter is an object such as {"field": "year", "gte": 1990} or {"all": [...]}.')
     for word, join in (("all", and_), ("any", or_)):
@@ -58,7 +82,7 @@ def _compile(condition: Any, schema: Mapping[str, pl.DataType], depth: int, budg
 def _condition(condition: Mapping[str, Any], schema: Mapping[str, pl.DataType]) -> pl.Expr:
     name = condition.get("field")
     if not isinstance(name, str) or name not in schema:
-        raise FilterError(f"There is no item field {name!r}; there are {', '.join(sorted(schema))}.")
+        raise FilterError(f"There is no item field {name!r:.80}; there are {', '.join(sorted(schema))}.")
     operators = [key for key in condition if key != "field"]
     if not operators:
         raise FilterError(f"The condition on {name!r} has no operator; use one of {', '.join(OPERATORS)}.")
@@ -67,7 +91,7 @@ def _condition(condition: Mapping[str, Any], schema: Mapping[str, pl.DataType]) 
 
 def _apply(name: str, kind: pl.DataType, operator: str, value: Any) -> pl.Expr:
     if operator not in OPERATORS:
-        raise FilterError(f"There is no operator {operator!r}; use one of {', '.join(OPERATORS)}.")
+        raise FilterError(f"There is no operator {operator!r:.80}; use one of {', '.join(OPERATORS)}.")
     column = comparable(name, kind)
     present = column.is_not_null()
     if operator == "exists":

@@ -104,7 +104,9 @@ class Guard:
             headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{needed}"'}
             return problem(403, f"This needs the scope {needed!r}; the key {key.id} has {held}.", headers)
         if self._under_way[key.id] >= MOST_AT_ONCE:
-            detail = f"The key {key.id} has {MOST_AT_ONCE} requests under way, as many as it may; wait for some of them."
+            detail = (
+                f"The key {key.id} has {MOST_AT_ONCE} requests under way, as many as it may; wait for some of them."
+            )
             return problem(429, detail, {"Retry-After": "1"})
         scope[READS_HISTORIES] = key.may(ADMIN)
         context = CURRENT.get()

@@ -22,7 +22,7 @@ from uvicorn import config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from recsys_client.schemas.fields import PROBLEM_JSON, Problem
-from services.edge.observer import CONTEXT, new_id
+from services.edge.observer import abandon, new_id
 
 HEADERS_SECONDS = 10.0  # from the connection, or from a later request's first byte, to the end of its headers
 BODY_SECONDS = 8.0  # from there to the end of the body; less than what an answer may take
@@ -48,8 +48,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
-        if self.cycle is not None and not self.cycle.response_complete and CONTEXT in self.cycle.scope:
-            self.cycle.scope[CONTEXT].abandoned = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            abandon(self.cycle.scope)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

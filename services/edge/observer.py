@@ -4,6 +4,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,6 +31,13 @@ def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
 def new_id() -> str:
     """Return an id that no other request has."""
     return secrets.token_hex(16)
+
+
+def abandon(scope: Any) -> None:
+    """Say that nobody waits for the answer to a request any more."""
+    context = scope.get(CONTEXT)
+    if context is not None:
+        context.abandoned = True
 
 
 class Observer:

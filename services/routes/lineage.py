@@ -7,7 +7,7 @@ import anyio
 from fastapi import HTTPException, Path, Query, Response
 
 from recsys.artifacts import ArtifactError
-from recsys.database.impressions import Impression
+from recsys.database.impressions import Impression, Lineage
 from recsys_client.schemas.recommend import ListOptions, RecommendRequest
 from recsys_client.schemas.users import LineageAnswer, Replay
 from services.edge.auth import guarded_router, scoped
@@ -49,7 +49,7 @@ def _find(worker: Worker, rec_id: str) -> Impression | None:
 
 
 def _lineage(found: Impression) -> LineageAnswer:
-    named = ("rec_id", "time", "user_id", "generation", "adapter", "request", "history", "items", "fallback")
+    named = set(LineageAnswer.model_fields) - {"replay", *Lineage.__annotations__}
     return LineageAnswer.model_validate({**{name: getattr(found, name) for name in named}, **found.lineage})
 
 
@@ -63,6 +63,9 @@ def _replay(worker: Worker, found: Impression) -> Replay:
         )
     except ArtifactError as error:
         raise HTTPException(409, f"The generation {found.generation} is gone or broken: {error}") from None
+    if found.request is None or "history" in found.left_out:
+        detail = "What was asked, or the history behind it, was too large to be kept whole; it cannot be replayed."
+        raise HTTPException(409, detail)
     request = RecommendRequest.model_validate(found.request)
     options = ListOptions(**{name: getattr(request, name) for name in ListOptions.model_fields})
     answer = recommender.recommend(found.history, **vars(list_request(options)))

@@ -27,17 +27,17 @@ def answering(worker: Worker, asked: FromModel) -> "Recommender":
 
     Raises:
         HTTPException: 404, there is no such adapter or generation; 409, nothing was made with the adapter, or the
-            generation was made with another one or is broken; 503, nothing is served.
-        StillLoadingError: the generation's live items need an encoder that is being loaded.
+            generation was made with another one or is broken; 503, nothing is served, or as many others as may be
+            named at a time are in use.
+        StillLoadingError: the generation is being loaded, or the encoder that its live items need.
     """
     recommender, adapter = worker.generation.recommender(), asked.adapter
     if asked.generation is None and adapter in (None, recommender.adapter_id):
         return recommender
     generation_id = asked.generation or worker.cache.answering(adapter or "")
     if generation_id != recommender.generation_id:
-        worker.cache.known(generation_id)
         try:
-            base = worker.cache.open(generation_id)
+            base = worker.cache.named(generation_id)
             worker.items.check(base)
             recommender = worker.items.applied_to(base)
         except ArtifactError as error:

@@ -91,10 +91,8 @@ class CurrentGeneration:
         current, other = self.recommender(), self._encoders.answering
         if other in (None, current.generation_id) or self._encoders.find(current.generation_id) is not None:
             return current
-        try:
-            return self._items.applied_to(self._cache.open(str(other)), wait=False)
-        except ArtifactError:  # the cache has dropped it, and now it is deleted
-            return current
+        before = self._cache.find(str(other))
+        return current if before is None else self._items.applied_to(before, wait=False)
 
     def start(self) -> None:
         """Load what the pointer names, then keep looking at it in the background."""

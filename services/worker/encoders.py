@@ -2,7 +2,6 @@
 
 import threading
 from collections import OrderedDict
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fastapi import HTTPException
@@ -11,7 +10,7 @@ from recsys.home import Home
 from recsys.store.generations import read_generation
 from services.edge.lanes import StillLoadingError
 from services.worker.generation_cache import GenerationCache
-from services.worker.loading import RETRY_SECONDS, BackgroundLoader
+from services.worker.loading import RETRY_SECONDS, BackgroundLoader, NoRoomError
 
 if TYPE_CHECKING:
     from recsys.serving.new_texts import Encoder
@@ -43,8 +42,7 @@ class Encoders:
 
     def serve(self, generation_id: str) -> None:
         """Keep this generation's encoder from now on; load it where that is done ahead, and again where it failed."""
-        if self.ahead:
-            self._loader.want(generation_id)
+        self._loader.want(generation_id, self.ahead)
 
     def of(self, generation_id: str) -> "Encoder":
         """Return the encoder that made a generation's vectors, in a lane.
@@ -55,7 +53,7 @@ class Encoders:
         """
         try:
             return self._loader.get(generation_id)
-        except StillLoadingError:
+        except (StillLoadingError, NoRoomError):
             raise
         except Exception as error:
             headers = {"Retry-After": f"{RETRY_SECONDS:g}"}
@@ -74,9 +72,14 @@ class Encoders:
 
         Raises:
             StillLoadingError: it is being loaded.
+            NoRoomError: there is no room for it.
         """
-        with suppress(HTTPException):
+        try:
             self.of(generation_id)
+        except NoRoomError:
+            raise
+        except HTTPException:
+            pass  # answers leave its texts out
 
     def wait(self, generation_id: str) -> None:
         """Wait until a generation's encoder is loaded, or could not be: not for lanes."""

@@ -4,8 +4,6 @@ Each is verified when it is loaded and never changes, so the current one that is
 """
 
 import os
-import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from fastapi import HTTPException
@@ -13,7 +11,8 @@ from fastapi import HTTPException
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from recsys.store.adapters import read_card
-from recsys.store.generations import list_generations, newest_last
+from recsys.store.generations import newest_last, read_generation
+from services.worker.loading import BackgroundLoader
 
 if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender
@@ -26,37 +25,39 @@ class GenerationCache:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._loaded: OrderedDict[str, Recommender] = OrderedDict()
-        self._opening = threading.Lock()  # one at a time: loading is heavy
-        self._changing = threading.Lock()
+        self._loader: BackgroundLoader[Recommender] = BackgroundLoader("Generation {key}", self._load, KEPT)
         self._newest: tuple[int, dict[str, str]] = (-1, {})  # state of the folder, generation by adapter
 
     def open(self, generation_id: str) -> "Recommender":
-        """Return a loaded generation, verified.
+        """Return a loaded generation, verified; this may take long, so it is not for lanes that answer.
 
         Raises:
             ArtifactError: it does not exist, or is not what it was.
         """
-        found = self._find(generation_id)
-        if found is not None:
-            return found
-        with self._opening:
-            found = self._find(generation_id)
-            if found is None:
-                # Imported here because BentoML's supervisor imports the service too, and has no use for torch.
-                from recsys.serving.recommender import Recommender
+        return self._loader.begin(generation_id, again=True).result()
 
-                found = Recommender.open(self._home, generation_id)
-                self.keep(found)
-        return found
+    def named(self, generation_id: str) -> "Recommender":
+        """Return a generation that a request names, in a lane.
+
+        Raises:
+            StillLoadingError: it is being loaded.
+            HTTPException: 404, there is none; 503 with Retry-After, as many others as are kept are in use.
+            ArtifactError: it is not what it was.
+        """
+        try:
+            read_generation(self._home, generation_id)
+        except ArtifactError:
+            detail = f"There is no generation {generation_id!r}; GET /v1/generations lists them."
+            raise HTTPException(404, detail) from None
+        return self._loader.get(generation_id)
+
+    def find(self, generation_id: str) -> "Recommender | None":
+        """Return a generation if it is loaded."""
+        return self._loader.find(generation_id)
 
     def keep(self, recommender: "Recommender") -> None:
         """Keep a loaded generation for as long as it is among those used last."""
-        with self._changing:
-            self._loaded[recommender.generation_id] = recommender
-            self._loaded.move_to_end(recommender.generation_id)
-            while len(self._loaded) > KEPT:
-                self._loaded.popitem(last=False)
+        self._loader.keep(recommender.generation_id, recommender)
 
     def answering(self, adapter_id: str) -> str:
         """Return the id of the newest generation that an adapter made.
@@ -73,23 +74,11 @@ class GenerationCache:
             raise HTTPException(404, f"There is no adapter {adapter_id!r}; GET /v1/adapters lists them.") from None
         raise HTTPException(409, f"No generation was made with adapter {adapter_id!r}, so it cannot answer.")
 
-    def known(self, generation_id: str) -> None:
-        """Check that a generation is there.
+    def _load(self, generation_id: str) -> "Recommender":
+        # Imported here because BentoML's supervisor imports the service too, and has no use for torch.
+        from recsys.serving.recommender import Recommender
 
-        Raises:
-            HTTPException: 404, it is not.
-        """
-        if generation_id not in self._by_adapter().values() and all(
-            one.id != generation_id for one in list_generations(self._home)
-        ):
-            raise HTTPException(404, f"There is no generation {generation_id!r}; GET /v1/generations lists them.")
-
-    def _find(self, generation_id: str) -> "Recommender | None":
-        with self._changing:
-            found = self._loaded.get(generation_id)
-            if found is not None:
-                self._loaded.move_to_end(generation_id)
-            return found
+        return Recommender.open(self._home, generation_id)
 
     def _by_adapter(self) -> dict[str, str]:
         try:

@@ -1,15 +1,18 @@
 """Where answers come from: an impression of each is written in the background, and can be told and replayed."""
 
+import logging
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from recsys.artifacts import ArtifactError, canonical_json, digest
-from recsys.database.impressions import Impression, ImpressionStore, Lineage
+from recsys.database.impressions import Impression, ImpressionStore, Lineage, Options
+from recsys.errors import SettingError
 from recsys.home import Home
 from recsys.store.adapters import read_card
-from recsys_client.schemas.recommend import ListOptions, UserOrHistory
+from services.edge.context import CURRENT
 from services.edge.metrics import Metrics
 from services.worker.backlog import Backlog
 
@@ -17,10 +20,52 @@ if TYPE_CHECKING:
     from recsys.serving.answers import Answer
     from recsys.serving.recommender import Recommender
 
+_LOG = logging.getLogger(__name__)
 WAITING = 10_000  # impressions in memory; at 500 answers a second a database may be away for 20 s
 BATCH = 200
 PURGE_EVERY = timedelta(hours=1)
+DAYS, MIB = "RECSYS_IMPRESSION_DAYS", "RECSYS_IMPRESSION_MIB"  # for how long answers are kept, and how much of them
+DEFAULT_DAYS, DEFAULT_MIB = 30.0, 16_384.0
+SHRUNK = 0.9  # of what may be kept is left after the oldest had to go
 SHOWN = 1.0  # propensity: the ranking is deterministic, so what it shows it shows always
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What is kept of impressions.
+
+    Attributes:
+        days: for how long.
+        mib: how many millions (2^20) of characters at most; above it the oldest go.
+
+    Raises:
+        SettingError: one of them is not positive.
+    """
+
+    days: float = DEFAULT_DAYS
+    mib: float = DEFAULT_MIB
+
+    def __post_init__(self) -> None:
+        for variable, value in ((DAYS, self.days), (MIB, self.mib)):
+            if not value > 0:
+                raise SettingError(f"{variable} is {value}; it must be a positive number.")
+
+    @classmethod
+    def from_environment(cls) -> "Retention":
+        """Return what the variables say.
+
+        Raises:
+            SettingError: they say no number, or none that is positive.
+        """
+        given = {}
+        for name, variable in (("days", DAYS), ("mib", MIB)):
+            value = os.environ.get(variable)
+            if value:
+                try:
+                    given[name] = float(value)
+                except ValueError:
+                    raise SettingError(f"{variable} is {value!r}; it must be a number.") from None
+        return cls(**given)
 
 
 class Impressions:
@@ -30,31 +75,23 @@ class Impressions:
         home: where adapters are.
         store: where impressions go.
         metrics: counts those that were dropped.
-        days: for how long impressions are kept.
+        retention: what is kept of them.
     """
 
-    def __init__(self, home: Home, store: ImpressionStore, metrics: Metrics, days: float) -> None:
+    def __init__(self, home: Home, store: ImpressionStore, metrics: Metrics, retention: Retention) -> None:
         self.store = store
         self._home = home
         self._metrics = metrics
-        self._kept = timedelta(days=days)
+        self._retention = retention
         self._purged = datetime.min.replace(tzinfo=UTC)
         self._lineages: dict[str, Lineage] = {}
-        self.backlog: Backlog[tuple[Recommender, _Given]] = Backlog(
+        self.backlog: Backlog[Given] = Backlog(
             "write-impressions", self._write, WAITING, BATCH, metrics.impressions.labels("dropped").inc
         )
 
-    def record(
-        self,
-        rec_id: str,
-        recommender: "Recommender",
-        user: UserOrHistory,
-        options: ListOptions,
-        history: Sequence[str],
-        answer: "Answer",
-    ) -> None:
+    def record(self, given: "Given") -> None:
         """Put an answer on the list of those to be written."""
-        self.backlog.put((recommender, _Given(rec_id, datetime.now(UTC), user, options, history, answer)))
+        self.backlog.put(given)
 
     def lineage(self, recommender: "Recommender") -> Lineage:
         """Return what a generation's answers stand on."""
@@ -74,43 +111,68 @@ class Impressions:
             self._lineages[recommender.generation_id] = known
         return known
 
-    def _write(self, entries: Sequence[tuple["Recommender", "_Given"]]) -> None:
-        impressions = [self._impression(recommender, given) for recommender, given in entries]
-        written = self.store.add(impressions)
+    def _write(self, entries: Sequence["Given"]) -> None:
+        written = self.store.add([self._impression(given) for given in entries])
         self._metrics.impressions.labels("written").inc(written)
+        most = int(self._retention.mib * 2**20)
+        if self.store.size() > most:
+            gone = self.store.shrink(int(most * SHRUNK))
+            _LOG.warning("The %d oldest impressions were deleted: there were more than %s says.", gone, MIB)
         now = datetime.now(UTC)
         if now - self._purged > PURGE_EVERY:
             self._purged = now
-            self.store.purge(now - self._kept)
+            self.store.purge(now - timedelta(days=self._retention.days))
 
-    def _impression(self, recommender: "Recommender", given: "_Given") -> Impression:
-        asked = given.user.model_dump(include=set(UserOrHistory.model_fields)) | given.options.model_dump(
-            include=set(ListOptions.model_fields)
-        )
+    def _impression(self, given: "Given") -> Impression:
         return Impression(
             rec_id=given.rec_id,
             time=given.time,
-            user_id=given.user.user_id,
-            generation=given.answer.generation,
-            adapter=given.answer.adapter,
-            lineage={**self.lineage(recommender), "items_version": recommender.items_version},
-            request=asked,
+            user_id=given.user_id,
+            generation=given.recommender.generation_id,
+            adapter=given.recommender.adapter_id,
+            key=given.key,
+            shown=given.shown,
+            lineage={**self.lineage(given.recommender), "items_version": given.recommender.items_version},
+            options=given.options,
             history=given.history,
-            items=[{"item_id": item.item_id, "score": item.score, "propensity": SHOWN} for item in given.answer.items],
-            fallback=given.answer.fallback,
+            items=[
+                {"item_id": item_id, "score": score, "propensity": SHOWN}
+                for item_id, score in zip(given.item_ids, given.scores, strict=True)
+            ],
+            fallback=given.fallback,
         )
 
 
 @dataclass(frozen=True)
-class _Given:
-    """An answer on the list of those to be written."""
+class Given:
+    """An answer on the list of those to be written: no more of it than is written, since many may wait.
+
+    Attributes:
+        user_id: whose list it is; None: a history's.
+        options: one object for all lists of a request, so that it is spelt once.
+        history: what it was made from, item ids, oldest first.
+        item_ids: of the list, likewise ``scores``.
+        shown: False for a preview.
+        key: id of the key that asked.
+    """
 
     rec_id: str
-    time: datetime
-    user: UserOrHistory
-    options: ListOptions
+    recommender: "Recommender"
+    user_id: str | None
+    options: Options
     history: Sequence[str]
-    answer: "Answer"
+    item_ids: Sequence[str]
+    scores: Sequence[float]
+    fallback: str | None
+    shown: bool
+    key: str | None
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def asking_key() -> str | None:
+    """Return the id of the key of the current request."""
+    context = CURRENT.get()
+    return (context.key or None) if context is not None else None
 
 
 def differences(impression: Impression, answer: "Answer") -> list[str]:
@@ -118,11 +180,12 @@ def differences(impression: Impression, answer: "Answer") -> list[str]:
     from recsys.serving.answers import DEGRADED, POPULAR  # brings torch, for which BentoML's supervisor has no use
 
     found = []
-    then, now = [item["item_id"] for item in impression.items], [item.item_id for item in answer.items]
+    shown = answer.items[: len(answer.items) - impression.left_out.get("items", 0)]
+    then, now = [item["item_id"] for item in impression.items], [item.item_id for item in shown]
     if then != now:
         moved = sum(a != b for a, b in zip(then, now, strict=False))
         found.append(f"items: {len(set(then) ^ set(now))} in one list only, {moved} in another place")
-    elif [item["score"] for item in impression.items] != [item.score for item in answer.items]:
+    elif [item["score"] for item in impression.items] != [item.score for item in shown]:
         found.append("scores")
     # who could not be looked up was answered as somebody unknown
     if (POPULAR if impression.fallback == DEGRADED else impression.fallback) != answer.fallback:

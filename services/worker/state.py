@@ -43,6 +43,7 @@ class Worker:
     encoders: Encoders
     classifiers: Classifiers
     scoring: Lane
+    batches: Lane
     encoding: Lane
     writing: Lane
     loading: Lane

@@ -12,7 +12,7 @@ import pytest
 from recsys.data.forgetting import Forgotten, hash_user
 from recsys.database.engine import Database
 from recsys.database.events import Event, EventStore
-from recsys.database.impressions import Impression, ImpressionStore
+from recsys.database.impressions import Impression, ImpressionStore, Options
 from recsys.database.moments import microseconds
 from recsys.database.tombstones import Tombstones
 
@@ -42,8 +42,9 @@ def stores(database: Database) -> Iterator[Stores]:
 
 def impression(rec_id: str, user_id: str | None = "u", time: datetime = NOON) -> Impression:
     items = [{"item_id": "i/1", "score": 0.1, "propensity": 1.0}]
-    request = {"user_id": user_id, "filter": {"field": "titel", "eq": "ü"}}
-    return Impression(rec_id, time, user_id, "g", "a", {"index": {"version": 2}}, request, ["i1"], items, None)
+    options = Options({"filter": {"field": "titel", "eq": "ü"}})
+    lineage = {"index": {"version": 2}}
+    return Impression(rec_id, time, user_id, "g", "a", "key", True, lineage, options, ["i1"], items, None)
 
 
 def test_an_impression_comes_back_whole(stores: Stores) -> None:

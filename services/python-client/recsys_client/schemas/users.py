@@ -74,8 +74,13 @@ class LineageAnswer(BaseModel):
     flow_run: str | None = Field(description="The Prefect run that made the generation.")
     index: dict[str, Any] = Field(description="LanceDB table and version.")
     items_version: int = Field(description="Change counter of live items; 0 before the first.")
-    request: dict[str, Any]
+    key: str | None = Field(None, description="Id of the key that asked; null where there was none.")
+    shown: bool = Field(True, description="Whether the list was asked for to be shown, and not as a preview.")
+    request: dict[str, Any] | None = Field(description="As it was sent; null where it was too large to be kept.")
     history: list[str] = Field(description="What the answer was made from, item ids, oldest first.")
     items: list[ImpressedItem]
     fallback: str | None
+    left_out: dict[str, int] = Field(
+        {}, description="How many of the oldest of history, and of the last of items, were too many to be kept."
+    )
     replay: Replay | None = None

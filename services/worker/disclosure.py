@@ -1,0 +1,67 @@
+"""What a list may tell a key without ``admin`` about the user whom it is for.
+
+A list leaves out what its user has seen, so whoever chooses which items are compared learns from what is missing. A key
+that may ask for everybody's lists can therefore find out what somebody did, and no rule here changes that. What the
+rules do: it takes many broad lists instead of one question, and each of them is written down with the key that asked,
+whatever ``record`` says.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fastapi import HTTPException
+
+from recsys.data.columns import ITEM_ID
+from recsys_client.schemas.recommend import ListOptions, UserOrHistory
+from services.worker.answering import refusing
+
+if TYPE_CHECKING:
+    from recsys.serving.recommender import Recommender
+
+LEAST_OFFERED = 10  # items among which a list is chosen, where what was seen is left out
+MOST_EXCLUDED = 100  # ids that a list may leave out as well
+INSTEAD = (
+    "What is missing from the list would tell what its user has seen, which needs the scope admin. "
+    "Ask with exclude_seen: false, or by history."
+)
+
+
+def check_disclosure(
+    recommender: "Recommender", options: ListOptions, users: Sequence[UserOrHistory], reads: bool
+) -> None:
+    """Check that lists do not single out items that their users may have seen.
+
+    Args:
+        recommender: that answers.
+        options: what the lists shall be like.
+        users: whom they are for; who is given by a history tells nothing that the caller does not know.
+        reads: whether the caller may be told what a user did.
+
+    Raises:
+        HTTPException: 403, the filter names items by id, or it and the exclusions leave few, or the exclusions are
+            many; 422, the filter does not fit the catalogue.
+    """
+    if reads or not options.exclude_seen or all(user.user_id is None for user in users):
+        return
+    if len(options.exclude_ids) > MOST_EXCLUDED:
+        raise HTTPException(403, f"body.exclude_ids: there are more than {MOST_EXCLUDED}. {INSTEAD}")
+    with refusing(recommender, options.fields):
+        offered = recommender.catalogue.allowed(options.filter)
+    if ITEM_ID in set(_fields(options.filter)):
+        raise HTTPException(403, f"body.filter: it names items by {ITEM_ID}. {INSTEAD}")
+    least = min(LEAST_OFFERED, int(recommender.catalogue.available.sum()))
+    offered[recommender.catalogue.split(options.exclude_ids)[0]] = False
+    if offered.sum() < least:
+        raise HTTPException(403, f"body.filter: fewer than {LEAST_OFFERED} items are left to choose from. {INSTEAD}")
+
+
+def _fields(condition: Any) -> Iterator[str]:
+    """Return the fields that a filter asks about, at any depth."""
+    if isinstance(condition, Mapping):
+        if isinstance(condition.get("field"), str):
+            yield condition["field"]
+        for value in condition.values():
+            yield from _fields(value)
+    elif isinstance(condition, list):
+        for value in condition:
+            yield from _fields(value)

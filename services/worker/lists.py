@@ -1,0 +1,129 @@
+"""Lists of users on their way to who asked: made, shown as the caller may see them, counted and written down."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from recsys.database.impressions import Options
+from recsys_client.schemas.lists import RecommendedItem
+from recsys_client.schemas.recommend import ListOptions, UserOrHistory
+from services.edge.context import HISTORY, RECORD, end_stage
+from services.edge.metrics import COLD, NO_FALLBACK, WARM
+from services.worker.answering import list_request, refusing
+from services.worker.impression_writer import Given, asking_key
+from services.worker.state import Worker
+
+if TYPE_CHECKING:
+    from recsys.serving.answers import Answer, ListRequest
+    from recsys.serving.recommender import Recommender
+
+
+@dataclass(frozen=True)
+class UserList:
+    """One user's list, as it is answered.
+
+    Attributes:
+        rec_id: names it.
+        history: what it was made from, item ids, oldest first.
+        answer: as the caller may see it.
+    """
+
+    rec_id: str
+    history: Sequence[str]
+    answer: "Answer"
+
+    @property
+    def items(self) -> list[RecommendedItem]:
+        """The items as they are sent."""
+        return [RecommendedItem.model_validate(item) for item in self.answer.items]
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Makes the lists of one request, all from one generation.
+
+    Attributes:
+        worker: that answers.
+        recommender: the generation.
+        options: what they shall be like.
+        written: the same, for what is written down.
+        asked: the same, as a generation is asked.
+        reads: whether the caller may be told what a user did.
+    """
+
+    worker: Worker
+    recommender: "Recommender"
+    options: ListOptions
+    reads: bool
+    written: Options
+    asked: "ListRequest"
+
+    @classmethod
+    def of(cls, worker: Worker, recommender: "Recommender", options: ListOptions, reads: bool) -> "Lists":
+        """Return what makes the lists of a request."""
+        written = Options(options.model_dump(include=set(ListOptions.model_fields)))
+        return cls(worker, recommender, options, reads, written, list_request(options))
+
+    def made(self, users: Sequence[UserOrHistory], checkpoint: Callable[[str], object]) -> list[UserList]:
+        """Return the lists of some users, in their order, counted and on the way to be written down.
+
+        Args:
+            users: whose.
+            checkpoint: ends a stage, and may stop the work there.
+
+        Raises:
+            HTTPException: 422, filter, limits or fields do not fit the catalogue.
+        """
+        known = self.worker.histories.of(self.recommender, users)
+        end_stage(HISTORY)
+        histories = [history or [] for history in known]
+        with refusing(self.recommender, self.options.fields):
+            answers = self.recommender.recommend_many(histories, self.asked, checkpoint)
+        lists = []
+        for user, history, answer in zip(users, known, answers, strict=True):
+            own = uuid.uuid4().hex, history or [], as_seen_by_caller(self.worker, answer, history, self._openly(user))
+            lists.append(UserList(*own))
+            self._count(answer)
+            if self.options.record or not self._openly(user):
+                self._write_down(user, lists[-1])
+        end_stage(RECORD)
+        return lists
+
+    def _openly(self, user: UserOrHistory) -> bool:
+        return self.reads or user.user_id is None
+
+    def _write_down(self, user: UserOrHistory, made: UserList) -> None:
+        given = Given(
+            rec_id=made.rec_id,
+            recommender=self.recommender,
+            user_id=user.user_id,
+            options=self.written,
+            history=made.history,
+            item_ids=[item.item_id for item in made.answer.items],
+            scores=[item.score for item in made.answer.items],
+            fallback=made.answer.fallback,
+            shown=self.options.record,
+            key=asking_key(),
+        )
+        self.worker.impressions.record(given)
+
+    def _count(self, answer: "Answer") -> None:
+        cold = round(self.recommender.cold_share([item.item_id for item in answer.items]) * len(answer.items))
+        self.worker.metrics.items.labels(COLD).inc(cold)
+        self.worker.metrics.items.labels(WARM).inc(len(answer.items) - cold)
+
+
+def as_seen_by_caller(worker: Worker, answer: "Answer", history: Sequence[str] | None, openly: bool) -> "Answer":
+    """Return an answer as the caller may see it; count which link of the chain it came from.
+
+    It says so where the history could not be read. Unless ``openly``, explanations do not name the history's items.
+    """
+    from recsys.serving.answers import DEGRADED  # brings torch, for which BentoML's supervisor has no use
+
+    if history is None:
+        answer = replace(answer, fallback=DEGRADED)
+    if not openly:
+        answer = replace(answer, items=[item.without_history() for item in answer.items])
+    worker.metrics.answers.labels(answer.fallback or NO_FALLBACK).inc()
+    return answer
