@@ -43,11 +43,22 @@ FLUSH_SECONDS = 3.0  # what answers that are not written down yet get at the end
 # never holds up others of another kind or the health checks.
 LANES = {
     "scoring": (2, 128),  # a worker scores on one core; the second hides the waits for SQL
-    "batches": (1, 32),  # many users at once, which wait for nobody's single list
+    "batches": (1, 32),  # many users at once, and other long work
     "encoding": (1, 64),  # BERT fills a core; recommendations go on beside it
     "writing": (1, 128),  # SQLite has one writer at a time; waiting here is fairer than in its busy loop
     "loading": (1, 8),  # two generations that load at once take each other's time
 }
+
+BEHIND = {"batches": "scoring"}  # whoever asks for one list goes first
+
+
+def lanes(metrics: Metrics) -> dict[str, Lane]:
+    """Return a worker's lanes by name."""
+    made: dict[str, Lane] = {}
+    for name, (threads, queue) in LANES.items():
+        made[name] = Lane(threads, queue, metrics.shed.labels(name).inc, made.get(BEHIND.get(name, "")))
+    return made
+
 
 configure_logs()
 app = create_app()
@@ -103,7 +114,7 @@ class RecommenderService:
             Guard(Keys(home, required=bool(os.environ.get(REQUIRE_KEYS)))),
             encoders=encoders,
             classifiers=classifiers,
-            **{name: Lane(*sizes, metrics.shed.labels(name).inc) for name, sizes in LANES.items()},
+            **lanes(metrics),
         )
         app.state.observer = self.observer = Observer.from_environment(metrics)
         self.impressions.backlog.start()

@@ -21,6 +21,7 @@ from recsys.serving.attribution import attribute
 from recsys.serving.explanation import Explanation, Shares, explanation, reasons
 from recsys.serving.words import SharedWords
 
+EXPLAINED_AT_ONCE = 16  # items; explaining takes long, and whoever is told of the stages may let others go first
 CANDIDATES = 300  # from each source; 200 hold the 50 best of a scan of everything, of 1,682 and of 100,000 items
 
 
@@ -135,7 +136,9 @@ class Listing:
             history = np.array(self.history, dtype=np.int32)
             past, shared = attribute(self.scoring, self.prepared, history, rows, self.prepared.parts(rows))
         found: list[tuple[tuple[str, ...], Explanation | None]] = []
-        for row, shares in zip(rows.tolist(), shared, strict=True):
+        for place, (row, shares) in enumerate(zip(rows.tolist(), shared, strict=True)):
+            if place % EXPLAINED_AT_ONCE == 0:
+                self.end_stage(EXPLAIN)
             carried = np.sum([one.history for one in shares.values()], axis=0) if len(past) else np.zeros(0)
             words = self.words.between(row, dict(zip(past.tolist(), carried.tolist(), strict=True)))
             found.append((reasons(shares, past, titles), explanation(shares, past, ids, titles, words)))

@@ -82,9 +82,11 @@ class Lane:
         threads: how many.
         queue: requests that wait at most.
         shed: is called for every request that is turned away.
+        behind: a lane whose work goes first.
     """
 
-    def __init__(self, threads: int, queue: int, shed: Callable[[], object]) -> None:
+    def __init__(self, threads: int, queue: int, shed: Callable[[], object], behind: "Lane | None" = None) -> None:
+        self._behind = behind
         self.quiet = Event()
         self.quiet.set()
         self._free = self._all = threads
@@ -108,6 +110,10 @@ class Lane:
                 return await self._once(work, *arguments)
             except StillLoadingError as loading:
                 await loading.over()
+
+    def checkpoint(self) -> Callable[[str], None]:
+        """Return what ends the stages of work in this lane, and stops it where nobody waits for the answer."""
+        return checkpoint if self._behind is None else Considerate(self._behind.quiet)
 
     async def _once(self, work: Callable[..., T], *arguments: Any) -> T:
         context = CURRENT.get()

@@ -8,7 +8,6 @@ from fastapi import Response
 from recsys_client.schemas.recommend import BatchAnswer, BatchRequest, Origin, UserOrHistory, UserRecommendations
 from services.edge.auth import ReadsHistories, guarded_router, scoped
 from services.edge.context import MODEL, end_stage
-from services.edge.lanes import Considerate
 from services.worker.answering import ERRORS, answering, milliseconds_since
 from services.worker.disclosure import check_disclosure
 from services.worker.lists import Lists
@@ -44,9 +43,8 @@ def _lists(worker: Worker, request: BatchRequest, reads: bool) -> Lists:
 
 def _part(worker: Worker, lists: Lists, users: Sequence[UserOrHistory]) -> list[str]:
     """Return the answers of some users as JSON."""
-    checkpoint = Considerate(worker.scoring.quiet)
     parts = []
-    for user, made in zip(users, lists.made(users, checkpoint), strict=True):
+    for user, made in zip(users, lists.made(users, worker.batches.checkpoint()), strict=True):
         answer = UserRecommendations(
             rec_id=made.rec_id,
             user_id=user.user_id,

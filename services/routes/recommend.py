@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException, Response
 
+from recsys.ranking.stages import EndStage
 from recsys_client.schemas.recommend import (
     RankAnswer,
     RankRequest,
@@ -40,13 +41,15 @@ async def recommend(request: RecommendRequest, worker: WorkerOfApp, reads: Reads
 
     A user whom neither the snapshot nor the live events know gets what is popular, with ``fallback`` saying so.
     """
-    return json_response(await worker.scoring.run(_recommend, worker, request, reads))
+    lane = worker.lane_for(request.work_of_a_list)
+    return json_response(await lane.run(_recommend, worker, request, reads, lane.checkpoint()))
 
 
 @router.post("/v1/rank", response_model=RankAnswer, **scoped("recommend", *ERRORS))
 async def rank(request: RankRequest, worker: WorkerOfApp, reads: ReadsHistories) -> Response:
     """Return up to 1,000 given items in the order in which they suit a user."""
-    return json_response(await worker.scoring.run(_rank, worker, request, reads))
+    lane = worker.lane_for(request.work)
+    return json_response(await lane.run(_rank, worker, request, reads, lane.checkpoint()))
 
 
 @router.post("/v1/similar", response_model=SimilarAnswer, **scoped("recommend", *ERRORS))
@@ -55,7 +58,7 @@ async def similar(request: SimilarRequest, worker: WorkerOfApp) -> Response:
     return json_response(await worker.scoring.run(_similar, worker, request))
 
 
-def _recommend(worker: Worker, request: RecommendRequest, reads: bool) -> RecommendAnswer:
+def _recommend(worker: Worker, request: RecommendRequest, reads: bool, checkpoint: EndStage) -> RecommendAnswer:
     started = time.perf_counter()
     recommender = answering(worker, request)
     check_disclosure(recommender, request, [request], reads)
@@ -74,7 +77,7 @@ def _recommend(worker: Worker, request: RecommendRequest, reads: bool) -> Recomm
     )
 
 
-def _rank(worker: Worker, request: RankRequest, reads: bool) -> RankAnswer:
+def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStage) -> RankAnswer:
     started = time.perf_counter()
     recommender = answering(worker, request)
     end_stage(MODEL)

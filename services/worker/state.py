@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from recsys.serving.users import Users
 
 
+SHORT_WORK = 10.0  # what a single list may take, in units of the ranking for one user, not to count as a batch
+
+
 @dataclass(frozen=True)
 class Worker:
     """What the routes work with; made when a worker starts and kept in ``app.state.worker``."""
@@ -47,6 +50,14 @@ class Worker:
     encoding: Lane
     writing: Lane
     loading: Lane
+
+    def lane_for(self, work: float) -> Lane:
+        """Return the lane for lists: a long piece of work is none for the one that short ones wait for.
+
+        Args:
+            work: in units of the ranking for one user.
+        """
+        return self.scoring if work <= SHORT_WORK else self.batches
 
     def opened(self, generation_id: str) -> "Recommender":
         """Return a generation as it was opened, without live items: the one that answers, or another, loaded for it.

@@ -13,7 +13,12 @@ MAX_USERS = 256  # in one batch
 MAX_RANKED = 1_000
 MAX_LIMITS = 10
 MAX_PROMOTIONS = 20
-MAX_EXPLAINED = 2_000  # items of one batch: explaining takes ten times as long as ranking
+MAX_WORK = 1_000  # of one batch, in units of the ranking for one user, which takes 2 to 3 ms of a processor
+# What each item of a list adds to its user's unit, as measured: itself, and where it is asked for, these.
+WORK_OF_AN_ITEM = 0.003
+WORK_OF_DIVERSITY = 0.015
+WORK_OF_LIMITS = 0.01
+WORK_OF_EXPLAIN = 0.2
 
 Adapter = Annotated[Id | None, Field(description="The adapter that must answer; 404 where it is not served.")]
 Generation = Annotated[
@@ -112,9 +117,17 @@ class ListOptions(FromModel):
     record: Flag = Field(
         True,
         description="Remember the list as shown to the user. Without, it leaves no impression, no shadow follows it "
-        "and its rec_id tells nothing: for previews and tests.",
+        "and its rec_id tells nothing: for previews and tests. A user_id's list that is asked for without the scope "
+        "admin is written down in any case, marked as not shown.",
     )
     fields: Fields = Field(["title"])
+
+    @property
+    def work_of_a_list(self) -> float:
+        """How much one list takes to make, in units of the ranking for one user."""
+        of_an_item = WORK_OF_AN_ITEM + WORK_OF_EXPLAIN * self.explain
+        of_an_item += WORK_OF_DIVERSITY * (self.diversity > 0) + WORK_OF_LIMITS * bool(self.limits)
+        return 1 + self.k * of_an_item
 
     @model_validator(mode="after")
     def _one_item_a_slot(self) -> Self:
@@ -155,12 +168,25 @@ class BatchRequest(ListOptions):
         json_schema_extra={"examples": [{"users": [{"user_id": "196"}, {"history": ["50", "181"]}], "k": 5}]}
     )
 
-    users: list[UserOrHistory] = Field(min_length=1, max_length=MAX_USERS)
+    users: list[UserOrHistory] = Field(
+        min_length=1,
+        max_length=MAX_USERS,
+        description="Long lists with explain, diversity or limits take longer: 422 says how many users may have them.",
+    )
+
+    @property
+    def work(self) -> float:
+        """How much all lists take to make, in units of the ranking for one user."""
+        return len(self.users) * self.work_of_a_list
 
     @model_validator(mode="after")
-    def _explanations_in_time(self) -> Self:
-        if self.explain and len(self.users) * self.k > MAX_EXPLAINED:
-            raise ValueError(f"explain: at most {MAX_EXPLAINED:,} items in one request, users times k")
+    def _in_time(self) -> Self:
+        if self.work > MAX_WORK:
+            fewer = int(len(self.users) * MAX_WORK / self.work)
+            raise ValueError(
+                f"users: lists of k = {self.k} with these options are too much work for {len(self.users)} users at "
+                f"once; ask for at most {fewer}, for a smaller k, or without explain, diversity or limits"
+            )
         return self
 
 
@@ -174,6 +200,11 @@ class RankRequest(UserOrHistory, FromModel):
     item_ids: list[Id] = Field(min_length=1, max_length=MAX_RANKED, description="An id that is repeated counts once.")
     explain: Explain = False
     fields: Fields = Field(["title"])
+
+    @property
+    def work(self) -> float:
+        """How much the list takes to make, in units of the ranking for one user."""
+        return 1 + len(self.item_ids) * (WORK_OF_AN_ITEM + WORK_OF_EXPLAIN * self.explain)
 
 
 class SimilarRequest(FromModel):
