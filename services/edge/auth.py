@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.edge.context import CURRENT
 from services.edge.keys import ADMIN, SCOPES, Key, Keys
-from services.edge.problems import documented, problem
+from services.edge.problems import announced_bytes, capped, documented, problem, too_large
 
 SCHEME = "key"
 SCHEME_DESCRIPTION = (
@@ -31,16 +31,24 @@ SCHEME_DESCRIPTION = (
 READS_HISTORIES = "recsys.reads_histories"  # in a request's scope: whether it may be told what a user did
 BURST_SECONDS = 2.0  # how much of its rate a key may use at once
 MOST_AT_ONCE = 100  # requests of one key that a worker has under way; fewer than may wait for a lane
+BODY_KIB = 16  # of routes whose body is a few words, or none
+MAX_BYTES = "x-max-body-bytes"  # in the OpenAPI document
 OPEN: dict[str, Any] = {"openapi_extra": {"security": []}}  # for a route that needs no key
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
-def scoped(scope: str, *errors: int) -> dict[str, Any]:
-    """Return a route's arguments that make it need a scope and describe its errors, those of the guard among them."""
+def scoped(scope: str, *errors: int, kib: int = BODY_KIB) -> dict[str, Any]:
+    """Return a route's arguments that make it need a scope and describe its errors, those of the guard among them.
+
+    Args:
+        scope: that it needs.
+        errors: statuses that it may answer.
+        kib: how large its body may be; reading a body holds up everybody, so no larger than what it may hold.
+    """
     if scope not in SCOPES:
         raise ValueError(f"There is no scope {scope!r}; there are {', '.join(SCOPES)}.")
     return {
-        "openapi_extra": {"security": [{SCHEME: [scope]}]},
+        "openapi_extra": {"security": [{SCHEME: [scope]}], MAX_BYTES: kib * 2**10},
         "responses": documented(*sorted({*errors, 401, 403, 429, 503})),
     }
 
@@ -58,9 +66,10 @@ class GuardedRoute(APIRoute):
         if declared is None:
             raise TypeError(f"{path} declares no scope; add **scoped(…) or **OPEN to its route.")
         self.needed: str | None = declared[0][SCHEME][0] if declared else None
+        self.most_bytes: int = (self.openapi_extra or {}).get(MAX_BYTES, BODY_KIB * 2**10)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, 403 or 429, or go on."""
+        """Answer 401, 403, 413 or 429, or go on."""
         if self.needed is None or scope["method"] not in (self.methods or ()):
             await super().handle(scope, receive, send)
             return
@@ -69,8 +78,11 @@ class GuardedRoute(APIRoute):
         if refusal is not None:
             await refusal(scope, receive, send)
             return
+        if announced_bytes(scope) > self.most_bytes:
+            await too_large(self.most_bytes)(scope, receive, send)
+            return
         with guard.under_way():
-            await super().handle(scope, receive, send)
+            await super().handle(scope, capped(receive, self.most_bytes), send)
 
 
 def guarded_router() -> APIRouter:

@@ -22,8 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from recsys_client.schemas.fields import PROBLEM_JSON, Problem
 from services.edge.context import CURRENT
 
-MAX_BODY_BYTES = 4 * 2**20  # 1,000 events with the longest ids fit, also outside ASCII
-TOO_LARGE = f"The body is larger than {MAX_BODY_BYTES // 2**20} MiB; send less in one request."
+MAX_BODY_BYTES = 4 * 2**20  # of any route: 1,000 events with the longest ids fit, also outside ASCII
 ANSWER_SECONDS = 9.5  # from headers to answer: more than a lane and SQLite wait, less than BentoML, which tells less
 TOO_LATE = f"There was no answer within {ANSWER_SECONDS:g} s. What was begun may still be done; ask again."
 KEPT_HEADERS = ("allow", "retry-after")
@@ -88,21 +87,9 @@ class Boundary:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        length = Headers(scope=scope).get("content-length", "0")
-        if length.isdigit() and int(length) > MAX_BODY_BYTES:
-            # the body is not read, so the connection cannot be used again
-            await problem(413, TOO_LARGE, {"Connection": "close"})(scope, receive, send)
+        if announced_bytes(scope) > MAX_BODY_BYTES:
+            await too_large(MAX_BODY_BYTES)(scope, receive, send)
             return
-        received = 0
-
-        async def receive_capped() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES:  # sent in chunks, without a length
-                raise HTTPException(413, TOO_LARGE)
-            return message
-
         begun = False
         shapeless: Message | None = None  # the start of an error response that is not a problem yet
         content = b""
@@ -124,11 +111,45 @@ class Boundary:
 
         try:
             async with asyncio.timeout(ANSWER_SECONDS) as deadline:
-                await self.app(scope, receive_capped, send_shaped)
+                await self.app(scope, capped(receive, MAX_BODY_BYTES), send_shaped)
         except TimeoutError:
             if begun or not deadline.expired():
                 raise
             await problem(503, TOO_LATE, {"Retry-After": "1"})(scope, receive, send)
+
+
+def announced_bytes(scope: Scope) -> int:
+    """Return the size of the body that a request announces; 0 where it announces none."""
+    length = Headers(scope=scope).get("content-length", "0")
+    return int(length) if length.isdigit() else 0
+
+
+def too_large(most: int) -> Response:
+    """Return the answer to a larger body than a route takes; it is not read, so the connection cannot be used again."""
+    return problem(413, _too_large(most), {"Connection": "close"})
+
+
+def capped(receive: Receive, most: int) -> Receive:
+    """Return what receives a body of at most so many bytes, also where it is sent in chunks, without a length.
+
+    Raises:
+        HTTPException: 413, there are more.
+    """
+    received = 0
+
+    async def receive_capped() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > most:
+            raise HTTPException(413, _too_large(most))
+        return message
+
+    return receive_capped
+
+
+def _too_large(most: int) -> str:
+    return f"The body is larger than {most // 2**10:,} KiB, which is what this route takes; send less in one request."
 
 
 def _methods(request: Request) -> set[str]:

@@ -17,7 +17,7 @@ AT_ONCE = 16  # users: ranking them together saves time, and others' batches hav
 router = guarded_router()
 
 
-@router.post("/v1/recommend/batch", response_model=BatchAnswer, **scoped("recommend", *ERRORS))
+@router.post("/v1/recommend/batch", response_model=BatchAnswer, **scoped("recommend", *ERRORS, kib=4_096))
 async def recommend_batch(request: BatchRequest, worker: WorkerOfApp, reads: ReadsHistories) -> Response:
     """Return the best items for up to 256 users: for each what /v1/recommend would answer, in less time.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 router = guarded_router()
 
 
-@router.post("/v1/classify", response_model=ClassifyAnswer, **scoped("recommend", *ERRORS))
+@router.post("/v1/classify", response_model=ClassifyAnswer, **scoped("recommend", *ERRORS, kib=4_096))
 async def classify(request: ClassifyRequest, worker: WorkerOfApp) -> Response:
     """Return what each text is, with probabilities, by a classifier that `recsys classify` has trained.
 

@@ -16,7 +16,7 @@ FUTURE_TOLERANCE = timedelta(seconds=IngestConfig().future_tolerance_seconds)
 router = guarded_router()
 
 
-@router.post("/v1/events", response_model=EventsAnswer, **scoped("write", 400, 413, 422))
+@router.post("/v1/events", response_model=EventsAnswer, **scoped("write", 400, 413, 422, kib=4_096))
 async def add_events(request: EventsRequest, worker: WorkerOfApp) -> Response:
     """Store live events; repeating a request is safe where events have a timestamp or an event_id."""
     return json_response(await worker.writing.run(_add_events, worker, request))

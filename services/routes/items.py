@@ -20,7 +20,7 @@ router = guarded_router()
 ItemId = Annotated[PathId, Path(description="As in the catalogue, or new.")]
 
 
-@router.put("/v1/items/{item_id:path}", response_model=ItemChange, **scoped("write", 400, 413, 422))
+@router.put("/v1/items/{item_id:path}", response_model=ItemChange, **scoped("write", 400, 413, 422, kib=512))
 async def put_item(item_id: ItemId, request: PutItemRequest, worker: WorkerOfApp) -> Response:
     """Store an item in the place of what was there; it is recommendable, by its text, within seconds.
 

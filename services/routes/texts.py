@@ -25,7 +25,7 @@ router = guarded_router()
 T = TypeVar("T")
 
 
-@router.post("/v1/embed", response_model=EmbedAnswer, **scoped("recommend", *ERRORS))
+@router.post("/v1/embed", response_model=EmbedAnswer, **scoped("recommend", *ERRORS, kib=4_096))
 async def embed(request: EmbedRequest, worker: WorkerOfApp) -> Response:
     """Return texts as vectors, as the items' texts are encoded: with the adapter of the generation that answers.
 
@@ -49,7 +49,7 @@ async def embed(request: EmbedRequest, worker: WorkerOfApp) -> Response:
     return json_response(answer)
 
 
-@router.post("/v1/search", response_model=SearchAnswer, **scoped("recommend", *ERRORS))
+@router.post("/v1/search", response_model=SearchAnswer, **scoped("recommend", *ERRORS, kib=512))
 async def search(request: SearchRequest, worker: WorkerOfApp) -> Response:
     """Find items by free text: by meaning and by words, fused; an item whose title is the text comes first.
 

@@ -14,7 +14,9 @@ class ClassifyRequest(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"texts": ["I cannot log in since this morning"]}]})
 
-    texts: list[Annotated[str, StringConstraints(max_length=MAX_TEXT)]] = Field(min_length=1, max_length=MAX_TEXTS)
+    texts: list[Annotated[str, StringConstraints(max_length=MAX_TEXT)]] = Field(
+        fail_fast=True, min_length=1, max_length=MAX_TEXTS
+    )
     adapter: Adapter = Field(None, description="A classifier, as GET /v1/adapters shows it; the newest by default.")
 
 

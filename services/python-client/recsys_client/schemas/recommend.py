@@ -67,7 +67,7 @@ class UserOrHistory(Request):
     model_config = ConfigDict(json_schema_extra=EXACTLY_ONE)
 
     user_id: Id | None = Field(None, description="A user of the snapshot or of the live events.")
-    history: Annotated[list[Id], Field(max_length=MAX_HISTORY)] | None = Field(
+    history: Annotated[list[Id], Field(fail_fast=True, max_length=MAX_HISTORY)] | None = Field(
         None, description="Item ids, oldest first, of somebody without an account."
     )
 
@@ -91,7 +91,9 @@ class ListOptions(FromModel):
     k: Count = 10
     filter: Filter = None
     exclude_seen: Flag = Field(True, description="Leave out what the history holds.")
-    exclude_ids: list[Id] = Field([], max_length=MAX_EXCLUDED, description="Items to leave out as well.")
+    exclude_ids: list[Id] = Field(
+        [], fail_fast=True, max_length=MAX_EXCLUDED, description="Items to leave out as well."
+    )
     diversity: Number = Field(
         0.0,
         ge=0,
@@ -197,7 +199,9 @@ class RankRequest(UserOrHistory, FromModel):
         json_schema_extra=EXACTLY_ONE | {"examples": [{"user_id": "196", "item_ids": ["50", "181", "1"]}]}
     )
 
-    item_ids: list[Id] = Field(min_length=1, max_length=MAX_RANKED, description="An id that is repeated counts once.")
+    item_ids: list[Id] = Field(
+        fail_fast=True, min_length=1, max_length=MAX_RANKED, description="An id that is repeated counts once."
+    )
     explain: Explain = False
     fields: Fields = Field(["title"])
 

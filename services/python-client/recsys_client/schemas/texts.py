@@ -17,7 +17,9 @@ class EmbedRequest(FromModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"texts": ["a quiet film about the sea"]}]})
 
-    texts: list[Annotated[str, StringConstraints(max_length=MAX_TEXT)]] = Field(min_length=1, max_length=MAX_TEXTS)
+    texts: list[Annotated[str, StringConstraints(max_length=MAX_TEXT)]] = Field(
+        fail_fast=True, min_length=1, max_length=MAX_TEXTS
+    )
 
 
 class EmbedAnswer(Origin):
