@@ -149,7 +149,8 @@ def capped(receive: Receive, most: int) -> Receive:
 
 
 def _too_large(most: int) -> str:
-    return f"The body is larger than {most // 2**10:,} KiB, which is what this route takes; send less in one request."
+    size = f"{most // 2**20} MiB" if most >= 2**20 else f"{most // 2**10} KiB"
+    return f"The body is larger than {size}, the most that this route takes; send less in one request."
 
 
 def _methods(request: Request) -> set[str]:

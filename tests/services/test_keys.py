@@ -201,3 +201,73 @@ def test_what_a_user_did_is_not_told_by_explanations_either(guarded: Guarded, kn
             assert [one["explanation"] for one in ask("recommend", path, history=given)["items"]] == [
                 one["explanation"] for one in shown
             ]
+
+
+def asked(guarded: Guarded, scope: str, path: str = "recommend", **body: Any) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {guarded.tokens[scope]}"}
+    return guarded.client.post(f"/v1/{path}", json=body, headers=headers)
+
+
+def naming(item_id: str) -> list[dict[str, Any]]:
+    """Return requests that single out one item."""
+    named = {"field": "item_id", "eq": item_id}
+    others = {"field": "item_id", "ne": item_id}
+    any_year = {"field": "year", "gte": 0}
+    return [
+        {"filter": named},
+        {"filter": others},
+        {"filter": {"field": "item_id", "in": [item_id]}},
+        {"filter": {"field": "item_id", "not_in": [item_id]}},
+        {"filter": {"field": "item_id", "contains": item_id}},
+        {"filter": {"field": "item_id", "gte": item_id, "lte": item_id}},
+        {"filter": {"field": "item_id", "exists": True}},
+        {"filter": {"not": others}},
+        {"filter": {"all": [any_year, {"any": [{"not": {"not": named}}, any_year]}]}},
+    ]
+
+
+def test_a_key_without_admin_cannot_ask_for_one_item_whether_a_user_has_seen_it(
+    guarded: Guarded, known_user: str
+) -> None:
+    every = asked(guarded, "admin", history=[], k=200).json()["items"]
+    item, title = every[0]["item_id"], every[0]["fields"]["title"]
+    rest = [one["item_id"] for one in every[1:]]
+    narrow = [*naming(item), {"filter": {"field": "title", "eq": title}}, {"exclude_ids": rest}]
+    narrow.append({"filter": {"field": "year", "gte": 0}, "exclude_ids": rest[:-5]})
+    for wanted in narrow:
+        for path, who in (
+            ("recommend", {"user_id": known_user}),
+            ("recommend/batch", {"users": [{"history": []}, {"user_id": known_user}]}),
+        ):
+            refused = asked(guarded, "recommend", path, **who, **wanted)
+            assert refused.status_code == refused.json()["status"] == 403, (path, wanted)
+            assert "exclude_seen" in refused.json()["detail"]
+            assert asked(guarded, "recommend", path, **who, **wanted, exclude_seen=False).status_code == 200
+            assert asked(guarded, "admin", path, **who, **wanted).status_code == 200
+        assert asked(guarded, "recommend", history=[item], **wanted).status_code == 200
+    broad = {"filter": {"field": "year", "gte": 0}, "exclude_ids": rest[:5]}
+    assert asked(guarded, "recommend", user_id=known_user, **broad).status_code == 200
+
+
+def test_many_exclusions_would_page_through_what_a_user_has_not_seen(guarded: Guarded, known_user: str) -> None:
+    many = {"exclude_ids": [f"none-{number}" for number in range(101)]}
+    assert asked(guarded, "recommend", user_id=known_user, **many).status_code == 403
+    assert asked(guarded, "recommend", history=[], **many).status_code == 200
+    assert asked(guarded, "admin", user_id=known_user, **many).status_code == 200
+
+
+def test_every_list_of_a_user_is_written_down_with_the_key_that_asked(guarded: Guarded, known_user: str) -> None:
+    key = next(one.id for one in read_keys(guarded.home) or () if one.scopes == ("recommend",))
+    for path, body in (
+        ("recommend", {"user_id": known_user}),
+        ("recommend/batch", {"users": [{"user_id": known_user}]}),
+    ):
+        answer = asked(guarded, "recommend", path, **body, record=False).json()
+        rec_id = answer.get("rec_id") or answer["answers"][0]["rec_id"]
+        found = guarded.ask("GET", f"/v1/recommendations/{rec_id}?replay=true", guarded.tokens["admin"]).json()
+        assert (found["key"], found["shown"], found["user_id"]) == (key, False, known_user)
+        assert found["replay"]["same"]
+    hidden = asked(guarded, "recommend", history=["i001"], record=False).json()["rec_id"]
+    preview = asked(guarded, "admin", user_id=known_user, record=False).json()["rec_id"]
+    for rec_id in (hidden, preview):
+        assert guarded.ask("GET", f"/v1/recommendations/{rec_id}", guarded.tokens["admin"]).status_code == 404

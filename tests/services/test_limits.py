@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from threading import Event
+from types import SimpleNamespace
 
 import anyio
 import pytest
 from fastapi import HTTPException
 
 from services.edge import lanes as limits
-from services.edge.lanes import Lane
+from services.edge.context import CURRENT, AbandonedError, RequestContext, checkpoint
+from services.edge.lanes import Considerate, Lane, Usage
 
 SHED = "503 {'Retry-After': '1'}"
 
@@ -114,3 +116,126 @@ def test_who_leaves_before_a_thread_is_free_leaves_no_work_behind() -> None:
 
     anyio.run(main)
     assert not done
+
+
+def in_order(lane: Lane, asks: list[tuple[str, str]]) -> list[str]:
+    """Let keys ask one after the other while a thread is taken; return their work's names in the order it was done."""
+    done: list[str] = []
+
+    async def one(key: str, name: str) -> None:
+        CURRENT.set(RequestContext("", key=key))
+        try:
+            await lane.run(done.append, name)
+        except HTTPException as error:
+            done.append(f"{name}: {error.status_code}")
+
+    async def main() -> None:
+        release, begun = Event(), Event()
+
+        async def holder() -> None:
+            CURRENT.set(RequestContext("", key="greedy"))
+            await lane.run(lambda: (begun.set(), release.wait(60)))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(holder)
+            while not begun.is_set():
+                await anyio.sleep(0.001)
+            for key, name in asks:
+                group.start_soon(one, key, name)
+                await anyio.sleep(0)
+            release.set()
+
+    anyio.run(main)
+    return done
+
+
+def test_who_has_had_less_of_a_lane_is_next() -> None:
+    asks = [("greedy", "g1"), ("greedy", "g2"), ("modest", "m1"), ("greedy", "g3")]
+    assert in_order(Lane(1, 10, list), asks) == ["m1", "g1", "g2", "g3"]
+
+
+def test_a_full_queue_turns_away_the_newest_of_who_waits_most() -> None:
+    shed: list[int] = []
+    lane = Lane(1, 3, lambda: shed.append(1))
+    asks = [("greedy", "g1"), ("greedy", "g2"), ("greedy", "g3"), ("modest", "m1"), ("greedy", "g4")]
+    done = in_order(lane, asks)
+    assert sorted(done) == ["g1", "g2", "g3: 503", "g4: 503", "m1"]
+    assert len(shed) == 2
+
+
+def test_work_stops_where_nobody_waits_for_it_any_more() -> None:
+    lane, begun, go_on, stopped = Lane(1, 1, list), Event(), Event(), Event()
+
+    def work() -> None:
+        checkpoint("work")
+        begun.set()
+        go_on.wait(60)
+        try:
+            checkpoint("work")
+        except AbandonedError:
+            stopped.set()
+
+    async def main() -> None:
+        CURRENT.set(RequestContext(""))
+        asker = asyncio.ensure_future(lane.run(work))
+        while not begun.is_set():
+            await anyio.sleep(0.001)
+        asker.cancel()
+        await asyncio.wait([asker])
+        go_on.set()
+
+    anyio.run(main)
+    assert stopped.wait(60)
+
+
+def test_a_lane_behind_another_lets_it_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 5.0, 5.0])  # made, at the checkpoint, after it
+    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    waited: list[float] = []
+
+    class Busy(Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout or 0)
+            return False
+
+    Considerate(Busy())("work")
+    assert waited == [5.0]  # as long as it has worked
+    clock = iter([0.0, 5.0])
+    quiet = Busy()
+    quiet.set()
+    Considerate(quiet)("work")
+    assert waited == [5.0]
+
+
+def test_a_lane_is_quiet_while_nothing_runs_in_it() -> None:
+    first = Lane(1, 1, list)
+    release, begun = Event(), Event()
+
+    async def main() -> None:
+        holder = asyncio.ensure_future(first.run(lambda: (begun.set(), release.wait(60))))
+        while not begun.is_set():
+            await anyio.sleep(0.001)
+        assert not first.quiet.is_set()
+        release.set()
+        await holder
+        await first.run(str)
+        while not first.quiet.is_set():  # said by the event loop, a moment later
+            await anyio.sleep(0.001)
+
+    anyio.run(main)
+
+
+def test_what_a_key_has_had_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    usage = Usage()
+    usage.add("one", 4.0)
+    usage.add("one", 2.0)
+    assert usage.of("one") == 6.0
+    now[0] += limits.HALF_LIFE_SECONDS
+    assert (usage.of("one"), usage.of("other")) == (3.0, 0.0)
+    now[0] += 100 * limits.HALF_LIFE_SECONDS
+    for number in range(limits.MANY_KEYS + 1):
+        usage.add(str(number), 1.0)
+    usage.add("new", 1.0)
+    assert usage.of("one") == 0.0

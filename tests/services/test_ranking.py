@@ -101,7 +101,12 @@ def test_an_explanation_adds_up(service: httpx.Client, known_user: str) -> None:
         ("recommend/batch", {"users": []}, "body.users"),
         ("recommend/batch", {"users": [{"history": []}] * 257}, "body.users"),
         ("recommend/batch", {"users": [{}]}, "exactly one"),
-        ("recommend/batch", {"users": [{"history": []}] * 201, "explain": True}, "at most 2,000 items"),
+        ("recommend/batch", {"users": [{"history": []}] * 25, "explain": True, "k": 200}, "ask for at most 24,"),
+        (
+            "recommend/batch",
+            {"users": [{"history": []}] * 256, "k": 200, "diversity": 0.5, "limits": {"genres": 20}},
+            "ask for at most 151,",
+        ),
         ("recommend/batch", {"users": [{"history": []}], "filter": {"field": "nothing", "eq": 1}}, "body.filter"),
         ("rank", {"history": [], "item_ids": []}, "body.item_ids"),
         ("rank", {"history": [], "item_ids": ["i"] * 1001}, "body.item_ids"),

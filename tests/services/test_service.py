@@ -221,6 +221,11 @@ EVENT = {"user_id": "u", "item_id": "i"}
         ("events", '{"events": [{"user_id": "u", "item_id": "i", "value": NaN}]}', 422, "body.events.0.value"),
         ("events", {"events": [{**EVENT, "wieght": 1}]}, 422, "body.events.0.wieght"),
         ("events", "x" * (4 * 2**20 + 1), 413, "4 MiB"),
+        ("recommend", "x" * (2**20 + 1), 413, "1 MiB"),
+        ("search", "x" * (2**19 + 1), 413, "512 KiB"),
+        ("generations/none/shadow", "x" * (2**14 + 1), 413, "16 KiB"),
+        ("recommend", {f"x{number}": 1 for number in range(50_000)}, 422, "body.x0"),
+        ("events", {"events": [{f"x{number}": 1 for number in range(100)}] * 1_000}, 422, "body.events.0.x0"),
         ("nothing", {}, 404, "Not Found"),
     ],
 )
@@ -235,12 +240,13 @@ def test_a_bad_request_is_explained(service: httpx.Client, path: str, body: Any,
     assert detail in problem["detail"]
 
 
-def test_a_body_without_a_length_is_capped_too(service: httpx.Client) -> None:
+@pytest.mark.parametrize(("path", "mib"), [("/v1/events", 6), ("/v1/recommend", 2)])
+def test_a_body_without_a_length_is_capped_too(service: httpx.Client, path: str, mib: int) -> None:
     def chunks() -> Iterator[bytes]:
-        for _ in range(6):
+        for _ in range(mib):
             yield b" " * 2**20
 
-    response = service.post("/v1/events", content=chunks(), headers={"Content-Type": "application/json"})
+    response = service.post(path, content=chunks(), headers={"Content-Type": "application/json"})
     assert response.status_code == response.json()["status"] == 413
 
 
