@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.callbacks import RunStage
-from recsys.home import Home
+from recsys.home import ALONE, Home
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -23,8 +23,8 @@ SERVER_START_SECONDS = 300  # the server that Prefect starts for a single comman
 
 
 def open_home(home: str | None) -> Home:
-    """Return the home at a path, or the environment's where there is none."""
-    return Home.of(home or None)
+    """Return the home at a path, or the environment's where there is none; it is made where it is missing."""
+    return Home.of(home or None).make()
 
 
 def prepare(home: Home) -> None:
@@ -42,12 +42,14 @@ def prepare(home: Home) -> None:
         "TOKENIZERS_PARALLELISM": "false",  # or tokenizers warn whenever a child process is started
     }
     if "PREFECT_API_URL" not in os.environ:
-        settings["PREFECT_HOME"] = str(home.root / "prefect")
+        settings["PREFECT_HOME"] = str(home.prefect)
         settings["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = str(SERVER_START_SECONDS)
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    home.make()
     if "PREFECT_HOME" in settings:
-        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only
+        # Prefect would make the last folder only, and open to everybody
+        Path(os.environ["PREFECT_HOME"]).mkdir(mode=ALONE, parents=True, exist_ok=True)
 
 
 def as_tasks(*tasks: "Task[..., Any]") -> RunStage:

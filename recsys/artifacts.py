@@ -30,7 +30,9 @@ Read = TypeVar("Read")
 _WORDS = {
     str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", types.NoneType: "null"
 }  # fmt: skip
-READABLE = 0o644  # a temporary file is private; a service under another user must be able to read the final one
+# The home is closed to everybody else (see ``recsys.home``). What lies in it can be read by the group that an operator
+# opens the home to, but for what is private. Nobody else may ever write, whatever the umask is.
+READABLE, FOLDER, PRIVATE = 0o644, 0o755, 0o600
 
 
 class ArtifactError(RecsysError):
@@ -74,21 +76,35 @@ def short_id(*parts: Any) -> str:
     return digest(canonical_json(parts))[:ID_DIGITS]
 
 
-def verify_folder(folder: Path, expected: dict[str, str]) -> None:
-    """Check that a folder holds exactly the expected files.
+def refuse_links(*paths: Path) -> None:
+    """Check that nothing stored is a link: what it leads to can be another thing by the time it is read.
+
+    Raises:
+        ArtifactError: one of them is.
+    """
+    for path in paths:
+        if path.is_symlink():
+            raise ArtifactError(f"{path} is a link; stored are plain files and folders only. Put there what it means.")
+
+
+def verify_folder(folder: Path, expected: dict[str, str], repair: str = "Publish again, or roll back.") -> None:
+    """Check that a folder holds exactly the expected files, and that neither it nor anything in it is a link.
+
+    Args:
+        folder: what was stored.
+        expected: the SHA-256 of each file by its path in the folder.
+        repair: what to do about a folder that is not as it was.
 
     Raises:
         ArtifactError: a file is missing, changed, a link, or one too many.
     """
-    links = [path for path in (folder, *folder.rglob("*")) if path.is_symlink()]
-    if links:
-        raise ArtifactError(f"{links[0]} is a link; stored folders hold plain files only. Build it again.")
+    refuse_links(folder, *folder.rglob("*"))
     found = digest_folder(folder)
     for name, expected_digest in expected.items():
         if name not in found:
-            raise ArtifactError(f"{folder / name} is missing. Publish again, or roll back to a whole generation.")
+            raise ArtifactError(f"{folder / name} is missing. {repair}")
         if found[name] != expected_digest:
-            raise ArtifactError(f"{folder / name} has changed since it was written. Publish again, or roll back.")
+            raise ArtifactError(f"{folder / name} has changed since it was written. {repair}")
     surplus = sorted(set(found) - set(expected))
     if surplus:
         raise ArtifactError(f"{folder / surplus[0]} does not belong there. Remove it, or build the folder again.")
@@ -150,8 +166,9 @@ class Record:
             repair: what to do about a file that is not such a record.
 
         Raises:
-            ArtifactError: it is missing, lacks a field, or a field is of another type.
+            ArtifactError: it is missing or a link, lacks a field, or a field is of another type.
         """
+        refuse_links(path)
         values = read_json(path)
         known = {one.name for one in fields(cls)} - {one.name for one in fields(Record)}
         try:
@@ -222,7 +239,7 @@ def commit_folder(staging: Path, final: Path) -> Path:
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    os.chmod(staging, 0o755)  # mkdtemp makes it private; a service under another user must be able to read it
+    open_to_readers(staging)
     try:
         os.replace(staging, final)
     except OSError:
@@ -230,6 +247,35 @@ def commit_folder(staging: Path, final: Path) -> Path:
             raise
     _sync_folder(final.parent)
     return final
+
+
+def open_to_readers(folder: Path) -> None:
+    """Give a finished folder and all in it the modes of what is stored: others wrote there by a umask of their own."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(FOLDER if path.is_dir() else READABLE)
+
+
+def make_room(folder: Path) -> Path:
+    """Make a folder of what is stored, where it is missing; return it."""
+    folder.mkdir(mode=FOLDER, parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def locked(path: Path, operation: int = fcntl.LOCK_EX, mode: int = READABLE) -> Iterator[None]:
+    """Hold the lock of an empty file, which is made where it is missing.
+
+    Raises:
+        BlockingIOError: another holds it, and the operation does not wait.
+        OSError: it is a link, through which somebody else's file would be opened.
+    """
+    flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, mode)
+    try:
+        fcntl.flock(descriptor, operation)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def discard_folder(folder: Path) -> None:
@@ -254,7 +300,7 @@ def remove_staging(parent: Path) -> int:
 @contextmanager
 def _owned(parent: Path, make: Callable[[], str]) -> Iterator[Path]:
     """Make something in staging and hold its lock, which the system takes back from a process that ends."""
-    parent.mkdir(parents=True, exist_ok=True)
+    make_room(parent)
     with ExitStack() as stack:
         while True:
             path = Path(make())

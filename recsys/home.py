@@ -1,11 +1,15 @@
 """Where state lives: one root folder, RECSYS_HOME, and the names of the rooms below it.
 
-Deleting the root resets everything; nothing is written elsewhere.
+Deleting the root resets everything; nothing is written elsewhere. It is made for its owner alone, which protects
+people's events in all of its rooms: most of these a group could read that an operator lets in.
 """
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+ALONE = 0o700
+SALT = "forgotten.salt"  # makes the hashes of who is forgotten; never lies where these do
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,12 @@ class Home:
     def from_environment(cls) -> "Home":
         """Return the home named by ``RECSYS_HOME``, or ``.recsys`` in the working folder."""
         return cls(Path(os.environ.get("RECSYS_HOME") or ".recsys").absolute())
+
+    def make(self) -> "Home":
+        """Make the root, and the room of what runs write, for their owner alone; those that exist keep their modes."""
+        for folder in (self.root, self.runs):
+            folder.mkdir(mode=ALONE, parents=True, exist_ok=True)
+        return self
 
     @property
     def cache(self) -> Path:
@@ -55,12 +65,21 @@ class Home:
         return self.root / "events.db"
 
     @property
+    def salt(self) -> Path:
+        return self.root / SALT
+
+    @property
     def keys(self) -> Path:
         return self.root / "keys.json"
 
     @property
     def runs(self) -> Path:
         return self.root / "runs"
+
+    @property
+    def prefect(self) -> Path:
+        """Of the server that Prefect starts for a single command."""
+        return self.root / "prefect"
 
 
 Place = Home | str | Path | None  # a home, its folder, or none: the environment's

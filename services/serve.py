@@ -165,7 +165,7 @@ def _prepare(
     except (TracingError, ValueError) as error:
         raise ServeError(str(error)) from None
 
-    folder = log_file(home, port).parent
+    folder = log_file(home.make(), port).parent
     shutil.rmtree(folder, ignore_errors=True)  # the numbers of a server that is gone
     temporary = folder / "tmp"
     temporary.mkdir(parents=True)

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from recsys.artifacts import Record
+from recsys.artifacts import Record, canonical_json, digest
 from recsys.data.quality import TableQuality
+
+EVENTS, ITEMS, QUARANTINE = "events.parquet", "items.parquet", "quarantine.parquet"
 
 
 @dataclass(frozen=True)
@@ -40,3 +42,9 @@ class SnapshotManifest(Record):
     files: dict[str, str]
     quality: dict[str, TableQuality] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def content_digest(self) -> str:
+        """The SHA-256 over what is read of the snapshot: the files of events and items, and what their times are."""
+        read = {"events": self.files.get(EVENTS), "items": self.files.get(ITEMS), "times_known": self.times_known}
+        return digest(canonical_json(read))

@@ -2,6 +2,9 @@
 
 The hash covers the values of the good rows in one fixed order of rows and columns: neither the order of the input nor
 the bytes of Parquet nor the clock have a part in it. The quarantine lies beside them and is not hashed into the id.
+
+Whoever can write there can write a manifest that fits other tables. So what is opened by its name is hashed again,
+value by value; a generation has the digest of the files themselves, which is compared in the place of that.
 """
 
 import hashlib
@@ -17,18 +20,21 @@ from numpy.typing import NDArray
 from recsys.artifacts import (
     ID_DIGITS,
     MANIFEST,
-    STAGING_PREFIX,
     ArtifactError,
     canonical_json,
     check_id,
     commit_folder,
+    digest_file,
     digest_folder,
+    read_each,
+    refuse_links,
     staged_folder,
+    verify_folder,
     write_json,
 )
 from recsys.config import IngestConfig, to_dict
 from recsys.data import columns
-from recsys.data.manifest import SnapshotCounts, SnapshotManifest
+from recsys.data.manifest import EVENTS, ITEMS, QUARANTINE, SnapshotCounts, SnapshotManifest
 from recsys.data.quality import TableQuality
 from recsys.data.sequences import Sequences
 from recsys.home import Home
@@ -75,15 +81,15 @@ class Snapshot:
 
     def events(self) -> pl.DataFrame:
         """Return user_id, item_id, timestamp (UTC, µs) and optional columns, sorted by user and then by time."""
-        return pl.read_parquet(self.path / "events.parquet", glob=False)
+        return pl.read_parquet(self.path / EVENTS, glob=False)
 
     def items(self) -> pl.DataFrame:
         """Return item_id, title and further columns by name, sorted by item_id."""
-        return pl.read_parquet(self.path / "items.parquet", glob=False)
+        return pl.read_parquet(self.path / ITEMS, glob=False)
 
     def quarantine(self) -> pl.DataFrame:
         """Return the rows set aside: table, file, row, column, reason, content (the row as JSON)."""
-        return pl.read_parquet(self.path / "quarantine.parquet", glob=False)
+        return pl.read_parquet(self.path / QUARANTINE, glob=False)
 
     def user_ids(self) -> list[str]:
         """Return the sorted ids of users; a user's index is the place here."""
@@ -151,9 +157,9 @@ def write_snapshot(
     snapshot_id = content_id(events, items)
     if (home.snapshots / snapshot_id).exists():
         return open_snapshot(home, snapshot_id)
-    with staged_folder(home.snapshots) as staging:
-        for name, frame in (("events", events), ("items", items), ("quarantine", quarantine)):
-            frame.write_parquet(staging / f"{name}.parquet")
+    with staged_folder(home.make().snapshots) as staging:
+        for name, frame in ((EVENTS, events), (ITEMS, items), (QUARANTINE, quarantine)):
+            frame.write_parquet(staging / name)
         manifest = SnapshotManifest(
             id=snapshot_id,
             format=FORMAT,
@@ -174,38 +180,52 @@ def write_snapshot(
     return open_snapshot(home, snapshot_id, verify=False)
 
 
-def open_snapshot(home: Home, snapshot_id: str, verify: bool = True) -> Snapshot:
+def open_snapshot(home: Home, snapshot_id: str, verify: bool = True, content_digest: str | None = None) -> Snapshot:
     """Open a snapshot.
 
     Args:
         home: where snapshots lie.
         snapshot_id: 16 hexadecimal digits.
-        verify: compare every file with its digest first; takes a read of all files.
+        verify: compare every file with its digest first, and the tables with the id; takes a read of all files.
+        content_digest: of the snapshot that is meant, see ``SnapshotManifest``; None: its id is all that is known.
 
     Raises:
-        ArtifactError: there is no such snapshot, or a file of it is missing or has changed.
+        ArtifactError: there is no such snapshot, or it is not what it was: a file is missing, changed, a link or one
+            too many, or the tables are not those of the id or of the digest.
     """
     check_id(snapshot_id, "snapshot")
     path = home.snapshots / snapshot_id
+    refuse_links(home.snapshots, path)
     if not path.is_dir():
         raise ArtifactError(f"There is no snapshot {snapshot_id} in {home.snapshots}. Run `recsys ingest` first.")
     repair = f"Delete the folder {path} and ingest the same files again."
     manifest = SnapshotManifest.read(path / MANIFEST, repair)
     if manifest.format != FORMAT or manifest.id != snapshot_id:
         raise ArtifactError(f"{path / MANIFEST} is not the manifest of snapshot {snapshot_id}. {repair}")
+    snapshot = Snapshot(path, manifest)
     if verify:
-        found = digest_folder(path)
-        changed = [name for name, expected in manifest.files.items() if found.get(name) != expected]
-        if changed:
-            raise ArtifactError(f"{path / changed[0]} is missing or has changed since it was written. {repair}")
-    return Snapshot(path, manifest)
+        verify_folder(path, manifest.files | {MANIFEST: digest_file(path / MANIFEST)}, repair)
+        if not _is_meant(snapshot, content_digest):
+            raise ArtifactError(f"{path} holds other events or items than when it was written. {repair}")
+    return snapshot
 
 
 def list_snapshots(home: Home) -> list[Snapshot]:
-    """Return all snapshots, unverified, the oldest first."""
-    folders = [path for path in home.snapshots.glob("*") if path.is_dir() and not path.name.startswith(STAGING_PREFIX)]
-    folders.sort(key=lambda path: (path.stat().st_mtime_ns, path.name))
-    return [open_snapshot(home, path.name, verify=False) for path in folders]
+    """Return all snapshots, unverified, the oldest first; a folder that is none of ours is left out."""
+    found = read_each(home.snapshots, MANIFEST, lambda name: open_snapshot(home, name, verify=False))
+    return sorted(found, key=lambda one: (one.path.stat().st_mtime_ns, one.id))
+
+
+def _is_meant(snapshot: Snapshot, content_digest: str | None) -> bool:
+    """Tell whether a snapshot, whose files are those of its manifest, is the one of its id or of a digest."""
+    if content_digest is not None:
+        return snapshot.manifest.content_digest == content_digest
+    try:
+        events = snapshot.events()
+        known = bool(_known(events).all())
+        return known == snapshot.times_known and content_id(events, snapshot.items()) == snapshot.id
+    except (OSError, pl.exceptions.PolarsError):  # no tables at all
+        return False
 
 
 def content_id(events: pl.DataFrame, items: pl.DataFrame) -> str:

@@ -71,7 +71,12 @@ def bind_generation(
             held_out_table(rankings, parts, snapshot.user_ids(), item_ids).write_parquet(staging / HELD_OUT)
             write_json(staging / METRICS_FILE, metrics)
             manifest = GenerationManifest(
-                snapshot=snapshot.id, adapter=adapter_id, index=index, settings=to_dict(config), notes=notes
+                snapshot=snapshot.id,
+                snapshot_digest=snapshot.manifest.content_digest,
+                adapter=adapter_id,
+                index=index,
+                settings=to_dict(config),
+                notes=notes,
             )
             return commit_generation(home, staging, manifest)
 

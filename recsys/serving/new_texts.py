@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from recsys.artifacts import ArtifactError
 from recsys.data.columns import ITEM_ID
-from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
 from recsys.ranking.system import CONTENT, TOWERS, System
 from recsys.ranking.text_maps import TextMaps
 from recsys.store.adapters import verify_adapter
-from recsys.store.generations import read_generation
+from recsys.store.generations import generation_snapshot, read_generation
 from recsys.texts.vectors import TextVectors
 
 CHECKED_ITEMS = 8  # encoded again to see that adapter and index belong together
@@ -56,12 +55,13 @@ class Encoder:
         Raises:
             ArtifactError: the generation or the adapter is missing, or the base is not the one of the adapter's card.
         """
-        folder, manifest = read_generation(home, generation_id)
+        folder, manifest = read_generation(home, generation_id, verify=True)
         verify_adapter(home, manifest.adapter)
+        items = generation_snapshot(home, manifest).items()
         vectors = vectors or TextVectors.of_adapter(home, manifest.adapter)
         loaded = system or System.load(folder)
         encoder = cls(vectors, TextMaps.load(folder), loaded, manifest.adapter)
-        encoder.check(open_snapshot(home, manifest.snapshot).items())
+        encoder.check(items)
         return encoder
 
     def check(self, items: pl.DataFrame) -> None:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from recsys.artifacts import ArtifactError
 from recsys.data.columns import TITLE
 from recsys.data.sequences import Sequences
-from recsys.data.snapshot import open_snapshot
 from recsys.data.text import item_texts
 from recsys.home import Home
 from recsys.ranking.candidates import CandidateSource, VectorSource, recall
@@ -25,7 +24,7 @@ from recsys.serving.listing import Listing, candidates_of
 from recsys.serving.users import SnapshotUsers
 from recsys.serving.words import SharedWords
 from recsys.store.adapters import verify_adapter
-from recsys.store.generations import current_id, read_generation
+from recsys.store.generations import current_id, generation_snapshot, read_generation
 from recsys.store.manifests import GenerationManifest
 
 CHECKED_ITEMS = 16_384  # whose vectors are compared at once when a generation is opened
@@ -88,7 +87,7 @@ class Recommender:
             raise ArtifactError(f"Nothing is published below {home.root}. Run `recsys train` and `recsys publish`.")
         folder, manifest = read_generation(home, generation_id, verify=True)
         verify_adapter(home, manifest.adapter)
-        snapshot = open_snapshot(home, manifest.snapshot)
+        snapshot = generation_snapshot(home, manifest)
         source = VectorSource(home.lance, manifest.index)
         system = System.load(folder)
         _check_index(system, source, generation_id)

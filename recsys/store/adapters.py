@@ -14,6 +14,7 @@ from recsys.artifacts import (
     digest_folder,
     discard_folder,
     read_each,
+    refuse_links,
     staged_folder,
     verify_folder,
     write_json,
@@ -31,7 +32,7 @@ def save_adapter(home: Home, write: Callable[[Path], None], card: AdapterCard) -
         write: puts the PEFT files into an empty folder.
         card: what it was made from and how well it does; its id and files are filled in.
     """
-    with staged_folder(home.adapters) as staging:
+    with staged_folder(home.make().adapters) as staging:
         write(staging)
         sealed = card.sealed(digest_folder(staging))
         write_json(staging / CARD, sealed.to_dict())
@@ -47,6 +48,7 @@ def read_card(home: Home, adapter_id: str) -> AdapterCard:
     """
     check_id(adapter_id, "adapter")
     path = home.adapters / adapter_id / CARD
+    refuse_links(home.adapters, path.parent)
     if not path.is_file():
         raise ArtifactError(f"There is no adapter {adapter_id!r}. `recsys adapters` lists those that exist.")
     card = AdapterCard.read(path, "Remove the folder, or train it again.")

@@ -3,15 +3,24 @@
 They can always be made again, so deleting the folder costs time and nothing else.
 """
 
-import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from recsys.artifacts import ArtifactError, commit_folder, read_each, short_id, staged_folder
+from recsys.artifacts import (
+    ArtifactError,
+    commit_folder,
+    locked,
+    make_room,
+    read_each,
+    refuse_links,
+    short_id,
+    staged_folder,
+)
 from recsys.errors import SettingError
 from recsys.home import Home
 from recsys.models.encoder.backbone import Backbone, load_backbone, load_lora
@@ -50,13 +59,13 @@ def open_encoder(
     folder = home.encoders / short_id(about, form)
     with _one_exports(home):
         try:
-            return ExportedEncoder.open(folder, max_tokens)
+            return _opened(folder, max_tokens, form, about)
         except ArtifactError:
-            shutil.rmtree(folder, ignore_errors=True)  # absent, or damaged
+            _remove(folder)  # absent, damaged, or another's
         with staged_folder(home.encoders) as staging:
             export(_merged(home, base, digest, adapter_id), staging, form, about)
             commit_folder(staging, folder)
-        return ExportedEncoder.open(folder, max_tokens)
+        return _opened(folder, max_tokens, form, about)
 
 
 def export_encoder(
@@ -85,12 +94,30 @@ def _merged(home: Home, base: str, digest: str | None, adapter_id: str | None) -
     return backbone if adapter_id is None else load_lora(verify_adapter(home, adapter_id), base, cpu)
 
 
+def _opened(folder: Path, max_tokens: int, form: Form, about: Mapping[str, Any]) -> ExportedEncoder:
+    """Open an export, its files checked against its card, and that against what is asked for.
+
+    Raises:
+        ArtifactError: it is damaged, or made from something else: a whole folder of another's was put there.
+    """
+    encoder = ExportedEncoder.open(folder, max_tokens)
+    made_from = {name: getattr(encoder.card, name) for name in about}
+    if encoder.card.form != form or made_from != about:
+        raise ArtifactError(f"{folder} holds the export of another encoder. Remove the folder; it is made again.")
+    return encoder
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def _one_exports(home: Home) -> Iterator[None]:
     """Let one process export; the others wait and find what it made."""
-    home.encoders.mkdir(parents=True, exist_ok=True)
-    with (home.encoders / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    refuse_links(home.encoders)
+    with locked(make_room(home.make().encoders) / ".lock"):
         yield
 
 

@@ -4,10 +4,11 @@ A generation is committed in one rename and never changes. Switching replaces on
 or the new.
 """
 
-import fcntl
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import EllipsisType
@@ -15,23 +16,40 @@ from types import EllipsisType
 from recsys.artifacts import (
     MANIFEST,
     ArtifactError,
+    Record,
     check_id,
     commit_folder,
     digest_file,
     digest_folder,
     discard_folder,
+    locked,
+    make_room,
     read_each,
-    read_json,
+    refuse_links,
     remove_staging,
     verify_folder,
     write_json,
 )
+from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.home import Home
 from recsys.store.manifests import GenerationManifest, IndexReference
 
 POINTER = "current.json"
 MAX_TRAIL = 50  # generations that rollback can go back through
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pointer(Record):
+    """What is served, and what was before it.
+
+    Attributes:
+        generation: the id of the one that is served.
+        trail: the ids of those that were, the current one last.
+    """
+
+    generation: str
+    trail: list[str]
 
 
 class ConflictError(ArtifactError):
@@ -61,6 +79,7 @@ def read_generation(home: Home, generation_id: str, verify: bool = False) -> tup
     check_id(generation_id, "generation")
     folder = home.generations / generation_id
     path = folder / MANIFEST
+    refuse_links(home.generations, folder)
     if not path.is_file():
         raise ArtifactError(f"There is no generation {generation_id!r}. `recsys generations` lists those that exist.")
     manifest = GenerationManifest.read(path, "Publish again, or roll back.")
@@ -71,6 +90,15 @@ def read_generation(home: Home, generation_id: str, verify: bool = False) -> tup
         if manifest.content_id != generation_id:
             raise ArtifactError(f"{path} has changed since it was written. Publish again, or roll back.")
     return folder, manifest
+
+
+def generation_snapshot(home: Home, manifest: GenerationManifest) -> Snapshot:
+    """Open the snapshot that a generation was made from, and check that it is the very one.
+
+    Raises:
+        ArtifactError: it is missing or is not what it was.
+    """
+    return open_snapshot(home, manifest.snapshot, content_digest=manifest.snapshot_digest)
 
 
 def list_generations(home: Home) -> list[GenerationManifest]:
@@ -103,12 +131,13 @@ def made_at(home: Home, generation_id: str) -> datetime:
 
 
 def current_id(home: Home) -> str | None:
-    """Return the id of the generation that is served, or None before the first one."""
-    path = home.generations / POINTER
-    if not path.is_file():
-        return None
-    generation_id: str = read_json(path)["generation"]
-    return generation_id
+    """Return the id of the generation that is served, or None before the first one.
+
+    Raises:
+        ArtifactError: the pointer is broken.
+    """
+    pointer = _pointer(home)
+    return None if pointer is None else pointer.generation
 
 
 def promote(home: Home, generation_id: str, expected: str | EllipsisType | None = ...) -> None:
@@ -238,9 +267,16 @@ def _made(home: Home, generation_id: str) -> int:
     return (home.generations / generation_id / MANIFEST).stat().st_mtime_ns
 
 
-def _trail(home: Home) -> list[str]:
+def _pointer(home: Home) -> Pointer | None:
     path = home.generations / POINTER
-    return list(read_json(path)["trail"]) if path.is_file() else []
+    if not os.path.lexists(path):
+        return None
+    return Pointer.read(path, "Remove it and publish again.")
+
+
+def _trail(home: Home) -> list[str]:
+    pointer = _pointer(home)
+    return [] if pointer is None else pointer.trail
 
 
 def _write_pointer(home: Home, trail: list[str]) -> None:
@@ -249,7 +285,5 @@ def _write_pointer(home: Home, trail: list[str]) -> None:
 
 @contextmanager
 def _pointer_lock(home: Home) -> Iterator[None]:
-    home.generations.mkdir(parents=True, exist_ok=True)
-    with (home.generations / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(make_room(home.generations) / ".lock"):
         yield

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,16 @@ from lancedb.background_loop import LOOP
 from lancedb.index import FTS, IvfSq
 from numpy.typing import NDArray
 
-from recsys.artifacts import ArtifactError, canonical_json, staged_file
+from recsys.artifacts import (
+    READABLE,
+    ArtifactError,
+    canonical_json,
+    locked,
+    make_room,
+    open_to_readers,
+    refuse_links,
+    staged_file,
+)
 from recsys.data.columns import ITEM_ID
 from recsys.errors import RecsysError, VectorError
 from recsys.store.manifests import IndexReference
@@ -37,6 +46,7 @@ BATCH = 16_384  # rows copied at once
 TAG = "served"
 LOCK = ".lock"
 TABLES = "items-"  # how the names of all tables begin
+TABLE_FOLDER = ".lance"  # behind a table's name: LanceDB's folder of it
 _LOG = logging.getLogger(__name__)
 
 
@@ -83,6 +93,7 @@ def build_index(
         table.create_index(VECTOR, config=IvfSq(distance_type="dot", **settings))
     table.create_index(TEXT, config=FTS())
     table.tags.create(TAG, table.version)
+    open_to_readers(folder / f"{name}{TABLE_FOLDER}")
     return _reference(connection, name, item_ids, dimensions, content)
 
 
@@ -98,8 +109,11 @@ def open_index(folder: Path, reference: IndexReference) -> lancedb.table.Table:
     """Open the very version that a generation names.
 
     Raises:
-        ArtifactError: the table or the version is gone, or its columns or its shape are others.
+        ArtifactError: the table or the version is gone, its columns or its shape are others, or something of it is a
+            link.
     """
+    stored = folder / f"{reference.table}{TABLE_FOLDER}"
+    refuse_links(folder, stored, *stored.rglob("*"))
     connection = lancedb.connect(folder)
     if reference.table not in _table_names(connection):
         raise ArtifactError(f"The LanceDB table {reference.table} is missing below {folder}. Train and publish again.")
@@ -212,9 +226,7 @@ def content_digest(item_ids: Sequence[str], vectors: NDArray[np.float32], texts:
 @contextmanager
 def indexing(folder: Path) -> Iterator[None]:
     """Keep every table from being dropped, until the generation that will name it is there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+    with locked(make_room(folder) / LOCK, fcntl.LOCK_SH):
         yield
 
 
@@ -229,9 +241,9 @@ def drop_indexes(folder: Path, named: Callable[[], Collection[IndexReference]]) 
     """
     if not folder.exists():
         return []
-    with (folder / LOCK).open("w") as lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(folder / LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB))
         except BlockingIOError:
             _LOG.info("Somebody is publishing; tables that nobody needs are dropped another time.")
             return []
@@ -259,7 +271,7 @@ def _mapped(path: Path) -> NDArray[np.float32]:
         OSError: it is missing.
         ValueError: it is no such file.
     """
-    with path.open("rb") as file:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
@@ -283,6 +295,7 @@ def _copy_vectors(table: lancedb.table.Table, reference: IndexReference, path: P
         for batch in table.search().select([ROW, VECTOR]).limit(reference.rows).to_batches(BATCH):
             vectors[batch[ROW].to_numpy()] = batch[VECTOR].flatten().to_numpy().reshape(-1, reference.dimensions)
         vectors.flush()
+        staging.chmod(READABLE)
         os.replace(staging, path)
 
 

@@ -42,6 +42,7 @@ class GenerationManifest(Record):
     Attributes:
         id: the hash of everything else but the notes; empty before the generation is committed.
         snapshot: id of what it was trained on.
+        snapshot_digest: the SHA-256 over what it reads of that; None: made before generations bound it.
         adapter: id of the adapter behind it.
         index: where its vectors are.
         settings: the ``ModelConfig``, as it was written; ``config`` reads it.
@@ -51,6 +52,7 @@ class GenerationManifest(Record):
 
     id: str = ""
     snapshot: str
+    snapshot_digest: str | None = None
     adapter: str
     index: IndexReference
     settings: dict[str, Any]
@@ -75,6 +77,13 @@ class GenerationManifest(Record):
     def flow_run(self) -> str | None:
         """The id of the run that made it, where one did."""
         return self.notes.get("flow_run")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values; a manifest from before snapshots were bound has no digest of one."""
+        values = super().to_dict()
+        if self.snapshot_digest is None:
+            values.pop("snapshot_digest", None)
+        return values
 
     @property
     def content_id(self) -> str:

@@ -4,7 +4,6 @@ A key is 256 random bits, so there is nothing to guess and a plain SHA-256 is en
 protect passwords that people choose, and would only make every request slow here.
 """
 
-import fcntl
 import hmac
 import logging
 import os
@@ -15,14 +14,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from recsys.artifacts import ArtifactError, digest, read_json, write_json
+from recsys.artifacts import PRIVATE, ArtifactError, digest, locked, read_json, refuse_links, write_json
 from recsys.errors import SettingError
 from recsys.home import Home
 
 SCOPES = ("recommend", "write", "admin")
 ADMIN = "admin"
 PREFIX = "rsk_"  # lets scanners of repositories and logs recognise a key that has leaked
-PRIVATE = 0o600
 REQUIRE_KEYS = "RECSYS_REQUIRE_KEYS"  # set for a server that other machines can reach
 _LOG = logging.getLogger("bentoml.recsys")  # below BentoML's logger, whose handler prints them
 
@@ -56,10 +54,11 @@ def read_keys(home: Home) -> tuple[Key, ...] | None:
     """Return all keys, or None where none was ever made.
 
     Raises:
-        ArtifactError: the file is there and cannot be read.
+        ArtifactError: the file is there and cannot be read, or is a link.
     """
-    if not home.keys.exists():
+    if not os.path.lexists(home.keys):
         return None
+    refuse_links(home.keys)
     try:
         return tuple(Key(**entry | {"scopes": tuple(entry["scopes"])}) for entry in read_json(home.keys)["keys"])
     except (TypeError, KeyError, OSError) as error:
@@ -135,7 +134,7 @@ class Keys:
 
     def _follow(self) -> None:
         try:
-            status = os.stat(self._home.keys)
+            status = os.lstat(self._home.keys)
             seen = (status.st_ino, status.st_mtime_ns, status.st_size)
         except FileNotFoundError:
             seen = None
@@ -160,7 +159,5 @@ def _write(home: Home, keys: Iterable[Key]) -> None:
 
 @contextmanager
 def _lock(home: Home) -> Iterator[None]:
-    home.root.mkdir(parents=True, exist_ok=True)
-    with home.keys.with_suffix(".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(home.make().keys.with_suffix(".lock"), mode=PRIVATE):
         yield

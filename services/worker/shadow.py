@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from recsys.artifacts import ArtifactError, read_json, write_json
+from recsys.artifacts import ArtifactError, Record, write_json
 from recsys.database.comparisons import Comparison, ShadowStore
 from recsys.home import Home
 from recsys.selection.filters import FilterError
@@ -29,8 +29,8 @@ BATCH = 20
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ShadowState:
+@dataclass(frozen=True, kw_only=True)
+class ShadowState(Record):
     """Which generation is the shadow, and how many of the requests it answers too."""
 
     generation: str
@@ -53,13 +53,14 @@ class Shown:
 def read_shadow(home: Home) -> ShadowState | None:
     """Return the state that all workers follow."""
     path = home.generations / STATE
-    return ShadowState(**read_json(path)) if path.exists() else None
+    return ShadowState.read(path, "Remove it, or begin the shadow again.") if path.exists() else None
 
 
 def begin_shadow(home: Home, generation_id: str, share: float) -> ShadowState:
     """Make a generation the shadow, in the place of any other; workers follow within a second."""
-    state = ShadowState(generation_id, share, datetime.now(UTC).isoformat(timespec="seconds"))
-    write_json(home.generations / STATE, vars(state))
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    state = ShadowState(generation=generation_id, share=share, since=since)
+    write_json(home.generations / STATE, state.to_dict())
     return state
 
 
@@ -147,7 +148,8 @@ def summary(home: Home, store: ShadowStore) -> ShadowAnswer:
     state = read_shadow(home)
     if state is None:
         return ShadowAnswer.model_validate({})
-    return ShadowAnswer.model_validate({**vars(state), **store.summary(state.generation)})
+    told = {"generation": state.generation, "share": state.share, "since": state.since}
+    return ShadowAnswer.model_validate({**told, **store.summary(state.generation)})
 
 
 def _drawn(rec_id: str) -> float:
