@@ -256,8 +256,10 @@ def open_to_readers(folder: Path) -> None:
 
 
 def make_room(folder: Path) -> Path:
-    """Make a folder of what is stored, where it is missing; return it."""
-    folder.mkdir(mode=FOLDER, parents=True, exist_ok=True)
+    """Make a folder of what is stored, and those above it, where they are missing; return it."""
+    if not folder.is_dir():
+        make_room(folder.parent)
+        folder.mkdir(mode=FOLDER, exist_ok=True)
     return folder
 
 

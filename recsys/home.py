@@ -7,6 +7,7 @@ people's events in all of its rooms: most of these a group could read that an op
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_IROTH, S_IWOTH, S_IXOTH
 
 ALONE = 0o700
 SALT = "forgotten.salt"  # makes the hashes of who is forgotten; never lies where these do
@@ -35,6 +36,16 @@ class Home:
         for folder in (self.root, self.runs):
             folder.mkdir(mode=ALONE, parents=True, exist_ok=True)
         return self
+
+    def open_to_all(self) -> list[Path]:
+        """Return what every user of this machine may enter or read and none should: the root, and files of its own.
+
+        Nothing is, where the root or a folder above it is closed to them.
+        """
+        if not all(_allowed(folder, S_IXOTH) for folder in (self.root, *self.root.parents)):
+            return []
+        database = [self.events_database.with_name(f"{self.events_database.name}{end}") for end in ("", "-wal", "-shm")]
+        return [self.root, *(path for path in (*database, self.keys, self.salt) if _allowed(path, S_IROTH | S_IWOTH))]
 
     @property
     def cache(self) -> Path:
@@ -80,6 +91,13 @@ class Home:
     def prefect(self) -> Path:
         """Of the server that Prefect starts for a single command."""
         return self.root / "prefect"
+
+
+def _allowed(path: Path, bits: int) -> bool:
+    try:
+        return bool(path.stat().st_mode & bits)
+    except FileNotFoundError:
+        return False
 
 
 Place = Home | str | Path | None  # a home, its folder, or none: the environment's

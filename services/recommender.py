@@ -16,6 +16,7 @@ from recsys.home import Home
 from services.api import create_app
 from services.edge.auth import Guard
 from services.edge.connections import guard_connections
+from services.edge.exposure import warn_if_open
 from services.edge.keys import REQUIRE_KEYS, Keys
 from services.edge.lanes import Lane
 from services.edge.logs import configure_logs
@@ -89,6 +90,7 @@ class RecommenderService:
         torch.set_num_threads(1)  # one request is small; threads would only take turns with the other workers
         sys.setswitchinterval(SWITCH_SECONDS)
         home = Home.from_environment()
+        warn_if_open(home)
         metrics = Metrics()
         self.database = Database.of(home)
         users, shadows = Users(self.database), ShadowStore(self.database)

@@ -2,7 +2,7 @@
 
 A tombstone is a keyed hash of the user id and a time: events up to that time are gone, later ones count as those of a
 new user. The ids themselves are not kept. A hash that is fast enough to look up in every request can be tried out for
-ids that are easy to guess by somebody who has the database; it hides ids from everybody else.
+ids that are easy to guess, by somebody who has the key: so the key, a salt, is never where the hashes are.
 """
 
 import hashlib
@@ -14,8 +14,6 @@ import polars as pl
 
 from recsys.data import columns
 from recsys.data.parsing import parse_flags, parse_timestamps
-
-SALT_BYTES = 32
 
 
 @dataclass(frozen=True)

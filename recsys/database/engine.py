@@ -8,6 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,8 +18,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from recsys.artifacts import PRIVATE
 from recsys.errors import SettingError
-from recsys.home import Home
+from recsys.home import ALONE, SALT, Home
 
 URL = "RECSYS_DATABASE_URL"  # names a PostgreSQL for several machines
 DISCREET: dict[str, bool] = {"hide_parameters": True}  # messages name statements, never the ids in them
@@ -46,20 +48,24 @@ class Database:
     Attributes:
         engine: for transactions.
         insert: the dialect's ``INSERT``, which knows what to do about conflicts.
+        salt: the file that makes the hashes in the database unreadable to whoever has the database alone.
 
     Args:
         url: a SQLAlchemy URL of SQLite or, with psycopg installed, PostgreSQL (``postgresql+psycopg://…``).
+        salt: for a PostgreSQL; None: in the environment's home. A SQLite has it beside its file.
 
     Raises:
         SettingError: the URL names another kind of database.
         sqlalchemy.exc.SQLAlchemyError: the database cannot be reached; every method raises it likewise.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, salt: Path | None = None) -> None:
         location = sql.make_url(url)
+        self.salt = salt or Home.from_environment().salt
         match location.get_backend_name():
             case "sqlite":
                 self.insert: Any = sqlite.insert
+                self.salt = Path(location.database or "").absolute().parent / SALT  # whoever opens it shares its folder
                 self.engine = _sqlite_engine(location)
             case "postgresql":
                 self.insert = postgresql.insert
@@ -74,15 +80,16 @@ class Database:
 
     @classmethod
     def at(cls, path: Path) -> "Database":
-        """Open the SQLite database at a path; folder and file are made where missing."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Open the SQLite database at a path; folder and file are made where missing, for their owner alone."""
+        path.parent.mkdir(mode=ALONE, parents=True, exist_ok=True)
         return cls(f"sqlite:///{path}")
 
     @classmethod
     def of(cls, home: Home) -> "Database":
         """Open the database that ``RECSYS_DATABASE_URL`` names, or else the SQLite file of a home."""
         url = os.environ.get(URL)
-        return cls(url) if url else cls.at(home.events_database)
+        home.make()
+        return cls(url, home.salt) if url else cls.at(home.events_database)
 
     @property
     def is_sqlite(self) -> bool:
@@ -175,7 +182,8 @@ def _sqlite_engine(location: sql.URL) -> sql.Engine:
     if not location.database or location.database == ":memory:":
         raise SettingError(f"A SQLite database needs a file, which all workers share; {location!r} names none.")
     path = Path(location.database).absolute()
-    path.touch()
+    with suppress(FileExistsError):  # the log and the index that SQLite puts beside it get its mode
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
     existing = location.set(database=f"file:{quote(str(path))}").update_query_dict({"mode": "rw", "uri": "true"})
     engine = sql.create_engine(existing, **DISCREET)
 

@@ -4,16 +4,16 @@ The served snapshot is immutable; its events of a forgotten user are invisible f
 them out.
 """
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sql
 
-from recsys.data.forgetting import SALT_BYTES, Forgotten, hash_user
+from recsys.data.forgetting import Forgotten, hash_user
 from recsys.database.engine import TEXT, Database
 from recsys.database.moments import microseconds
+from recsys.database.salt import agreed_salt
 
 CHANGE = "forgotten"
 Deletion = Callable[[sql.Connection, str], int]  # deletes a user's rows, returns how many
@@ -23,9 +23,6 @@ _FORGOTTEN = sql.Table(
     _METADATA,
     sql.Column("user_hash", TEXT, primary_key=True),
     sql.Column("time", sql.BigInteger, nullable=False),  # microseconds since 1970, UTC
-)
-_SALT = sql.Table(
-    "forgotten_salt", _METADATA, sql.Column("id", sql.Integer, primary_key=True), sql.Column("salt", TEXT)
 )
 
 
@@ -45,16 +42,19 @@ class Removal:
 
 
 class Tombstones:
-    """Who is forgotten, by a database; one object serves all threads of a process."""
+    """Who is forgotten, by a database; one object serves all threads of a process.
+
+    Raises:
+        ArtifactError: this machine lacks the salt of the database's hashes; the message says where it belongs.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._read: tuple[int, Forgotten] = (-1, Forgotten())
-        database.create([_FORGOTTEN, _SALT])
+        database.create([_FORGOTTEN])
         with database.engine.begin() as connection:
-            salt = {"id": 1, "salt": secrets.token_hex(SALT_BYTES)}
-            connection.execute(database.insert(_SALT).values(salt).on_conflict_do_nothing())
             database.count_from_zero(connection, CHANGE)
+        self._salt = agreed_salt(database)
 
     def read(self) -> Forgotten:
         """Return all tombstones; they are read again only after a change."""
@@ -70,9 +70,8 @@ class Tombstones:
         """Leave a tombstone, delete a user's rows in the same transaction, and overwrite what was deleted."""
         with self._database.engine.begin() as connection:
             self._database.bump(connection, CHANGE)  # from here on nobody else holds the tombstones
-            salt = bytes.fromhex(connection.execute(sql.select(_SALT.c.salt)).scalar_one())
             now = datetime.now(UTC)
-            tombstone = {"user_hash": hash_user(salt, user_id), "time": microseconds(now)}
+            tombstone = {"user_hash": hash_user(self._salt, user_id), "time": microseconds(now)}
             insert = self._database.insert(_FORGOTTEN).values(tombstone)
             connection.execute(insert.on_conflict_do_update(index_elements=["user_hash"], set_=tombstone))
             rows = tuple(delete(connection, user_id) for delete in deletions)
@@ -81,8 +80,7 @@ class Tombstones:
     def _of(self, connection: sql.Connection, version: int) -> Forgotten:
         known, forgotten = self._read
         if known != version:
-            salt = bytes.fromhex(connection.execute(sql.select(_SALT.c.salt)).scalar_one())
             times = {row.user_hash: row.time for row in connection.execute(sql.select(_FORGOTTEN))}
-            forgotten = Forgotten(salt, times)
+            forgotten = Forgotten(self._salt, times)
             self._read = version, forgotten
         return forgotten

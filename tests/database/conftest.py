@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from recsys.database.engine import Database
+from recsys.home import SALT
 from services.serve import free_port
 
 
@@ -67,8 +68,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    """An empty database."""
-    database = Database(url)
+def database(url: str, tmp_path: Path) -> Iterator[Database]:
+    """An empty database, and a folder for what belongs beside it."""
+    database = Database(url, tmp_path / SALT)
     yield database
     database.close()
