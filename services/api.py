@@ -9,6 +9,8 @@ from fastapi import FastAPI
 
 from recsys_client.schemas.fields import Problem
 from services.edge.auth import GuardedRoute, describe_keys
+from services.edge.keyless import OwnMachine
+from services.edge.own import Heads
 from services.edge.problems import install_handlers
 from services.routes import (
     batch,
@@ -31,12 +33,15 @@ def create_app() -> FastAPI:
         title="recsys",
         version=version("recsys"),
         summary="Recommendations from user behaviour and item texts.",
+        description="HEAD is answered wherever GET is, without the body.",
         openapi_url="/docs.json",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # who asks for a path that does not exist is told so
     )
     install_handlers(app)
+    app.add_middleware(Heads)
+    app.add_middleware(OwnMachine)
     for module in (recommend, batch, texts, classify, events, items, users, generations, lineage, operations, page):
         unguarded = [route for route in module.router.routes if not isinstance(route, GuardedRoute)]
         if unguarded:
@@ -47,11 +52,8 @@ def create_app() -> FastAPI:
 
 
 def _complete(app: FastAPI, generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the OpenAPI document with what FastAPI does not know: the errors' shape, and BentoML's health check."""
+    """Return the OpenAPI document with what FastAPI does not know: the errors' shape, and the keys."""
     document = generate()
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
     describe_keys(document)
-    responses = {"200": {"description": "Yes."}}
-    operation = {"summary": "Is the process alive?", "operationId": "livez", "responses": responses, "security": []}
-    document["paths"]["/livez"] = {"get": operation}
     return document

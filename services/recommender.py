@@ -22,8 +22,9 @@ from services.edge.lanes import Lane
 from services.edge.logs import configure_logs
 from services.edge.metrics import Metrics
 from services.edge.observer import Observed, Observer
+from services.edge.own import OwnAnswers
 from services.edge.problems import Boundary
-from services.edge.readiness import OwnReadiness
+from services.edge.supervisor import guard_supervisor
 from services.worker.classifiers import Classifiers
 from services.worker.current import CurrentGeneration
 from services.worker.encoders import Encoders
@@ -63,6 +64,7 @@ def lanes(metrics: Metrics) -> dict[str, Lane]:
 
 configure_logs()
 app = create_app()
+guard_supervisor()
 guard_connections(partial(Observed, observer=lambda: app.state.observer))
 
 
@@ -76,7 +78,6 @@ guard_connections(partial(Observed, observer=lambda: app.state.observer))
     # Spans are made for every request even while nothing collects them, and cost more than the rest of the server.
     tracing={"excluded_urls": [".*"]},
 )
-@bentoml.asgi_app(app)
 class RecommenderService:
     """Recommendations over HTTP from the current generation and live events."""
 
@@ -135,4 +136,4 @@ class RecommenderService:
 
 # The decorator has made a bentoml.Service of the class, which a type checker cannot see.
 RecommenderService.add_asgi_middleware(Boundary)  # type: ignore[attr-defined]
-RecommenderService.add_asgi_middleware(OwnReadiness, own=app)  # type: ignore[attr-defined]
+RecommenderService.add_asgi_middleware(OwnAnswers, own=app)  # type: ignore[attr-defined]

@@ -25,7 +25,7 @@ from recsys.home import Home
 from recsys.store.generations import current_id, read_generation
 from services.serve import running
 
-HEAD = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HEAD = b"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 STARTS = (HEAD, HEAD + b"Content-Length: 100000\r\n\r\n")  # half of them trickle headers, half a body
 BYTE_SECONDS = 1.0  # between two bytes of one socket
 WARM_UP = 200  # requests

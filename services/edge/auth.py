@@ -6,7 +6,6 @@ not include reading. A key may have several scopes; ``admin`` has all. One user'
 explanation would name its items.
 """
 
-import ipaddress
 import math
 import time
 from collections import Counter
@@ -26,7 +25,8 @@ from services.edge.problems import announced_bytes, capped, documented, problem,
 SCHEME = "key"
 SCHEME_DESCRIPTION = (
     "A key from `recsys keys create`. Scopes: `recommend` asks for items, `write` sends events and items, `admin` does "
-    "everything. Where no key was ever made, the service answers its own machine only, and asks for none."
+    "everything. Where no key was ever made, the service asks for none, and answers its own machine and its own page "
+    "alone: others get 403, and a POST or PUT that does not say `content-type: application/json` gets 415."
 )
 READS_HISTORIES = "recsys.reads_histories"  # in a request's scope: whether it may be told what a user did
 BURST_SECONDS = 2.0  # how much of its rate a key may use at once
@@ -98,13 +98,15 @@ class Guard:
         self._buckets: dict[str, tuple[float, float]] = {}  # by key: tokens left, and when that was
         self._under_way: Counter[str] = Counter()  # requests by key
 
+    def asks_for_keys(self) -> bool:
+        """Tell whether there are keys, or must be."""
+        return self._keys.asked_for()
+
     def check(self, scope: Scope, needed: str) -> Any:
         """Return None if a request may go on, else the response that refuses it."""
-        if not self._keys.asked_for():
-            if _is_loopback(scope):
-                scope[READS_HISTORIES] = True
-                return None
-            return problem(403, "This service has no keys, so it answers its own machine only; `recsys keys create`.")
+        if not self._keys.asked_for():  # whoever is answered at all then, is answered everything
+            scope[READS_HISTORIES] = True
+            return None
         scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             return problem(401, "Send a key: `Authorization: Bearer …`.", CHALLENGE)
@@ -161,13 +163,10 @@ ReadsHistories = Annotated[bool, Depends(_reads_histories)]
 
 
 def describe_keys(document: dict[str, Any]) -> None:
-    """Add the scheme of the keys to an OpenAPI document."""
+    """Add the scheme of the keys to an OpenAPI document, and what is refused where there are none."""
     scheme = {"type": "http", "scheme": "bearer", "description": SCHEME_DESCRIPTION}
     document["components"].setdefault("securitySchemes", {})[SCHEME] = scheme
-
-
-def _is_loopback(scope: Scope) -> bool:
-    try:
-        return ipaddress.ip_address((scope.get("client") or ("",))[0]).is_loopback
-    except ValueError:
-        return False
+    refused = {str(status): response for status, response in documented(415).items()}
+    for operations in document["paths"].values():
+        for method in {"post", "put"} & set(operations):
+            operations[method]["responses"] |= refused

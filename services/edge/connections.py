@@ -1,25 +1,18 @@
-"""Connections that cannot be held open by sending slowly: a request must be there, whole, within a deadline.
+"""Connections that cannot be held open by sending slowly, nor fill memory: a request must be there, whole, in time.
 
-uvicorn ends connections that are idle between requests, but waits without end for the rest of one that has begun. At
-the end it closes idle ones at once, also under a request that is on its way, and BentoML's supervisor goes on taking
-connections that nobody will answer; here neither loses a request.
+uvicorn ends connections that are idle between requests, but waits without end for the rest of one that has begun, and
+keeps headers, trailers and requests sent ahead however many there are. At the end it closes idle ones at once, also
+under a request that is on its way; here that loses no request.
 """
 
 import asyncio
-import ctypes
-import selectors
-import socket
-import struct
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
-from circus.arbiter import Arbiter
 from starlette.types import ASGIApp
 from uvicorn import config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from recsys_client.schemas.fields import PROBLEM_JSON, Problem
 from services.edge.observer import abandon, new_id
@@ -27,20 +20,46 @@ from services.edge.observer import abandon, new_id
 HEADERS_SECONDS = 10.0  # from the connection, or from a later request's first byte, to the end of its headers
 BODY_SECONDS = 8.0  # from there to the end of the body; less than what an answer may take
 LAST_SECONDS = 1.0  # in which a connection that is idle when the server ends may bring one more request
-ACCEPT_POLL_SECONDS = 0.001
-SO_ATTACH_FILTER, BPF_RETURN = 26, 0x06  # of Linux, which Python does not name
 MAX_UNREAD_BYTES = 4 * 2**20  # of a body that comes after its answer: taken, so that an honest client reads the answer
-MAX_HEADER_BYTES = 64 * 2**10  # beside the first piece that is read, which the event loop bounds
+MAX_HEADER_BYTES = 64 * 2**10  # of path, headers and trailers together
+MAX_HEADER_LINES = 256
+LINE_BYTES = 4  # of a header beside its name and value
+CHUNK_BYTES = 32  # that a chunk of a body may take beside its content
+MAX_CHUNKS = 16_384  # that may: what comes byte by byte costs its length many times over
+TOO_LONG = (
+    f"Path, headers and trailers are more than {MAX_HEADER_BYTES // 2**10} KiB or {MAX_HEADER_LINES} lines, or the "
+    "pieces of the body are too small."
+)
+MAX_WAITING = 64  # requests sent ahead on one connection, before the first of them is answered
+
+
+class _RefusedError(Exception):
+    """The parser is to stop: what is being received has been refused."""
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's HTTP connection with a deadline for what is being received, and a bound on the size of headers."""
+    """uvicorn's HTTP connection with a deadline for what is being received, and bounds on all that is no body.
+
+    The names and values that the parser tells are counted exactly, those of trailers among them. What it swallows by
+    itself (a line without an end, extensions of chunks) is counted by the piece: all that is neither body nor, for
+    each chunk, a line of ordinary length.
+    """
 
     _deadline: asyncio.TimerHandle | None = None
     _heading = False  # whether headers are awaited
-    _header_bytes = 0
+    _begun_here = False  # whether a request has begun in the piece at work, which may hold the end of another one
+    _body_here = 0  # bytes of body in the piece at work
+    _named_bytes = 0  # path, headers and trailers, as the parser has told them
+    _header_lines = 0
+    _other_bytes = 0  # of whole pieces: what is no body
+    _chunks = 0
     _unread_bytes = 0
+    _answering: RequestResponseCycle | None = None  # the latest request may wait behind it
     _ending = False  # after the request under way, or the next one
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.ws_protocol_class = None  # whoever asks for another protocol is answered in this one
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -48,38 +67,72 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
-        if self.cycle is not None and not self.cycle.response_complete:
-            abandon(self.cycle.scope)
+        self._forget_answer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        later = self._heading and self._header_bytes > 0  # a first piece may hold the end of the request before
+        self._begun_here, self._body_here = False, 0
         super().data_received(data)
-        self._header_bytes += len(data) if later else 1
-        if self._heading and self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
-            self._end(431, f"The headers are longer than {MAX_HEADER_BYTES // 2**10} KiB.")
+        if self.transport.is_closing():
+            return
+        if not self._begun_here:
+            self._other_bytes += len(data) - self._body_here
+            if self._other_bytes > MAX_HEADER_BYTES + CHUNK_BYTES * min(self._chunks, MAX_CHUNKS):
+                self._end(431, TOO_LONG)
+        if self._deadline is None and self._is_idle():
+            # what was left of a body, or empty lines: uvicorn has forgotten its own timer over them
+            self._deadline = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._begun_here = True
         self._await_headers()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_lines += 1
+        self._count(len(name) + len(value) + LINE_BYTES)
+        if self._heading:  # a trailer comes too late to say who asks, or for what
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._heading = False
         self._arm(BODY_SECONDS)
+        if len(self.pipeline) >= MAX_WAITING:
+            self._close()
+            raise _RefusedError
         super().on_headers_complete()
-        if self._ending:
+        if self._ending or self.parser.should_upgrade():
             self.cycle.keep_alive = False
 
+    def on_chunk_header(self) -> None:
+        self._chunks += 1
+
     def on_body(self, body: bytes) -> None:
+        self._body_here += len(body)
         if self.cycle.response_complete:
             self._unread_bytes += len(body)
             if self._unread_bytes > MAX_UNREAD_BYTES:
-                self.transport.close()
+                self._close()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._disarm()
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Called where the parser understands nothing more, or was made to stop."""
+        self._end(400, "This cannot be read as HTTP/1.1.")
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: anybody may ask for another protocol, as often as they like."""
 
     def shutdown(self) -> None:
         """Called when the server ends: the answer that is due is the last one."""
@@ -97,8 +150,15 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _await_headers(self) -> None:
-        self._heading, self._header_bytes, self._unread_bytes = True, 0, 0
+        self._heading = True
+        self._named_bytes = self._header_lines = self._other_bytes = self._chunks = self._unread_bytes = 0
         self._arm(HEADERS_SECONDS)
+
+    def _count(self, size: int) -> None:
+        self._named_bytes += size
+        if self._named_bytes > MAX_HEADER_BYTES or self._header_lines > MAX_HEADER_LINES:
+            self._end(431, TOO_LONG)
+            raise _RefusedError
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
@@ -111,11 +171,12 @@ class Connection(HttpToolsProtocol):
 
     def _end(self, status: int, detail: str) -> None:
         """Close the connection, with a reason where no answer is on its way over it."""
-        self._disarm()
         if self.transport.is_closing():
             return
-        begun = self.cycle is not None and self.cycle.response_started
-        if not begun or (self._heading and self.cycle.response_complete):
+        answering = self._answering
+        sending = answering is not None and answering.response_started and not answering.response_complete
+        answered = not self._heading and self.cycle is not None and self.cycle.response_complete
+        if not sending and not answered:
             phrase = HTTPStatus(status).phrase
             request_id = new_id()  # that of the headers has not arrived, or its request is not begun
             problem = Problem(title=phrase, status=status, detail=detail, request_id=request_id)
@@ -125,13 +186,23 @@ class Connection(HttpToolsProtocol):
                 f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"
             )
             self.transport.write(head.encode() + content)
+        self._close()
+
+    def _close(self) -> None:
+        self._disarm()
+        self._forget_answer()
         self.transport.close()
+
+    def _forget_answer(self) -> None:
+        """Let the answer under way be sent to nobody: uvicorn forgets to where a later request waits behind it."""
+        if self._answering is not None and not self._answering.response_complete:
+            abandon(self._answering.scope)
+            self._answering.disconnected = True
+            self._answering.message_event.set()
 
 
 def guard_connections(around: Callable[[ASGIApp], ASGIApp]) -> None:
     """Make uvicorn servers that are started in this process from now on use such connections.
-
-    In BentoML's supervisor, which holds the sockets that its workers listen on: refuse connections before workers end.
 
     Args:
         around: puts a middleware around the whole application, outside of all that BentoML puts there.
@@ -144,40 +215,3 @@ def guard_connections(around: Callable[[ASGIApp], ASGIApp]) -> None:
 
     protocols: dict[str, Any] = config.HTTP_PROTOCOLS
     protocols["auto"] = Guarded
-    Arbiter.stop = _stop_listening(Arbiter.stop)
-
-
-def _stop_listening(stop: Any) -> Any:
-    def stop_listening_first(arbiter: Arbiter) -> Any:
-        for listener in arbiter.sockets.values():
-            with suppress(OSError):  # it does not listen, or the system has no such filter
-                _take_no_more(listener)
-            _let_workers_accept(listener)
-            with suppress(OSError):
-                listener.shutdown(socket.SHUT_RD)
-        return stop(arbiter)
-
-    return stop_listening_first
-
-
-def _take_no_more(listener: socket.socket) -> None:
-    """Let the system drop whatever else comes for a listener; what waits to be accepted stays.
-
-    Nobody connects then between the last look at what waits and the end of listening. A packet filter does it
-    (Linux, ``SO_ATTACH_FILTER``): a program of the one instruction "keep 0 bytes".
-
-    Raises:
-        OSError: the system has no such filter.
-    """
-    instruction = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RETURN, 0, 0, 0))
-    program = struct.pack("HP", 1, ctypes.addressof(instruction))
-    listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
-
-
-def _let_workers_accept(listener: socket.socket) -> None:
-    """Wait until no connection waits to be accepted: the system resets those that still do when listening ends."""
-    deadline = time.monotonic() + LAST_SECONDS
-    with selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ)
-        while selector.select(0) and time.monotonic() < deadline:
-            time.sleep(ACCEPT_POLL_SECONDS)

@@ -7,6 +7,7 @@ import logging
 import logging.config
 import os
 import random
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,53 @@ from services.edge.context import CURRENT, RequestContext
 
 SHARE = "RECSYS_LOG_REQUESTS"  # of the requests that neither failed nor were slow, 0 to 1
 SLOW = "RECSYS_LOG_SLOW_MS"  # from how many milliseconds on a request is slow
-LINES_PER_SECOND = 20  # beside that share, of one worker: what fails in masses must not fill a disk
+# Of one worker, beside that share: what fails in masses must not fill a disk. The next line says how many are missing.
+LINES_PER_SECOND = 20  # of each logger
+TRACEBACKS_PER_SECOND = 1  # of each logger
 _LOG = logging.getLogger("services.requests")
+
+
+class PerSecond:
+    """Counts what is let through in the current second, and what has not been since the last that was."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._second = 0
+        self._taken = 0
+        self._left_out = 0
+        self._counting = threading.Lock()
+
+    def take(self) -> int | None:
+        """Return None for what is one too many, else how many were left out before it."""
+        with self._counting:
+            second = int(time.monotonic())
+            if second != self._second:
+                self._second, self._taken = second, 0
+            if self._taken >= self._most:
+                self._left_out += 1
+                return None
+            self._taken += 1
+            left_out, self._left_out = self._left_out, 0
+            return left_out
+
+
+class AtMost(logging.Filter):
+    """Drops what a logger writes beyond its lines and its tracebacks a second; requests are counted on their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seconds: dict[tuple[str, bool], PerSecond] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say on a record how many were left out before it; keep it, or leave it out."""
+        if record.name == _LOG.name:
+            return True
+        traced = bool(record.exc_info)
+        most = TRACEBACKS_PER_SECOND if traced else LINES_PER_SECOND
+        left_out = self._seconds.setdefault((record.name, traced), PerSecond(most)).take()
+        if left_out:
+            record.left_out = left_out
+        return left_out is not None
 
 
 class WithRequest(logging.Filter):
@@ -40,7 +86,7 @@ def configure_logs() -> None:
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "filters": {"request": {"()": WithRequest}},
+            "filters": {"request": {"()": WithRequest}, "at most": {"()": AtMost}},
             "formatters": {
                 "json": {
                     "()": "pythonjsonlogger.json.JsonFormatter",
@@ -54,7 +100,7 @@ def configure_logs() -> None:
                     "class": "logging.StreamHandler",
                     "stream": "ext://sys.stdout",
                     "formatter": "json",
-                    "filters": ["request"],
+                    "filters": ["at most", "request"],
                 }
             },
             "root": {"level": "WARNING", "handlers": ["stdout"]},
@@ -117,18 +163,17 @@ class RequestLog:
 
     def __init__(self, settings: LogSettings) -> None:
         self._settings = settings
-        self._second = 0
-        self._written = 0
-        self._left_out = 0
+        self._lines = PerSecond(LINES_PER_SECOND)
 
     def write(self, context: RequestContext, method: str, route: str, status: int, seconds: float) -> None:
         """Write a line, if the request is one of those that get one."""
         slow = seconds * 1_000 >= self._settings.slow_ms
+        left_out: int | None = 0
         if random.random() >= self._settings.share:
             if status < 400 and not slow:
                 return
-            if not self._may_write():
-                self._left_out += 1
+            left_out = self._lines.take()
+            if left_out is None:
                 return
         said: dict[str, Any] = {
             "method": method,
@@ -137,14 +182,7 @@ class RequestLog:
             "duration_ms": round(seconds * 1_000, 3),
             "stages_ms": {stage: round(part * 1_000, 3) for stage, part in context.timer.totals().items()},
         }
-        if self._left_out:
-            said["left_out"], self._left_out = self._left_out, 0
+        if left_out:
+            said["left_out"] = left_out
         level = logging.ERROR if status >= 500 else logging.WARNING if slow else logging.INFO
         _LOG.log(level, "%s %s %d", method, route, status, extra=said)
-
-    def _may_write(self) -> bool:
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._written = second, 0
-        self._written += 1
-        return self._written <= LINES_PER_SECOND

@@ -17,7 +17,7 @@ CONTEXT = "recsys.context"  # in a request's scope: its context, for its connect
 REQUEST_ID = b"x-request-id"
 # What a caller's id may be, so that it can stand in logs and headers as it is; any other is replaced.
 ACCEPTED = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-PROBES = ("/livez", "/readyz", "/healthz")  # no log line each; two are BentoML's and have no route of ours
+PROBES = ("/livez", "/readyz")  # no log line each
 
 
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
@@ -75,7 +75,7 @@ class Observer:
         seconds = time.perf_counter() - context.timer.started
         path, found = scope["path"], scope.get("route")
         probe = path in PROBES
-        route = path if probe else getattr(found, "path_format", "") or "other"
+        route = getattr(found, "path_format", "") or "other"
         self.metrics.requests.labels(route, status).observe(seconds)
         for stage, part in context.timer.totals().items():
             self.metrics.stage(stage).observe(part)

@@ -16,11 +16,12 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.routing import Match, Route
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys_client.schemas.fields import PROBLEM_JSON, Problem
 from services.edge.context import CURRENT
+from services.edge.paths import without_paths
 
 MAX_BODY_BYTES = 4 * 2**20  # of any route: 1,000 events with the longest ids fit, also outside ASCII
 ANSWER_SECONDS = 9.5  # from headers to answer: more than a lane and SQLite wait, less than BentoML, which tells less
@@ -31,10 +32,11 @@ _LOG = logging.getLogger(__name__)
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Return an error response."""
+    """Return an error response; of paths of this machine the detail keeps the last part."""
     context = CURRENT.get()
     asked = context.request_id if context else None
-    content = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=asked)
+    shown = without_paths(detail)
+    content = Problem(title=HTTPStatus(status).phrase, status=status, detail=shown, request_id=asked)
     return Response(content.model_dump_json(exclude_none=True), status, headers=headers, media_type=PROBLEM_JSON)
 
 
@@ -155,10 +157,12 @@ def _too_large(most: int) -> str:
 
 def _methods(request: Request) -> set[str]:
     """Return the methods of all routes with a request's path; Starlette names those of the first alone."""
-    routes = [route for route in request.app.routes if isinstance(route, Route)]
-    return {
-        method for route in routes if route.matches(request.scope)[0] != Match.NONE for method in route.methods or ()
-    }
+    found = set()
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        asked = {"type": "http", "method": method, "path": request.scope["path"], "root_path": ""}
+        if any(route.matches(asked)[0] == Match.FULL for route in request.app.routes):
+            found.add(method)
+    return found | {"HEAD"} if "GET" in found else found
 
 
 def _text(content: bytes) -> str:

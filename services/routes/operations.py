@@ -6,12 +6,13 @@ from fastapi import HTTPException, Response
 from recsys_client.schemas.readiness import Readiness
 from services.edge.auth import OPEN, guarded_router
 from services.edge.metrics import exposition
+from services.edge.paths import without_paths
 from services.edge.problems import documented
-from services.edge.readiness import READYZ
 from services.worker.answering import json_response
 from services.worker.loading import FAILED
 from services.worker.state import Worker, WorkerOfApp
 
+LIVEZ, READYZ = "/livez", "/readyz"
 router = guarded_router()
 
 
@@ -20,6 +21,12 @@ async def metrics() -> Response:
     """Return the numbers of all workers in Prometheus' text format."""
     content, media_type = await to_thread.run_sync(exposition)
     return Response(content, media_type=media_type)
+
+
+@router.get(LIVEZ, response_class=Response, responses={200: {"content": {"text/plain": {}}}}, **OPEN)
+async def livez() -> Response:
+    """Is the process alive?"""
+    return Response("alive\n", media_type="text/plain")
 
 
 @router.get(READYZ, response_model=Readiness, responses=documented(503), **OPEN)
@@ -33,7 +40,8 @@ async def readyz(worker: WorkerOfApp) -> Response:
 
 def _readiness(worker: Worker) -> Readiness:
     generation_id = worker.generation.recommender().generation_id
-    texts, classifier = worker.encoders.state(generation_id), worker.classifiers.state
+    states = (worker.encoders.state(generation_id), worker.classifiers.state)
+    texts, classifier = map(without_paths, states)
     found = Readiness(generation=generation_id, texts=texts, classifier=classifier)
     if not worker.encoders.ahead:
         return found

@@ -270,14 +270,15 @@ def test_files_that_go_while_they_serve_are_missed_only_where_they_are_needed(
 
         eventually(search_says_why)
         for path in ("promote", "shadow"):
-            assert httpx.post(f"{url}/v1/generations/{served}/{path}", timeout=60).status_code == 404
+            answer = httpx.post(f"{url}/v1/generations/{served}/{path}", json={}, timeout=60)
+            assert answer.status_code == 404
         state = httpx.get(f"{url}/v1/generations", timeout=60).json()
         assert (state["serving"], state["generations"]) == (served, [])
 
         for folder in (home.generations / served, home.lance, home.snapshots, home.adapters):
             shutil.move(tmp_path / folder.name, folder)
         eventually(lambda: httpx.post(f"{url}/v1/search", json={"query": "x"}, timeout=60).status_code == 200)
-        assert httpx.post(f"{url}/v1/generations/{served}/promote", timeout=60).status_code == 200
+        assert httpx.post(f"{url}/v1/generations/{served}/promote", json={}, timeout=60).status_code == 200
 
 
 def test_a_file_that_breaks_while_it_serves_changes_no_answer_and_cannot_be_switched_to(

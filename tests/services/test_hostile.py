@@ -234,7 +234,8 @@ def test_control_characters_are_in_no_id(service: httpx.Client, identifier: str)
 def test_generations_are_named_by_ids_alone(service: httpx.Client, name: str) -> None:
     encoded = quote(name, safe="")
     for method, path in (("POST", "promote"), ("POST", "shadow"), ("DELETE", "shadow")):
-        answer = service.request(method, f"/v1/generations/{encoded}/{path}")
+        headers = {"Content-Type": "application/json"}
+        answer = service.request(method, f"/v1/generations/{encoded}/{path}", headers=headers)
         assert answer.status_code in {404, 405, 422}, answer.text
     for file in ("../../services/edge/keys.py", "..%2f..%2fpyproject.toml", "/etc/passwd"):
         assert service.get(f"/page/{quote(file, safe='')}").status_code == 404

@@ -58,6 +58,9 @@ def test_every_route_asks_for_its_scope(guarded: Guarded) -> None:
             for name, token in {"none": None, "wrong": f"{PREFIX}{'x' * 43}", **guarded.tokens}.items()
         }
         statuses = {name: answer.status_code for name, answer in answers.items()}
+        if method == "GET":
+            for name, token in {"none": None, **guarded.tokens}.items():
+                assert guarded.ask("HEAD", concrete, token).status_code == statuses[name]
         assert "security" in operation, f"{method} {path} declares no scope"
         if not operation["security"]:
             assert path in OPEN, f"{method} {path} is open to everybody"
@@ -135,21 +138,19 @@ def test_a_key_is_stored_as_its_hash_and_read_by_its_owner_only(tmp_path: Path) 
         create_key(home, "x", ["admin"], rate=0)
 
 
-def scope_of(client: str, token: str = "") -> dict[str, Any]:
-    headers = [(b"authorization", f"bearer {token}".encode())] if token else []
-    return {"type": "http", "client": (client, 1), "headers": headers}
-
-
-def test_without_keys_only_this_machine_is_answered(tmp_path: Path) -> None:
-    guard = Guard(Keys(Home(tmp_path)))
-    assert guard.check(scope_of("127.0.0.1"), "admin") is None
-    assert guard.check(scope_of("192.0.2.1"), "recommend").status_code == 403
+def test_from_the_first_key_on_everybody_needs_one(tmp_path: Path) -> None:
+    guard, asked = Guard(Keys(Home(tmp_path))), {"type": "http", "client": ("127.0.0.1", 1), "headers": []}
+    assert not guard.asks_for_keys()
+    assert guard.check(asked, "admin") is None
     create_key(Home(tmp_path), "first", ["admin"])
-    assert guard.check(scope_of("127.0.0.1"), "admin").status_code == 401
+    assert guard.asks_for_keys()
+    assert guard.check(asked, "admin").status_code == 401
 
 
 def test_a_public_service_without_keys_answers_nobody(tmp_path: Path) -> None:
-    assert Guard(Keys(Home(tmp_path), required=True)).check(scope_of("127.0.0.1"), "recommend").status_code == 401
+    guard = Guard(Keys(Home(tmp_path), required=True))
+    assert guard.asks_for_keys()
+    assert guard.check({"type": "http", "client": ("127.0.0.1", 1), "headers": []}, "recommend").status_code == 401
 
 
 def test_with_keys_other_addresses_can_be_served(tmp_path: Path) -> None:

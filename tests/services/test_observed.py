@@ -20,7 +20,7 @@ from processes import PATIENCE_SECONDS
 from recsys.home import Home
 from services.edge import logs
 from services.edge.context import RequestContext
-from services.edge.logs import LINES_PER_SECOND, LogSettings, RequestLog
+from services.edge.logs import LINES_PER_SECOND, TRACEBACKS_PER_SECOND, AtMost, LogSettings, RequestLog
 from services.edge.observer import ACCEPTED, REQUEST_ID, request_id
 from services.edge.tracing import wanted_exporters
 from services.serve import ServeError, free_port, log_file, running, start
@@ -261,3 +261,23 @@ def test_errors_in_masses_are_counted_instead_of_written(
     now = 101.0
     assert written(caplog, log, 503, 0.0) == 1
     assert caplog.records[0].left_out == 7
+
+
+def test_what_fails_in_masses_fills_no_log_whoever_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1.0
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now)
+    at_most = AtMost()
+
+    def written(logger: str, traced: bool = False, records: int = 1_000) -> list[int]:
+        """Write records; return what those that are let through say is missing before them."""
+        fault = (RuntimeError, RuntimeError("x"), None) if traced else None
+        made = [logging.LogRecord(logger, logging.ERROR, "", 0, "it failed", None, fault) for _ in range(records)]
+        return [getattr(record, "left_out", 0) for record in made if at_most.filter(record)]
+
+    assert written("uvicorn.error", traced=True) == [0] * TRACEBACKS_PER_SECOND
+    assert written("uvicorn.error") == [0] * LINES_PER_SECOND  # which hides no line,
+    assert written("services.worker.current") == [0] * LINES_PER_SECOND  # nor one of others
+    assert written("services.requests") == [0] * 1_000  # counted on its own
+    now = 2.0
+    assert written("uvicorn.error", traced=True, records=2) == [1_000 - TRACEBACKS_PER_SECOND]
+    assert written("uvicorn.error", records=3) == [1_000 - LINES_PER_SECOND, 0, 0]

@@ -41,7 +41,7 @@ def ask(metrics: Metrics) -> Callable[[Exception], httpx.Response]:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
 
         async def request() -> httpx.Response:
-            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 return await client.post("/v1/recommend", json={"user_id": "u"})
 
         return anyio.run(request)
@@ -69,7 +69,7 @@ def test_a_slash_too_few_or_too_many_is_a_404_and_no_redirect(method: str, path:
     app.state.worker = Faulty(RuntimeError("not asked"), metrics)
 
     async def request() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             return await client.request(method, path, json={})
 
     response = anyio.run(request)
@@ -89,7 +89,7 @@ def test_an_answer_that_takes_too_long_is_given_up_with_a_503(monkeypatch: pytes
 
     async def request() -> httpx.Response:
         transport = httpx.ASGITransport(problems.Boundary(stuck))
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.get("/")
 
     response = anyio.run(request)

@@ -19,7 +19,7 @@ from variants import make_variant
 from recsys.home import Home
 from recsys.serving.recommender import Recommender
 from recsys.store.generations import current_id, promote
-from services.serve import ServeError, free_port, running, start, stop
+from services.serve import ServeError, free_port, log_file, running, start, stop
 from services.worker.encoders import Encoders
 from services.worker.generation_cache import GenerationCache
 from services.worker.loading import TEXTS
@@ -132,9 +132,12 @@ def test_an_encoder_that_cannot_be_loaded_is_said_and_tried_again(
         eventually(lambda: lists(client))
         eventually(lambda: "texts cannot be encoded" in client.get("/readyz").json()["detail"])
         assert "File exists" in client.get("/readyz").json()["detail"]
+        assert str(tmp_path) not in client.get("/readyz").text
         refused = client.post("/v1/embed", json=TEXT)
         assert refused.status_code == 503
         assert "File exists" in refused.json()["detail"]
+        assert str(tmp_path) not in refused.text
+        assert str(home.encoders) in log_file(home, int(client.base_url.port or 0)).read_text()
         assert refused.headers["Retry-After"] == "10"
         assert lists(client)
         home.encoders.unlink()

@@ -255,7 +255,7 @@ def test_a_body_without_a_length_is_capped_too(service: httpx.Client, path: str,
     [("GET", "/nothing", 404), ("GET", "/v1/recommend", 405), ("DELETE", "/v1/events", 405), ("POST", "/readyz", 405)],
 )
 def test_a_wrong_address_is_a_problem_too(service: httpx.Client, method: str, path: str, status: int) -> None:
-    response = service.request(method, path)
+    response = service.request(method, path, headers={"Content-Type": "application/json"})
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.status_code == response.json()["status"] == status
 

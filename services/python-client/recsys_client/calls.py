@@ -227,6 +227,7 @@ def _call(
     arguments: dict[str, Any] = {"params": query} if query else {}
     if body is not None:
         arguments["content"] = body.model_dump_json(exclude_unset=True)
+    if body is not None or method == "POST":  # a service without keys asks for it also where there is no body
         arguments["headers"] = {"Content-Type": "application/json"}
     return Call(method, path, arguments, lambda response: answer.model_validate_json(response.content), repeatable)
 

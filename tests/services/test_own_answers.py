@@ -1,0 +1,69 @@
+"""What is answered at all: what the description and the page name, by GET and HEAD alike, and nothing of BentoML's."""
+
+import httpx
+import pytest
+
+OTHERS = ["/", "/docs.json", "/page/page.js"]
+BENTOML = ["/healthz", "/schema.json", "/static_content/", "/static_content/swagger-ui.css", "/assets/", "/is_alive"]
+SLASHES = [
+    "/v1/recommend/",
+    "/docs.json/",
+    "/page",
+    "/page/",
+    "/static_content",
+    "/livez/",
+    "//evil.example/",
+    "/v1//recommend",
+]
+
+
+@pytest.mark.parametrize("path", BENTOML)
+def test_bentoml_answers_nothing_by_itself(service: httpx.Client, path: str) -> None:
+    for method in ("GET", "HEAD", "POST"):
+        answer = service.request(method, path, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 404
+        assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", SLASHES)
+def test_no_answer_sends_elsewhere(service: httpx.Client, path: str) -> None:
+    for method in ("GET", "HEAD", "POST", "DELETE"):
+        asked = service.build_request(method, "/", headers={"Content-Type": "application/json"})
+        asked.url = service.base_url.copy_with(raw_path=path.encode())
+        answer = service.send(asked)
+        assert answer.status_code == 404
+        assert "Location" not in answer.headers
+
+
+def test_whatever_is_got_can_be_asked_for_without_its_body(service: httpx.Client) -> None:
+    document = service.get("/docs.json").json()
+    assert "HEAD" in document["info"]["description"]
+    described = [path for path, operations in document["paths"].items() if "get" in operations]
+    for path in (*OTHERS, *described):
+        got, head = (service.request(method, path) for method in ("GET", "HEAD"))
+        assert head.status_code == got.status_code, path
+        assert head.content == b""
+        assert head.headers["Content-Type"] == got.headers["Content-Type"]
+        if path != "/metrics" and "request_id" not in got.text:  # numbers move, and ids are new
+            assert head.headers["Content-Length"] == got.headers["Content-Length"]
+
+
+def test_every_wrong_method_is_told_the_right_ones(service: httpx.Client) -> None:
+    for path, allowed in {
+        "/": "GET, HEAD",
+        "/livez": "GET, HEAD",
+        "/v1/recommend": "POST",
+        "/v1/items/x": "DELETE, GET, HEAD, PUT",
+        "/v1/generations/0123456789abcdef/shadow": "DELETE, POST",
+    }.items():
+        answer = service.patch(path, headers={"Content-Type": "application/json"})
+        assert answer.status_code == answer.json()["status"] == 405
+        assert answer.headers["Allow"] == allowed
+
+
+def test_no_other_protocol_is_spoken(service: httpx.Client) -> None:
+    key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
+    for name in ("websocket", "h2c", "anything"):
+        answer = service.get("/livez", headers={"Connection": "Upgrade", "Upgrade": name, **key})
+        assert answer.status_code == 200
+        assert answer.headers["Connection"] == "close"
