@@ -11,6 +11,7 @@ from typing import Any
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
+from flows.plain import in_markdown
 from recsys.data.columns import ITEM_ID, TITLE
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.home import Home
@@ -57,10 +58,11 @@ def report_samples(home: Home, generation_id: str) -> None:
     for user_id in sample_users(snapshot):
         history = recommender.history(user_id)
         answer = recommender.recommend(history, k=SAMPLE_ITEMS, explain=True)
-        parts.append(f"### User {user_id}\n\nLast: {', '.join(titles[item] for item in history[-HISTORY_ITEMS:])}\n")
+        last = ", ".join(in_markdown(titles[item]) for item in history[-HISTORY_ITEMS:])
+        parts.append(f"### User {in_markdown(user_id)}\n\nLast: {last}\n")
         parts.append("| recommended | score | reasons |\n| --- | ---: | --- |")
         parts += [
-            f"| {_cell(item.fields[TITLE])} | {item.score:.3f} | {_cell('; '.join(item.reasons))} |"
+            f"| {in_markdown(item.fields[TITLE])} | {item.score:.3f} | {in_markdown('; '.join(item.reasons))} |"
             for item in answer.items
         ]
         parts.append("")
@@ -82,7 +84,3 @@ def sample_users(snapshot: Snapshot, count: int = SAMPLE_USERS) -> list[str]:
 
 def _reasons(reasons: Mapping[str, int]) -> str:
     return "; ".join(f"{count:,} × {reason}" for reason, count in reasons.items())
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", r"\|")

@@ -31,7 +31,7 @@ from services.worker.encoders import Encoders
 from services.worker.generation_cache import GenerationCache
 from services.worker.impression_writer import Impressions, Retention
 from services.worker.lifetime import end_with_server
-from services.worker.live_items import LiveItems
+from services.worker.live_items import LiveItems, room_from_environment
 from services.worker.loading import loads_ahead
 from services.worker.shadow import Shadow
 from services.worker.state import Worker
@@ -47,7 +47,9 @@ LANES = {
     "scoring": (2, 128),  # a worker scores on one core; the second hides the waits for SQL
     "batches": (1, 32),  # many users at once, and other long work
     "encoding": (1, 64),  # BERT fills a core; recommendations go on beside it
-    "writing": (1, 128),  # SQLite has one writer at a time; waiting here is fairer than in its busy loop
+    "reading": (1, 64),  # items, users, lineage and generations, one at a time
+    "writing": (1, 128),  # events alone; SQLite has one writer at a time: waiting here is fairer than in its busy loop
+    "changing": (1, 32),  # items that are put and deleted, users that are forgotten: these take long
     "loading": (1, 8),  # two generations that load at once take each other's time
 }
 
@@ -98,7 +100,7 @@ class RecommenderService:
         self.impressions = Impressions(home, users.impressions, metrics, Retention.from_environment())
         cache, ahead = GenerationCache(home), loads_ahead()
         encoders, classifiers = Encoders(home, cache, ahead), Classifiers(home, ahead)
-        items = LiveItems(home, ItemStore(self.database), encoders)
+        items = LiveItems(home, ItemStore(self.database, room_from_environment()), encoders)
         self.shadow = Shadow(home, cache, items, shadows, metrics)
         # classifiers after the encoder, without which nothing is ready
         look = [self.shadow.check, lambda: classifiers.look() if encoders.settled else None]

@@ -27,6 +27,7 @@ from services.edge.keys import REQUIRE_KEYS, read_keys
 from services.edge.logs import LogSettings
 from services.edge.tracing import TracingError, check_tracing
 from services.worker.impression_writer import Retention
+from services.worker.live_items import room_from_environment
 from services.worker.loading import OFF, TEXTS, loads_ahead
 
 SERVICE = "services.recommender:RecommenderService"
@@ -161,6 +162,7 @@ def _prepare(
         check_tracing()
         LogSettings.from_environment()
         Retention.from_environment()
+        room_from_environment()
         loads_ahead()
     except (TracingError, ValueError) as error:
         raise ServeError(str(error)) from None

@@ -14,8 +14,10 @@ import httpx
 import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from flows import progress
+from flows.plain import cell, visible
 from flows.runtime import prepare
 from recsys.artifacts import ArtifactError, read_json
 from recsys.config import ModelConfig, from_dict
@@ -47,7 +49,7 @@ class Shell:
 
     def show(self, *parts: RenderableType) -> None:
         """Show something when the command is done, below its progress."""
-        self._shown += parts
+        self._shown += [Text(visible(part, lines=True)) if isinstance(part, str) else part for part in parts]
 
     def print(self, console: Console) -> None:
         """Print all that was shown."""
@@ -79,7 +81,7 @@ def shell(home: Path | None, as_json: bool, debug: bool) -> Iterator[Shell]:
             errors.print_exception()
         message, code = _explain(error)
         errors.print(f"[bold red]{'Refused' if code == REFUSED else 'Error'}:[/] ", end="")
-        errors.print(message, markup=False, highlight=False, soft_wrap=True)
+        errors.print(visible(message, lines=True), markup=False, highlight=False, soft_wrap=True)
         session.result |= {"error": message}
     session.print(errors if as_json else _console())
     if as_json:
@@ -89,12 +91,12 @@ def shell(home: Path | None, as_json: bool, debug: bool) -> Iterator[Shell]:
 
 
 def table(headings: dict[str, str], rows: list[list[str]], title: str | None = None) -> Table:
-    """Return a table; ``headings`` maps each heading to ``left`` or ``right``."""
-    shown = Table(title=title)
+    """Return a table of texts; ``headings`` maps each heading to ``left`` or ``right``."""
+    shown = Table(title=None if title is None else Text(cell(title)))
     for heading, side in headings.items():
         shown.add_column(heading, justify="right" if side == "right" else "left")
     for row in rows:
-        shown.add_row(*[cell.replace("[", r"\[") for cell in row])
+        shown.add_row(*[Text(cell(value)) for value in row])  # a str would be read as markup
     return shown
 
 

@@ -1,5 +1,8 @@
 """Live events in a SQL database: what users did since the snapshot that is served was made.
 
+An event counts once, whoever repeats it. A sender is told only what it has sent itself: that somebody else's event has
+an id already would be news to it, so an event that is left out for that reason is noted as this sender's.
+
 ``add`` returns when the events are on disk, so neither a crash of the process nor a loss of power takes back what was
 accepted. The price, one sync a call, is why it takes many events at once.
 """
@@ -8,6 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sql
 
@@ -30,7 +34,18 @@ _EVENTS = sql.Table(
     sql.Column(columns.EVENT_TYPE, TEXT, nullable=False),
     sql.Column(columns.VALUE, sql.Double),
     sql.Column(columns.POSITION, sql.BigInteger),
+    sql.Column("sender", TEXT),  # the id of the key that sent it; null: there were no keys
 )
+_FIELDS = [column for column in _EVENTS.columns if column.name != "sender"]
+# Ids of others' events that a sender has used: told a second time, it has to hear of a duplicate.
+_REPEATED = sql.Table(
+    "repeated_events",
+    _METADATA,
+    sql.Column(columns.EVENT_ID, TEXT, primary_key=True),
+    sql.Column("sender", TEXT, primary_key=True),
+    sql.Column(columns.USER_ID, TEXT, nullable=False),  # of the event that was left out
+)
+sql.Index("repeated_events_by_user", _REPEATED.c.user_id)
 sql.Index("events_by_user", *(_EVENTS.c[name] for name in (columns.USER_ID, *columns.EVENT_ORDER)))
 
 
@@ -73,7 +88,7 @@ class Event:
             content = [self.user_id, self.item_id, time, self.event_type, self.value, self.position]
             object.__setattr__(self, "event_id", digest(canonical_json(content))[:32])
 
-    def to_row(self) -> dict[str, str | int | float | None]:
+    def to_row(self) -> dict[str, Any]:
         """Return the event as a row of the table."""
         return {**vars(self), columns.TIMESTAMP: microseconds(self.timestamp)}
 
@@ -85,10 +100,17 @@ class Event:
 
 @dataclass(frozen=True)
 class AddResult:
-    """How many events were new, and how many were known already."""
+    """How many events were new, and how many were known already.
+
+    Attributes:
+        accepted: events that are stored now and were not before.
+        duplicates: all others.
+        foreign: those of the duplicates whose id only others had used before; their sender must not be told.
+    """
 
     accepted: int
     duplicates: int
+    foreign: int = 0
 
 
 class EventStore:
@@ -101,24 +123,46 @@ class EventStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._engine = database.engine
-        database.create([_EVENTS])
+        database.create([_EVENTS, _REPEATED])
 
-    def add(self, events: Iterable[Event]) -> AddResult:
-        """Store events in one transaction, each at most once; all of them are on disk on return, or none is."""
-        rows = [event.to_row() for event in events]
+    def add(self, events: Iterable[Event], sender: str | None = None) -> AddResult:
+        """Store events in one transaction, each at most once; all of them are on disk on return, or none is.
+
+        Args:
+            events: of which an id may come twice.
+            sender: the id of the key that sends them; None where there are no keys.
+        """
+        rows = [event.to_row() | {"sender": sender} for event in events]
         if not rows:
             return AddResult(0, 0)
         # Writers that insert the same ids in one order wait for each other; in different orders they would deadlock.
         rows.sort(key=lambda row: str(row[columns.EVENT_ID]))
         statement = self.database.insert(_EVENTS).on_conflict_do_nothing(index_elements=[_EVENTS.c.event_id])
         with self._engine.begin() as connection:
-            accepted = len(connection.execute(statement.returning(_EVENTS.c.event_id), rows).all())
-        return AddResult(accepted, len(rows) - accepted)
+            accepted = connection.execute(statement.returning(_EVENTS.c.event_id), rows).scalars().all()
+            duplicates = len(rows) - len(accepted)
+            foreign = self._note_repeated(connection, rows, sender) if duplicates and sender is not None else 0
+        return AddResult(len(accepted), duplicates, foreign)
+
+    def _note_repeated(self, connection: sql.Connection, rows: list[dict[str, Any]], sender: str) -> int:
+        """Note which ids of others' events a sender has used; return how many it had not used before."""
+        ids = {row[columns.EVENT_ID]: row[columns.USER_ID] for row in rows}
+        others = sql.select(_EVENTS.c.event_id).where(
+            _EVENTS.c.event_id.in_(ids), _EVENTS.c.sender.is_distinct_from(sender)
+        )
+        used = [
+            {columns.EVENT_ID: event_id, "sender": sender, columns.USER_ID: ids[event_id]}
+            for event_id in sorted(connection.execute(others).scalars())
+        ]
+        if not used:
+            return 0
+        insert = self.database.insert(_REPEATED).on_conflict_do_nothing(index_elements=_REPEATED.primary_key.columns)
+        return len(connection.execute(insert.returning(_REPEATED.c.event_id), used).all())
 
     def history(self, user_id: str, limit: int = HISTORY_LIMIT) -> list[Event]:
         """Return the newest events of a user, oldest first: by timestamp, position (none before any) and event_id."""
         newest = (
-            sql.select(_EVENTS)
+            sql.select(*_FIELDS)
             .where(_EVENTS.c.user_id == user_id)
             .order_by(_EVENTS.c.timestamp.desc(), _EVENTS.c.position.desc().nulls_last(), _EVENTS.c.event_id.desc())
             .limit(limit)
@@ -142,4 +186,7 @@ class EventStore:
 
     def forget(self, connection: sql.Connection, user_id: str) -> int:
         """Delete all events of a user within a transaction; return how many there were."""
+        own = sql.select(_EVENTS.c.event_id).where(_EVENTS.c.user_id == user_id)
+        repeated = (_REPEATED.c.user_id == user_id) | _REPEATED.c.event_id.in_(own)
+        connection.execute(sql.delete(_REPEATED).where(repeated))
         return connection.execute(sql.delete(_EVENTS).where(_EVENTS.c.user_id == user_id)).rowcount

@@ -1,10 +1,11 @@
 """Live items: what was put or deleted since the snapshot, durable, with a counter that every worker follows.
 
-A text's vector is computed once for each adapter and kept beside the item.
+A text's vector is computed once for each adapter and kept beside the item. Every worker holds all live items in memory,
+so there is room for so many and no more, of one sender and of all together.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,12 @@ from numpy.typing import NDArray
 
 from recsys.artifacts import canonical_json
 from recsys.database.engine import TEXT, Database
+from recsys.errors import RequestError
 
 CHANGE = "items"
+MOST_DELETED = 10_000  # deletions that are remembered, beside those of items that a catalogue holds
+BYTES_EACH = 4 * 2**10  # for which there is room, on average
+IDS_AT_ONCE = 1_000  # in one statement
 _METADATA = sql.MetaData()
 _ITEMS = sql.Table(
     "live_items",
@@ -23,8 +28,11 @@ _ITEMS = sql.Table(
     sql.Column("item_id", TEXT, primary_key=True),
     sql.Column("version", sql.BigInteger, nullable=False),  # of the change that made it what it is
     sql.Column("record", TEXT),  # JSON columns; null: deleted
+    sql.Column("bytes", sql.BigInteger),  # of the record in UTF-8; null: deleted
+    sql.Column("sender", TEXT),  # the id of the key that put it; null: there were no keys
 )
 sql.Index("live_items_by_version", _ITEMS.c.version)
+sql.Index("live_items_by_sender", _ITEMS.c.sender, _ITEMS.c.bytes)  # holds all that room is counted by
 _VECTORS = sql.Table(
     "live_item_vectors",
     _METADATA,
@@ -44,33 +52,156 @@ class LiveItem:
     columns: dict[str, Any] | None
 
 
+class RoomError(RequestError):
+    """There is no room for an item. The message says how much there is, and what to do."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Live items that were put, and the bytes of their columns."""
+
+    items: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: "Taken") -> "Taken":
+        return Taken(self.items + other.items, self.bytes + other.bytes)
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many live items there may be.
+
+    Attributes:
+        items: of all senders together.
+        bytes: of their columns, as JSON in UTF-8.
+        share: of both, what one sender may take.
+    """
+
+    items: int = 10_000  # with so many new texts a worker takes seconds to follow one change
+    bytes: int = 10_000 * BYTES_EACH
+    share: float = 0.5
+
+    @classmethod
+    def of(cls, items: int) -> "Room":
+        """Return room for so many items of ``BYTES_EACH``."""
+        return cls(items, items * BYTES_EACH)
+
+    def check(self, before: Mapping[str | None, Taken], after: Mapping[str | None, Taken], sender: str | None) -> None:
+        """Check that there is room for what a sender puts; what takes no more than before always has it.
+
+        Args:
+            before: what each sender has taken.
+            after: what each would.
+            sender: who puts.
+
+        Raises:
+            RoomError: there is none.
+        """
+        self._check("a key may have", self.share, before.get(sender, Taken()), after.get(sender, Taken()))
+        self._check("there may be", 1.0, sum(before.values(), Taken()), sum(after.values(), Taken()))
+
+    def _check(self, whose: str, share: float, before: Taken, after: Taken) -> None:
+        items, size = int(share * self.items), share * self.bytes
+        if (after.items > items and after.items > before.items) or (after.bytes > size and after.bytes > before.bytes):
+            raise RoomError(
+                f"Of live items {whose} {items:,}, of {size / 2**20:.3g} MiB together. Nothing was stored. "
+                "Delete some; what the next ingest holds need not stay live."
+            )
+
+
 class ItemStore:
     """The live items of a database; one object serves all threads of a process.
+
+    Args:
+        database: where they are.
+        room: how many there may be.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database cannot be reached; every method raises it likewise.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, room: Room = Room()) -> None:
         self._database = database
         self._engine = database.engine
+        self._room = room
         database.create([_ITEMS, _VECTORS])
+        self._measure()
+
+    def _measure(self) -> None:
+        """Count the bytes of what was put before they were counted."""
+        uncounted = _ITEMS.c.record.is_not(None) & _ITEMS.c.bytes.is_(None)
+        length = sql.func.length(sql.cast(_ITEMS.c.record, sql.LargeBinary))
+        if not self._database.is_sqlite:
+            length = sql.func.octet_length(_ITEMS.c.record)
+        with self._engine.begin() as connection:
+            if connection.execute(sql.select(_ITEMS.c.item_id).where(uncounted).limit(1)).first() is not None:
+                connection.execute(sql.update(_ITEMS).where(uncounted).values(bytes=length))
 
     def version(self) -> int:
         """Return how many changes there were."""
         return self._database.versions().get(CHANGE, 0)
 
-    def put(self, item_id: str, columns: Mapping[str, Any] | None) -> int:
-        """Store an item whole, or with None delete it; return the version of the change, which is then on disk."""
+    def put(self, item_id: str, columns: Mapping[str, Any] | None, sender: str | None = None) -> int:
+        """Store an item whole, or with None delete it; return the version of the change, which is then on disk.
+
+        Args:
+            item_id: in the place of what has this id.
+            columns: as JSON values.
+            sender: whose room it takes.
+
+        Raises:
+            RoomError: as much is live as may be; nothing is stored. Deleting always succeeds.
+        """
+        record = None if columns is None else canonical_json(dict(columns))
         with self._engine.begin() as connection:
-            version = self._database.bump(connection, CHANGE)
-            record = None if columns is None else canonical_json(dict(columns)).decode()
-            row = {"item_id": item_id, "version": version, "record": record}
+            version = self._database.bump(connection, CHANGE)  # from here on nobody else takes room
+            row: dict[str, Any] = {"item_id": item_id, "version": version, "sender": sender}
+            if record is None:
+                row |= {"record": None, "bytes": None}
+            else:
+                row |= {"record": record.decode(), "bytes": len(record)}
+                self._check_room(connection, item_id, sender, len(record))
             insert = self._database.insert(_ITEMS).values(row)
             connection.execute(insert.on_conflict_do_update(index_elements=["item_id"], set_=row))
             if columns is None:
                 connection.execute(sql.delete(_VECTORS).where(_VECTORS.c.item_id == item_id))
         return version
+
+    def _check_room(self, connection: sql.Connection, item_id: str, sender: str | None, size: int) -> None:
+        replaced = sql.select(_ITEMS.c.sender, _ITEMS.c.bytes).where(_ITEMS.c.item_id == item_id)
+        old = connection.execute(replaced).one_or_none()
+        before = self._taken(connection)
+        after = dict(before)
+        if old is not None and old.bytes is not None:
+            after[old.sender] += Taken(-1, -old.bytes)
+        after[sender] = after.get(sender, Taken()) + Taken(1, size)
+        self._room.check(before, after, sender)
+
+    def taken(self) -> dict[str | None, Taken]:
+        """Return the room that each sender takes."""
+        with self._engine.connect() as connection:
+            return self._taken(connection)
+
+    def _taken(self, connection: sql.Connection) -> dict[str | None, Taken]:
+        sender, size = _ITEMS.c.sender, _ITEMS.c.bytes
+        each = sql.select(sender, sql.func.count(size), sql.func.sum(size)).where(size.is_not(None)).group_by(sender)
+        return {whose: Taken(items, int(total)) for whose, items, total in connection.execute(each)}
+
+    def tidy(self, catalogue: Container[str]) -> None:
+        """Forget old deletions of items that the catalogue does not hold, and vectors of items that are gone.
+
+        The newest ``MOST_DELETED`` deletions stay: a file that still holds what was deleted may be ingested next.
+        """
+        gone = _ITEMS.c.record.is_(None)
+        with self._engine.connect() as connection:
+            deleted = sql.select(_ITEMS.c.item_id).where(gone).order_by(_ITEMS.c.version.desc())
+            remembered = connection.execute(deleted.offset(MOST_DELETED)).scalars()
+            old = [{"old": item_id} for item_id in remembered if item_id not in catalogue]
+        there = sql.select(_ITEMS.c.item_id).where(~gone)
+        with self._engine.begin() as connection:
+            connection.execute(sql.delete(_VECTORS).where(_VECTORS.c.item_id.not_in(there)))
+            if old:
+                connection.execute(sql.delete(_ITEMS).where((_ITEMS.c.item_id == sql.bindparam("old")) & gone), old)
 
     def find(self, item_id: str) -> LiveItem | None:
         """Return what was last put under an id."""
@@ -85,12 +216,26 @@ class ItemStore:
         with self._engine.connect() as connection:
             return [_item(row) for row in connection.execute(newer).mappings()]
 
-    def vectors(self, adapter: str) -> dict[str, tuple[str, NDArray[np.float32]]]:
-        """Return digest of the text and vector by item id, of all items that an adapter's encoder has encoded."""
-        own = sql.select(_VECTORS).where(_VECTORS.c.adapter == adapter)
+    def count(self) -> int:
+        """Return the number of all items that changed, deleted ones among them as long as they are remembered."""
         with self._engine.connect() as connection:
-            rows = connection.execute(own).mappings().all()
-        return {row["item_id"]: (row["text_digest"], np.frombuffer(row["vector"], dtype="<f4")) for row in rows}
+            return connection.execute(sql.select(sql.func.count()).select_from(_ITEMS)).scalar_one()
+
+    def ids(self) -> set[str]:
+        """Return the ids of those items."""
+        with self._engine.connect() as connection:
+            return set(connection.execute(sql.select(_ITEMS.c.item_id)).scalars())
+
+    def vectors(self, adapter: str, item_ids: Sequence[str]) -> dict[str, tuple[str, NDArray[np.float32]]]:
+        """Return digest of the text and vector by item id, of those items that an adapter's encoder has encoded."""
+        found = sql.select(_VECTORS).where(_VECTORS.c.adapter == adapter)
+        vectors = {}
+        with self._engine.connect() as connection:
+            for start in range(0, len(item_ids), IDS_AT_ONCE):
+                own = found.where(_VECTORS.c.item_id.in_(item_ids[start : start + IDS_AT_ONCE]))
+                for row in connection.execute(own).mappings():
+                    vectors[row["item_id"]] = (row["text_digest"], np.frombuffer(row["vector"], dtype="<f4"))
+        return vectors
 
     def add_vectors(
         self, adapter: str, item_ids: Sequence[str], digests: Sequence[str], vectors: NDArray[np.float32]

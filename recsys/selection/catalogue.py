@@ -1,5 +1,6 @@
 """The items that a generation ranks: ids and rows, who may be offered, and the columns that rules and answers read."""
 
+import copy
 import re
 import threading
 from collections import OrderedDict
@@ -51,6 +52,13 @@ class Catalogue:
 
     def __contains__(self, item_id: object) -> bool:
         return item_id in self._rows
+
+    def without(self, item_ids: Iterable[str]) -> "Catalogue":
+        """Return the same items, with some more of them not available."""
+        other = copy.copy(self)
+        other.available = self.available.copy()
+        other.available[self.split(item_ids)[0]] = False
+        return other
 
     @property
     def fields(self) -> list[str]:

@@ -1,17 +1,25 @@
 """What a live item may hold: its columns checked against the catalogue, and read as a frame."""
 
+import re
+import reprlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import polars as pl
 
+from recsys.artifacts import canonical_json
 from recsys.data.columns import AVAILABLE, ITEM_ID, TITLE
 from recsys.data.parsing import parse_timestamps
 from recsys.database.live_items import LiveItem
 from recsys.errors import RequestError
 
+MAX_BYTES = 64 * 2**10  # of all columns, as JSON in UTF-8
 MAX_TEXT = 20_000  # characters of one value
 MAX_MEMBERS = 1_000  # of one list
+MAX_FLOAT, MAX_FLOAT_32 = 1e300, 3e38
+MAX_SHOWN = 50  # characters of what was sent, in a message
+SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: JSON can spell it, UTF-8 cannot
 
 
 class ItemError(RequestError):
@@ -33,9 +41,21 @@ def check_columns(columns: Mapping[str, Any], schema: Mapping[str, pl.DataType])
                 raise ItemError("available: true or false.")
         elif name == ITEM_ID or name not in schema:
             known = ", ".join(sorted(({*schema} | {AVAILABLE}) - {ITEM_ID}))
-            raise ItemError(f"{name}: there is no such column; there are {known}.")
+            raise ItemError(f"{_name(name)}: there is no such column; there are {known}.")
         elif value is not None and not _fits(value, schema[name]):
-            raise ItemError(f"{name}: {schema[name]} is wanted, not {str(value)[:50]!r}.")
+            raise ItemError(f"{name}: {schema[name]}{_limit(schema[name])} is wanted, not {_shown(value)}.")
+
+
+def check_size(columns: Mapping[str, Any]) -> None:
+    """Check that a live item's columns, checked one by one before, are not too much together.
+
+    Raises:
+        ItemError: they are longer than ``MAX_BYTES``.
+    """
+    size = len(canonical_json(dict(columns)))
+    if size > MAX_BYTES:
+        limit = f"{MAX_BYTES // 2**10} KiB as JSON, the title among them"
+        raise ItemError(f"The columns of an item have at most {limit}; these have {size:,} bytes. Nothing was stored.")
 
 
 def live_frame(items: Sequence[LiveItem], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
@@ -43,10 +63,11 @@ def live_frame(items: Sequence[LiveItem], schema: Mapping[str, pl.DataType]) -> 
     data = {}
     for name, kind in schema.items():
         values = [item.item_id if name == ITEM_ID else (item.columns or {}).get(name) for item in items]
-        fitting = [value if value is not None and _fits(value, kind) else None for value in values]
-        if isinstance(kind, pl.Datetime):
-            data[name] = parse_timestamps(pl.Series(name, fitting, dtype=pl.String)).cast(kind)
+        if isinstance(kind, pl.Datetime):  # all at once: to parse one takes milliseconds
+            texts = [value if isinstance(value, str) else None for value in values]
+            data[name] = parse_timestamps(pl.Series(name, texts, dtype=pl.String)).cast(kind)
         else:
+            fitting = [value if value is not None and _fits(value, kind) else None for value in values]
             data[name] = pl.Series(name, fitting, dtype=kind)
     return pl.DataFrame(data)
 
@@ -54,16 +75,47 @@ def live_frame(items: Sequence[LiveItem], schema: Mapping[str, pl.DataType]) -> 
 def _fits(value: Any, kind: pl.DataType) -> bool:
     if isinstance(kind, pl.List):
         members = isinstance(value, list) and len(value) <= MAX_MEMBERS
+        if members and isinstance(kind.inner, pl.Datetime):
+            return _are_times(value)
         return members and all(_fits(member, kind.inner) for member in value)  # type: ignore[arg-type]
     if kind == pl.String:
-        return isinstance(value, str) and len(value) <= MAX_TEXT
+        return isinstance(value, str) and len(value) <= MAX_TEXT and not SURROGATE.search(value)
     if kind == pl.Boolean:
         return isinstance(value, bool)
     if isinstance(kind, pl.Datetime):
-        return isinstance(value, str) and parse_timestamps(pl.Series([value])).is_not_null().all()
+        return _are_times([value])
     if not kind.is_numeric() or isinstance(value, bool):
         return False
     if kind.is_integer():
-        inside = isinstance(value, int) and -(2**63) <= value < 2**63
-        return inside and bool(pl.Series([value], dtype=pl.Int64).cast(kind, strict=False).is_not_null().all())
-    return isinstance(value, int | float) and abs(value) <= 1e300
+        least, most = _range(str(kind))
+        return isinstance(value, int) and least <= value <= most
+    return isinstance(value, int | float) and abs(value) <= (MAX_FLOAT_32 if kind == pl.Float32 else MAX_FLOAT)
+
+
+def _are_times(values: Sequence[Any]) -> bool:
+    if not all(isinstance(value, str) for value in values):
+        return False
+    return bool(parse_timestamps(pl.Series(values, dtype=pl.String)).is_not_null().all())
+
+
+@cache
+def _range(kind: str) -> tuple[int, int]:
+    """Return the least and the largest whole number of a type, of those that fit into 64 bits with a sign."""
+    bits = int(kind.lstrip("UInt"))
+    unsigned = kind.startswith("U")
+    return (0 if unsigned else -(2 ** min(bits - 1, 63))), 2 ** min(bits if unsigned else bits - 1, 63) - 1
+
+
+def _limit(kind: pl.DataType) -> str:
+    if isinstance(kind, pl.List):
+        return f" of at most {MAX_MEMBERS:,} members"
+    return f" of at most {MAX_TEXT:,} characters" if kind == pl.String else ""
+
+
+def _name(name: str) -> str:
+    return name if name.isidentifier() and len(name) <= MAX_SHOWN else _shown(name)
+
+
+def _shown(value: Any) -> str:
+    """Return the beginning of what was sent, however long or deep it is."""
+    return reprlib.repr(value)[:MAX_SHOWN]

@@ -9,16 +9,17 @@ explanation would name its items.
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from services.edge.context import CURRENT
+from services.edge.bodies import BYTES, COMMAS, SMALL, BodyLimit
+from services.edge.context import CURRENT, asking_key
 from services.edge.keys import ADMIN, SCOPES, Key, Keys
 from services.edge.problems import announced_bytes, capped, documented, problem, too_large
 
@@ -31,24 +32,22 @@ SCHEME_DESCRIPTION = (
 READS_HISTORIES = "recsys.reads_histories"  # in a request's scope: whether it may be told what a user did
 BURST_SECONDS = 2.0  # how much of its rate a key may use at once
 MOST_AT_ONCE = 100  # requests of one key that a worker has under way; fewer than may wait for a lane
-BODY_KIB = 16  # of routes whose body is a few words, or none
-MAX_BYTES = "x-max-body-bytes"  # in the OpenAPI document
 OPEN: dict[str, Any] = {"openapi_extra": {"security": []}}  # for a route that needs no key
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
-def scoped(scope: str, *errors: int, kib: int = BODY_KIB) -> dict[str, Any]:
+def scoped(scope: str, *errors: int, body: BodyLimit = SMALL) -> dict[str, Any]:
     """Return a route's arguments that make it need a scope and describe its errors, those of the guard among them.
 
     Args:
-        scope: that it needs.
-        errors: statuses that it may answer.
-        kib: how large its body may be; reading a body holds up everybody, so no larger than what it may hold.
+        scope: what a key must have.
+        errors: statuses of the route's own.
+        body: how large its body may be.
     """
     if scope not in SCOPES:
         raise ValueError(f"There is no scope {scope!r}; there are {', '.join(SCOPES)}.")
     return {
-        "openapi_extra": {"security": [{SCHEME: [scope]}], MAX_BYTES: kib * 2**10},
+        "openapi_extra": {"security": [{SCHEME: [scope]}], **body.described()},
         "responses": documented(*sorted({*errors, 401, 403, 429, 503})),
     }
 
@@ -66,7 +65,20 @@ class GuardedRoute(APIRoute):
         if declared is None:
             raise TypeError(f"{path} declares no scope; add **scoped(…) or **OPEN to its route.")
         self.needed: str | None = declared[0][SCHEME][0] if declared else None
-        self.most_bytes: int = (self.openapi_extra or {}).get(MAX_BYTES, BODY_KIB * 2**10)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request that may; its body is looked at before it is parsed."""
+        answer, limit = super().get_route_handler(), self._limit()
+
+        async def answer_bounded(request: Request) -> Response:
+            limit.check(await request.body())  # which the request keeps
+            return await answer(request)
+
+        return answer_bounded
+
+    def _limit(self) -> BodyLimit:
+        declared = self.openapi_extra or {}
+        return BodyLimit(declared[BYTES] // 2**10, declared[COMMAS]) if BYTES in declared else SMALL
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401, 403, 413 or 429, or go on."""
@@ -78,11 +90,12 @@ class GuardedRoute(APIRoute):
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        if announced_bytes(scope) > self.most_bytes:
-            await too_large(self.most_bytes)(scope, receive, send)
+        most = self._limit().size
+        if announced_bytes(scope) > most:
+            await too_large(most)(scope, receive, send)
             return
         with guard.under_way():
-            await super().handle(scope, capped(receive, self.most_bytes), send)
+            await super().handle(scope, capped(receive, most), send)
 
 
 def guarded_router() -> APIRouter:
@@ -159,7 +172,12 @@ async def _reads_histories(request: Request) -> bool:
     return bool(request.scope.get(READS_HISTORIES, False))
 
 
+async def _key_id() -> str | None:
+    return asking_key()
+
+
 ReadsHistories = Annotated[bool, Depends(_reads_histories)]
+KeyId = Annotated[str | None, Depends(_key_id)]
 
 
 def describe_keys(document: dict[str, Any]) -> None:

@@ -42,6 +42,12 @@ class RequestContext:
 CURRENT: ContextVar[RequestContext | None] = ContextVar("request", default=None)
 
 
+def asking_key() -> str | None:
+    """Return the id of the key of the current request; None where it brought none."""
+    context = CURRENT.get()
+    return (context.key or None) if context is not None else None
+
+
 def since_arrival() -> float:
     """Return the seconds since the current request arrived; 0 outside of one."""
     context = CURRENT.get()

@@ -2,7 +2,7 @@
 
 import { post, Refused } from "./api.js";
 import { learn, shownFields } from "./catalogue.js";
-import { button, count, decimals, find, make, readable, say } from "./dom.js";
+import { button, count, decimals, find, joined, make, quoted, readable, say } from "./dom.js";
 import { add } from "./person.js";
 
 const SERVED = "served", PLAIN = "plain", OTHER = "other"; // choices beside generations
@@ -80,8 +80,8 @@ async function load(column) {
     column.answer = await recommend(body, ending.signal);
     const { items, fallback, missing_ids: missing } = column.answer;
     const notes = [items.length ? FALLBACKS[fallback] : "Nothing matches. Loosen the filter, or show what the history holds."];
-    if (missing.length) notes.push(`Not in this catalogue: ${missing.join(", ")}.`);
-    say(column.note, notes.filter(Boolean).join(" "));
+    if (missing.length) notes.push([" Not in this catalogue: ", ...joined(missing, ", "), "."]);
+    say(column.note, notes.flat());
     if (items.length && (await learn(items[0].item_id).catch(() => false))) return load(column); // now with more columns
   } catch (error) {
     if (error.name === "AbortError") return; // a newer request is under way
@@ -132,16 +132,16 @@ function mark(itemId, on) {
 
 function itemRow(item, place, share) {
   const title = readable(item.fields.title), { title: _, ...others } = item.fields;
-  const fields = Object.values(others).map(readable).filter(Boolean).join(" · ");
+  const fields = joined(Object.values(others).map(readable).filter(Boolean), " · ");
   const bar = make("i");
   bar.style.width = `${Math.max(2, 100 * share)}%`;
   return make("li", { data: { item: item.item_id } },
     make("span", { class: "place" }, String(place + 1)),
-    make("span", { class: "title" }, title),
+    make("span", { class: "title" }, quoted(title)),
     make("span", { class: "side" }, button("+", () => add({ item_id: item.item_id, title }), "quiet small", `Add ${title} to the history`)),
-    fields ? make("p", { class: "fields" }, (item.promoted ? "promoted · " : "") + fields) : null,
+    fields.length ? make("p", { class: "fields" }, item.promoted ? "promoted · " : "", ...fields) : null,
     make("div", { class: "score" }, make("span", { class: "bar" }, bar), make("b", { title: "score" }, decimals(item.score))),
-    item.reasons.length ? make("p", { class: "reason" }, item.reasons.join(" · ")) : null,
+    item.reasons.length ? make("p", { class: "reason" }, ...joined(item.reasons, " · ")) : null,
     item.explanation ? why(item.explanation) : null);
 }
 
@@ -151,7 +151,7 @@ function why(explanation) {
   return make("details", {}, make("summary", {}, "The score in parts"),
     make("h3", {}, "By scorer"), parts(components.map((one) => [SCORERS[one.name] ?? one.name, one.score])),
     ...(carried.length ? [make("h3", {}, "By what the history holds"), parts(carried.map((one) => [one.title, one.score]))] : []),
-    ...(words.length ? [make("h3", {}, "Words in common"), make("ul", { class: "words" }, ...words.map((one) => make("li", {}, one.word)))] : []));
+    ...(words.length ? [make("h3", {}, "Words in common"), make("ul", { class: "words" }, ...words.map((one) => make("li", {}, quoted(one.word))))] : []));
 }
 
 function parts(named) {
@@ -159,6 +159,6 @@ function parts(named) {
   return make("ul", { class: "parts" }, ...named.map(([name, score]) => {
     const bar = make("i", { class: score < 0 ? "less" : "" });
     bar.style.width = `${(100 * Math.abs(score)) / most}%`;
-    return make("li", {}, make("span", {}, name), make("span", { class: "bar" }, bar), make("b", {}, decimals(score)));
+    return make("li", {}, make("span", {}, quoted(name)), make("span", { class: "bar" }, bar), make("b", {}, decimals(score)));
   }));
 }

@@ -3,7 +3,7 @@
 import { get, post } from "./api.js";
 import { filter } from "./filter.js";
 import { shownFields } from "./catalogue.js";
-import { button, count, find, make, readable, say } from "./dom.js";
+import { button, count, find, joined, make, quoted, readable, say } from "./dom.js";
 
 const MOST_SHOWN = 100;
 const FOUND = 12;
@@ -47,7 +47,7 @@ export function add(item) {
   if (kind === "user" && user && usersPast) own = [...usersPast];
   own.push(item);
   show("history");
-  say(note, `Added “${item.title}”.`);
+  say(note, ["Added “", quoted(item.title), "”."]);
 }
 
 async function titled(id) {
@@ -92,9 +92,9 @@ function draw() {
   find("#edit-history").hidden = !asUser || !past.length;
   say(note, asUser ? (user ? "" : "Nobody yet: the lists show what is popular.") : own.length ? count(own.length, "item") : "Add items by id, from the search below, or from the lists.");
   const rows = past.map((item, place) => {
-    const when = item.timestamp ? new Date(item.timestamp).toLocaleDateString() : item.item_id;
-    const row = make("li", {}, make("span", { class: "name" }, item.title, make("small", {}, when + (item.source === "live" ? " · live" : ""))));
-    if (!asUser) row.append(button("×", () => { own.splice(place, 1); refresh(); }, "quiet small", `Remove ${item.title}`));
+    const when = item.timestamp ? new Date(item.timestamp).toLocaleDateString().replace(/\p{Cf}/gu, "") : item.item_id;
+    const row = make("li", {}, make("span", { class: "name" }, quoted(item.title), make("small", {}, quoted(when), item.source === "live" ? " · live" : "")));
+    if (!asUser) row.append(button("×", () => { own.splice(place, 1); refresh(); }, "quiet small", `Remove ${readable(item.title)}`));
     return row;
   });
   list.replaceChildren(...rows.reverse());
@@ -110,8 +110,8 @@ async function search(event) {
     say(status, answer.items.length ? `${count(answer.items.length, "item")} in ${Math.round(answer.took_ms)} ms${filter() ? ", filtered" : ""}.${popular}` : "Nothing was found.");
     found.replaceChildren(...answer.items.map((item) => {
       const title = readable(item.fields.title);
-      const by = [readable(item.fields.year), item.found_by.length ? `by ${item.found_by.join(" and ")}` : ""].filter(Boolean).join(" · ");
-      return make("li", {}, make("span", { class: "name" }, title, make("small", {}, by)),
+      const by = joined([readable(item.fields.year), item.found_by.length ? `by ${item.found_by.join(" and ")}` : ""].filter(Boolean), " · ");
+      return make("li", {}, make("span", { class: "name" }, quoted(title), make("small", {}, ...by)),
         button("Add", () => add({ item_id: item.item_id, title }), "quiet small", `Add ${title} to the history`));
     }));
   } catch (error) {

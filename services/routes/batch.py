@@ -7,6 +7,7 @@ from fastapi import Response
 
 from recsys_client.schemas.recommend import BatchAnswer, BatchRequest, Origin, UserOrHistory, UserRecommendations
 from services.edge.auth import ReadsHistories, guarded_router, scoped
+from services.edge.bodies import MANY_USERS
 from services.edge.context import MODEL, end_stage
 from services.worker.answering import ERRORS, answering, milliseconds_since
 from services.worker.disclosure import check_disclosure
@@ -17,7 +18,7 @@ AT_ONCE = 16  # users: ranking them together saves time, and others' batches hav
 router = guarded_router()
 
 
-@router.post("/v1/recommend/batch", response_model=BatchAnswer, **scoped("recommend", *ERRORS, kib=4_096))
+@router.post("/v1/recommend/batch", response_model=BatchAnswer, **scoped("recommend", *ERRORS, body=MANY_USERS))
 async def recommend_batch(request: BatchRequest, worker: WorkerOfApp, reads: ReadsHistories) -> Response:
     """Return the best items for up to 256 users: for each what /v1/recommend would answer, in less time.
 

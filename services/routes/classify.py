@@ -8,6 +8,7 @@ from fastapi import Response
 
 from recsys_client.schemas.classify import Classified, ClassifyAnswer, ClassifyRequest
 from services.edge.auth import guarded_router, scoped
+from services.edge.bodies import TEXTS
 from services.edge.context import MODEL, end_stage
 from services.routes.texts import CHUNK, timed
 from services.worker.answering import ERRORS, json_response, milliseconds_since
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 router = guarded_router()
 
 
-@router.post("/v1/classify", response_model=ClassifyAnswer, **scoped("recommend", *ERRORS, kib=4_096))
+@router.post("/v1/classify", response_model=ClassifyAnswer, **scoped("recommend", *ERRORS, body=TEXTS))
 async def classify(request: ClassifyRequest, worker: WorkerOfApp) -> Response:
     """Return what each text is, with probabilities, by a classifier that `recsys classify` has trained.
 

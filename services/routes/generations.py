@@ -35,13 +35,13 @@ GenerationId = Annotated[str, Path(max_length=64, description="As GET /v1/genera
 @router.get("/v1/generations", response_model=GenerationsAnswer, **scoped("admin"))
 async def generations(worker: WorkerOfApp) -> Response:
     """List all generations, and say which one answers here."""
-    return json_response(await worker.writing.run(_generations, worker))
+    return json_response(await worker.reading.run(_generations, worker))
 
 
 @router.get("/v1/adapters", response_model=AdaptersAnswer, **scoped("admin"))
 async def adapters(worker: WorkerOfApp) -> Response:
     """List all adapters, and say which ones a request may name."""
-    return json_response(await worker.writing.run(_adapters, worker))
+    return json_response(await worker.reading.run(_adapters, worker))
 
 
 @router.post(
@@ -84,7 +84,7 @@ async def end_shadowing(generation_id: GenerationId, worker: WorkerOfApp) -> Res
 @router.get("/v1/shadow", response_model=ShadowAnswer, **scoped("admin"))
 async def shadow(worker: WorkerOfApp) -> Response:
     """Compare the shadow with what was answered."""
-    return json_response(await worker.writing.run(_summary, worker))
+    return json_response(await worker.reading.run(_summary, worker))
 
 
 def _generations(worker: Worker) -> GenerationsAnswer:

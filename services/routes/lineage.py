@@ -31,10 +31,10 @@ async def recommendation(
     Answers are kept for 30 days unless the service is told otherwise; 409 says why one cannot be replayed.
     """
     deadline = time.monotonic() + WAIT_SECONDS
-    found = await worker.writing.run(_find, worker, rec_id)
+    found = await worker.reading.run(_find, worker, rec_id)
     while found is None and time.monotonic() < deadline:
         await anyio.sleep(LOOK_SECONDS)
-        found = await worker.writing.run(worker.users.impressions.find, rec_id)
+        found = await worker.reading.run(worker.users.impressions.find, rec_id)
     if found is None:
         raise HTTPException(404, f"No answer {rec_id} is recorded; it is too old, or its user was forgotten.")
     answer = _lineage(found)

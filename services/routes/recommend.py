@@ -15,6 +15,7 @@ from recsys_client.schemas.recommend import (
     SimilarRequest,
 )
 from services.edge.auth import ReadsHistories, guarded_router, scoped
+from services.edge.bodies import A_LIST, A_QUESTION
 from services.edge.context import HISTORY, MODEL, checkpoint, end_stage
 from services.worker.answering import (
     ERRORS,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 router = guarded_router()
 
 
-@router.post("/v1/recommend", response_model=RecommendAnswer, **scoped("recommend", *ERRORS, kib=1_024))
+@router.post("/v1/recommend", response_model=RecommendAnswer, **scoped("recommend", *ERRORS, body=A_LIST))
 async def recommend(request: RecommendRequest, worker: WorkerOfApp, reads: ReadsHistories) -> Response:
     """Return the best items for a user, given by user_id or by history.
 
@@ -45,14 +46,14 @@ async def recommend(request: RecommendRequest, worker: WorkerOfApp, reads: Reads
     return json_response(await lane.run(_recommend, worker, request, reads, lane.checkpoint()))
 
 
-@router.post("/v1/rank", response_model=RankAnswer, **scoped("recommend", *ERRORS, kib=1_024))
+@router.post("/v1/rank", response_model=RankAnswer, **scoped("recommend", *ERRORS, body=A_LIST))
 async def rank(request: RankRequest, worker: WorkerOfApp, reads: ReadsHistories) -> Response:
     """Return up to 1,000 given items in the order in which they suit a user."""
     lane = worker.lane_for(request.work)
     return json_response(await lane.run(_rank, worker, request, reads, lane.checkpoint()))
 
 
-@router.post("/v1/similar", response_model=SimilarAnswer, **scoped("recommend", *ERRORS, kib=512))
+@router.post("/v1/similar", response_model=SimilarAnswer, **scoped("recommend", *ERRORS, body=A_QUESTION))
 async def similar(request: SimilarRequest, worker: WorkerOfApp) -> Response:
     """Return the items most like a given one."""
     return json_response(await worker.scoring.run(_similar, worker, request))

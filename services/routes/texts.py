@@ -12,6 +12,7 @@ from recsys.ranking.stages import ENCODE
 from recsys_client.schemas.recommend import FromModel
 from recsys_client.schemas.texts import EmbedAnswer, EmbedRequest, FoundItem, SearchAnswer, SearchRequest
 from services.edge.auth import guarded_router, scoped
+from services.edge.bodies import A_QUESTION, TEXTS
 from services.edge.context import MODEL, end_stage
 from services.worker.answering import ERRORS, answering, json_response, milliseconds_since, refusing
 from services.worker.state import Worker, WorkerOfApp
@@ -25,7 +26,7 @@ router = guarded_router()
 T = TypeVar("T")
 
 
-@router.post("/v1/embed", response_model=EmbedAnswer, **scoped("recommend", *ERRORS, kib=4_096))
+@router.post("/v1/embed", response_model=EmbedAnswer, **scoped("recommend", *ERRORS, body=TEXTS))
 async def embed(request: EmbedRequest, worker: WorkerOfApp) -> Response:
     """Return texts as vectors, as the items' texts are encoded: with the adapter of the generation that answers.
 
@@ -49,7 +50,7 @@ async def embed(request: EmbedRequest, worker: WorkerOfApp) -> Response:
     return json_response(answer)
 
 
-@router.post("/v1/search", response_model=SearchAnswer, **scoped("recommend", *ERRORS, kib=512))
+@router.post("/v1/search", response_model=SearchAnswer, **scoped("recommend", *ERRORS, body=A_QUESTION))
 async def search(request: SearchRequest, worker: WorkerOfApp) -> Response:
     """Find items by free text: by meaning and by words, fused; an item whose title is the text comes first.
 

@@ -27,7 +27,7 @@ async def user(
     limit: Annotated[int, Query(ge=1, le=1_000, description="How many events at most.")] = 100,
 ) -> Response:
     """Return what is known of a user: events with titles and where they are kept; nothing of who is unknown."""
-    return json_response(await worker.writing.run(_user, worker, user_id, limit))
+    return json_response(await worker.reading.run(_user, worker, user_id, limit))
 
 
 @router.delete("/v1/users/{user_id:path}", response_model=ForgottenAnswer, **scoped("admin", 422))
@@ -36,7 +36,7 @@ async def forget_user(user_id: UserId, worker: WorkerOfApp) -> Response:
 
     What the user does afterwards counts again, as of somebody new.
     """
-    return json_response(await worker.writing.run(_forget, worker, user_id))
+    return json_response(await worker.changing.run(_forget, worker, user_id))
 
 
 def _user(worker: Worker, user_id: str, limit: int) -> UserAnswer:

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastapi import HTTPException
@@ -54,6 +55,7 @@ class CurrentGeneration:
         self._metrics = metrics
         self._base: Recommender | None = None  # as it was opened
         self._recommender: Recommender | None = None  # with the live items
+        self._hidden: dict[str, int] = {}  # items that are gone, and the change that took them away
         self._flipping = threading.Lock()
         self._failed: tuple[str, float] | None = None  # generation, and when to try it again
         self._stopping = threading.Event()
@@ -100,6 +102,23 @@ class CurrentGeneration:
         self._thread.start()
         self._items_thread.start()
 
+    def hide(self, item_id: str, version: int) -> None:
+        """Offer an item no more, at once; a change after this version may bring it back.
+
+        The rest of what has changed follows: to answer with many live items takes seconds to prepare.
+        """
+        with self._flipping:
+            self._hidden[item_id] = version
+            if self._recommender is not None:
+                self._recommender = self._without_hidden(self._recommender)
+
+    def _without_hidden(self, recommender: "Recommender") -> "Recommender":
+        """Return what answers, without those hidden items that it does not know to be gone."""
+        self._hidden = {item: version for item, version in self._hidden.items() if version > recommender.items_version}
+        if not self._hidden:
+            return recommender
+        return replace(recommender, catalogue=recommender.catalogue.without(self._hidden))
+
     def refresh(self) -> None:
         """Answer with the live items as they are now; those whose texts are not encoded yet follow."""
         base = self._base
@@ -107,7 +126,7 @@ class CurrentGeneration:
             updated = self._items.applied_to(base, wait=False)
             with self._flipping:
                 if self._base is base:
-                    self._recommender = updated
+                    self._recommender = self._without_hidden(updated)
             self._metrics.items_version.set(self._items.version(base))
 
     def stop(self) -> None:
@@ -164,7 +183,7 @@ class CurrentGeneration:
         self._encoders.serve(generation_id)
         updated = self._items.applied_to(loaded)
         with self._flipping:
-            self._base, self._recommender = loaded, updated
+            self._base, self._recommender = loaded, self._without_hidden(updated)
         self._metrics.items_version.set(self._items.version(loaded))
         self._metrics.loads.labels("loaded").inc()
         if old is not None:

@@ -12,7 +12,6 @@ from recsys.database.impressions import Impression, ImpressionStore, Lineage, Op
 from recsys.errors import SettingError
 from recsys.home import Home
 from recsys.store.adapters import read_card
-from services.edge.context import CURRENT
 from services.edge.metrics import Metrics
 from services.worker.backlog import Backlog
 
@@ -167,12 +166,6 @@ class Given:
     shown: bool
     key: str | None
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-
-def asking_key() -> str | None:
-    """Return the id of the key of the current request."""
-    context = CURRENT.get()
-    return (context.key or None) if context is not None else None
 
 
 def differences(impression: Impression, answer: "Answer") -> list[str]:

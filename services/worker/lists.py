@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from recsys.database.impressions import Options
 from recsys_client.schemas.lists import RecommendedItem
 from recsys_client.schemas.recommend import ListOptions, UserOrHistory
-from services.edge.context import HISTORY, RECORD, end_stage
+from services.edge.context import HISTORY, RECORD, asking_key, end_stage
 from services.edge.metrics import COLD, NO_FALLBACK, WARM
 from services.worker.answering import list_request, refusing
-from services.worker.impression_writer import Given, asking_key
+from services.worker.impression_writer import Given
 from services.worker.state import Worker
 
 if TYPE_CHECKING:

@@ -1,13 +1,15 @@
 """Live items in a worker: follows their counter, has new texts encoded once, and applies them to generations.
 
-What is deleted or not available goes at the next look; a new text takes as long as BERT does. Texts are encoded in the
-order of their arrival and few may wait: an upload is slowed down to BERT's pace, so that an item that others put
-meanwhile is offered within seconds, too. While the encoder itself is being loaded, new texts are left out.
+What is deleted or not available goes at once in the worker that took the call, in others at the next look; a new text
+takes as long as BERT does. Texts are encoded in the order of their arrival and few may wait: an upload is slowed down
+to BERT's pace, so that an item that others put meanwhile is offered within seconds, too. While the encoder itself is
+being loaded, new texts are left out.
 """
 
 import fcntl
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.artifacts import digest
-from recsys.database.live_items import ItemStore, LiveItem
+from recsys.database.live_items import ItemStore, LiveItem, Room
+from recsys.errors import SettingError
 from recsys.home import Home
 from services.worker.encoders import Encoders
 
@@ -27,10 +30,12 @@ if TYPE_CHECKING:
     from recsys.serving.new_texts import Encoder
     from recsys.serving.recommender import Recommender
 
+MOST = "RECSYS_LIVE_ITEMS"  # how many live items there may be; a key may have half of them
 BATCH = 16  # texts encoded at once
 ENCODING_SECONDS = 0.5  # after which what is there is shown, before the next ones are encoded
 MOST_WAITING = 64  # changes that this worker does not answer with yet
 WAITING_SECONDS = 3.0  # in which those are encoded; where the processor is slower, fewer may wait
+SPARE = 1_000  # vectors in memory beside twice those that are needed
 KEPT = 3  # updated generations: the current one and those of the cache
 _LOG = logging.getLogger(__name__)
 
@@ -134,10 +139,14 @@ class LiveItems:
         with self._reading:
             if self.store.version() < self._version:  # an older copy of the database was put in its place
                 self._items, self._version = {}, 0
-            for item in self.store.changed(self._version):
+            changed = self.store.changed(self._version)
+            for item in changed:
                 self._items.pop(item.item_id, None)  # the newest stands last
                 self._items[item.item_id] = item
                 self._version = item.version
+            if changed and self.store.count() != len(self._items):  # deletions are forgotten after a while
+                kept = self.store.ids()
+                self._items = {item_id: item for item_id, item in self._items.items() if item_id in kept}
             return self._version, list(self._items.values())
 
     def _apply(
@@ -166,10 +175,12 @@ class LiveItems:
         """Return the vectors of texts by item id, encoding for a while what nobody has encoded yet, oldest first."""
         digests = {item_id: digest(text.encode()) for item_id, text in texts.items()}
         known = self._known.setdefault(adapter, {})
+        if len(known) > 2 * len(texts) + SPARE:  # most of them are of items that are gone
+            known = self._known[adapter] = {item_id: known[item_id] for item_id in texts if item_id in known}
         missing = [item_id for item_id in texts if known.get(item_id, ("",))[0] != digests[item_id]]
         if missing:
             with self._one_encodes():
-                known |= self.store.vectors(adapter)
+                known |= self.store.vectors(adapter, missing)
                 missing = [item_id for item_id in missing if known.get(item_id, ("",))[0] != digests[item_id]]
                 started = time.monotonic()
                 while missing and time.monotonic() - started < ENCODING_SECONDS:
@@ -193,3 +204,17 @@ class LiveItems:
 
 def _have_texts(items: Sequence[LiveItem]) -> bool:
     return any(item.columns is not None for item in items)
+
+
+def room_from_environment() -> Room:
+    """Return how many live items there may be, as the environment says.
+
+    Raises:
+        SettingError: the variable is no positive whole number.
+    """
+    value = os.environ.get(MOST)
+    if not value:
+        return Room()
+    if not value.isdecimal() or int(value) < 1:
+        raise SettingError(f"{MOST} is {value!r}; it must be a positive whole number.")
+    return Room.of(int(value))

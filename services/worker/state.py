@@ -48,7 +48,9 @@ class Worker:
     scoring: Lane
     batches: Lane
     encoding: Lane
+    reading: Lane
     writing: Lane
+    changing: Lane
     loading: Lane
 
     def lane_for(self, work: float) -> Lane:

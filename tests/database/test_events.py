@@ -247,3 +247,42 @@ def test_a_history_is_read_from_the_index(tmp_path: Path) -> None:
     store.history("u")
     store.database.close()
     assert plans == ["SEARCH events USING INDEX events_by_user (user_id=?)"]
+
+
+def test_a_sender_is_told_of_its_own_events_only(store: EventStore) -> None:
+    mine, yours = event(item="a", event_id="1"), event(item="b", event_id="2")
+    assert store.add([mine], "one") == AddResult(accepted=1, duplicates=0)
+    assert store.add([yours], "two") == AddResult(accepted=1, duplicates=0)
+    assert store.add([mine], "one") == AddResult(accepted=0, duplicates=1)
+    # another's id: told as if it were new, and from then on as its own
+    assert store.add([yours], "one") == AddResult(accepted=0, duplicates=1, foreign=1)
+    assert store.add([yours, mine], "one") == AddResult(accepted=0, duplicates=2)
+    assert store.add([mine, mine, event(item="c", event_id="3")], "two") == AddResult(1, 2, foreign=1)
+    assert store.history("u") == [mine, yours, event(item="c", event_id="3")]  # and counts once
+
+
+def test_events_of_before_there_were_keys_are_nobodys(store: EventStore) -> None:
+    store.add([event(event_id="1")])
+    assert store.add([event(event_id="1")]) == AddResult(accepted=0, duplicates=1)
+    assert store.add([event(event_id="1")], "one") == AddResult(accepted=0, duplicates=1, foreign=1)
+    assert store.add([event(event_id="1")], "one") == AddResult(accepted=0, duplicates=1)
+
+
+def test_forgetting_leaves_no_id_of_an_event(store: EventStore) -> None:
+    store.add([event("first", event_id="secret 1"), event("other", event_id="2")], "one")
+    store.add([event("second", event_id="secret 1"), event("second", event_id="2")], "two")
+    assert forget(store, "second") == 0
+    assert store.add([event("third", event_id="2")], "two").foreign == 1
+    assert forget(store, "first") == 1
+    assert store.add([event("second", event_id="secret 1")], "two") == AddResult(accepted=1, duplicates=0)
+
+
+def test_a_table_without_senders_gets_them(database: Database) -> None:
+    text, columns = "VARCHAR NOT NULL", "timestamp BIGINT NOT NULL, value DOUBLE PRECISION, position BIGINT"
+    ids = ", ".join(f"{name} {text}" for name in ("user_id", "item_id", "event_type"))
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE TABLE events (event_id {text} PRIMARY KEY, {ids}, {columns})")
+        connection.exec_driver_sql("INSERT INTO events VALUES ('1', 'u', 'i', 'view', 1, NULL, NULL)")
+    store = EventStore(database)
+    assert [old.event_id for old in store.history("u")] == ["1"]
+    assert store.add([event(event_id="1"), event(event_id="2")], "one") == AddResult(1, 1, foreign=1)

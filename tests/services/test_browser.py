@@ -24,6 +24,15 @@ from services.serve import running
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PHONE = {"width": 360, "height": 740}
 HOSTILE = "<img src=x onerror=document.title='broken'>"
+# Direction marks, zero-width characters, line ends and accents, and words of a script that runs from right to left.
+HEBREW, JOINED = "\u05d0\u05d1\u05d2", "\U0001f469\u200d\U0001f52c"
+MOVING = f"first \u202etsal\u2066\u200f\u200b\n\u0007 Z{300 * chr(0x301)} {HEBREW} {JOINED}"
+MOVED = re.compile("[\u0000-\u001f\u200b-\u200c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+ODD = {
+    "moving": {"title": MOVING, "genres": [HEBREW], "year": 2031},
+    "long": {"title": 4_000 * "Wide ", "genres": ["Western"], "year": 2031},
+    "unbroken": {"title": 20_000 * "W", "genres": [20_000 * "x"], "year": 2031},
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,11 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
-def world(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(
+    copy_of_home: Callable[[Path], Home],
+    tmp_path_factory: pytest.TempPathFactory,
+    eventually: Callable[[Callable[[], bool]], None],
+) -> Iterator[World]:
     home = copy_of_home(tmp_path_factory.mktemp("page"))
     first = str(current_id(home))
     second, adapter = make_variant(home, {"content": 1.0})
@@ -54,8 +67,11 @@ def world(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPat
     _, token = create_key(home, "page", ["admin"])
     with running(home) as url:
         world = World(url, token, first, second)
-        put = httpx.put(f"{url}/v1/items/hostile", json={"title": HOSTILE, "year": 2020}, headers=_bearer(token))
-        assert put.status_code == 200, put.text
+        for item_id, columns in ({"hostile": {"title": HOSTILE, "year": 2020}} | ODD).items():
+            put = httpx.put(f"{url}/v1/items/{item_id}", json=columns, headers=_bearer(token))
+            assert put.status_code == 200, put.text
+        items = [f"{url}/v1/items/{item_id}" for item_id in ODD]
+        eventually(lambda: all(httpx.get(item, headers=_bearer(token)).json()["recommendable"] for item in items))
         yield world
 
 
@@ -180,6 +196,63 @@ def test_a_search_adds_to_the_history_and_a_hostile_title_stays_text(visit: Visi
     assert page.title() == "recsys"
     assert "hostile" not in shown(page, "A")
     assert visit.errors == []
+
+
+def filtered(page: Any, condition: dict[str, Any]) -> None:
+    """Ask for the items that match a filter and wait until list A shows no others."""
+    page.locator("#filter-json").evaluate("element => element.closest('details').open = true")
+    asked = json.dumps(condition, separators=(",", ":"))
+    with page.expect_response(lambda response: asked in (response.request.post_data or "")):
+        page.fill("#filter-json", json.dumps(condition))
+    page.locator("#list-A .items > li[data-item=moving]").wait_for()
+    shown(page, "A")
+
+
+def lefts(page: Any, selector: str) -> list[float]:
+    """Return where each node of an element begins, in the order of the document."""
+    found: list[float] = page.locator(selector).first.evaluate(
+        """element => [...element.childNodes].map((node) => {
+          const range = document.createRange();
+          range.selectNodeContents(node);
+          return range.getBoundingClientRect().left;
+        })"""
+    )
+    return found
+
+
+def test_a_title_moves_nothing_beside_it_and_hides_nothing(visit: Visit) -> None:
+    page = visit.page
+    filtered(page, {"field": "year", "eq": 2031})
+    row = "#list-A .items > li[data-item=moving]"
+    title = page.locator(f"{row} .title").inner_text()
+    assert title.startswith("first [U+202E]tsal[U+2066][U+200F][U+200B][U+000A][U+0007] Z")
+    assert title.endswith(f"… {HEBREW} {JOINED}")  # an emoji of two joined ones stays whole
+    assert title.count("\u0301") == 4
+    # of a list of values the first stays the first, whichever way it is read
+    assert page.locator(f"{row} .fields").inner_text() == f"{HEBREW} · 2031"
+    places = lefts(page, f"{row} .fields")
+    assert len(places) >= 3
+    assert places == sorted(places)
+    page.locator(f"{row} button").click()
+    page.locator("#history li", has_text="first [U+202E]").wait_for()
+    places = lefts(page, "#history-note") if page.locator("#history-note bdi").count() else []
+    assert places == sorted(places)
+    texts = page.locator("body").evaluate("element => element.textContent")
+    labels = page.locator("[aria-label]").evaluate_all("all => all.map(one => one.getAttribute('aria-label')).join('')")
+    assert not MOVED.search(re.sub(r"[\n\t]", "", texts + labels))
+    assert all("404" in error for error in visit.errors)
+
+
+def test_a_long_title_breaks_no_layout(visit: Visit) -> None:
+    page = visit.page
+    filtered(page, {"field": "year", "eq": 2031})
+    for size in ({"width": 1280, "height": 900}, PHONE):
+        page.set_viewport_size(size)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        for item_id in ODD:
+            row = page.locator(f"#list-A .items > li[data-item={item_id}]")
+            assert len(row.locator(".title").inner_text()) <= 400
+            assert row.bounding_box()["height"] < size["height"]
 
 
 def test_a_phone_scrolls_one_way_and_shows_one_list_at_a_time(visit: Visit, known_user: str) -> None:

@@ -46,7 +46,7 @@ class NotFound(ServiceError):
 
 
 class Conflict(ServiceError):
-    """409: what was asked for exists and cannot be served; the gate refuses it, or it is broken."""
+    """409: what was asked for exists and cannot be served (refused by the gate, broken), or there is no room for it."""
 
 
 class Invalid(ServiceError):

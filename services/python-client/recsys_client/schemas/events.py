@@ -35,5 +35,5 @@ class EventsAnswer(BaseModel):
     """What became of the events: accepted ones are on disk, and the next answer knows them."""
 
     accepted: int
-    duplicates: int
+    duplicates: int = Field(description="Of events that the same key has sent before; with admin, that anybody has.")
     rejected: list[Rejection]

@@ -12,7 +12,8 @@ MAX_COLUMNS = 200
 class PutItemRequest(BaseModel):
     """An item whole: its title, and any other columns of the catalogue; what is left out is empty.
 
-    A column that the catalogue does not have, or a value that does not fit it, is refused.
+    A column that the catalogue does not have, or a value that does not fit it, is refused; all columns together have at
+    most 64 KiB as JSON.
     """
 
     model_config = ConfigDict(

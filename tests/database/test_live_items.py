@@ -1,0 +1,157 @@
+"""Live items in every database: how much room there is for them, and what is kept of those that are gone."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import numpy as np
+import pytest
+import sqlalchemy as sql
+
+from recsys.artifacts import canonical_json
+from recsys.database import live_items
+from recsys.database.engine import Database
+from recsys.database.live_items import ItemStore, Room, RoomError, Taken
+
+PROCESSES = 6
+
+
+def size(columns: dict[str, str]) -> int:
+    return len(canonical_json(columns))
+
+
+SMALL, LARGE = {"title": "Ж"}, {"title": "Ж" * 40}
+
+
+def test_a_sender_has_a_share_and_all_have_a_whole(database: Database) -> None:
+    store = ItemStore(database, Room(items=4, bytes=10_000, share=0.5))
+    store.put("a", SMALL, "one")
+    store.put("b", SMALL, "one")
+    with pytest.raises(RoomError, match="a key may have 2"):
+        store.put("c", SMALL, "one")
+    assert store.find("c") is None
+    store.put("c", SMALL, "two")
+    store.put("d", SMALL, None)
+    with pytest.raises(RoomError, match="there may be 4"):
+        store.put("e", SMALL, None)
+    assert store.version() == 4  # what was refused is no change
+    assert store.taken() == {
+        "one": Taken(2, 2 * size(SMALL)),
+        "two": Taken(1, size(SMALL)),
+        None: Taken(1, size(SMALL)),
+    }
+
+
+def test_without_keys_all_is_one_senders(database: Database) -> None:
+    store = ItemStore(database, Room(items=4, bytes=10_000, share=0.5))
+    store.put("a", SMALL)
+    store.put("b", SMALL)
+    with pytest.raises(RoomError, match="a key may have 2"):
+        store.put("c", SMALL)
+
+
+def test_bytes_are_those_of_the_record_and_an_overwritten_item_counts_its_difference(database: Database) -> None:
+    store = ItemStore(database, Room(items=100, bytes=2 * (size(SMALL) + size(LARGE)), share=0.5))
+    store.put("a", SMALL, "one")
+    store.put("b", SMALL, "one")
+    store.put("b", LARGE, "one")  # exactly what there is
+    with pytest.raises(RoomError, match="MiB together"):
+        store.put("a", {"title": "Жа"}, "one")
+    with pytest.raises(RoomError):
+        store.put("c", SMALL, "one")
+    store.put("b", SMALL, "one")
+    store.put("c", SMALL, "one")
+    assert store.taken() == {"one": Taken(3, 3 * size(SMALL))}
+
+
+def test_deleting_gives_room_back_and_always_goes(database: Database) -> None:
+    store = ItemStore(database, Room(items=2, bytes=10_000, share=0.5))
+    for number in range(5):
+        store.put("a", SMALL, "one")
+        with pytest.raises(RoomError):
+            store.put("b", SMALL, "one")
+        store.put("a", None, f"another {number}")
+        store.put("never there", None, "one")
+    assert store.taken() == {}
+
+
+def test_an_item_taken_over_is_its_new_senders(database: Database) -> None:
+    store = ItemStore(database, Room(items=4, bytes=10_000, share=0.5))
+    for item_id, sender in (("a", "one"), ("b", "one"), ("a", "two")):
+        store.put(item_id, SMALL, sender)
+    assert store.taken() == {"one": Taken(1, size(SMALL)), "two": Taken(1, size(SMALL))}
+    store.put("c", SMALL, "one")
+    with pytest.raises(RoomError):
+        store.put("a", SMALL, "one")
+    assert store.taken()["two"].items == 1
+
+
+def test_what_is_live_beyond_the_room_can_still_be_changed(database: Database) -> None:
+    before = ItemStore(database)
+    for item_id in ("a", "b", "c"):
+        before.put(item_id, LARGE, "one")
+    store = ItemStore(database, Room(items=2, bytes=size(LARGE), share=0.5))
+    store.put("a", LARGE, "one")
+    store.put("b", SMALL, "one")
+    with pytest.raises(RoomError):
+        store.put("b", LARGE, "one")
+    with pytest.raises(RoomError):
+        store.put("d", SMALL, "one")
+
+
+def test_of_two_that_put_at_once_the_last_place_is_ones(database: Database) -> None:
+    store, ready = ItemStore(database, Room(items=8, bytes=10_000, share=0.5)), Barrier(PROCESSES)
+
+    def put(number: int) -> bool:
+        ready.wait()
+        try:
+            return store.put(f"item {number}", SMALL, "one") > 0
+        except RoomError:
+            return False
+
+    with ThreadPoolExecutor(PROCESSES) as threads:
+        assert sum(threads.map(put, range(PROCESSES))) == 4
+
+
+def test_a_table_of_before_gets_its_columns_once_and_its_items_are_counted(database: Database, url: str) -> None:
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE live_items (item_id VARCHAR NOT NULL PRIMARY KEY, version BIGINT NOT NULL, record VARCHAR)"
+        )
+        table = sql.table("live_items", *(sql.column(name) for name in ("item_id", "version", "record")))
+        rows = [
+            {"item_id": "a", "version": database.bump(connection, live_items.CHANGE), "record": '{"title":"Ж"}'},
+            {"item_id": "b", "version": database.bump(connection, live_items.CHANGE), "record": None},
+        ]
+        connection.execute(sql.insert(table), rows)
+    ready = Barrier(PROCESSES)
+
+    def start(_: int) -> dict[str | None, Taken]:
+        own = Database(url)
+        ready.wait()
+        try:
+            return ItemStore(own).taken()
+        finally:
+            own.close()
+
+    with ThreadPoolExecutor(PROCESSES) as threads:
+        assert list(threads.map(start, range(PROCESSES))) == [{None: Taken(1, size(SMALL))}] * PROCESSES
+    store = ItemStore(database)
+    assert store.put("a", SMALL, "one") == 3
+    assert [(item.item_id, item.columns) for item in store.changed()] == [("b", None), ("a", SMALL)]
+
+
+def test_old_deletions_are_forgotten_but_for_items_of_the_catalogue(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_items, "MOST_DELETED", 2)
+    store = ItemStore(database)
+    store.put("kept", SMALL)
+    for number in range(5):
+        store.put(f"gone {number}", SMALL)
+        store.put(f"gone {number}", None)
+    for item_id in ("kept", "gone 0"):
+        store.add_vectors("adapter", [item_id], ["digest"], np.ones((1, 3), np.float32))  # encoded as it went
+    store.tidy({"gone 1"})
+    assert store.ids() == {"kept", "gone 1", "gone 3", "gone 4"}
+    assert store.count() == 4
+    assert set(store.vectors("adapter", ["kept", "gone 0"])) == {"kept"}
