@@ -2,8 +2,9 @@
 
 The tables stand between markers in ``infra/results/README.md``, the shortest of them in the README as well. A result
 file is a ``metrics.json`` that ``recsys benchmark`` or ``recsys train`` wrote, stored under the data's name, or what
-``encoding.py`` and ``life.py`` beside this file, ``infra/load/measure.py``, ``recsys.models.throughput`` and
-``recsys.training.standalone`` wrote; ``tried.json`` says what else was tried, and what it brought.
+``encoding.py`` and ``life.py`` beside this file, ``infra/load/measure.py``, ``infra/attack/run.py``,
+``recsys.models.throughput`` and ``recsys.training.standalone`` wrote; ``tried.json`` says what else was tried, and what
+it brought.
 """
 
 import json
@@ -13,13 +14,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from infra.attack import report as attacks
 from infra.load import report
 from recsys.config import ClassifierConfig, from_dict
 from recsys.models.throughput import SHAPES, encoding_flops
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "infra" / "results"
-KINDS = ("quality", "tried", "speed", "encoding", "throughput", "standalone", "life", "classification")
+KINDS = ("quality", "tried", "speed", "encoding", "throughput", "standalone", "life", "classification", "attacks")
 SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
 SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
 
@@ -266,6 +268,7 @@ def pages() -> dict[Path, str]:
         "throughput": "\n".join([*map(throughput, of["throughput"]), *map(standalone, of["standalone"])]),
         "life": "\n".join(map(life, of["life"])),
         "classifier": "\n".join(f"{epochs(path)}\n{tries(path)}" for path in of["classification"]),
+        "attacks": attacks.tables(of["attacks"]),
     }
     readme, results = ROOT / "README.md", RESULTS / "README.md"
     chosen = short(json.loads((RESULTS / f"{name}.json").read_text()) for name in SHORT)
