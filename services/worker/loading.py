@@ -161,22 +161,27 @@ class BackgroundLoader(Generic[T]):
                 _LOG.error("%s cannot be loaded: %s", self._what.format(key=key), error, exc_info=unexpected)
                 self._failed[key] = time.monotonic() + RETRY_SECONDS
                 future.set_exception(error)
+                self._drop()
             else:
                 _LOG.info("%s is loaded, in %.1f s.", self._what.format(key=key), time.monotonic() - started)
-                future.set_result(made)
-        self._drop()
+                with self._changing:  # who finds it loaded finds nothing more that had to go for it
+                    future.set_result(made)
+                    self._drop_others()
 
     def _drop(self) -> None:
-        """Forget what was used longest ago, beyond what is kept."""
         with self._changing:
-            if self._before is not None and _loaded(self._found.get(self._wanted or "")):
-                self._before = None
-            others = self._others()
-            for key in others[: max(0, len(others) - self._room())]:
-                if self._found[key].done():
-                    self._failed.pop(key, None)
-                    self._asked.pop(key, None)
-                    del self._found[key]
+            self._drop_others()
+
+    def _drop_others(self) -> None:
+        """Forget what was used longest ago, beyond what is kept."""
+        if self._before is not None and _loaded(self._found.get(self._wanted or "")):
+            self._before = None
+        others = self._others()
+        for key in others[: max(0, len(others) - self._room())]:
+            if self._found[key].done():
+                self._failed.pop(key, None)
+                self._asked.pop(key, None)
+                del self._found[key]
 
     def _others(self) -> list[str]:
         """Return what is there, or on its way, beside what is kept in any case; what was used longest ago first."""
