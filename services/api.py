@@ -1,7 +1,8 @@
 """The application: all routes, one shape of errors, one complete description."""
 
+import json
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -10,6 +11,7 @@ from fastapi import FastAPI
 from recsys_client.schemas.fields import Problem
 from services.edge.auth import GuardedRoute, describe_keys
 from services.edge.keyless import OwnMachine
+from services.edge.metrics import Exposition
 from services.edge.own import Heads
 from services.edge.problems import install_handlers
 from services.routes import (
@@ -34,7 +36,7 @@ def create_app() -> FastAPI:
         version=version("recsys"),
         summary="Recommendations from user behaviour and item texts.",
         description="HEAD is answered wherever GET is, without the body.",
-        openapi_url="/docs.json",
+        openapi_url=None,  # the document is one of the routes: made once, and sent as it is
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # who asks for a path that does not exist is told so
@@ -48,6 +50,8 @@ def create_app() -> FastAPI:
             raise TypeError(f"{module.__name__} has routes that no key guards; make its router by guarded_router().")
         app.include_router(module.router)
     app.openapi = partial(_complete, app, app.openapi)  # type: ignore[method-assign]
+    app.state.document = cache(lambda: json.dumps(app.openapi(), ensure_ascii=False).encode())
+    app.state.exposition = Exposition()
     return app
 
 

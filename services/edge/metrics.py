@@ -4,15 +4,20 @@ Workers share numbers through files in PROMETHEUS_MULTIPROC_DIR, which BentoML s
 decides at its first import whether it does so; hence everything here is imported and made when a worker starts.
 """
 
+import asyncio
 import os
+import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+from anyio import to_thread
 
 STAGE_BUCKETS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 4.0)
 BUCKETS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # seconds
 NO_FALLBACK = "none"
 COLD, WARM = "cold", "warm"
+REST = 4.0  # of the time that it took to make the numbers, before they are made again
 SHARES = tuple(tenth / 10 for tenth in range(11))
 
 
@@ -77,6 +82,35 @@ class Metrics:
             self.events.labels(outcome)
         for outcome in ("loaded", "failed"):
             self.loads.labels(outcome)
+
+
+class Exposition:
+    """The numbers as they are sent: made once for all who ask at the same time, and seldom enough to cost little.
+
+    Everybody may ask, as often as they like, and adding up all workers takes milliseconds of a processor. Whoever asks
+    gets numbers that were made afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._one = asyncio.Lock()
+        self._next: asyncio.Future[tuple[bytes, str]] | None = None
+        self._not_before = 0.0
+
+    async def read(self) -> tuple[bytes, str]:
+        """Return the numbers in Prometheus' text format, and its media type."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._make())
+        return await asyncio.shield(self._next)
+
+    async def _make(self) -> tuple[bytes, str]:
+        async with self._one:
+            await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
+            self._next = None  # whoever asks from here on needs newer ones
+            begun = time.monotonic()
+            made = await to_thread.run_sync(exposition)
+            ended = time.monotonic()
+            self._not_before = ended + REST * (ended - begun)
+            return made
 
 
 def exposition() -> tuple[bytes, str]:

@@ -66,6 +66,8 @@ def _replay(worker: Worker, found: Impression) -> Replay:
     if found.request is None or "history" in found.left_out:
         detail = "What was asked, or the history behind it, was too large to be kept whole; it cannot be replayed."
         raise HTTPException(409, detail)
+    if "item_ids" in found.request:
+        raise HTTPException(409, "This is an order of given items, which is not replayed.")
     request = RecommendRequest.model_validate(found.request)
     options = ListOptions(**{name: getattr(request, name) for name in ListOptions.model_fields})
     answer = recommender.recommend(found.history, **vars(list_request(options)))

@@ -1,26 +1,30 @@
 """For those who run the service: its numbers and its description."""
 
-from anyio import to_thread
-from fastapi import HTTPException, Response
+from fastapi import HTTPException, Request, Response
 
 from recsys_client.schemas.readiness import Readiness
 from services.edge.auth import OPEN, guarded_router
-from services.edge.metrics import exposition
 from services.edge.paths import without_paths
 from services.edge.problems import documented
 from services.worker.answering import json_response
 from services.worker.loading import FAILED
 from services.worker.state import Worker, WorkerOfApp
 
-LIVEZ, READYZ = "/livez", "/readyz"
+DOCS, LIVEZ, READYZ = "/docs.json", "/livez", "/readyz"
 router = guarded_router()
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}, **OPEN)
-async def metrics() -> Response:
+async def metrics(request: Request) -> Response:
     """Return the numbers of all workers in Prometheus' text format."""
-    content, media_type = await to_thread.run_sync(exposition)
+    content, media_type = await request.app.state.exposition.read()
     return Response(content, media_type=media_type)
+
+
+@router.get(DOCS, include_in_schema=False, **OPEN)
+async def docs(request: Request) -> Response:
+    """Return the OpenAPI document."""
+    return Response(request.app.state.document(), media_type="application/json")
 
 
 @router.get(LIVEZ, response_class=Response, responses={200: {"content": {"text/plain": {}}}}, **OPEN)

@@ -26,7 +26,7 @@ from services.worker.answering import (
     refusing,
 )
 from services.worker.disclosure import check_disclosure
-from services.worker.lists import Lists, as_seen_by_caller
+from services.worker.lists import Lists, as_seen_by_caller, write_down_order
 from services.worker.shadow import Shown
 from services.worker.state import Worker, WorkerOfApp
 
@@ -88,8 +88,10 @@ def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStag
         answer = recommender.rank(
             known or [], request.item_ids, explain=request.explain, fields=request.fields, end_stage=checkpoint
         )
-    answer = as_seen_by_caller(worker, answer, known, reads or request.user_id is None)
+    openly = reads or request.user_id is None
+    answer = as_seen_by_caller(worker, answer, known, openly)
     return RankAnswer(
+        rec_id=None if openly else write_down_order(worker, recommender, request, known or [], answer),
         items=ranked(answer),
         fallback=answer.fallback,
         missing_ids=answer.missing_ids,

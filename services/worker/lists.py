@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from recsys.database.impressions import Options
 from recsys_client.schemas.lists import RecommendedItem
-from recsys_client.schemas.recommend import ListOptions, UserOrHistory
+from recsys_client.schemas.recommend import ListOptions, RankRequest, UserOrHistory
 from services.edge.context import HISTORY, RECORD, asking_key, end_stage
 from services.edge.metrics import COLD, NO_FALLBACK, WARM
 from services.worker.answering import list_request, refusing
@@ -112,6 +112,27 @@ class Lists:
         cold = round(self.recommender.cold_share([item.item_id for item in answer.items]) * len(answer.items))
         self.worker.metrics.items.labels(COLD).inc(cold)
         self.worker.metrics.items.labels(WARM).inc(len(answer.items) - cold)
+
+
+def write_down_order(
+    worker: Worker, recommender: "Recommender", request: RankRequest, history: Sequence[str], answer: "Answer"
+) -> str:
+    """Write down that given items were put in order for a user, which tells of the user; return what names it."""
+    rec_id, asked = uuid.uuid4().hex, request.model_dump(exclude={"user_id", "history"})
+    given = Given(
+        rec_id=rec_id,
+        recommender=recommender,
+        user_id=request.user_id,
+        options=Options(asked),
+        history=history,
+        item_ids=[item.item_id for item in answer.items],
+        scores=[item.score for item in answer.items],
+        fallback=answer.fallback,
+        shown=False,
+        key=asking_key(),
+    )
+    worker.impressions.record(given)
+    return rec_id
 
 
 def as_seen_by_caller(worker: Worker, answer: "Answer", history: Sequence[str] | None, openly: bool) -> "Answer":

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 
+import anyio
 import httpx
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from recsys.home import Home
 from services.edge import logs
 from services.edge.context import RequestContext
 from services.edge.logs import LINES_PER_SECOND, TRACEBACKS_PER_SECOND, AtMost, LogSettings, RequestLog
+from services.edge.metrics import Exposition
 from services.edge.observer import ACCEPTED, REQUEST_ID, request_id
 from services.edge.tracing import wanted_exporters
 from services.serve import ServeError, free_port, log_file, running, start
@@ -281,3 +283,33 @@ def test_what_fails_in_masses_fills_no_log_whoever_writes_it(monkeypatch: pytest
     now = 2.0
     assert written("uvicorn.error", traced=True, records=2) == [1_000 - TRACEBACKS_PER_SECOND]
     assert written("uvicorn.error", records=3) == [1_000 - LINES_PER_SECOND, 0, 0]
+
+
+def test_numbers_are_made_once_for_all_who_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    go_on = Event()
+
+    def exposition() -> tuple[bytes, str]:
+        made.append(len(made))
+        assert go_on.wait(60)
+        return str(made[-1]).encode(), "text/plain"
+
+    monkeypatch.setattr("services.edge.metrics.exposition", exposition)
+
+    async def main() -> list[bytes]:
+        numbers, found = Exposition(), []
+
+        async def ask() -> None:
+            found.append((await numbers.read())[0])
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            while not made:
+                await anyio.sleep(0.001)
+            for _ in range(100):  # while the first is made: what they get must be newer
+                group.start_soon(ask)
+            await anyio.sleep(0)
+            go_on.set()
+        return found
+
+    assert anyio.run(main) == [b"0", *[b"1"] * 100]

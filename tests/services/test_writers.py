@@ -22,8 +22,6 @@ from services.api import create_app
 from services.edge.auth import Guard
 from services.edge.keys import Key, Keys, create_key
 from services.edge.lanes import Lane
-from services.routes import events as events_route
-from services.routes import items as items_route
 from services.serve import running
 
 UNCHANGED = {"available": False}  # an item that is hidden needs no encoder, so nothing waits for one
@@ -90,9 +88,7 @@ def test_an_item_has_as_many_bytes_as_are_promised_and_no_more(writers: Writers)
         assert writers.ask("one", "DELETE", f"/v1/items/{item_id}").status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("path", "limit"), [("/v1/items/x", items_route.BODY), ("/v1/events", events_route.BODY)], ids=["item", "events"]
-)
+@pytest.mark.parametrize(("path", "limit"), [("/v1/items/x", AN_ITEM), ("/v1/events", EVENTS)], ids=["item", "events"])
 def test_a_body_that_takes_long_to_parse_is_refused_before(writers: Writers, path: str, limit: Any) -> None:
     method = "POST" if path.endswith("events") else "PUT"
     dense = b'{"events":[' + limit.commas * b"{}," + b"{},{}]}"

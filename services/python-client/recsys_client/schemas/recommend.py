@@ -261,6 +261,10 @@ class RankAnswer(Origin):
     Equal scores keep the catalogue's order. Seen and unavailable items are ranked like all others.
     """
 
+    rec_id: str | None = Field(
+        None,
+        description="Names the order where it was written down: that for a user_id, asked for without the scope admin.",
+    )
     items: list[RankedItem]
     fallback: Fallback
     missing_ids: MissingIds
