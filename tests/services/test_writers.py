@@ -20,6 +20,7 @@ from recsys.home import Home
 from recsys.serving.live_columns import MAX_BYTES, MAX_MEMBERS, MAX_TEXT
 from services.api import create_app
 from services.edge.auth import Guard
+from services.edge.bodies import AN_ITEM, EVENTS
 from services.edge.keys import Key, Keys, create_key
 from services.edge.lanes import Lane
 from services.serve import running
