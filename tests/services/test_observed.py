@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -313,3 +315,13 @@ def test_numbers_are_made_once_for_all_who_ask_at_once(monkeypatch: pytest.Monke
         return found
 
     assert anyio.run(main) == [b"0", *[b"1"] * 100]
+
+
+def test_the_logs_of_a_process_are_so_bounded() -> None:
+    fails = "from services.edge.logs import configure_logs\nimport logging\nconfigure_logs()\n"
+    fails += "for _ in range(20_000):\n    try:\n        1 / 0\n    except ArithmeticError:\n"
+    fails += "        logging.getLogger('uvicorn.error').exception('it failed')\n"
+    done = subprocess.run([sys.executable, "-c", fails], capture_output=True, text=True, check=True)
+    written = [json.loads(line) for line in done.stdout.splitlines()]
+    assert 1 <= len(written) < 1_000
+    assert "ZeroDivisionError" in written[0]["exception"]
