@@ -35,6 +35,11 @@ _WORDS = {
 READABLE, FOLDER, PRIVATE = 0o644, 0o755, 0o600
 
 
+# From this size on, files that a service answers from are mapped: its workers share one copy of them in memory. But a
+# mapped file that somebody cuts short ends whoever reads it (SIGBUS), which nothing can catch.
+MAPPED_FROM = 1 << 24  # bytes
+
+
 class ArtifactError(RecsysError):
     """A stored file is missing or is not what its manifest says. The message names the file and the way out."""
 

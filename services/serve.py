@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -167,7 +167,8 @@ def _prepare(
     except (TracingError, ValueError) as error:
         raise ServeError(str(error)) from None
 
-    folder = log_file(home.make(), port).parent
+    _check_salt(home)
+    folder = log_file(home, port).parent
     shutil.rmtree(folder, ignore_errors=True)  # the numbers of a server that is gone
     temporary = folder / "tmp"
     temporary.mkdir(parents=True)
@@ -185,6 +186,25 @@ def _prepare(
     options = {"--working-dir": project, "--host": host, "--port": port, "--timeout-graceful-shutdown": DRAIN_SECONDS}
     arguments = [str(part) for option in options.items() for part in option]
     return [sys.executable, "-m", "bentoml", "serve", service, *arguments], environment
+
+
+def _check_salt(home: Home) -> None:
+    """Let a missing salt be one sentence now, instead of workers that end as soon as they begin.
+
+    Raises:
+        ArtifactError: this machine lacks the salt of its database's tombstones.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from recsys.database.engine import Database
+    from recsys.database.salt import agreed_salt
+
+    with suppress(SQLAlchemyError):  # a database that is away may be back for the workers
+        database = Database.of(home)
+        try:
+            agreed_salt(database)
+        finally:
+            database.close()
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from safetensors.torch import load_file
 
 from recsys.data.sequences import Sequences
 from recsys.experts.sparse import history_matrix
+from recsys.models.tensors import read_tensors
 
 
 class Content:
@@ -61,8 +61,7 @@ class Content:
     @classmethod
     def load(cls, folder: Path, name: str) -> "Content":
         """Read what ``save`` wrote."""
-        # by torch, which maps the file where numpy would copy it
-        tensors = {key: tensor.numpy() for key, tensor in load_file(folder / f"{name}.safetensors").items()}
+        tensors = {key: tensor.numpy() for key, tensor in read_tensors(folder / f"{name}.safetensors").items()}
         loaded = cls.__new__(cls)  # normalising once more would change the last bits
         loaded.vectors, loaded.decay = tensors["vectors"], float(tensors["decay"][0])
         return loaded

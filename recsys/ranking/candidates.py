@@ -27,6 +27,7 @@ from recsys.store.index import (
     partitions,
     reading,
     row_ids,
+    whole,
 )
 
 EXACT_ALLOWED = APPROXIMATE_FROM  # with a filter: up to so many allowed items are scored exactly
@@ -117,11 +118,17 @@ class VectorSource:
     """
 
     def __init__(self, folder: Path, reference: IndexReference) -> None:
-        self._table = open_index(folder, reference)
-        self._indexed = open_for_vectors(folder, reference)
-        self.vectors = map_vectors(folder, self._table, reference)
+        """Open the index and check what it holds.
+
+        Raises:
+            ArtifactError: it is missing, is not the generation's, or cannot be read.
+        """
+        with whole(folder, reference):
+            self._table = open_index(folder, reference)
+            self._indexed = open_for_vectors(folder, reference)
+            self.vectors = map_vectors(folder, self._table, reference)
+            self._row_ids = row_ids(self._table, reference)
         self.kind: Kind = "exact" if reference.rows < APPROXIMATE_FROM else "approximate"
-        self._row_ids = row_ids(self._table, reference)
         self._partitions = partitions(reference.rows)
         self.probes = reference.probes or self._partitions  # all of it where nobody has measured
 

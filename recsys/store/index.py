@@ -2,7 +2,8 @@
 
 The name binds an index to the encoder that made it: other weights give another table, also where the dimensions agree.
 A generation names a table and one version of it, which a tag protects from clean-up. Beside a table lies a file with
-its vectors alone, which all workers of a machine map: the operating system keeps one copy of it in memory.
+its vectors alone, which all workers of a machine map where it is large: the operating system keeps one copy of it in
+memory.
 """
 
 import fcntl
@@ -10,6 +11,7 @@ import hashlib
 import logging
 import math
 import os
+import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ from lancedb.index import FTS, IvfSq
 from numpy.typing import NDArray
 
 from recsys.artifacts import (
+    MAPPED_FROM,
     READABLE,
     ArtifactError,
     canonical_json,
@@ -184,6 +187,22 @@ def reading(table: lancedb.table.Table) -> Iterator[None]:
         raise UnreadableError(f"LanceDB cannot read {table.name}: {error}") from error
 
 
+@contextmanager
+def whole(folder: Path, reference: IndexReference) -> Iterator[None]:
+    """Say which table it is whose files LanceDB cannot read while it is opened.
+
+    Raises:
+        ArtifactError: it raised.
+    """
+    try:
+        yield
+    except (ValueError, RuntimeError, OSError) as error:
+        raise ArtifactError(
+            f"The LanceDB table {reference.table} below {folder} cannot be read: {error}. Train and publish again, or "
+            "roll back."
+        ) from error
+
+
 def map_vectors(folder: Path, table: lancedb.table.Table, reference: IndexReference) -> NDArray[np.float32]:
     """Return all vectors, (items, dimensions) float32 in the order of the catalogue, not to be written to.
 
@@ -265,7 +284,7 @@ def _vectors_file(folder: Path, reference: IndexReference) -> Path:
 
 
 def _mapped(path: Path) -> NDArray[np.float32]:
-    """Map a file of vectors. The mapping holds the file open, and with it the lock that ``drop_indexes`` looks at.
+    """Map a file of vectors, or read a small one; either holds the file open, with the lock that ``drop_indexes`` sees.
 
     Raises:
         OSError: it is missing.
@@ -275,7 +294,12 @@ def _mapped(path: Path) -> NDArray[np.float32]:
         fcntl.flock(file, fcntl.LOCK_SH)
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        return np.asarray(np.memmap(file, dtype, "r", file.tell(), shape))
+        if os.fstat(file.fileno()).st_size >= MAPPED_FROM:
+            return np.asarray(np.memmap(file, dtype, "r", file.tell(), shape))
+        numbers = np.fromfile(file, dtype)
+        numbers.flags.writeable = False
+        weakref.finalize(numbers, os.close, os.dup(file.fileno()))
+        return numbers.reshape(shape)
 
 
 def _is_mapped(path: Path) -> bool:

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from recsys.artifacts import ArtifactError
 from recsys_client.schemas.fields import PROBLEM_JSON, Problem
 from services.edge.context import CURRENT
 from services.edge.paths import without_paths
@@ -73,6 +74,12 @@ def install_handlers(app: FastAPI) -> None:
     async def on_store_error(_: Request, error: SQLAlchemyError) -> Response:
         _LOG.error("The event store failed.", exc_info=error)
         return problem(503, "The event store cannot be reached; nothing was stored. Try again.", {"Retry-After": "1"})
+
+    @app.exception_handler(ArtifactError)
+    async def on_broken_file(_: Request, error: ArtifactError) -> Response:
+        _LOG.error("What is stored cannot be read. %s", error)  # which names files, as an answer must not
+        detail = "Files of the service are missing or damaged; its log says which. What is loaded goes on answering."
+        return problem(503, detail, {"Retry-After": "5"})
 
     @app.exception_handler(Exception)
     async def on_fault(_: Request, __: Exception) -> Response:

@@ -16,7 +16,8 @@ from recsys.data.forgetting import hash_user
 from recsys.database.engine import Database
 from recsys.database.moments import microseconds
 from recsys.database.tombstones import Tombstones
-from recsys.home import SALT
+from recsys.home import SALT, Home
+from services import serve
 
 NOW = microseconds(datetime(2026, 1, 2, tzinfo=UTC))
 OPENERS = 8
@@ -134,3 +135,14 @@ def test_a_new_database_beside_an_old_salt_takes_it(tmp_path: Path) -> None:
     Tombstones(second)
     assert second.salt.read_bytes() == salt
     second.close()
+
+
+def test_a_service_without_the_salt_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RECSYS_DATABASE_URL", raising=False)
+    home = Home(tmp_path / "home")
+    database = Database.of(home)
+    Tombstones(database)
+    database.close()
+    home.salt.unlink()
+    with pytest.raises(ArtifactError, match="Copy the file, with mode 0600"):
+        serve.start(home, serve.free_port())

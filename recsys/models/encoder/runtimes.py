@@ -4,6 +4,7 @@ Each knows how many tokens a batch may hold where it runs, and keeps a processor
 """
 
 import contextlib
+import copy
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,9 @@ from recsys.models.encoder.tokens import Tokens
 # Padded tokens a batch: on a CPU small ones stay in the caches, a GPU idles between them.
 OPENVINO_TOKENS, TORCH_TOKENS, GPU_TOKENS = 1024, 4096, 65_536
 MAX_STREAMS = 16
+# From this size on, weights stay in their file, which the processes of a machine map together. One that is cut short
+# then ends whoever reads there; smaller ones are read whole.
+MAPPED_WEIGHTS = 1 << 27  # bytes
 
 
 class Runtime(Protocol):
@@ -60,6 +64,8 @@ class TorchRuntime:
         self.budget = GPU_TOKENS if self._device.type == "cuda" else TORCH_TOKENS
         low = precision == "bf16" or (precision is None and computes_bf16(self._device))
         model = load_model(str(folder), torch.bfloat16 if low else torch.float32, attention="sdpa")
+        if not _stay_mapped(folder):
+            model = copy.deepcopy(model)  # what kept its type was a view of the file
         self._module = Pooled(model.to(self._device)).eval()
 
     def run(
@@ -95,6 +101,7 @@ class OpenVinoRuntime:
             "INFERENCE_NUM_THREADS": threads,
         }
         name = "model.onnx" if (folder / "model.onnx").is_file() else "model.xml"
+        core.set_property({"ENABLE_MMAP": _stay_mapped(folder)})
         self._compiled = core.compile_model(str(folder / name), "CPU", settings)
         self._idle: list[Any] = []  # requests hold buffers that are worth keeping
         self._lock = threading.Lock()
@@ -126,6 +133,10 @@ class OpenVinoRuntime:
             request.wait()
             with self._lock:
                 self._idle.append(request)
+
+
+def _stay_mapped(folder: Path) -> bool:
+    return sum(path.stat().st_size for path in folder.iterdir()) >= MAPPED_WEIGHTS
 
 
 def _read(found: torch.Tensor, indices: NDArray[np.integer], vectors: NDArray[np.float32]) -> int:

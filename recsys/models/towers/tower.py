@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
 from recsys.data.sequences import Sequences
+from recsys.models.tensors import read_tensors
 from recsys.models.towers.batches import pad_histories
 
 TOWERS = "towers"  # what the towers over text are called: in files, in a blend and in reports
@@ -290,13 +291,13 @@ class TwoTower(nn.Module):
     def load(cls, folder: Path, name: str = TOWERS) -> "TwoTower":
         """Read towers for scoring; the text features are not kept, so they cannot be trained further.
 
-        What is as long as the catalogue stays in the file, which the processes of a machine map together.
+        What is as long as the catalogue stays in a large file, which the processes of a machine map together.
         """
         shape = TowerShape(**json.loads((folder / f"{name}.json").read_text()))
         # Not on the device "meta": drawing there imports torch's compiler, a second before the first answer.
         with torch.random.fork_rng(devices=[]):
             towers = cls(shape, None, drawn=False)
-        state = load_file(folder / f"{name}.safetensors")
+        state = read_tensors(folder / f"{name}.safetensors")
         towers.features, towers.vectors = torch.empty(0), state.pop("vectors")
         towers.load_state_dict(state, assign=True)
         return towers.eval()
