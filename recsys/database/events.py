@@ -184,9 +184,10 @@ class EventStore:
         with self._engine.connect() as connection:
             return connection.execute(sql.select(sql.func.count()).select_from(_EVENTS)).scalar_one()
 
-    def forget(self, connection: sql.Connection, user_id: str) -> int:
-        """Delete all events of a user within a transaction; return how many there were."""
-        own = sql.select(_EVENTS.c.event_id).where(_EVENTS.c.user_id == user_id)
-        repeated = (_REPEATED.c.user_id == user_id) | _REPEATED.c.event_id.in_(own)
+    def forget(self, connection: sql.Connection, user_id: str, most: int) -> int:
+        """Delete so many events of a user at most within a transaction; return how many."""
+        some = sql.select(_EVENTS.c.event_id).where(_EVENTS.c.user_id == user_id).limit(most)
+        ids = connection.execute(some).scalars().all()
+        repeated = (_REPEATED.c.user_id == user_id) | _REPEATED.c.event_id.in_(ids)
         connection.execute(sql.delete(_REPEATED).where(repeated))
-        return connection.execute(sql.delete(_EVENTS).where(_EVENTS.c.user_id == user_id)).rowcount
+        return connection.execute(sql.delete(_EVENTS).where(_EVENTS.c.event_id.in_(ids))).rowcount

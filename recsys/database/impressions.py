@@ -305,9 +305,10 @@ class ImpressionStore:
             shrunk += self.purge(moment(until + 1))
         return shrunk
 
-    def forget(self, connection: sql.Connection, user_id: str) -> int:
-        """Delete all impressions of a user, and what only they asked for, within a transaction; return how many."""
-        own = _IMPRESSIONS.c.user_id == user_id
+    def forget(self, connection: sql.Connection, user_id: str, most: int) -> int:
+        """Delete so many impressions of a user at most, and what only they asked for; return how many."""
+        some = sql.select(_IMPRESSIONS.c.rec_id).where(_IMPRESSIONS.c.user_id == user_id).limit(most)
+        own = _IMPRESSIONS.c.rec_id.in_(connection.execute(some).scalars().all())
         freed = connection.execute(sql.select(_total(_IMPRESSIONS.c.record)).where(own)).scalar_one()
         asked = sql.select(_IMPRESSIONS.c.options).where(own)
         others = sql.exists().where(

@@ -16,7 +16,8 @@ from recsys.database.moments import microseconds
 from recsys.database.salt import agreed_salt
 
 CHANGE = "forgotten"
-Deletion = Callable[[sql.Connection, str], int]  # deletes a user's rows, returns how many
+FORGET_ROWS = 5_000  # deleted in one transaction, so that other writers wait for it but shortly
+Deletion = Callable[[sql.Connection, str, int], int]  # deletes so many of a user's rows at most, returns how many
 _METADATA = sql.MetaData()
 _FORGOTTEN = sql.Table(
     "forgotten",
@@ -67,15 +68,26 @@ class Tombstones:
         return self._of(connection, self._database.hold(connection, CHANGE))
 
     def forget(self, user_id: str, deletions: Sequence[Deletion]) -> Removal:
-        """Leave a tombstone, delete a user's rows in the same transaction, and overwrite what was deleted."""
+        """Leave a tombstone, delete a user's rows, and overwrite what was deleted.
+
+        The first of the rows, for most users all, go with the tombstone; the rest a few thousand a transaction, so that
+        others may write between. Where that is cut short, the user is forgotten all the same, and asking again ends it.
+        """
         with self._database.engine.begin() as connection:
             self._database.bump(connection, CHANGE)  # from here on nobody else holds the tombstones
             now = datetime.now(UTC)
             tombstone = {"user_hash": hash_user(self._salt, user_id), "time": microseconds(now)}
             insert = self._database.insert(_FORGOTTEN).values(tombstone)
             connection.execute(insert.on_conflict_do_update(index_elements=["user_hash"], set_=tombstone))
-            rows = tuple(delete(connection, user_id) for delete in deletions)
-        return Removal(now, rows, self._database.erase())
+            rows = [delete(connection, user_id, FORGET_ROWS) for delete in deletions]
+        for place, delete in enumerate(deletions):
+            went = rows[place]
+            while went == FORGET_ROWS:
+                with self._database.engine.begin() as connection:
+                    self._database.hold(connection, CHANGE)
+                    went = delete(connection, user_id, FORGET_ROWS)
+                rows[place] += went
+        return Removal(now, tuple(rows), self._database.erase())
 
     def _of(self, connection: sql.Connection, version: int) -> Forgotten:
         known, forgotten = self._read

@@ -33,7 +33,7 @@ def event(user: str = "u", item: str = "i", seconds: float = 0, **rest: object) 
 
 def forget(store: EventStore, user_id: str) -> int:
     with store.database.engine.begin() as connection:
-        return store.forget(connection, user_id)
+        return store.forget(connection, user_id, 100)
 
 
 def test_everything_stored_comes_back(store: EventStore) -> None:

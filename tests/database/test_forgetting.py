@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import sqlalchemy as sql
 
 from recsys.data.forgetting import Forgotten, hash_user
 from recsys.database.engine import Database
@@ -63,6 +64,18 @@ def test_old_impressions_go(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> 
     assert stores.impressions.purge(NOON - timedelta(days=4)) == 5
     assert stores.impressions.count() == 5
     assert stores.impressions.purge(NOON - timedelta(days=4)) == 0
+
+
+def test_forgetting_much_lets_others_write_between(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys.database.tombstones.FORGET_ROWS", 2)
+    stores.events.add([Event("gone", f"{number}", NOON) for number in range(7)])
+    stores.impressions.add([impression(f"{number}", "gone") for number in range(4)])
+    commits: list[object] = []
+    sql.event.listen(stores.database.engine, "commit", commits.append)
+    assert stores.forget("gone") == (7, 4)
+    assert len(commits) == 1 + 3 + 2  # the last of each finds the rest, or nothing
+    assert (stores.events.count(), stores.impressions.count()) == (0, 0)
+    assert stores.tombstones.read().when("gone") is not None
 
 
 def test_forgetting_takes_all_of_one_user(stores: Stores) -> None:

@@ -20,10 +20,15 @@ from recsys.home import Home
 from recsys.serving.live_columns import MAX_BYTES, MAX_MEMBERS, MAX_TEXT
 from services.api import create_app
 from services.edge.auth import Guard
-from services.edge.bodies import AN_ITEM, EVENTS
+from services.edge.bodies import AN_ITEM, EVENTS, BodyLimit
 from services.edge.keys import Key, Keys, create_key
 from services.edge.lanes import Lane
+from services.edge.metrics import Metrics
 from services.serve import running
+from services.worker.current import CurrentGeneration
+from services.worker.encoders import Encoders
+from services.worker.generation_cache import GenerationCache
+from services.worker.live_items import LiveItems
 
 UNCHANGED = {"available": False}  # an item that is hidden needs no encoder, so nothing waits for one
 
@@ -90,7 +95,7 @@ def test_an_item_has_as_many_bytes_as_are_promised_and_no_more(writers: Writers)
 
 
 @pytest.mark.parametrize(("path", "limit"), [("/v1/items/x", AN_ITEM), ("/v1/events", EVENTS)], ids=["item", "events"])
-def test_a_body_that_takes_long_to_parse_is_refused_before(writers: Writers, path: str, limit: Any) -> None:
+def test_a_body_that_takes_long_to_parse_is_refused_before(writers: Writers, path: str, limit: BodyLimit) -> None:
     method = "POST" if path.endswith("events") else "PUT"
     dense = b'{"events":[' + limit.commas * b"{}," + b"{},{}]}"
     assert len(dense) < limit.size
@@ -228,3 +233,32 @@ def _text() -> Any:
     import polars as pl
 
     return pl.String()
+
+
+def test_what_is_hidden_stays_so_until_the_change_that_hid_it_is_known(
+    copy_of_home: Callable[[Path], Home], tmp_path: Path, metrics: Metrics
+) -> None:
+    home = copy_of_home(tmp_path)
+    database = Database.of(home)
+    store, cache = ItemStore(database), GenerationCache(home)
+    encoders = Encoders(home, cache, ahead=False)
+    current = CurrentGeneration(home, cache, LiveItems(home, store, encoders), encoders, metrics)
+    current.check()
+    opened = current.recommender()
+
+    def offered() -> bool:
+        catalogue = current.recommender().catalogue
+        return bool(catalogue.available[catalogue.row("i012")])
+
+    assert offered()
+    current.hide("i012", 3)
+    assert not offered()
+    assert opened.catalogue.available[opened.catalogue.row("i012")]  # an answer under way is wholly one state's
+    for version in (1, 2):  # a look that began before knows nothing of it
+        assert store.put("i020", None) == version
+        current.refresh()
+        assert not offered()
+    assert store.put("i020", None) == 3
+    current.refresh()
+    assert offered()  # by then the database says what is so
+    database.close()
