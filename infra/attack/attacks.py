@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from infra.attack.target import Target
 
 HELD, HURT, NOT_TRIED = "held", "hurt", "not tried"
-# What it is tried on: a service without keys, one with keys, the files of a home, or the code alone.
-Field = Literal["keyless", "keyed", "files", "code"]
+# What it is tried on: a service without keys, one with keys, the files of a home, the code alone, or Prefect's server.
+Field = Literal["keyless", "keyed", "files", "code", "server"]
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,12 @@ LOOK_SECONDS = 0.2
 FORK = multiprocessing.get_context("fork")
 
 
-class TooMuchError(Exception):
-    """It took too long, or too much memory. The message says which."""
+class TooLongError(Exception):
+    """It took too long, and was ended."""
+
+
+class TooLargeError(Exception):
+    """It took too much memory, and was ended. The message says how much."""
 
 
 def bounded(work: Callable[[], Any], seconds: float, target: Target | None = None) -> Any:
@@ -34,7 +38,7 @@ def bounded(work: Callable[[], Any], seconds: float, target: Target | None = Non
         target: whose memory is looked at meanwhile.
 
     Raises:
-        TooMuchError: it was ended.
+        TooLongError, TooLargeError: it was ended.
         RuntimeError: it failed; the message is its error.
     """
     ours, theirs = FORK.Pipe(duplex=False)
@@ -46,11 +50,11 @@ def bounded(work: Callable[[], Any], seconds: float, target: Target | None = Non
     try:
         while not ours.poll(LOOK_SECONDS):
             if time.monotonic() > deadline:
-                raise TooMuchError(f"no end after {seconds:.0f} s")
+                raise TooLongError(f"no end after {seconds:.0f} s")
             grown = target.memory() - before if target else 0.0
             own = memory_of(_family(child.pid))
             if max(grown, own) > MOST_MIB:
-                raise TooMuchError(f"ended at {max(grown, own):,.0f} MiB")
+                raise TooLargeError(f"ended at {max(grown, own):,.0f} MiB")
         failed, result = ours.recv()
     except EOFError:
         child.join()
@@ -80,6 +84,7 @@ def beside(works: Sequence[Callable[[], None]]) -> Iterator[None]:
 
 def _run(work: Callable[[], Any], answer: Connection) -> None:
     os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         result = (False, work())
     except Exception as error:

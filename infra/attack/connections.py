@@ -110,18 +110,19 @@ def slow_senders(target: Target) -> Outcome:
     return judged(open_still == 0 and slowest < 2, evidence)
 
 
-@attack("keyed", seconds=120)
+@attack("keyed", seconds=150)
 def answers_that_nobody_reads(target: Target) -> Outcome:
     """An answer that is not fetched is let go, and its connection ends."""
-    readers, seconds = 6, 40
-    wish = target.prepared("POST", "/v1/recommend/batch", target.crowd(64, k=200, record=False))
+    readers, seconds = 4, 30
+    fields = list(target.ask("GET", f"/v1/items/{target.items[0]}").json()["fields"])
+    wish = target.prepared("POST", "/v1/recommend/batch", target.crowd(160, k=200, fields=fields, record=False))
     with ExitStack() as stack:
         connections = []
         for _ in range(readers):
             connection = stack.enter_context(target.connect(buffer=4096))
             connection.sendall(wish)
             connections.append(connection)
-            target.quiet(10)
+            target.quiet(20)
         time.sleep(seconds)
         ports = {connection.getsockname()[1] for connection in connections}
         kept = [one for process in target.processes() for one in process.net_connections("tcp")]

@@ -23,7 +23,7 @@ def batches_of_one_key(target: Target) -> Outcome:
     heavy = target.crowd(k=200, diversity=0.5, limits=_limits(target), record=False)
     told = target.crowd(256, k=7, explain=True, record=False)
     requests = [target.prepared("POST", "/v1/recommend/batch", body) for body in (heavy, told)]
-    return compared(target, requests * (CONNECTIONS // 2))
+    return compared(target, requests * (CONNECTIONS // 2), pairs=4)
 
 
 @attack("keyed", seconds=60, traceless=True)
@@ -48,7 +48,7 @@ def work_that_nobody_waits_for(target: Target) -> Outcome:
 def orders_with_explanations(target: Target) -> Outcome:
     """Orders of 1,000 items with explanations hold up no other key."""
     body = target.wish(item_ids=list(target.items[:1_000]), explain=True)
-    return compared(target, [target.prepared("POST", "/v1/rank", body)] * CONNECTIONS, pairs=3)
+    return compared(target, [target.prepared("POST", "/v1/rank", body)] * CONNECTIONS)
 
 
 @attack("keyed", seconds=SECONDS, traceless=True)
@@ -58,7 +58,7 @@ def large_filters(target: Target) -> Outcome:
         target.wish(filter={"any": [{"field": "title", "in": [f"{number} {n} {'x' * 800}" for n in range(1_000)]}] * 4})
         for number in range(CONNECTIONS)
     ]
-    return compared(target, [target.prepared("POST", "/v1/recommend", body) for body in bodies], pairs=3)
+    return compared(target, [target.prepared("POST", "/v1/recommend", body) for body in bodies])
 
 
 @attack("keyed", seconds=SECONDS, traceless=True)
@@ -78,7 +78,7 @@ def many_events(target: Target) -> Outcome:
         return not_tried("it takes a key with the scope write")
     events = [{"user_id": f"attack-{n}", "item_id": target.items[n % len(target.items)]} for n in range(1_000)]
     request = target.prepared("POST", "/v1/events", {"events": events}, WRITE)
-    return compared(target, [request] * 2, pairs=3)
+    return compared(target, [request] * 2)
 
 
 @attack("keyed", seconds=SECONDS, traceless=True)
@@ -87,11 +87,11 @@ def names_of_nothing(target: Target) -> Outcome:
     bodies = [target.wish(generation=f"{n:016x}") for n in range(2)] + [
         target.wish(adapter=f"{n:016x}") for n in range(2)
     ]
-    return compared(target, [target.prepared("POST", "/v1/recommend", body) for body in bodies], pairs=3)
+    return compared(target, [target.prepared("POST", "/v1/recommend", body) for body in bodies])
 
 
 @attack("keyed", seconds=SECONDS, traceless=True)
 def open_routes_at_once(target: Target) -> Outcome:
     """Whoever has no key and asks for numbers and descriptions holds up nobody who has one."""
     requests = [target.head("GET", path, "") for path in ("/metrics", "/docs.json")]
-    return compared(target, requests, pairs=3)
+    return compared(target, requests)

@@ -20,7 +20,7 @@ def generations_in_turn(target: Target) -> Outcome:
         return not_tried(f"the home has {len(others)} generations beside the one that serves; it takes 3")
     before = target.memory()
     requests = [target.prepared("POST", "/v1/recommend", target.wish(generation=one, record=False)) for one in others]
-    found = compared(target, requests, pairs=3)
+    found = compared(target, requests)
     grown = target.memory() - before
     kept = found.state == "held" and grown < MOST_MIB
     return judged(kept, f"{len(others)} named in turn: {found.evidence}; memory {grown:+.0f} MiB")

@@ -11,8 +11,8 @@ from infra.attack.attacks import Outcome, judged, not_tried
 from infra.attack.bounds import FORK, beside
 from infra.attack.target import OTHER, Target, answer
 
-PAIRS = 4
-REQUESTS, PHASE_SECONDS = 150, 6.0  # of the victim in each phase, whatever comes first
+PAIRS = 3
+REQUESTS, PHASE_SECONDS = 150, 5.0  # of the victim in each phase, whatever comes first
 SETTLE_SECONDS = 1.0
 GOAL = 2.0  # times the p99 alone
 
@@ -25,7 +25,7 @@ def compared(target: Target, attacks: list[bytes], pairs: int = PAIRS, victim: b
     _phase(target, asked, REQUESTS // 3)  # warm
     ratios, alone, attacked, failed, total = [], [], [], 0, 0
     for _ in range(pairs):
-        target.quiet(10)
+        target.quiet(6)
         before = _phase(target, asked, REQUESTS)
         with beside([partial(repeat, target, request) for request in attacks]):
             time.sleep(SETTLE_SECONDS)

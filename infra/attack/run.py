@@ -9,6 +9,7 @@ table.
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,6 +31,7 @@ from infra.attack import (
     files,
     generations,
     messages,
+    orchestration,
     reading,
     sockets,
     sources,
@@ -37,7 +39,7 @@ from infra.attack import (
     writers,
 )
 from infra.attack.attacks import HURT, Attack, Outcome, attacks_of, hurt, not_tried
-from infra.attack.bounds import TooMuchError, bounded
+from infra.attack.bounds import TooLargeError, TooLongError, bounded
 from infra.attack.target import OTHER, NotOursError, Target, check_ours
 
 # in the order in which they are tried; what may end the service comes last
@@ -46,18 +48,19 @@ KINDS = (
     browser,
     supply,
     sources,
+    fairness,
     messages,
-    connections,
     reading,
     writers,
-    fairness,
     generations,
+    connections,
     files,
+    orchestration,
     ending,
 )
 MOST_SECONDS = 15 * 60
 ALIVE_SECONDS = 20.0
-FIELDS = ("code", "keyless", "keyed", "files")
+FIELDS = ("code", "keyless", "keyed", "files", "server")
 MARKS = {"held": "✓", "hurt": "✗", "not tried": "–"}
 
 
@@ -71,12 +74,15 @@ def main() -> int:
         "--key", action="append", default=[], help="for --url: a key with the scope recommend; two for two"
     )
     parser.add_argument("--only", default="", help="part of the names of attacks, or of a kind of them")
+    parser.add_argument("--prefect", action="store_true", help="Prefect's server as well, which is slow to start")
     parser.add_argument("--out", type=Path, help="the result file")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that services and copies go, as with Ctrl-C
     started = time.monotonic()
     chosen = [(module, one) for module in KINDS for one in attacks_of(module)]
     wanted = options.only.replace("_", " ")
     chosen = [(module, one) for module, one in chosen if wanted in f"{kind_of(module)}: {one.name}"]
+    chosen = [(module, one) for module, one in chosen if one.field != "server" or options.prefect]
     try:
         tried = list(_on_url(options.url, options.key, chosen) if options.url else _on_home(options.home, chosen))
     except NotOursError as error:
@@ -125,7 +131,7 @@ def _on_home(source: Path, chosen: Sequence[tuple[Any, Attack]]) -> Iterator[dic
         bare = Target("", home=copy.root, **bounded(lambda: homes.known(copy), 120))
         for field in FIELDS:
             own = [(module, one) for module, one in chosen if one.field == field]
-            if field in ("code", "files"):
+            if field not in ("keyless", "keyed"):
                 yield from _tried(own, bare, until)
                 continue
             keys = homes.with_keys(copy) if field == "keyed" else {}
@@ -179,10 +185,10 @@ def _outcome(one: Attack, target: Target, left: float) -> Outcome:
         return not_tried(f"the {MOST_SECONDS // 60} minutes were over")
     try:
         found: Outcome = bounded(lambda: one.run(target), min(one.seconds, left), target)
-    except TooMuchError as error:
-        return hurt(str(error))
-    except RuntimeError as error:
-        return not_tried(f"it failed: {error}")
+    except TooLargeError as error:
+        found = hurt(str(error))
+    except (TooLongError, RuntimeError) as error:  # it says little of the service, unless that does not answer now
+        found = not_tried(f"it failed: {error}")
     if target.url and one.field == "keyed" and not _alive(target) and one.run.__module__ != ending.__name__:
         return hurt(f"{found.evidence}; afterwards the service does not answer")
     return found

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import struct
+import time
 from contextlib import suppress
 
 import psutil
@@ -69,16 +70,12 @@ def a_command_to_the_supervisor(target: Target) -> Outcome:
     command = json.dumps({"command": "numwatchers", "id": "a", "properties": {}}).encode()
     for address in sorted(_listening(target) - {target.address}):
         with suppress(OSError), socket.create_connection(address, timeout=3) as made:
-            made.sendall(_zmtp(b"DEALER"))
-            received = b""
             made.settimeout(1)
+            made.sendall(_zmtp(b"DEALER") + bytes([0, len(command)]) + command)
+            received, until = b"", time.monotonic() + 5
             with suppress(OSError):
-                while len(received) < 120:
-                    received += made.recv(4096)
-            made.sendall(b"\x01\x00" + bytes([0, len(command)]) + command)
-            with suppress(OSError):
-                while b"numwatchers" not in received and (part := made.recv(4096)):
-                    received += part
+                while b"numwatchers" not in received and time.monotonic() < until:
+                    received += made.recv(4096) or b" "
             if b'"numwatchers"' in received:
                 answered.append(f"{address[1]} told the number of its watchers, asked by nobody")
     return hurt("; ".join(answered)) if answered else held("no answer to a circus command")

@@ -7,9 +7,10 @@ import ipaddress
 import json
 import os
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -150,8 +151,16 @@ class Target:
         return seconds
 
     def stored(self) -> int:
-        """Return the bytes of the home's databases."""
-        return sum(path.stat().st_size for path in (self.home or Path()).glob("*.db*")) if self.home else 0
+        """Return the bytes of what the home's databases hold; how large their files are says less."""
+        total = 0
+        for path in self.home.glob("*.db") if self.home else ():
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+                pages, free, size = (
+                    database.execute(f"PRAGMA {name}").fetchone()[0]
+                    for name in ("page_count", "freelist_count", "page_size")
+                )
+                total += (pages - free) * size
+        return total
 
     def logged(self) -> int:
         """Return the bytes of its log."""

@@ -18,7 +18,7 @@ from processes import PATIENCE_SECONDS
 
 from infra.attack import browser, files, messages, report, run, supply
 from infra.attack.attacks import HELD, HURT, NOT_TRIED, attacks_of, judged
-from infra.attack.bounds import TooMuchError, beside, bounded
+from infra.attack.bounds import TooLargeError, TooLongError, beside, bounded
 from infra.attack.target import NotOursError, Target, check_ours
 
 ROOT = Path(run.__file__).parents[2]
@@ -158,7 +158,7 @@ def test_what_does_not_end_is_ended_with_all_that_it_began() -> None:
             time.sleep(PATIENCE_SECONDS)
 
     with ours, theirs:
-        with pytest.raises(TooMuchError, match="no end after 3 s"):
+        with pytest.raises(TooLongError, match="no end after 3 s"):
             bounded(endless, 3)
         inner = int(ours.recv(20))
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -171,7 +171,7 @@ def test_what_grows_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     from infra.attack import bounds
 
     monkeypatch.setattr(bounds, "MOST_MIB", 1)  # less than any Python takes
-    with pytest.raises(TooMuchError, match=r"ended at .* MiB"):
+    with pytest.raises(TooLargeError, match=r"ended at .* MiB"):
         bounded(lambda: time.sleep(PATIENCE_SECONDS), PATIENCE_SECONDS)
 
 
