@@ -3,13 +3,11 @@
 import json
 import os
 import socket
-import struct
-import time
 from contextlib import suppress
 
 import psutil
 
-from infra.attack.attacks import Outcome, attack, held, hurt, judged, not_tried
+from infra.attack.attacks import Outcome, attack, judged, not_tried
 from infra.attack.bounds import bounded
 from infra.attack.target import Target
 
@@ -66,28 +64,23 @@ def open_sockets_as_another_user(target: Target) -> Outcome:
 @attack("keyless")
 def a_command_to_the_supervisor(target: Target) -> Outcome:
     """Whatever else listens takes no commands from whoever connects."""
-    answered = []
-    command = json.dumps({"command": "numwatchers", "id": "a", "properties": {}}).encode()
-    for address in sorted(_listening(target) - {target.address}):
-        with suppress(OSError), socket.create_connection(address, timeout=3) as made:
-            made.settimeout(1)
-            made.sendall(_zmtp(b"DEALER") + bytes([0, len(command)]) + command)
-            received, until = b"", time.monotonic() + 5
-            with suppress(OSError):
-                while b"numwatchers" not in received and time.monotonic() < until:
-                    received += made.recv(4096) or b" "
-            if b'"numwatchers"' in received:
-                answered.append(f"{address[1]} told the number of its watchers, asked by nobody")
-    return hurt("; ".join(answered)) if answered else held("no answer to a circus command")
-
-
-def _zmtp(kind: bytes) -> bytes:
-    """Return the greeting and the READY of ZMTP 3.0 without security."""
-    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31)
-    ready = b"\x05READY"
-    for name, value in ((b"Socket-Type", kind), (b"Identity", b"")):
-        ready += bytes([len(name)]) + name + struct.pack(">I", len(value)) + value
-    return greeting + b"\x04" + bytes([len(ready)]) + ready
+    try:
+        import zmq
+    except ImportError:
+        return not_tried("pyzmq, which the supervisor would speak, is not installed")
+    answered, context = [], zmq.Context()
+    command = json.dumps({"command": "numwatchers", "id": "attack", "properties": {}}).encode()
+    others = sorted(_listening(target) - {target.address})
+    for ip, port in others:
+        with context.socket(zmq.DEALER) as caller:
+            caller.linger = 0
+            caller.connect(f"tcp://{ip}:{port}")
+            caller.send(command)
+            if caller.poll(3_000):
+                told = json.loads(caller.recv())
+                answered.append(f"port {port}: {told.get('status')}, {told.get('numwatchers')} watchers")
+    context.destroy()
+    return judged(not answered, f"{len(others)} other ports; answered: {'; '.join(answered) or 'none'}")
 
 
 @attack("keyless")
