@@ -9,7 +9,7 @@ from infra.attack.load import compared
 from infra.attack.target import OTHER, WRITE, Target
 
 CONNECTIONS = 4
-SECONDS = 110
+SECONDS = 130
 
 
 def _limits(target: Target) -> dict[str, int]:
@@ -17,7 +17,7 @@ def _limits(target: Target) -> dict[str, int]:
     return {name: 2 for name, value in fields.items() if isinstance(value, str | int | list)}
 
 
-@attack("keyed", seconds=SECONDS, traceless=True)
+@attack("keyed", seconds=170, traceless=True)
 def batches_of_one_key(target: Target) -> Outcome:
     """Batches of 256 with k 200, diversity and limits, or explanations, hold up no other key."""
     heavy = target.crowd(k=200, diversity=0.5, limits=_limits(target), record=False)
@@ -31,17 +31,21 @@ def work_that_nobody_waits_for(target: Target) -> Outcome:
     """When a caller has left, the work for it ends."""
     if target.pid is None:
         return not_tried("its processor time is not ours to read")
-    target.quiet(15)
     body = target.crowd(k=200, diversity=0.5, limits=_limits(target), record=False)
     request = target.prepared("POST", "/v1/recommend/batch", body)
+    idle = _spent(target, 4) / 4
     with ExitStack() as stack:
         for _ in range(6):
             stack.enter_context(target.connect()).sendall(request)
         time.sleep(1)
+    more = _spent(target, 15) - 15 * idle
+    return judged(more < 1.5, f"6 batches of 256 given up after 1 s cost {more:.1f} s of processor in the 15 s after")
+
+
+def _spent(target: Target, seconds: float) -> float:
     before = target.work()
-    target.quiet(40)
-    spent = target.work() - before
-    return judged(spent < 3, f"6 batches of 256 given up after 1 s cost {spent:.1f} s of processor more")
+    time.sleep(seconds)
+    return target.work() - before
 
 
 @attack("keyed", seconds=SECONDS, traceless=True)

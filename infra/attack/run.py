@@ -73,7 +73,9 @@ def main() -> int:
     parser.add_argument(
         "--key", action="append", default=[], help="for --url: a key with the scope recommend; two for two"
     )
-    parser.add_argument("--only", default="", help="part of the names of attacks, or of a kind of them")
+    parser.add_argument(
+        "--only", default="", help="part of the names of attacks or kinds; their rows replace those in the file"
+    )
     parser.add_argument("--prefect", action="store_true", help="Prefect's server as well, which is slow to start")
     parser.add_argument("--out", type=Path, help="the result file")
     options = parser.parse_args()
@@ -98,8 +100,17 @@ def main() -> int:
             "seconds": round(time.monotonic() - started),
             "attacks": rows,
         }
+        if options.only and options.out.exists():  # a part, tried again
+            document = _with_part(json.loads(options.out.read_text()), rows)
         options.out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return int(counts[HURT] > 0)
+
+
+def _with_part(document: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return a result with some rows in the place of those of the same attacks."""
+    again = {(row["kind"], row["name"]): row for row in rows}
+    kept = [again.pop((row["kind"], row["name"]), row) for row in document["attacks"]]
+    return document | {"attacks": [*kept, *again.values()]}
 
 
 def kind_of(module: Any) -> str:
