@@ -6,15 +6,17 @@ import pytest
 from recsys.data.columns import TITLE
 from recsys.database.live_items import LiveItem
 from recsys.home import Home
+from recsys.models import tensors
 from recsys.serving.live_generation import with_live_items
 from recsys.serving.new_texts import Encoder
 from recsys.serving.recommender import Recommender
-from recsys.store import mapping
+from recsys.store import index, mapping
 from recsys.store.generations import current_id
 
 
 def test_the_catalogues_vectors_stay_in_their_files(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mapping, "LEAST_BYTES", 0)
+    for module, name in ((mapping, "LEAST_BYTES"), (index, "MAPPED_FROM"), (tensors, "MAPPED_FROM")):
+        monkeypatch.setattr(module, name, 0)  # as if the catalogue were large
     base = Recommender.open(home)
     encoder = Encoder.open(home, str(current_id(home)))
     known = base.catalogue.ids[3]
