@@ -6,7 +6,6 @@ to BERT's pace, so that an item that others put meanwhile is offered within seco
 being loaded, new texts are left out.
 """
 
-import fcntl
 import logging
 import math
 import os
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.artifacts import digest
+from recsys.artifacts import PRIVATE, digest, locked
 from recsys.database.live_items import ItemStore, LiveItem, Room
 from recsys.errors import SettingError
 from recsys.home import Home
@@ -197,8 +196,7 @@ class LiveItems:
     @contextmanager
     def _one_encodes(self) -> Iterator[None]:
         """Let one worker of this machine encode; the others wait and find its vectors."""
-        with (self._home.root / ".encoding.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(self._home.root / ".encoding.lock", mode=PRIVATE):
             yield
 
 
