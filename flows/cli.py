@@ -12,6 +12,7 @@ from flows.commands.measure import benchmark, evaluate
 from flows.commands.service import keys, recommend, serve
 from flows.commands.texts import classify, embed, export
 from flows.commands.train import pretrain, train, tune
+from flows.commands.ui import ui
 
 app = typer.Typer(
     help="From user behaviour and item descriptions to recommendations over HTTP.",
@@ -23,7 +24,7 @@ app = typer.Typer(
 # in the order in which `recsys --help` lists them
 for command in (
     *(demo, ingest, validate, train, pretrain, tune, classify, evaluate, benchmark),
-    *(publish, rollback, generations, adapters, serve, recommend, embed, export),
+    *(publish, rollback, generations, adapters, serve, recommend, embed, export, ui),
 ):
     app.command()(command)
 app.add_typer(keys, name="keys")

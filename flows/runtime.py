@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.server import passing_secret, private_folder
 from recsys.callbacks import RunStage
-from recsys.home import ALONE, Home
+from recsys.home import Home
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -30,8 +31,8 @@ def open_home(home: str | None) -> Home:
 def prepare(home: Home) -> None:
     """Set what Prefect and matplotlib read when they are imported; what the user has set stays.
 
-    Runs go to the server at PREFECT_API_URL. Without one, Prefect starts a server for the length of the command, whose
-    database lies below the home: ``PREFECT_HOME=<home>/prefect prefect server start`` shows the runs later.
+    Runs go to the server at PREFECT_API_URL. Without one, Prefect starts a server for the length of the command, which
+    nobody else can call and whose database lies below the home: `recsys ui` shows the runs later.
     """
     settings = {
         "DO_NOT_TRACK": "1",
@@ -42,14 +43,14 @@ def prepare(home: Home) -> None:
         "TOKENIZERS_PARALLELISM": "false",  # or tokenizers warn whenever a child process is started
     }
     if "PREFECT_API_URL" not in os.environ:
+        settings |= passing_secret(os.environ)
         settings["PREFECT_HOME"] = str(home.prefect)
         settings["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = str(SERVER_START_SECONDS)
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     home.make()
     if "PREFECT_HOME" in settings:
-        # Prefect would make the last folder only, and open to everybody
-        Path(os.environ["PREFECT_HOME"]).mkdir(mode=ALONE, parents=True, exist_ok=True)
+        private_folder(Path(os.environ["PREFECT_HOME"]))  # Prefect would make it open to everybody
 
 
 def as_tasks(*tasks: "Task[..., Any]") -> RunStage:

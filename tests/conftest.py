@@ -8,16 +8,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, settings
-from processes import PATIENCE_SECONDS, end
+from processes import end, wait_until_healthy
 from synthetic import SMALL, Dataset, write_dataset
 
+from flows.server import CLIENT_SECRET, closed, new_secret
 from recsys.home import Home
 from services.serve import free_port
 
@@ -36,14 +34,15 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The API's URL of a real server with a state of its own; flows in this process and its children run against it."""
+    """The API's URL of a real server, closed, with a state of its own; this process and its children run against it."""
     folder = tmp_path_factory.mktemp("prefect")
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
+    secret = new_secret()
     settings = {
+        **closed(secret, port),
+        CLIENT_SECRET: secret,
         "PREFECT_HOME": str(folder),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "MPLCONFIGDIR": str(folder / "matplotlib"),
@@ -56,12 +55,12 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         with (folder / "server.log").open("wb") as log:
             server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            _wait_until_healthy(server, url, folder / "server.log")
+            wait_until_healthy(server, url, folder / "server.log")
             patch.setenv("PREFECT_API_URL", url)  # for children
-            from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+            from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
             # for this process, in which Prefect may have been imported before
-            with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: folder}):
+            with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: secret, PREFECT_HOME: folder}):
                 yield url
         finally:
             end(server)
@@ -75,16 +74,3 @@ def home(dataset: Dataset, prefect_server: str, tmp_path_factory: pytest.TempPat
     place = Home(tmp_path_factory.mktemp("home"))
     pipeline(dataset.events, dataset.items, str(place.root), model=SMALL)
     return place
-
-
-def _wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        assert server.poll() is None, f"The Prefect server ended:\n{log.read_text()}"
-        try:
-            if httpx.get(f"{url}/health", timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError(f"The Prefect server was not ready after {PATIENCE_SECONDS} s:\n{log.read_text()}")

@@ -40,7 +40,7 @@ if server is not None:
 """
 COMMANDS = {
     *("demo", "ingest", "validate", "train", "evaluate", "publish", "rollback", "generations", "adapters"),
-    *("serve", "recommend", "benchmark", "classify", "embed", "export", "pretrain", "tune"),
+    *("serve", "recommend", "benchmark", "classify", "embed", "export", "pretrain", "tune", "ui"),
 }
 
 
