@@ -5,11 +5,12 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows import progress
+from flows.locations import TableLocation, located_flow
 from flows.runtime import open_home
 from recsys.artifacts import digest_file, short_id, write_json
 from recsys.config import ClassifierConfig, to_dict
@@ -46,11 +47,11 @@ class Classification:
     reused: bool = False
 
 
-@flow(name="classify")
+@located_flow("classify")
 def train_text_classifier(
-    train: str,
-    dev: str,
-    test: str | None = None,
+    train: TableLocation,
+    dev: TableLocation,
+    test: TableLocation | None = None,
     home: str | None = None,
     config: ClassifierConfig = _DEFAULT,
     seed: int = 0,

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from flows import progress
+from flows.locations import TableLocation, is_remote, located_flow, resolved
 from flows.reports import report_quality
 from flows.runtime import open_home
 from recsys.config import IngestConfig
@@ -29,24 +30,27 @@ def fetch_movielens(cache: Path) -> tuple[str, str]:
 @task(name="write snapshot", retry_delay_seconds=10, cache_policy=NO_CACHE)
 def write_snapshot(events: str, items: str, home: Home, config: IngestConfig) -> Snapshot:
     """Read and check both tables and write the snapshot."""
-    return ingest(events, items, config, home=home, progress=progress.report)
+    return ingest(resolved(events), resolved(items), config, home=home, progress=progress.report)
 
 
-@flow(name="ingest")
-def ingest_tables(events: str, items: str, home: str | None = None, config: IngestConfig = _DEFAULT) -> str:
+@located_flow("ingest")
+def ingest_tables(
+    events: TableLocation, items: TableLocation, home: str | None = None, config: IngestConfig = _DEFAULT
+) -> str:
     """Turn raw events and items into a snapshot and return its id.
 
     Args:
-        events: a file, a folder, a glob or an object-store URL.
+        events: a file, a folder, a glob or a URL; a signed one as secret:NAME or env:NAME.
         items: likewise.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: column names, and how many bad rows may be set aside.
 
     Raises:
-        SourceError: a table cannot be read.
+        SourceError: a table cannot be read, or may not be.
+        SettingError: a location holds a credential, or names one that is not there.
         QualityError: too many rows are bad.
     """
-    remote = "://" in events or "://" in items
+    remote = is_remote(events) or is_remote(items)
     write = write_snapshot.with_options(retries=REMOTE_RETRIES) if remote else write_snapshot
     snapshot = write(events, items, open_home(home), config)
     report_quality(snapshot)

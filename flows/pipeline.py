@@ -5,9 +5,8 @@ Run ``recsys demo`` for it on MovieLens 100K, deploy it with ``prefect deploy --
 
 from pathlib import Path
 
-from prefect import flow
-
 from flows.ingest import fetch_movielens, ingest_tables
+from flows.locations import TableLocation, located_flow
 from flows.publish import publish_generation
 from flows.reports import report_metrics, report_samples
 from flows.runtime import open_home
@@ -21,10 +20,10 @@ _INGEST = IngestConfig()
 _MODEL = ModelConfig()
 
 
-@flow(name="pipeline")
+@located_flow("pipeline")
 def pipeline(
-    events: str | None = None,
-    items: str | None = None,
+    events: TableLocation | None = None,
+    items: TableLocation | None = None,
     home: str | None = None,
     ingest: IngestConfig = _INGEST,
     model: ModelConfig = _MODEL,
@@ -34,7 +33,8 @@ def pipeline(
     """Ingest, train, measure and publish; what was done before with the same inputs is found, not done again.
 
     Args:
-        events: where the events are: a file, a folder, a glob or an object-store URL; empty: MovieLens 100K.
+        events: where the events are: a file, a folder, a glob or a URL; empty: MovieLens 100K. A signed URL is
+            given as secret:NAME, a Prefect block of type Secret, or env:NAME, the worker's variable RECSYS_SOURCE_NAME.
         items: where the items are, likewise.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this, or .recsys in its working folder.
         ingest: column names, and how many bad rows may be set aside.

@@ -40,6 +40,17 @@ class CategoryConfig(Settings):
 
 
 @dataclass(frozen=True)
+class LimitsConfig(Settings):
+    """How much one table may be, told before it is read: a small file may stand for more than memory holds."""
+
+    max_bytes: int | None = None  # in memory; None: half of this machine's, or of the container's
+    max_expansion: float = 100.0  # bytes in memory for each byte of the files, above 256 MiB
+    max_row_bytes: int = 16 << 20  # of a line of CSV or NDJSON
+    max_columns: int = 1_000
+    max_files: int = 10_000  # of a folder or a glob
+
+
+@dataclass(frozen=True)
 class IngestConfig(Settings):
     """How raw files become a snapshot."""
 
@@ -49,6 +60,7 @@ class IngestConfig(Settings):
     future_tolerance_seconds: int = 300  # how far a clock may run ahead before an event is refused
     reviews: ReviewConfig | None = None  # None: values are as given
     categories: CategoryConfig | None = None  # None: categories are as given
+    limits: LimitsConfig = LimitsConfig()
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,29 @@
 """`recsys ingest` and `recsys validate`: raw files to a snapshot and its quality report."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands.tables import show_quality
 from flows.commands.terminal import FAILED, DebugOption, HomeOption, JsonOption, shell
-from recsys.config import IngestConfig
+from recsys.artifacts import read_json
+from recsys.config import IngestConfig, from_dict
 
 if TYPE_CHECKING:
     from recsys.data.quality import QualityReport
 
-Events = Annotated[str, typer.Option(help="File, folder, glob or object-store URL: Parquet, CSV or NDJSON.")]
-Items = Annotated[str, typer.Option(help="File, folder, glob or object-store URL: Parquet, CSV or NDJSON.")]
+Events = Annotated[str, typer.Option(help="File, folder, glob, URL or env:NAME: Parquet, CSV or NDJSON.")]
+Items = Annotated[str, typer.Option(help="File, folder, glob, URL or env:NAME: Parquet, CSV or NDJSON.")]
 MapEvent = Annotated[list[str] | None, typer.Option(help="CONTRACT=COLUMN: what a column is called in the events.")]
 MapItem = Annotated[list[str] | None, typer.Option(help="CONTRACT=COLUMN: what a column is called in the items.")]
-BadShare = Annotated[float, typer.Option(min=0, max=1, help="Share of bad rows that may be set aside.")]
-_BAD_SHARE = IngestConfig().max_quarantined_share
+BadShare = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Share of bad rows that may be set aside; 0.01 by default.")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option(help="JSON file with settings of IngestConfig, its limits among them.")
+]
 
 
 def ingest(
@@ -25,18 +31,22 @@ def ingest(
     items: Items,
     map_event: MapEvent = None,
     map_item: MapItem = None,
-    max_bad_share: BadShare = _BAD_SHARE,
+    max_bad_share: BadShare = None,
+    config: ConfigFile = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Turn raw events and items into a validated snapshot."""
-    config = IngestConfig(_mapping(map_event), _mapping(map_item), max_bad_share)
+    mapped = _mapping(map_event), _mapping(map_item)
     with shell(home, as_json, debug) as session:
+        settings = _settings(config, *mapped, max_bad_share)
         from flows.ingest import ingest_tables
+        from flows.locations import named
         from recsys.data.snapshot import open_snapshot
 
-        snapshot = open_snapshot(session.home, ingest_tables(events, items, str(session.home.root), config))
+        given = named(events, "events"), named(items, "items")
+        snapshot = open_snapshot(session.home, ingest_tables(*given, str(session.home.root), settings))
         session.show(f"Snapshot {snapshot.id} in {snapshot.path}")
         show_quality(session, snapshot.manifest.quality.values())
         session.result = {
@@ -53,17 +63,21 @@ def validate(
     items: Items,
     map_event: MapEvent = None,
     map_item: MapItem = None,
-    max_bad_share: BadShare = _BAD_SHARE,
+    max_bad_share: BadShare = None,
+    config: ConfigFile = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Check raw events and items as ingest does, and write nothing."""
-    config = IngestConfig(_mapping(map_event), _mapping(map_item), max_bad_share)
+    mapped = _mapping(map_event), _mapping(map_item)
     with shell(home, as_json, debug) as session:
+        settings = _settings(config, *mapped, max_bad_share)
+        from flows.locations import named, resolved
         from recsys.data import ingest
 
-        report: QualityReport = ingest.validate(events, items, config)
+        given = resolved(named(events, "events")), resolved(named(items, "items"))
+        report: QualityReport = ingest.validate(*given, settings)
         refusal = report.refusal()
         quality = {one.table: asdict(one) for one in report.tables}
         session.result = {"accepted": refusal is None, "quality": quality, "refusal": refusal}
@@ -71,6 +85,20 @@ def validate(
         session.show(refusal or "Good enough to ingest.")
         if refusal:
             raise typer.Exit(FAILED)
+
+
+def _settings(
+    config: Path | None, events: dict[str, str], items: dict[str, str], bad_share: float | None
+) -> IngestConfig:
+    """Return the settings of a file, or the default ones, with what the options say."""
+    given = from_dict(IngestConfig, read_json(config)) if config else IngestConfig()
+    share = given.max_quarantined_share if bad_share is None else bad_share
+    return replace(
+        given,
+        event_columns=given.event_columns | events,
+        item_columns=given.item_columns | items,
+        max_quarantined_share=share,
+    )
 
 
 def _mapping(pairs: list[str] | None) -> dict[str, str]:

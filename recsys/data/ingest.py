@@ -9,6 +9,7 @@ import polars as pl
 from recsys.config import IngestConfig
 from recsys.data import columns
 from recsys.data.forgetting import Forgotten
+from recsys.data.locations import Sources
 from recsys.data.quality import QualityError, QualityReport, event_checks, item_checks, split
 from recsys.data.snapshot import Snapshot, write_snapshot
 from recsys.data.sources import Location, read_table
@@ -44,7 +45,7 @@ def ingest(
     """Turn raw events and items into a snapshot; the same content, in any order and format, gives the same one.
 
     Args:
-        events: where the events are: a file, a folder, a glob or an object-store URL; or a frame of them.
+        events: where the events are: a file, a folder, a glob or a URL; or a frame of them.
         items: where the items are, likewise.
         home: the state to write the snapshot to.
         config: column names, and how much may be set aside.
@@ -54,11 +55,12 @@ def ingest(
         complete_items: fills in what good items lack.
 
     Raises:
-        SourceError: a table cannot be read.
+        SourceError: a table cannot be read, or may not be, or is too large.
         QualityError: more rows are bad than ``max_quarantined_share`` allows, or none is good.
         ArtifactError: the same content was ingested before, and that snapshot has been damaged since.
     """
-    tables = _check(events, items, config, now, forgotten)
+    sources = Sources.from_environment().with_folder(home.cache)  # where what the library fetches itself lies
+    tables = _check(events, items, config, now, sources, forgotten)
     if tables.report.refusal():
         raise QualityError(tables.report)
     events_table, items_table = complete_events(tables.events), complete_items(tables.items)
@@ -73,16 +75,22 @@ def validate(
     Raises:
         SourceError: a table cannot be read.
     """
-    return _check(events, items, config, now).report
+    return _check(events, items, config, now, Sources.from_environment()).report
 
 
 def _check(
-    events: Location, items: Location, config: IngestConfig, now: datetime | None, forgotten: Forgotten = _NOBODY
+    events: Location,
+    items: Location,
+    config: IngestConfig,
+    now: datetime | None,
+    sources: Sources,
+    forgotten: Forgotten = _NOBODY,
 ) -> _Tables:
     latest = (now or datetime.now(UTC)).astimezone(UTC) + timedelta(seconds=config.future_tolerance_seconds)
-    good_items, bad_items, item_quality = split(read_table(items, "items", config.item_columns), "items", item_checks())
+    raw_items = read_table(items, "items", config.item_columns, config.limits, sources)
+    good_items, bad_items, item_quality = split(raw_items, "items", item_checks())
     checks = event_checks(good_items[columns.ITEM_ID], latest)
-    raw_events = forgotten.remain(read_table(events, "events", config.event_columns))
+    raw_events = forgotten.remain(read_table(events, "events", config.event_columns, config.limits, sources))
     good_events, bad_events, event_quality = split(raw_events, "events", checks)
     quarantine = pl.concat([bad_events, bad_items])
     report = QualityReport((event_quality, item_quality), quarantine, config.max_quarantined_share)

@@ -4,16 +4,9 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys.data.sources import SourceError
+from recsys.data.sources import SourceError, has_form, read_columns, read_lines
 
 TEXT, LABEL = "text", "label"
-_READERS = {
-    ".parquet": lambda path: pl.read_parquet(path, glob=False),
-    ".csv": lambda path: pl.read_csv(path, infer_schema=False, glob=False),
-    ".tsv": lambda path: pl.read_csv(path, infer_schema=False, glob=False, separator="\t"),
-    ".ndjson": lambda path: pl.read_ndjson(path, infer_schema_length=None),
-    ".jsonl": lambda path: pl.read_ndjson(path, infer_schema_length=None),
-}
 
 
 def read_labelled(path: Path, text: str = TEXT, label: str = LABEL) -> pl.DataFrame:
@@ -27,16 +20,9 @@ def read_labelled(path: Path, text: str = TEXT, label: str = LABEL) -> pl.DataFr
     Raises:
         SourceError: the file is absent, empty, of another form, or a text or label is missing; names the line.
     """
-    if not path.is_file():
-        raise SourceError(f"{path} does not exist. Give a file of labelled texts.")
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
+    if not has_form(path):
         return _read_lines(path)
-    try:
-        table = reader(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        cause = str(error).partition("\n")[0]
-        raise SourceError(f"{path} cannot be read as {path.suffix[1:]}: {cause}. Write it again.") from error
+    table = read_columns(path)
     for name in (text, label):
         if name not in table.columns:
             raise SourceError(
@@ -52,7 +38,7 @@ def read_labelled(path: Path, text: str = TEXT, label: str = LABEL) -> pl.DataFr
 def _read_lines(path: Path) -> pl.DataFrame:
     rows = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_lines(path)
     except UnicodeDecodeError as error:
         raise SourceError(f"{path} is not UTF-8 ({error}). Write it again as UTF-8.") from error
     for number, line in enumerate(lines, start=1):
@@ -60,8 +46,7 @@ def _read_lines(path: Path) -> pl.DataFrame:
             continue
         label, _, words = line.strip().replace("\t", " ").partition(" ")
         if not words.strip():
-            shown = line.strip()[:60]
-            raise SourceError(f"{path}, line {number}: {shown!r} has a label and no text. Correct the line.")
+            raise SourceError(f"{path}, line {number} has a label and no text. Correct the line.")
         rows.append((words.strip(), label))
     return _checked(pl.DataFrame(rows, {TEXT: pl.String, LABEL: pl.String}, orient="row"), path, "line")
 

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,8 @@ from recsys.artifacts import (
     write_json,
 )
 from recsys.data import columns
+from recsys.data.download import downloaded
+from recsys.data.locations import Sources
 from recsys.data.parsing import parse_timestamps
 from recsys.errors import DataError
 
@@ -37,7 +38,6 @@ WHEEL = "recbole==1.2.1"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 # Of the ratings themselves, so that both sources are held to the same 100,000 rows.
 RATINGS_SHA256 = "0fccc4b62e2f6aa246014ac7b8946c15ccb82269dc40eaae7d45d81a5fb44e1a"
-CONNECT_SECONDS = 10
 DOWNLOAD_SECONDS = 300
 MAX_ARCHIVE_BYTES = 50_000_000
 
@@ -97,8 +97,8 @@ def fetch_movielens_100k(cache: Path) -> tuple[Path, Path]:
 def read_grouplens(archive: bytes) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return events and items from the content of GroupLens's ``ml-100k.zip``."""
     with zipfile.ZipFile(io.BytesIO(archive)) as content:
-        ratings = content.read("ml-100k/u.data").decode("ascii")
-        films = content.read("ml-100k/u.item").decode("latin-1")
+        ratings = _member(content, "ml-100k/u.data").decode("ascii")
+        films = _member(content, "ml-100k/u.item").decode("latin-1")
     events = [line.split("\t") for line in ratings.splitlines() if line]
     items = []
     for line in films.split("\n"):
@@ -111,8 +111,8 @@ def read_grouplens(archive: bytes) -> tuple[pl.DataFrame, pl.DataFrame]:
 def read_recbole(wheel: bytes) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return events and items from the content of the ``recbole`` wheel."""
     with zipfile.ZipFile(io.BytesIO(wheel)) as content:
-        ratings = content.read(f"{_WHEEL_FOLDER}ml-100k.inter").decode("utf-8")
-        films = content.read(f"{_WHEEL_FOLDER}ml-100k.item").decode("utf-8")
+        ratings = _member(content, f"{_WHEEL_FOLDER}ml-100k.inter").decode("utf-8")
+        films = _member(content, f"{_WHEEL_FOLDER}ml-100k.item").decode("utf-8")
     events = [line.split("\t") for line in ratings.splitlines()[1:] if line]
     items = []
     for line in films.split("\n")[1:]:
@@ -120,6 +120,18 @@ def read_recbole(wheel: bytes) -> tuple[pl.DataFrame, pl.DataFrame]:
             item_id, title, year, genres = line.rstrip("\r").split("\t")
             items.append((item_id, f"{title} ({year})", genres.split(" ")))
     return _events(events), _items(items)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return a file of an archive; what a directory says of its size is not believed."""
+    with archive.open(name) as file:
+        return _bounded(file.read(MAX_ARCHIVE_BYTES + 1), name)
+
+
+def _bounded(content: bytes, name: str) -> bytes:
+    if len(content) > MAX_ARCHIVE_BYTES:
+        raise ValueError(f"{name} is larger than {MAX_ARCHIVE_BYTES:,} bytes")
+    return content
 
 
 def _events(rows: list[list[str]]) -> pl.DataFrame:
@@ -175,7 +187,7 @@ def _fetch(cache: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
         (f"the package {WHEEL}", lambda: read_recbole(_download_wheel())),
     ]
     if by_hand.exists():
-        sources.insert(0, (str(by_hand), lambda: read_grouplens(by_hand.read_bytes())))
+        sources.insert(0, (str(by_hand), lambda: read_grouplens(_read(by_hand))))
     answers = []
     for name, read in sources:
         try:
@@ -210,12 +222,14 @@ def ratings_sha256(events: pl.DataFrame) -> str:
     return hashlib.sha256(rows.write_csv(include_header=False).encode()).hexdigest()
 
 
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return _bounded(file.read(MAX_ARCHIVE_BYTES + 1), str(path))
+
+
 def _download(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as answer:
-        content = answer.read(MAX_ARCHIVE_BYTES + 1)
-    if len(content) > MAX_ARCHIVE_BYTES:
-        raise ValueError(f"the answer is larger than {MAX_ARCHIVE_BYTES:,} bytes")
-    return content
+    with downloaded(url, Sources.of(url), MAX_ARCHIVE_BYTES, DOWNLOAD_SECONDS) as file:
+        return file.read_bytes()
 
 
 def _download_wheel() -> bytes:

@@ -9,7 +9,7 @@ import glob
 import gzip
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +17,14 @@ from urllib.parse import unquote, urlsplit
 
 import polars as pl
 
+from recsys.config import LimitsConfig
 from recsys.data import columns
+from recsys.data.download import downloaded
+from recsys.data.limits import Budget, UnreadableError
+from recsys.data.locations import HTTP, SourceError, Sources, scheme_of, shown, without_credentials
 from recsys.data.parsing import infer_type
-from recsys.errors import DataError
+
+__all__ = ["FILE", "ROW", "Kind", "Location", "SourceError", "has_form", "read_columns", "read_lines", "read_table"]
 
 Kind = Literal["events", "items"]
 Location = str | Path | pl.DataFrame  # where a table is; a frame is a table that is read already
@@ -45,80 +50,140 @@ _SUFFIXES = {
     ".jsonl": "NDJSON",
     ".jsonl.gz": "NDJSON",
 }
-
-
-class SourceError(DataError):
-    """A table cannot be read. The message names the file and the column, and says what to do."""
+_KNOWN = ", ".join(_SUFFIXES)
+_DEFAULT = LimitsConfig()
+_INGEST_LIMITS = "limits of the ingest settings"
 
 
 @dataclass(frozen=True)
 class _Source:
-    path: str  # what polars opens: a file, or a URL that may stand for many
-    name: str  # what messages call it
+    path: str  # what polars opens: a file, or an object-store URL that may stand for many
+    name: str  # what messages call it: no credential
     form: str
     remote: bool = False
 
 
-def read_table(location: Location, kind: Kind, mapping: Mapping[str, str] | None = None) -> pl.DataFrame:
+def read_table(
+    location: Location,
+    kind: Kind,
+    mapping: Mapping[str, str] | None = None,
+    limits: LimitsConfig = _DEFAULT,
+    sources: Sources | None = None,
+) -> pl.DataFrame:
     """Read all rows of a table, with the names of the contract and the columns ``FILE`` and ``ROW``.
 
     Args:
-        location: a file, a folder (searched in depth, hidden files left out), a glob, or a URL that polars can open
-            (``s3://…``, ``gs://…``, ``az://…``, ``https://…``; without a suffix a folder of Parquet); or a frame.
+        location: a file, a folder (searched in depth, hidden files left out), a glob, or a URL (``s3://…``, ``gs://…``,
+            ``az://…``, ``https://…``; without a suffix Parquet, in an object store a folder of it); or a frame.
         kind: which contract the columns must meet.
         mapping: contract name → name in the files. It wins over a column that already has the contract's name.
+        limits: how large it may be.
+        sources: what may be read; None: what RECSYS_SOURCES says.
 
     Raises:
-        SourceError: nothing is there, a file is empty, damaged or of another format, a column is missing or holds
-            what no snapshot can keep.
+        SourceError: it may not be read, is too large, or nothing is there, a file is empty, damaged or of another
+            format, a column is missing or holds what no snapshot can keep.
     """
+    budget = Budget(limits, _INGEST_LIMITS)
     if isinstance(location, pl.DataFrame):
         named = f"the frame of {kind}"
+        budget.check(named, location)
         table = _conform(_numbered(location, named), _Source("", named, form="frame"), kind, mapping or {})
     else:
-        named, sources = str(location), _find(str(location), kind)
-        table = _stack([_conform(_read(source), source, kind, mapping or {}) for source in sources], location)
+        named = shown(str(location))
+        allowed = sources or Sources.from_environment()
+        tables = [
+            _conform(_read(source, budget), source, kind, mapping or {})
+            for source in _found(str(location), kind, allowed, budget)
+        ]
+        table = _stack(tables, named)
     if table.is_empty():
         raise SourceError(f"{named} holds no rows of {kind}. Give a table with at least one.")
     return table
 
 
-def read_columns(path: Path) -> pl.DataFrame:
+def read_columns(path: Path, limits: LimitsConfig = _DEFAULT, sources: Sources | None = None) -> pl.DataFrame:
     """Read one table with whatever columns it has; those of CSV and TSV files are strings.
 
     Raises:
-        SourceError: the file is absent, empty, damaged or of another format.
+        SourceError: the file may not be read, is too large, absent, empty, damaged or of another format.
     """
+    real = (sources or Sources.from_environment()).file(path)
     if not path.is_file():
-        raise SourceError(f"{path} does not exist, or is no file.")
+        raise SourceError(f"{shown(str(path))} does not exist, or is no file.")
+    return _read(_Source(str(real), path.name, _form_of(path)), Budget(limits)).drop(FILE, ROW)
+
+
+def read_lines(path: Path, limits: LimitsConfig = _DEFAULT, sources: Sources | None = None) -> list[str]:
+    """Return the lines of a file of UTF-8.
+
+    Raises:
+        SourceError: it may not be read, is absent or too large.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    real = (sources or Sources.from_environment()).file(path)
+    if not path.is_file():
+        raise SourceError(f"{shown(str(path))} does not exist, or is no file.")
+    Budget(limits).admit_text(path.name, real)
+    return real.read_text(encoding="utf-8").splitlines()
+
+
+def has_form(path: Path) -> bool:
+    """Return whether a file's suffix is that of a table."""
+    return _form(path.name) is not None
+
+
+def _found(location: str, kind: Kind, allowed: Sources, budget: Budget) -> Iterator[_Source]:
+    """Yield the parts of a table; one that was fetched over HTTP is there until the next is asked for."""
+    scheme = scheme_of(location)
+    named = shown(location)
+    if scheme in HTTP:
+        with downloaded(location, allowed, budget.most) as file:
+            yield _Source(str(file), named, _form(named) or "Parquet")
+    elif scheme not in ("", "file"):
+        allowed.url(location)
+        yield _Source(location.strip(), named, _form(named) or "Parquet", remote=True)
+    else:
+        parts = urlsplit(location)
+        if scheme and parts.netloc not in ("", "localhost"):
+            raise SourceError(f"{named} names a file of another machine. Give file:///… or a path.")
+        path = Path(unquote(parts.path) if scheme else location).expanduser()
+        yield from _files(path, kind, allowed, budget)
+
+
+def _files(path: Path, kind: Kind, allowed: Sources, budget: Budget) -> list[_Source]:
+    named = shown(str(path))
+    if glob.has_magic(str(path)) and not path.exists():
+        root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+    else:
+        root = path
+    allowed.file(root)
+    found: Iterable[Path]
+    if path.is_file():
+        return [_Source(str(allowed.file(path)), path.name, _form_of(path))]
+    if path.is_dir():
+        found = (file for file in path.rglob("*") if not _hidden(file.relative_to(path)))
+    elif root != path:
+        found = (Path(file) for file in glob.iglob(str(path), recursive=True))
+    else:
+        raise SourceError(f"{named} does not exist. Check the path of the {kind}.")
+    files = []
+    for file in found:
+        if _form(file.name) and file.is_file():
+            files.append(file)
+            budget.count_files(named, len(files))
+    if not files:
+        raise SourceError(f"{named} holds no table of {kind}: no file there ends in {_KNOWN}.")
+    return [
+        _Source(str(allowed.file(file)), file.relative_to(root).as_posix(), _form_of(file)) for file in sorted(files)
+    ]
+
+
+def _form_of(path: Path) -> str:
     form = _form(path.name)
     if form is None:
-        raise SourceError(f"{path} has no suffix known for a table; known are {', '.join(_SUFFIXES)}. Rename it.")
-    return _read(_Source(str(path), path.name, form)).drop(FILE, ROW)
-
-
-def _find(location: str, kind: Kind) -> list[_Source]:
-    scheme = urlsplit(location).scheme if "://" in location else ""
-    if scheme and scheme != "file":
-        name = location.partition("?")[0]  # the rest of a URL may hold a signature, which no message should repeat
-        return [_Source(location, name, _form(name) or "Parquet", remote=True)]
-    path = Path(unquote(urlsplit(location).path) if scheme else location).expanduser()
-    if path.is_file():
-        form = _form(path.name)
-        if form is None:
-            raise SourceError(f"{path} has no suffix known for a table; known are {', '.join(_SUFFIXES)}. Rename it.")
-        return [_Source(str(path), path.name, form)]
-    if path.is_dir():
-        root, found = path, [file for file in path.rglob("*") if not _hidden(file.relative_to(path))]
-    elif glob.has_magic(str(path)):
-        root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-        found = [Path(file) for file in glob.glob(str(path), recursive=True)]
-    else:
-        raise SourceError(f"{path} does not exist. Check the path of the {kind}.")
-    files = sorted(file for file in found if file.is_file() and _form(file.name))
-    if not files:
-        raise SourceError(f"{path} holds no table of {kind}: no file there ends in {', '.join(_SUFFIXES)}.")
-    return [_Source(str(file), file.relative_to(root).as_posix(), str(_form(file.name))) for file in files]
+        raise SourceError(f"{shown(str(path))} has no suffix known for a table; known are {_KNOWN}. Rename it.")
+    return form
 
 
 def _numbered(frame: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -133,30 +198,50 @@ def _form(name: str) -> str | None:
     return next((form for suffix, form in _SUFFIXES.items() if name.lower().endswith(suffix)), None)
 
 
-def _read(source: _Source) -> pl.DataFrame:
-    if not source.remote and Path(source.path).stat().st_size == 0:
+def _read(source: _Source, budget: Budget) -> pl.DataFrame:
+    path = Path(source.path)
+    if not source.remote and path.stat().st_size == 0:
         raise SourceError(f"{source.name} is empty (0 bytes). Write it again, or leave it out.")
+    try:
+        if source.remote:
+            frame = budget.gather(source.name, _scan(source))
+        else:
+            budget.admit(source.name, path, source.form)
+            frame = _scan(source).collect()
+        failure = None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnreadableError, OSError) as error:
+        failure = str(error)
+    except ValueError as error:
+        if isinstance(error, SourceError):
+            raise
+        failure = str(error)
+    if failure is not None:  # raised here, so that no traceback shows a cause that repeats a URL
+        raise SourceError(_unreadable(source, failure))
+    if source.remote:
+        # One scan may cover many files there: rows are counted from each file's first.
+        first = pl.col(ROW).min().over(FILE)
+        frame = frame.with_columns(pl.col(ROW) - first + 1, pl.col(FILE).str.split("/").list.last())
+    else:
+        file = source.name.rpartition("/")[2] if scheme_of(source.name) else source.name
+        frame = frame.with_columns(pl.lit(file).alias(FILE))
+    budget.check(source.name, frame.drop(FILE, ROW))
+    return frame
+
+
+def _scan(source: _Source) -> pl.LazyFrame:
     # The name of a local file stands for itself, brackets and all.
     path = source.path if source.remote else glob.escape(source.path)
     options: dict[str, Any] = {"row_index_name": ROW, "row_index_offset": 1, "include_file_paths": FILE}
-    try:
-        if source.form == "Parquet":
-            frame = pl.scan_parquet(path, **options).collect()
-        elif source.form == "NDJSON":
-            frame = pl.scan_ndjson(path, infer_schema_length=None, **options).collect()
-        else:
-            separator = "\t" if source.form == "TSV" else ","
-            frame = pl.scan_csv(path, separator=separator, infer_schema=False, **options).collect()
-    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise SourceError(_unreadable(source, error)) from error
-    if not source.remote:
-        return frame.with_columns(pl.lit(source.name).alias(FILE))
-    # One scan may cover many files there: rows are counted from each file's first.
-    return frame.with_columns(pl.col(ROW) - pl.col(ROW).min().over(FILE) + 1, pl.col(FILE).str.split("/").list.last())
+    if source.form == "Parquet":
+        return pl.scan_parquet(path, **options)
+    if source.form == "NDJSON":
+        return pl.scan_ndjson(path, infer_schema_length=None, **options)
+    return pl.scan_csv(path, separator="\t" if source.form == "TSV" else ",", infer_schema=False, **options)
 
 
-def _unreadable(source: _Source, error: Exception) -> str:
-    cause = str(error).strip().partition("\n")[0]
+def _unreadable(source: _Source, failure: str) -> str:
+    said = without_credentials(failure.replace(source.path, source.name), source.path)
+    cause = said.strip().partition("\n")[0].rstrip(".")
     if source.form == "Parquet":
         advice = "It is truncated, damaged or no Parquet file, or it is not there. Write it again."
     else:
@@ -167,7 +252,7 @@ def _unreadable(source: _Source, error: Exception) -> str:
 
 def _first_bad_line(source: _Source) -> str | None:
     """Look for the line that polars could not read; None where no line by itself is wrong."""
-    opener: Any = gzip.open if source.path.endswith(".gz") else open
+    opener: Any = gzip.open if source.name.endswith(".gz") else open
     try:
         with opener(source.path, "rb") as file:
             for number, line in enumerate(file, start=1):
@@ -234,12 +319,12 @@ def _kept(values: pl.Series, source: _Source, kind: Kind) -> pl.Series:
     return values
 
 
-def _stack(frames: list[pl.DataFrame], location: str | Path) -> pl.DataFrame:
+def _stack(frames: list[pl.DataFrame], named: str) -> pl.DataFrame:
     stamps = {frame.schema[columns.TIMESTAMP] for frame in frames if columns.TIMESTAMP in frame.columns}
     if len(stamps) > 1:  # numbers in one file, text in another: each value says for itself what it is
         frames = [frame.with_columns(pl.col(columns.TIMESTAMP).cast(pl.String)) for frame in frames]
     try:
         return pl.concat(frames, how="diagonal_relaxed")
     except pl.exceptions.PolarsError as error:
-        message = f"The files of {location} do not fit together: {error}. Give each column one type."
+        message = f"The files of {named} do not fit together: {error}. Give each column one type."
         raise SourceError(message) from error

@@ -15,7 +15,7 @@ from recsys.artifacts import STAGING_PREFIX, digest, short_id, write_atomic
 from recsys.callbacks import Progress
 from recsys.config import TextConfig
 from recsys.data.columns import ITEM_ID, TITLE
-from recsys.data.sources import SourceError, read_columns
+from recsys.data.sources import SourceError, read_columns, read_lines
 from recsys.data.text import item_texts
 from recsys.texts.vectors import TextVectors
 
@@ -47,7 +47,7 @@ def read_texts(
     """
     if path.suffix.lower() in LINES:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = read_lines(path)
         except (OSError, UnicodeDecodeError) as error:
             raise SourceError(f"{path} cannot be read as lines of UTF-8 text: {error}.") from error
         table = pl.DataFrame({TEXT: lines}, schema={TEXT: pl.String})

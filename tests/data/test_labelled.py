@@ -37,7 +37,7 @@ def test_columns_may_be_named(tmp_path):
         ("a.txt", "\n", "holds no texts"),
         ("a.csv", "text,label\nfine,1\ndull,\n", "row 2: the label is missing"),
         ("a.csv", "text,label\n ,1\n", "row 1: the text is missing"),
-        ("a.parquet", "no parquet", "cannot be read as parquet"),
+        ("a.parquet", "no parquet", "cannot be read as Parquet"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, name, content, message):

@@ -171,7 +171,7 @@ def test_a_failure_tells_what_every_source_answered(tmp_path: Path) -> None:
     with pytest.raises(FetchError) as failure:
         fetch_movielens_100k(tmp_path / "cache")
     message = str(failure.value)
-    assert "127.0.0.1:1/ml-100k.zip: <urlopen error [Errno 111] Connection refused>" in message
+    assert "127.0.0.1:1/ml-100k.zip cannot be fetched (ConnectError)" in message
     assert "the package recbole==0.0.0: ERROR: No matching distribution" in message
     assert f"put it at {tmp_path / 'cache' / 'ml-100k.zip'}" in message
     assert not list(tmp_path.rglob("*.parquet"))
@@ -214,3 +214,13 @@ def test_a_changed_wheel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(source, "WHEEL_SHA256", "0" * 64)
     with pytest.raises(FetchError, match="the wheel's sha256 is 9c9948202011"):
         fetch_movielens_100k(tmp_path)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "MAX_ARCHIVE_BYTES", 1_000_000)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as content:
+        content.writestr("ml-100k/u.data", bytes(2_000_000))
+    for read, archive in ((read_grouplens, packed.getvalue()), (read_recbole, _recbole("1" * 2_000_000, ""))):
+        with pytest.raises(ValueError, match="is larger than 1,000,000 bytes"):
+            read(archive)

@@ -1,11 +1,7 @@
-"""Reading tables from files, folders, globs and URLs, and what is said when that fails."""
+"""Reading tables from files, folders and globs, and what is said when that fails."""
 
 import gzip
-import re
-import threading
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import polars as pl
@@ -78,57 +74,6 @@ def test_columns_are_mapped(tmp_path: Path) -> None:
     mapping = {"user_id": "who", "item_id": "what", "timestamp": "ts"}
     row = read_table(tmp_path / "e.csv", "events", mapping).to_dicts()[0]
     assert row == {"user_id": "a", "item_id": "b", "timestamp": "5", FILE: "e.csv", ROW: 1}
-
-
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[str]:
-    """A web server over ``tmp_path`` that answers byte ranges, as object stores do."""
-
-    class Ranges(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            file = tmp_path / self.path.lstrip("/")
-            if not file.exists():
-                return self.send_error(404)
-            content = file.read_bytes()
-            asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
-            start, end = 0, len(content)
-            if asked and asked[1]:
-                start, end = int(asked[1]), min(int(asked[2] or len(content)) + 1, len(content))
-            elif asked:
-                start = max(0, len(content) - int(asked[2]))
-            self.send_response(206 if asked else 200)
-            if asked:
-                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(content)}")
-            self.send_header("Content-Length", str(end - start))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content[start:end])
-            return None
-
-        do_HEAD = do_GET  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Ranges)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_a_url_is_read_through_polars(tmp_path: Path, frame: pl.DataFrame, web: str) -> None:
-    frame.write_parquet(tmp_path / "t.parquet")
-    frame.write_csv(tmp_path / "t.csv")
-    for name in ("t.parquet", "t.csv"):
-        table = read_table(f"{web}/{name}", "events")
-        assert table.drop(FILE, ROW).equals(frame)
-        assert table[FILE].to_list() == [name, name]
-        assert table[ROW].to_list() == [1, 2]
-    with pytest.raises(SourceError, match=r"absent\.parquet cannot be read"):
-        read_table(f"{web}/absent.parquet?signature=secret", "events")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The deployment of ``prefect.yaml`` on a real server with a real worker, run through the API and by a schedule."""
 
+import json
+import os
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ from processes import PATIENCE_SECONDS, end
 from synthetic import SMALL, Dataset
 
 from flows.pipeline import pipeline
+from flows.server import CLIENT_SECRET
 from recsys.config import to_dict
 from recsys.home import Home
 from recsys.store.generations import current_id, read_generation
@@ -29,7 +32,8 @@ Run = dict[str, Any]
 @pytest.fixture(scope="module")
 def api(prefect_server: str) -> Iterator[httpx.Client]:
     # A server whose database is busy answers 503, and Prefect's own client asks again.
-    with PrefectHttpxSyncClient(base_url=prefect_server, timeout=120, enable_csrf_support=False) as client:
+    login = tuple(os.environ[CLIENT_SECRET].split(":"))
+    with PrefectHttpxSyncClient(base_url=prefect_server, auth=login, timeout=120, enable_csrf_support=True) as client:
         yield client
 
 
@@ -105,6 +109,19 @@ def test_a_run_with_a_setting_that_does_not_exist_is_refused(api: httpx.Client, 
         api.post(f"/deployments/{deployment['id']}/create_flow_run", json=body).raise_for_status()
     with pytest.raises(ParameterTypeError, match=r"model\.adapter\.rank"):
         pipeline.validate_parameters(body["parameters"])
+
+
+@pytest.mark.parametrize("location", ["https://host/e.csv?sig=x", "https://u:p@host/e.csv", "s3://u:p@bucket/e.csv"])
+def test_a_form_with_a_credential_is_refused_before_it_is_kept(
+    api: httpx.Client, deployment: dict[str, Any], location: str
+) -> None:
+    body = {"parameters": {"events": location, "items": "items.csv"}}
+    with pytest.raises(httpx.HTTPStatusError, match="409"):
+        api.post(f"/deployments/{deployment['id']}/create_flow_run", json=body).raise_for_status()
+    runs = api.post("/flow_runs/filter", json={}).raise_for_status().json()
+    assert location not in [run["parameters"].get("events") for run in runs]
+    described = json.dumps(deployment["parameter_openapi_schema"]["properties"]["events"])
+    assert "secret:NAME" in described
 
 
 def test_the_daily_schedule_creates_runs(api: httpx.Client, deployment: dict[str, Any]) -> None:
