@@ -60,7 +60,7 @@ def passing_secret(environment: Mapping[str, str]) -> dict[str, str]:
 
 def client_file(home: Home, port: int) -> Path:
     """Write what a shell reads to reach the home's server, the secret of before kept; only its owner may read it."""
-    path = private_folder(home.root / "prefect") / CLIENT_FILE
+    path = private_folder(home.prefect) / CLIENT_FILE
     known = _SECRET.search(path.read_text()) if path.exists() else None
     lines = {
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
@@ -76,7 +76,7 @@ def start(home: Home, port: int) -> None:
     known = _SECRET.search(client_file(home, port).read_text())
     assert known, "client_file has just written it"
     environment = {**os.environ, **closed(known[1], port), CLIENT_SECRET: known[1]}
-    environment.setdefault("PREFECT_HOME", str(home.root / "prefect"))
+    environment.setdefault("PREFECT_HOME", str(home.prefect))
     environment.pop("PREFECT_API_URL", None)  # it is the server, whatever server this shell knows
     os.umask(0o077)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
