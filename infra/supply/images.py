@@ -1,0 +1,44 @@
+"""Renew the digests of the images in ``compose.yaml``: ``python infra/supply/images.py``, where Docker is.
+
+Docker asks the registry what each tag is now, for all its platforms; a tag is raised by hand first. What is printed and
+written is for a person to look at: a tag that is the same with another digest has been moved by whoever owns it.
+"""
+
+import re
+import subprocess
+from pathlib import Path
+
+COMPOSE = Path(__file__).parents[1] / "compose.yaml"
+IMAGE = re.compile(r"^(?P<key>\s+image: )(?P<tag>[^\s@]+)(?:@(?P<digest>sha256:[0-9a-f]{64}))?$", re.MULTILINE)
+
+
+def digest(tag: str) -> str:
+    """Return the digest of a tag's index, which covers every platform that it is made for.
+
+    Raises:
+        subprocess.CalledProcessError: there is no Docker with buildx, or the registry does not know the tag.
+    """
+    command = ["docker", "buildx", "imagetools", "inspect", tag, "--format", "{{.Manifest.Digest}}"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def renewed(text: str) -> str:
+    """Return a compose file's text with the digest of each image as the registry has it; print what changes.
+
+    Raises:
+        ValueError: what was answered is no digest; nothing is written in its place.
+    """
+
+    def line(image: re.Match[str]) -> str:
+        found = digest(image["tag"])
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", found):
+            raise ValueError(f"{found!r} is no digest of {image['tag']}.")
+        news = "as it was" if found == image["digest"] else f"{image['digest']} is now {found}"
+        print(f"{image['tag']}: {news}")
+        return f"{image['key']}{image['tag']}@{found}"
+
+    return IMAGE.sub(line, text)
+
+
+if __name__ == "__main__":
+    COMPOSE.write_text(renewed(COMPOSE.read_text()))
