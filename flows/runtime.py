@@ -35,8 +35,6 @@ def prepare(home: Home) -> None:
     nobody else can call and whose database lies below the home: `recsys ui` shows the runs later.
     """
     settings = {
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # Errors reach the user as the exception that the flow raises; all logs go to Prefect's database.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "MPLCONFIGDIR": str(home.cache / "matplotlib"),

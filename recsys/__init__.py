@@ -6,6 +6,8 @@ Nothing is imported before it is used: parts of this package run where most of w
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from recsys import telemetry
+
 if TYPE_CHECKING:
     from recsys.config import ModelConfig
     from recsys.home import Home
@@ -27,6 +29,8 @@ _MODULES = {
     "recsys.interactive.texts": ("embed",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+telemetry.switch_off()  # before anything that reports is imported
 
 
 def __getattr__(name: str) -> Any:

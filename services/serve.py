@@ -21,6 +21,7 @@ from typing import NoReturn
 import httpx
 
 import services
+from recsys import telemetry
 from recsys.errors import RecsysError
 from recsys.home import Home
 from services.edge.keys import REQUIRE_KEYS, read_keys
@@ -172,10 +173,9 @@ def _prepare(
     shutil.rmtree(folder, ignore_errors=True)  # the numbers of a server that is gone
     temporary = folder / "tmp"
     temporary.mkdir(parents=True)
-    environment = os.environ | {
+    environment = telemetry.switched_off(os.environ) | {
         "RECSYS_HOME": str(home.root),
         "BENTOML_HOME": str(folder / "bentoml"),
-        "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_CONFIG_OVERRIDES": json.dumps({"services": {"RecommenderService": {"workers": workers}}}),
         "TMPDIR": str(temporary),
         "OMP_NUM_THREADS": "1",  # as torch.set_num_threads, for the libraries below numpy

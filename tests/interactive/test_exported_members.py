@@ -38,7 +38,7 @@ def test_these_names_are_exported() -> None:
 
 def test_nothing_is_imported_before_it_is_used_and_no_orchestration_at_all() -> None:
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", LAZY], capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines() == ["['recsys']", "[]", "[]"], done.stderr
+    assert done.stdout.splitlines() == ["['recsys', 'recsys.telemetry']", "[]", "[]"], done.stderr
 
 
 def test_a_home_can_be_named_wherever_state_is_used() -> None:
