@@ -74,7 +74,7 @@ def main() -> int:
         "--key", action="append", default=[], help="for --url: a key with the scope recommend; two for two"
     )
     parser.add_argument(
-        "--only", default="", help="part of the names of attacks or kinds; their rows replace those in the file"
+        "--only", action="append", help="part of the names of attacks or kinds; their rows replace those in the file"
     )
     parser.add_argument("--prefect", action="store_true", help="Prefect's server as well, which is slow to start")
     parser.add_argument("--out", type=Path, help="the result file")
@@ -82,28 +82,31 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that services and copies go, as with Ctrl-C
     started = time.monotonic()
     chosen = [(module, one) for module in KINDS for one in attacks_of(module)]
-    wanted = options.only.replace("_", " ")
-    chosen = [(module, one) for module, one in chosen if wanted in f"{kind_of(module)}: {one.name}"]
+    wanted = [part.replace("_", " ") for part in options.only or [""]]
+    chosen = [
+        (module, one) for module, one in chosen if any(part in f"{kind_of(module)}: {one.name}" for part in wanted)
+    ]
     chosen = [(module, one) for module, one in chosen if one.field != "server" or options.prefect]
+    rows: list[dict[str, Any]] = []
     try:
-        tried = list(_on_url(options.url, options.key, chosen) if options.url else _on_home(options.home, chosen))
+        for row in _on_url(options.url, options.key, chosen) if options.url else _on_home(options.home, chosen):
+            rows.append(row)
     except NotOursError as error:
         print(error, file=sys.stderr)
         return 2
-    rows = [row for row in tried if row["outcome"] != "not tried" or options.home]
+    finally:  # also of a run that is broken off
+        if options.out and rows:
+            _write(options.out, rows, time.monotonic() - started, part=bool(options.only))
     counts = {state: sum(row["outcome"] == state for row in rows) for state in MARKS}
     print(f"{', '.join(f'{count} {state}' for state, count in counts.items())}; {time.monotonic() - started:.0f} s")
-    if options.out:
-        document = {
-            "task": "attacks",
-            "machine": _machine(),
-            "seconds": round(time.monotonic() - started),
-            "attacks": rows,
-        }
-        if options.only and options.out.exists():  # a part, tried again
-            document = _with_part(json.loads(options.out.read_text()), rows)
-        options.out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return int(counts[HURT] > 0)
+
+
+def _write(out: Path, rows: Sequence[dict[str, Any]], seconds: float, part: bool) -> None:
+    document = {"task": "attacks", "machine": _machine(), "seconds": round(seconds), "attacks": rows}
+    if part and out.exists():
+        document = _with_part(json.loads(out.read_text()), rows)
+    out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def _with_part(document: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

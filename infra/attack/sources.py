@@ -135,12 +135,12 @@ def a_gzip_bomb(target: Target) -> Outcome:
 
 @attack("code", seconds=60)
 def a_line_without_end(target: Target) -> Outcome:
-    """A line of hundreds of megabytes is refused."""
+    """A line of a hundred megabytes is refused."""
     with TemporaryDirectory() as place:
         path = Path(place) / "events.ndjson.gz"
         with gzip.open(path, "wb", compresslevel=1) as file:
             file.write(b'{"user_id": "a", "item_id": "')
-            for _ in range(300):
+            for _ in range(100):
                 file.write(b"x" * MIB)
             file.write(b'", "timestamp": 1}\n')
         return _grown(path)

@@ -228,3 +228,13 @@ def test_a_lock_without_hashes_and_an_image_by_its_tag_are_seen(
     (tmp_path / "lock.txt").write_text("numpy==2 \\\n    --hash=sha256:1\npolars-x==1 \\\n    --hash=sha256:2\n")
     (tmp_path / "compose.yaml").write_text("image: grafana@sha256:1\nGF_SECURITY_ADMIN_PASSWORD: ${PASSWORD:?}\n")
     assert {one.run(Target("")).state for one in attacks_of(supply)} == {HELD}
+
+
+def test_a_part_that_is_tried_again_replaces_its_rows(weak: Target, tmp_path: Path) -> None:
+    out = tmp_path / "attack.json"
+    kept = {"kind": "sockets", "name": "a door", "outcome": HELD}
+    old = {"kind": "browser", "name": browser.a_proxy_in_front.name, "outcome": HELD}
+    out.write_text(json.dumps({"task": "attacks", "seconds": 9, "attacks": [old, kept]}))
+    assert command("--url", weak.url, "--only", "browser: a proxy", "--out", str(out)).returncode == 1
+    again, same = json.loads(out.read_text())["attacks"]
+    assert (again["name"], again["outcome"], same) == (old["name"], HURT, kept)
