@@ -114,7 +114,7 @@ def slow_senders(target: Target) -> Outcome:
 def answers_that_nobody_reads(target: Target) -> Outcome:
     """An answer that is not fetched is let go, and its connection ends."""
     readers, seconds = 4, 30
-    fields = list(target.ask("GET", f"/v1/items/{target.items[0]}").json()["fields"])
+    fields = list(target.told(f"/v1/items/{target.items[0]}")["fields"])
     wish = target.prepared("POST", "/v1/recommend/batch", target.crowd(160, k=200, fields=fields, record=False))
     with ExitStack() as stack:
         connections = []

@@ -13,7 +13,7 @@ SECONDS = 130
 
 
 def _limits(target: Target) -> dict[str, int]:
-    fields = target.ask("GET", f"/v1/items/{target.items[0]}").json()["fields"]
+    fields = target.told(f"/v1/items/{target.items[0]}")["fields"]
     return {name: 2 for name, value in fields.items() if isinstance(value, str | int | list)}
 
 
@@ -33,7 +33,7 @@ def work_that_nobody_waits_for(target: Target) -> Outcome:
         return not_tried("its processor time is not ours to read")
     body = target.crowd(k=200, diversity=0.5, limits=_limits(target), record=False)
     request = target.prepared("POST", "/v1/recommend/batch", body)
-    idle = _spent(target, 4) / 4
+    idle = min(_spent(target, 2) for _ in range(5)) / 2  # the least: work of before may go on
     with ExitStack() as stack:
         for _ in range(6):
             stack.enter_context(target.connect()).sendall(request)

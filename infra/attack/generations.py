@@ -8,8 +8,8 @@ MOST_MIB = 1_500
 
 
 def _known(target: Target) -> list[str]:
-    answer = target.ask("GET", "/v1/generations", key=ADMIN).json()
-    return [one["id"] for one in answer["generations"] if not one["current"]]
+    known = target.told("/v1/generations", ADMIN)["generations"]
+    return [one["id"] for one in known if not one["current"]]
 
 
 @attack("keyed", seconds=150)

@@ -85,7 +85,7 @@ def a_list_without_a_trace(target: Target) -> Outcome:
     user, *_ = _somebody(target)
 
     def known() -> int:
-        count: int = target.ask("GET", f"/v1/users/{user}", key=ADMIN).json()["impressions"]
+        count: int = target.told(f"/v1/users/{user}", ADMIN)["impressions"]
         return count
 
     before, asked = known(), 0

@@ -155,7 +155,7 @@ def _on_home(source: Path, chosen: Sequence[tuple[Any, Attack]]) -> Iterator[dic
                         for row in _tried(own, target, until):
                             own = own[1:]
                             yield row
-                            if own and not _alive(target):
+                            if own and field == "keyed" and not _alive(target):
                                 break
                 except ServeError as error:
                     print(error, file=sys.stderr)
@@ -203,7 +203,8 @@ def _outcome(one: Attack, target: Target, left: float) -> Outcome:
         found = hurt(str(error))
     except (TooLongError, RuntimeError) as error:  # it says little of the service, unless that does not answer now
         found = not_tried(f"it failed: {error}")
-    if target.url and one.field == "keyed" and not _alive(target) and one.run.__module__ != ending.__name__:
+    meant = one.run.__module__ == ending.__name__
+    if target.url and one.field == "keyed" and not meant and not _alive(target):
         return hurt(f"{found.evidence}; afterwards the service does not answer")
     return found
 

@@ -70,6 +70,20 @@ class Target:
         """Send a request as a client would."""
         return self.client.request(method, path, json=body, headers=self.headers(key))
 
+    def told(self, path: str, key: str = ONE) -> dict[str, Any]:
+        """Return what a GET answers, asked again while the service has too much to do.
+
+        Raises:
+            RuntimeError: it answers something else, or nothing else for a while.
+        """
+        deadline = time.monotonic() + 2 * TIMEOUT_SECONDS
+        while (answer := self.ask("GET", path, key=key)).status_code != 200:
+            if answer.status_code != 503 or time.monotonic() > deadline:
+                raise RuntimeError(f"{path} answers {answer.status_code}")
+            time.sleep(1)
+        found: dict[str, Any] = answer.json()
+        return found
+
     def wish(self, number: int = 0, **options: Any) -> dict[str, Any]:
         """Return the body of a request for a list: of a known user, or else of a history."""
         if self.people:
@@ -112,7 +126,7 @@ class Target:
 
     def reply(self, sent: bytes, seconds: float = TIMEOUT_SECONDS) -> tuple[int, bytes]:
         """Send a request on a connection of its own; return the status and the body of its answer, 0 without one."""
-        with self.connect(seconds=seconds) as connection, suppress(OSError):
+        with suppress(OSError), self.connect(seconds=seconds) as connection:
             connection.sendall(sent)
             head, *body = answer(connection)
             return int(head[9:12]), b"".join(body)

@@ -64,7 +64,7 @@ def histories_of_nothing(target: Target) -> Outcome:
 @attack("keyed", seconds=120)
 def answers_that_wait_to_be_written(target: Target) -> Outcome:
     """Answers that are not written down yet take little memory."""
-    fields = list(target.ask("GET", f"/v1/items/{target.items[0]}").json()["fields"])[:50]
+    fields = list(target.told(f"/v1/items/{target.items[0]}")["fields"])[:50]
     request = target.prepared("POST", "/v1/recommend/batch", target.crowd(128, k=200, fields=fields))
     before, until, most = target.memory(), time.monotonic() + 20, 0.0
     with beside([partial(repeat, target, request)] * 2):
@@ -77,7 +77,7 @@ def answers_that_wait_to_be_written(target: Target) -> Outcome:
 
 
 def _large_item(target: Target) -> dict[str, Any] | None:
-    fields = target.ask("GET", f"/v1/items/{target.items[0]}").json()["fields"]
+    fields = target.told(f"/v1/items/{target.items[0]}")["fields"]
     name = next((one for one, value in fields.items() if isinstance(value, str) and one != "title"), None)
     many = next((one for one, value in fields.items() if isinstance(value, list)), None)
     if many:
