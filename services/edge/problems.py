@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys.artifacts import ArtifactError
 from recsys_client.schemas.fields import PROBLEM_JSON, Problem
-from services.edge.context import CURRENT
+from services.edge.context import CURRENT, AbandonedError
 from services.edge.paths import without_paths
 
 MAX_BODY_BYTES = 4 * 2**20  # of any route: 1,000 events with the longest ids fit, also outside ASCII
@@ -80,6 +80,10 @@ def install_handlers(app: FastAPI) -> None:
         _LOG.error("What is stored cannot be read. %s", error)  # which names files, as an answer must not
         detail = "Files of the service are missing or damaged; its log says which. What is loaded goes on answering."
         return problem(503, detail, {"Retry-After": "5"})
+
+    @app.exception_handler(AbandonedError)
+    async def on_abandoned(_: Request, __: AbandonedError) -> Response:
+        return problem(408, "Nobody waits for this answer any more.")  # read by nobody, and no fault of the service
 
     @app.exception_handler(Exception)
     async def on_fault(_: Request, __: Exception) -> Response:

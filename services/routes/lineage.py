@@ -75,6 +75,6 @@ def _replay(worker: Worker, found: Impression) -> Replay:
     return Replay(
         same=not different,
         differences=different,
-        catalogue_changed=recommender.items_version != found.lineage["items_version"],
+        catalogue_changed=worker.items.store.version() != found.lineage["items_version"],
         items=[{"item_id": item.item_id, "score": item.score} for item in answer.items],
     )

@@ -13,6 +13,7 @@ from recsys.home import Home
 from services.api import create_app
 from services.edge import problems
 from services.edge.auth import Guard
+from services.edge.context import AbandonedError
 from services.edge.keys import Keys
 from services.edge.lanes import Lane
 from services.edge.metrics import Metrics
@@ -64,6 +65,13 @@ def test_a_lost_event_store_is_a_503_to_try_again(ask: Callable[[Exception], htt
     assert response.status_code == response.json()["status"] == 503
     assert response.headers["Retry-After"] == "1"
     assert "secret" not in response.text
+
+
+def test_an_answer_that_nobody_waits_for_is_no_fault(
+    ask: Callable[[Exception], httpx.Response], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert ask(AbandonedError()).status_code == 408
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(("method", "path"), [("PUT", "/v1/items"), ("POST", "/v1/recommend/")])
