@@ -6,9 +6,11 @@ under a request that is on its way; here that loses no request.
 """
 
 import asyncio
+import resource
 from collections.abc import Callable
+from functools import cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.types import ASGIApp
 from uvicorn import config
@@ -30,6 +32,10 @@ TOO_LONG = (
     f"Path, headers and trailers are more than {MAX_HEADER_BYTES // 2**10} KiB or {MAX_HEADER_LINES} lines, or the "
     "pieces of the body are too small."
 )
+READ_SECONDS = 10.0  # in which whoever is sent an answer must take some of what waits to be sent
+READ_BYTES = 64 * 2**10  # that is: so much, or all
+MAX_CONNECTIONS = 2_000  # of a worker, where the system lets it have so many files open
+OTHER_FILES = 200  # that a worker has open beside its connections
 MAX_WAITING = 64  # requests sent ahead on one connection, before the first of them is answered
 
 
@@ -56,6 +62,11 @@ class Connection(HttpToolsProtocol):
     _unread_bytes = 0
     _answering: RequestResponseCycle | None = None  # the latest request may wait behind it
     _ending = False  # after the request under way, or the next one
+    _reading: asyncio.TimerHandle | None = None  # while more than a little waits to be sent
+    _url_begun = False  # of the request that is being received; it may come in pieces
+    _hosts = 0  # headers that name one
+    # of this process, by when they began to wait for a request
+    _idle: ClassVar[dict["Connection", None]] = {}
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -64,9 +75,14 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._await_headers()
+        if len(self.connections) > most_connections():
+            # it may well be the newest: all others are at work then
+            next(iter(self._idle))._end(503, "There are too many connections; this one waited longest.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._stop_watching()
+        self._idle.pop(self, None)
         self._forget_answer()
         super().connection_lost(exc)
 
@@ -90,16 +106,25 @@ class Connection(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
+        if not self._url_begun and not url.startswith(b"/"):
+            self._end(400, "The request must name a path of this service, and nothing else.")
+            raise _RefusedError
+        self._url_begun = True
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_lines += 1
         self._count(len(name) + len(value) + LINE_BYTES)
+        self._hosts += name.lower() == b"host"
         if self._heading:  # a trailer comes too late to say who asks, or for what
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._heading = False
+        self._idle.pop(self, None)
+        if self._hosts != 1 and self.parser.get_http_version() != "1.0":
+            self._end(400, f"There are {self._hosts} Host headers; a request has one.")
+            raise _RefusedError
         self._arm(BODY_SECONDS)
         if len(self.pipeline) >= MAX_WAITING:
             self._close()
@@ -122,6 +147,26 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._disarm()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Called when an answer has been sent, or lies ready to be."""
+        super().on_response_complete()
+        if self._is_idle() and not self._heading and not self.transport.is_closing():
+            self._idle[self] = None
+
+    def pause_writing(self) -> None:
+        """Called when more than a little waits to be sent."""
+        super().pause_writing()
+        self._watch_reading(0)
+
+    def resume_writing(self) -> None:
+        """Called when it was sent."""
+        super().resume_writing()
+        self._stop_watching()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Called where no other request comes."""
+        self._close()
 
     def send_400_response(self, msg: str) -> None:
         """Called where the parser understands nothing more, or was made to stop."""
@@ -150,7 +195,9 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _await_headers(self) -> None:
-        self._heading = True
+        self._heading, self._url_begun, self._hosts = True, False, 0
+        self._idle.pop(self, None)
+        self._idle[self] = None
         self._named_bytes = self._header_lines = self._other_bytes = self._chunks = self._unread_bytes = 0
         self._arm(HEADERS_SECONDS)
 
@@ -192,6 +239,26 @@ class Connection(HttpToolsProtocol):
         self._disarm()
         self._forget_answer()
         self.transport.close()
+        if self.transport.get_write_buffer_size():  # which closing waits for
+            self._watch_reading(0)
+
+    def _watch_reading(self, waiting: int) -> None:
+        """Look from time to time whether what is sent is taken; give the connection up where it is not.
+
+        Args:
+            waiting: bytes that waited to be sent at the last look; 0: at the first.
+        """
+        now = self.transport.get_write_buffer_size()
+        if waiting and now > max(0, waiting - READ_BYTES):
+            self.transport.abort()
+            return
+        self._stop_watching()
+        self._reading = self.loop.call_later(READ_SECONDS, self._watch_reading, now)
+
+    def _stop_watching(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
 
     def _forget_answer(self) -> None:
         """Let the answer under way be sent to nobody: uvicorn forgets to where a later request waits behind it."""
@@ -199,6 +266,17 @@ class Connection(HttpToolsProtocol):
             abandon(self._answering.scope)
             self._answering.disconnected = True
             self._answering.message_event.set()
+
+
+@cache
+def most_connections() -> int:
+    """Return how many connections this process may have; it asks the system for as many open files as it may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, soft - OTHER_FILES))
 
 
 def guard_connections(around: Callable[[ASGIApp], ASGIApp]) -> None:
