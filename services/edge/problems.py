@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -81,8 +82,9 @@ def install_handlers(app: FastAPI) -> None:
         detail = "Files of the service are missing or damaged; its log says which. What is loaded goes on answering."
         return problem(503, detail, {"Retry-After": "5"})
 
+    @app.exception_handler(ClientDisconnect)
     @app.exception_handler(AbandonedError)
-    async def on_abandoned(_: Request, __: AbandonedError) -> Response:
+    async def on_abandoned(_: Request, __: Exception) -> Response:
         return problem(408, "Nobody waits for this answer any more.")  # read by nobody, and no fault of the service
 
     @app.exception_handler(Exception)

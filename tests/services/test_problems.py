@@ -8,6 +8,7 @@ import anyio
 import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
+from starlette.requests import ClientDisconnect
 
 from recsys.home import Home
 from services.api import create_app
@@ -67,10 +68,11 @@ def test_a_lost_event_store_is_a_503_to_try_again(ask: Callable[[Exception], htt
     assert "secret" not in response.text
 
 
+@pytest.mark.parametrize("left", [AbandonedError(), ClientDisconnect()])
 def test_an_answer_that_nobody_waits_for_is_no_fault(
-    ask: Callable[[Exception], httpx.Response], caplog: pytest.LogCaptureFixture
+    ask: Callable[[Exception], httpx.Response], caplog: pytest.LogCaptureFixture, left: Exception
 ) -> None:
-    assert ask(AbandonedError()).status_code == 408
+    assert ask(left).status_code == 408
     assert not caplog.records
 
 
