@@ -307,13 +307,13 @@ class Pipe(asyncio.Transport):
         self.aborted = True
 
 
-async def never(*_: Any) -> None:
+async def never(scope: Any, receive: Any, send: Any) -> None:
     """Stand for an application that is at work."""
     await asyncio.Event().wait()
 
 
 def connection_over(state: ServerState) -> tuple[Connection, Pipe]:
-    config = Config(app=never, http=Connection, lifespan="off")
+    config = Config(app=never, http=Connection, interface="asgi3", lifespan="off")
     config.load()
     connection, pipe = Connection(config=config, server_state=state, app_state={}), Pipe()
     connection.connection_made(pipe)
@@ -341,6 +341,7 @@ def test_who_does_not_take_an_answer_is_given_up(monkeypatch: pytest.MonkeyPatch
         pipe.waiting = 0
         connection.resume_writing()
         assert connection._reading is None
+        connection.connection_lost(None)
         return pipe.aborted
 
     assert asyncio.run(main()) == (taken < connections.READ_BYTES)
