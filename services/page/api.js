@@ -8,14 +8,30 @@ export const key = {
 
 /** What the service answered instead of what was asked: its problem+json, or that it cannot be reached. */
 export class Refused extends Error {
-  constructor(status, detail) {
+  constructor(status, detail, wait = Infinity) {
     super(detail);
     this.status = status;
+    this.wait = wait; // seconds until it may be asked again
   }
 }
 
+const TRIES = 4; // of what is told to come again shortly, since nothing was done: a generation is being loaded, say
+const SHORTLY = 5; // seconds
+
 /** Ask a route; return its JSON. Throws `Refused`, or an AbortError where `signal` ended it. */
 export async function ask(method, path, body, signal) {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await askOnce(method, path, body, signal);
+    } catch (error) {
+      if (!(error.status === 503 && error.wait <= SHORTLY && attempt < TRIES)) throw error;
+      await new Promise((later) => setTimeout(later, error.wait * 1000));
+      signal?.throwIfAborted();
+    }
+  }
+}
+
+async function askOnce(method, path, body, signal) {
   const headers = {};
   if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
   if (method !== "GET") headers["Content-Type"] = "application/json"; // also without a body: no form of another page could say so
@@ -29,7 +45,8 @@ export async function ask(method, path, body, signal) {
   if (response.ok) return (response.headers.get("content-type") ?? "").includes("json") ? response.json() : null;
   const problem = await response.json().catch(() => ({}));
   const wait = response.headers.get("retry-after");
-  throw new Refused(response.status, (problem.detail || problem.title || `Status ${response.status}.`) + (wait ? ` Try again in ${wait} s.` : ""));
+  const detail = (problem.detail || problem.title || `Status ${response.status}.`) + (wait ? ` Try again in ${wait} s.` : "");
+  throw new Refused(response.status, detail, wait ? Number(wait) : undefined);
 }
 
 export const get = (path, signal) => ask("GET", path, undefined, signal);

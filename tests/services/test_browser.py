@@ -298,3 +298,24 @@ def test_without_a_key_the_page_says_so(world: World, browser: Any) -> None:
     page.locator("#list-A .items > li").first.wait_for()
     assert world.key not in page.url
     context.close()
+
+
+def test_what_is_told_to_come_again_shortly_is_asked_for_again(visit: Visit) -> None:
+    page, told = visit.page, []
+
+    def refuse_once(route: Any) -> None:
+        told.append(route.request.url)
+        if len(told) == 1:
+            body = json.dumps({"title": "Service Unavailable", "status": 503, "detail": "It is still being loaded."})
+            route.fulfill(
+                status=503, headers={"Retry-After": "0", "Content-Type": "application/problem+json"}, body=body
+            )
+        else:
+            route.continue_()
+
+    page.route("**/v1/similar", refuse_once)
+    found = page.evaluate(
+        "async (item) => (await (await import('/page/api.js')).post('/v1/similar', {item_id: item, k: 3})).items.length",
+        "i001",
+    )
+    assert (found, len(told)) == (3, 2)
