@@ -32,9 +32,10 @@ def _about(head: str, document: dict[str, Any]) -> str:
     counts = ", ".join(
         f"{sum(row['outcome'] == state for row in rows)} {state}" for state in ("held", "hurt", "not tried")
     )
+    note = f"; {document['note']}" if "note" in document else ""
     return (
         f"- **{head}**: {counts}, of {len(rows)} attacks in {document['seconds']} s; {machine['day']}, "
-        f"{machine['cores']} cores of {machine['processor']}, bentoml {machine['packages']['bentoml']}"
+        f"{machine['cores']} cores of {machine['processor']}, bentoml {machine['packages']['bentoml']}{note}"
     )
 
 
