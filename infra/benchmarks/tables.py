@@ -16,12 +16,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from infra.attack import report as attacks
 from infra.load import report
+from infra.supply import lift
 from recsys.config import ClassifierConfig, from_dict
 from recsys.models.throughput import SHAPES, encoding_flops
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "infra" / "results"
-KINDS = ("quality", "tried", "speed", "encoding", "throughput", "standalone", "life", "classification", "attacks")
+KINDS = (
+    "quality", "tried", "speed", "encoding", "throughput", "standalone", "life", "classification", "attacks", "lifting"
+)  # fmt: skip
 SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
 SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
 
@@ -269,6 +272,7 @@ def pages() -> dict[Path, str]:
         "life": "\n".join(map(life, of["life"])),
         "classifier": "\n".join(f"{epochs(path)}\n{tries(path)}" for path in of["classification"]),
         "attacks": attacks.tables(of["attacks"]),
+        "lifting": "\n".join(lift.table(lift.outcomes(json.loads(path.read_text()))) for path in of["lifting"]),
     }
     readme, results = ROOT / "README.md", RESULTS / "README.md"
     chosen = short(json.loads((RESULTS / f"{name}.json").read_text()) for name in SHORT)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from recsys.models.encoder.packaged import PACKAGED_BASES
 
 from infra.supply import lock, locks
+from recsys.models.encoder.packaged import PACKAGED_BASES
 
 CLONE = Path(__file__).parents[2]
 TEXTS = {name: path.read_text() for name, path in locks.LOCKS.items()}
