@@ -314,8 +314,8 @@ def test_what_is_told_to_come_again_shortly_is_asked_for_again(visit: Visit) -> 
             route.continue_()
 
     page.route("**/v1/similar", refuse_once)
-    found = page.evaluate(
-        "async (item) => (await (await import('/page/api.js')).post('/v1/similar', {item_id: item, k: 3})).items.length",
-        "i001",
+    asks = (
+        "const { post } = await import('/page/api.js'); const found = await post('/v1/similar', {item_id: item, k: 3})"
     )
+    found = page.evaluate(f"async (item) => {{ {asks}; return found.items.length }}", "i001")
     assert (found, len(told)) == (3, 2)
