@@ -10,7 +10,7 @@ from recsys_client.schemas.classify import Classified, ClassifyAnswer, ClassifyR
 from services.edge.auth import guarded_router, scoped
 from services.edge.bodies import TEXTS
 from services.edge.context import MODEL, end_stage
-from services.routes.texts import CHUNK, timed
+from services.routes.texts import in_pieces, timed
 from services.worker.answering import ERRORS, json_response, milliseconds_since
 from services.worker.state import Worker, WorkerOfApp
 
@@ -29,15 +29,12 @@ async def classify(request: ClassifyRequest, worker: WorkerOfApp) -> Response:
     """
     started = time.perf_counter()
     adapter, classifier = await worker.encoding.run(_classifier, worker, request.adapter)
-    chunks = []
-    for start in range(0, len(request.texts), CHUNK):  # between two chunks a search has its turn
-        chunk = request.texts[start : start + CHUNK]
-        chunks.append(await worker.encoding.run(timed, classifier.probabilities, chunk))
+    made = [await worker.encoding.run(timed, classifier.probabilities, piece) for piece in in_pieces(request.texts)]
     results = [
         Classified(
             label=classifier.labels[int(row.argmax())], probabilities=dict(zip(classifier.labels, row, strict=True))
         )
-        for row in np.concatenate(chunks).astype(float)
+        for row in np.concatenate(made).astype(float)
     ]
     return json_response(ClassifyAnswer(results=results, adapter=adapter, took_ms=milliseconds_since(started)))
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from recsys.serving.new_texts import Encoder
     from recsys.serving.recommender import Recommender
 
-CHUNK = 32  # texts
+PIECE_TEXTS, PIECE_CHARACTERS = 16, 4_096  # encoded at once; a search of another key waits for so much at most
 router = guarded_router()
 T = TypeVar("T")
 
@@ -34,11 +34,8 @@ async def embed(request: EmbedRequest, worker: WorkerOfApp) -> Response:
     """
     started = time.perf_counter()
     recommender, encoder = await worker.encoding.run(_encoder, worker, request)
-    chunks = []
-    for start in range(0, len(request.texts), CHUNK):  # between two chunks a search has its turn
-        chunk = request.texts[start : start + CHUNK]
-        chunks.append(await worker.encoding.run(timed, encoder.encode, chunk))
-    vectors = np.concatenate(chunks) / math.sqrt(2)  # two unit vectors side by side make one of this length
+    made = [await worker.encoding.run(timed, encoder.encode, piece) for piece in in_pieces(request.texts)]
+    vectors = np.concatenate(made) / math.sqrt(2)  # two unit vectors side by side make one of this length
     answer = EmbedAnswer(
         model=recommender.manifest.config.adapter.lora.base,
         dimensions=vectors.shape[1],
@@ -57,6 +54,17 @@ async def search(request: SearchRequest, worker: WorkerOfApp) -> Response:
     After a switch the generation before answers until the new one's encoder is loaded.
     """
     return json_response(await worker.encoding.run(_search, worker, request))
+
+
+def in_pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Return texts in their order, a few at a time: between two pieces others have their turn."""
+    piece: list[str] = []
+    for text in texts:
+        if piece and (len(piece) == PIECE_TEXTS or sum(map(len, piece)) + len(text) > PIECE_CHARACTERS):
+            yield piece
+            piece = []
+        piece.append(text)
+    yield piece
 
 
 def timed(encode: Callable[[Sequence[str]], T], texts: Sequence[str]) -> T:

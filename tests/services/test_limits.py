@@ -12,6 +12,7 @@ from fastapi import HTTPException
 from services.edge import lanes as limits
 from services.edge.context import CURRENT, AbandonedError, RequestContext, checkpoint
 from services.edge.lanes import Considerate, Lane, Usage
+from services.routes.texts import PIECE_CHARACTERS, PIECE_TEXTS, in_pieces
 
 SHED = "503 {'Retry-After': '1'}"
 
@@ -239,3 +240,12 @@ def test_what_a_key_has_had_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> Non
         usage.add(str(number), 1.0)
     usage.add("new", 1.0)
     assert usage.of("one") == 0.0
+
+
+def test_texts_are_encoded_a_few_at_a_time() -> None:
+    texts = ["a" * size for size in (10, 4_086, 1, *[100] * 40, 20_000, 20_000, 3)]
+    pieces = list(in_pieces(texts))
+    assert [text for piece in pieces for text in piece] == texts
+    assert all(len(piece) <= PIECE_TEXTS for piece in pieces)
+    assert all(len(piece) == 1 or sum(map(len, piece)) <= PIECE_CHARACTERS for piece in pieces)
+    assert [len(piece) for piece in pieces] == [2, 16, 16, 9, 1, 1, 1]
