@@ -107,7 +107,7 @@ def lift(bound: Bound, seconds: float) -> Outcome:
         except subprocess.TimeoutExpired:
             return False, f"not done after {seconds / 60:.0f} minutes"
         lines = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("WARNING")]
-        wrong = [line for line in lines if line.startswith(("ERROR", "FAILED", "E  "))] or lines[-1:]
+        wrong = [line for line in lines if line.startswith(("ERROR", "FAILED"))] or lines[-1:]
         return done.returncode == 0, "" if done.returncode == 0 else " · ".join(wrong)[-TAIL:]
 
     with tempfile.TemporaryDirectory(prefix="lift-") as folder:
