@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from recsys.selection.diversity import Relevance, diversified
 
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float32]
+LOOKED_AT_ONCE = 32  # items
 Propose = Callable[[NDArray[np.bool_], int], tuple[Rows, Scores]]
 
 
@@ -88,6 +90,7 @@ def choose(
     limits: Limits,
     diversity: float,
     vectors: NDArray[np.float32],
+    pause: Callable[[], object] = lambda: None,
 ) -> tuple[Rows, Scores]:
     """Choose ``k`` items, fewer only where fewer fit.
 
@@ -100,12 +103,20 @@ def choose(
         limits: what is counted already, counts.
         diversity: 0: by score; above, up to 1: by ``recsys.selection.diversity``.
         vectors: (items, dimensions) unit vectors.
+        pause: is called after every few items that are looked at, for whoever lets others go first.
 
     Returns:
         Rows and scores: by score, equal ones as proposed, or in the order in which diversity chose them.
     """
     rows, scores = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
     scale: Relevance | None = None
+    looked = count(1)
+
+    def takes(found: Rows, place: int) -> bool:
+        if next(looked) % LOOKED_AT_ONCE == 0:
+            pause()
+        return limits.take_at(found, place)
+
     while len(rows) < k:
         found, values = propose(allowed, k - len(rows))
         if not len(found):
@@ -119,14 +130,14 @@ def choose(
                 diversity,
                 vectors[rows],
                 k - len(rows),
-                partial(limits.take_at, found),
+                partial(takes, found),
             )
         else:
             taken = []
-            for place, row in enumerate(found.tolist()):
+            for place in range(len(found)):
                 if len(rows) + len(taken) == k:
                     break
-                if limits.take(row):
+                if takes(found, place):
                     taken.append(place)
         rows, scores = np.concatenate([rows, found[taken]]), np.concatenate([scores, values[taken]])
         if not limits.most or not taken:

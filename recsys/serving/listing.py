@@ -7,6 +7,7 @@ favourites are offered (``popular``).
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,13 @@ class Listing:
             allowed &= ~limits.full()
         wanted = self.request.k - len(promoted)
         others, _ = choose(
-            self._proposed, allowed, wanted, limits, self.request.diversity, self.scoring.system.item_vectors
+            self._proposed,
+            allowed,
+            wanted,
+            limits,
+            self.request.diversity,
+            self.scoring.system.item_vectors,
+            partial(self.end_stage, RULES),
         )
         rows = np.array(place_promoted(others.tolist(), promoted), dtype=np.int64)
         self.end_stage(RULES)

@@ -6,11 +6,12 @@ A queue without an end would make every answer late. A short one takes up bursts
 import asyncio
 import math
 import time
-from collections import deque
+from bisect import insort
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
 from typing import Any, TypeVar
@@ -70,8 +71,9 @@ class Lane:
     """A few threads for one kind of blocking work, and a bounded number of requests that wait for one of them.
 
     Among those that wait, the key whose requests have had least of the threads lately is next, and its requests are
-    served in their order: who asks a little does not wait behind who asks for everything. Where no more may wait, the
-    newest request of the key that has most waiting makes room for one of a key that has fewer.
+    served in the order of their arrival, also where they come back for more: who asks a little does not wait behind who
+    asks for everything, and who asks for much several times gets one answer after the other. Where no more may wait,
+    the newest request of the key that has most waiting makes room for one of a key that has fewer.
 
     A thread is free again when its work has ended, not when whoever asked has gone.
 
@@ -92,7 +94,7 @@ class Lane:
         self._free = self._all = threads
         self._threads = ThreadPoolExecutor(threads)
         self._queue = queue
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # by key, the longest waiting first
+        self._waiting: dict[str, list[Turn]] = {}  # by key, in the order in which their requests have arrived
         self._usage = Usage()
         self._shed = shed
 
@@ -121,7 +123,7 @@ class Lane:
         await self._enter(key)
         loop, started = asyncio.get_running_loop(), time.monotonic()
         future = self._threads.submit(copy_context().run, _begun, work, *arguments)
-        future.add_done_callback(lambda _: _call_in(loop, partial(self._leave, key, time.monotonic() - started)))
+        future.add_done_callback(lambda _: _call_in(loop, partial(self._leave_soon, key, time.monotonic() - started)))
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
@@ -137,15 +139,14 @@ class Lane:
             return
         if sum(map(len, self._waiting.values())) >= self._queue and not self._make_room(key):
             raise self._refusal()
-        turn = asyncio.get_running_loop().create_future()
-        own = self._waiting.setdefault(key, deque())
-        own.append(turn)
+        turn, own = Turn(_arrival()), self._waiting.setdefault(key, [])
+        insort(own, turn, key=lambda one: one.arrival)
         with move_on_after(WAIT_SECONDS):
             try:
-                await turn
+                await turn.come
                 return
             except asyncio.CancelledError:
-                if not turn.cancelled() and turn.exception() is None:  # it came in the same moment
+                if not turn.come.cancelled() and turn.come.exception() is None:  # it came in the same moment
                     self._leave(key, 0)
                 raise
             finally:
@@ -155,13 +156,20 @@ class Lane:
                     del self._waiting[key]
         raise self._refusal()
 
+    def _leave_soon(self, key: str, seconds: float, rounds: int = 2) -> None:
+        """Do as ``_leave`` when whoever was waited for has gone on, and may have come back for more."""
+        if rounds:
+            asyncio.get_running_loop().call_soon(self._leave_soon, key, seconds, rounds - 1)
+        else:
+            self._leave(key, seconds)
+
     def _leave(self, key: str, seconds: float) -> None:
         """Give a thread that a key's request had for some time to who is next."""
         self._usage.add(key, seconds)
         for other in sorted(self._waiting, key=self._usage.of):
             for turn in self._waiting[other]:
-                if not turn.done():
-                    turn.set_result(None)
+                if not turn.come.done():
+                    turn.come.set_result(None)
                     return
         self._free += 1
         if self._free == self._all:
@@ -169,15 +177,23 @@ class Lane:
 
     def _make_room(self, key: str) -> bool:
         """Turn away the newest request of the key that has most waiting, if a key has fewer; tell whether it was."""
-        most = max(self._waiting.values(), key=len, default=deque())
+        most = max(self._waiting.values(), key=len, default=[])
         if len(most) <= len(self._waiting.get(key, ())) + 1:
             return False
-        most.pop().set_exception(self._refusal())
+        most.pop().come.set_exception(self._refusal())
         return True
 
     def _refusal(self) -> HTTPException:
         self._shed()
         return HTTPException(503, "The service has more to do than it can; nothing was done.", {"Retry-After": "1"})
+
+
+@dataclass(eq=False)
+class Turn:
+    """What a request waits for, which arrived at a reading of ``time.perf_counter``."""
+
+    arrival: float
+    come: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Usage:
@@ -201,7 +217,7 @@ class Usage:
 class Considerate:
     """Ends the stages of work that lets others go first: after each it waits while they are at work.
 
-    It waits at most as long as it has worked since it last waited, so it gets half of the time at least.
+    In all it waits at most as long as it has worked, so it gets half of the time at least.
 
     Args:
         quiet: set while the others neither work nor wait.
@@ -210,6 +226,7 @@ class Considerate:
     def __init__(self, quiet: Event) -> None:
         self._quiet = quiet
         self._since = time.monotonic()
+        self._owed = 0.0  # seconds that it has worked more than waited
 
     def __call__(self, stage: str) -> None:
         """End a stage.
@@ -218,10 +235,19 @@ class Considerate:
             AbandonedError: nobody waits for the answer any more.
         """
         checkpoint(stage)
+        begun = time.monotonic()
+        self._owed += begun - self._since
+        self._since = begun
         if not self._quiet.is_set():
-            self._quiet.wait(time.monotonic() - self._since)
+            self._quiet.wait(self._owed)
             checkpoint(QUEUE)
-        self._since = time.monotonic()
+            self._since = time.monotonic()
+            self._owed = max(0.0, self._owed - (self._since - begun))
+
+
+def _arrival() -> float:
+    context = CURRENT.get()
+    return context.timer.started if context is not None else time.perf_counter()
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:

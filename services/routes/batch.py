@@ -8,7 +8,7 @@ from fastapi import Response
 from recsys_client.schemas.recommend import BatchAnswer, BatchRequest, Origin, UserOrHistory, UserRecommendations
 from services.edge.auth import ReadsHistories, guarded_router, scoped
 from services.edge.bodies import MANY_USERS
-from services.edge.context import MODEL, end_stage
+from services.edge.context import MODEL, SERIALISE, end_stage
 from services.worker.answering import ERRORS, answering, milliseconds_since
 from services.worker.disclosure import check_disclosure
 from services.worker.lists import Lists
@@ -44,8 +44,8 @@ def _lists(worker: Worker, request: BatchRequest, reads: bool) -> Lists:
 
 def _part(worker: Worker, lists: Lists, users: Sequence[UserOrHistory]) -> list[str]:
     """Return the answers of some users as JSON."""
-    parts = []
-    for user, made in zip(users, lists.made(users, worker.batches.checkpoint()), strict=True):
+    parts, checkpoint = [], worker.batches.checkpoint()
+    for user, made in zip(users, lists.made(users, checkpoint), strict=True):
         answer = UserRecommendations(
             rec_id=made.rec_id,
             user_id=user.user_id,
@@ -54,4 +54,5 @@ def _part(worker: Worker, lists: Lists, users: Sequence[UserOrHistory]) -> list[
             missing_ids=made.answer.missing_ids,
         )
         parts.append(answer.model_dump_json())
+        checkpoint(SERIALISE)
     return parts

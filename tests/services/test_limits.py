@@ -190,22 +190,59 @@ def test_work_stops_where_nobody_waits_for_it_any_more() -> None:
 
 
 def test_a_lane_behind_another_lets_it_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 5.0, 5.0])  # made, at the checkpoint, after it
-    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    now = [0.0]
+    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: now[0]))
     waited: list[float] = []
 
-    class Busy(Event):
+    class Others(Event):
+        busy_for = 0.0
+
         def wait(self, timeout: float | None = None) -> bool:
-            waited.append(timeout or 0)
+            waited.append(min(timeout or 0.0, self.busy_for))
+            now[0] += waited[-1]
             return False
 
-    Considerate(Busy())("work")
-    assert waited == [5.0]  # as long as it has worked
-    clock = iter([0.0, 5.0])
-    quiet = Busy()
-    quiet.set()
-    Considerate(quiet)("work")
-    assert waited == [5.0]
+    others = Others()
+    work = Considerate(others)
+
+    def worked(seconds: float, busy_for: float) -> float:
+        now[0] += seconds
+        others.busy_for = busy_for
+        work("work")
+        return waited[-1]
+
+    assert worked(5.0, 100.0) == 5.0  # as long as it has worked, no longer
+    assert worked(3.0, 1.0) == 1.0
+    assert worked(1.0, 100.0) == 3.0  # what it owes of before, and of now
+    others.set()
+    now[0] += 7.0
+    work("work")
+    assert len(waited) == 3
+    others.clear()
+    assert worked(0.0, 100.0) == 7.0
+
+
+def test_of_one_keys_requests_the_first_is_served_to_its_end() -> None:
+    lane, done = Lane(1, 10, list), []
+
+    async def ask(name: str, started: float) -> None:
+        CURRENT.set(RequestContext("", key="one"))
+        CURRENT.get().timer.started = started
+        for part in range(3):
+            await lane.run(done.append, f"{name}{part}")
+
+    async def main() -> None:
+        release, begun = Event(), Event()
+        holder = asyncio.ensure_future(lane.run(lambda: (begun.set(), release.wait(60))))
+        while not begun.is_set():
+            await anyio.sleep(0.001)
+        asked = [asyncio.ensure_future(ask(name, started)) for name, started in (("a", 1.0), ("b", 2.0))]
+        await anyio.sleep(0)
+        release.set()
+        await asyncio.wait([holder, *asked])
+
+    anyio.run(main)
+    assert done == ["a0", "a1", "a2", "b0", "b1", "b2"]
 
 
 def test_a_lane_is_quiet_while_nothing_runs_in_it() -> None:
