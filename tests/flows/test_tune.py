@@ -1,6 +1,7 @@
 """A search for settings: killed and started again it ends alike, looks at no test target, and trains with the best."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def test_the_first_trial_is_as_given_and_the_best_is_trained_with(place: Home, t
 def test_a_killed_search_goes_on_to_the_same_trials(place: Home, tuned: dict[str, Any], tmp_path: Path) -> None:
     again = Home(tmp_path / "again")
     again.root.mkdir()
-    again.snapshots.symlink_to(place.snapshots)
+    shutil.copytree(place.snapshots, again.snapshots)
     arguments = ["tune", "--config", place.root / "model.json", "--trials", TRIALS, "--no-train", "--home", again.root]
     command = [sys.executable, "-W", "ignore", "-c", KILLED, *map(str, arguments)]
     killed = subprocess.run(
