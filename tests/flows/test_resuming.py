@@ -101,7 +101,7 @@ def killed(stage: str, *arguments: Any) -> None:
 
 
 def copy_of(home: Home, folder: Path, *rooms: str) -> Home:
-    """Return a home with links to some rooms of another."""
+    """Return a home with copies of some rooms of another."""
     folder.mkdir()
     for room in rooms:
         shutil.copytree(home.root / room, folder / room)
