@@ -50,7 +50,8 @@ async def recommend(request: RecommendRequest, worker: WorkerOfApp, reads: Reads
 async def rank(request: RankRequest, worker: WorkerOfApp, reads: ReadsHistories) -> Response:
     """Return up to 1,000 given items in the order in which they suit a user."""
     lane = worker.lane_for(request.work)
-    return json_response(await lane.run(_rank, worker, request, reads, lane.checkpoint()))
+    answer = await lane.run(_rank, worker, request, reads, lane.checkpoint())
+    return json_response(answer, {"rec_id"} if answer.rec_id is None else None)
 
 
 @router.post("/v1/similar", response_model=SimilarAnswer, **scoped("recommend", *ERRORS, body=A_QUESTION))

@@ -47,9 +47,14 @@ def answering(worker: Worker, asked: FromModel) -> "Recommender":
     return recommender
 
 
-def json_response(answer: BaseModel) -> Response:
-    """Return an answer that is known to fit its schema, without validating it once more."""
-    return Response(answer.model_dump_json(), media_type="application/json")
+def json_response(answer: BaseModel, left_out: set[str] | None = None) -> Response:
+    """Return an answer that is known to fit its schema, without validating it once more.
+
+    Args:
+        answer: what is sent.
+        left_out: fields that are not.
+    """
+    return Response(answer.model_dump_json(exclude=left_out), media_type="application/json")
 
 
 def milliseconds_since(started: float) -> float:

@@ -224,8 +224,8 @@ EVENT = {"user_id": "u", "item_id": "i"}
         ("recommend", "x" * (2**20 + 1), 413, "1 MiB"),
         ("search", "x" * (2**19 + 1), 413, "512 KiB"),
         ("generations/none/shadow", "x" * (2**14 + 1), 413, "16 KiB"),
-        ("recommend", {f"x{number}": 1 for number in range(50_000)}, 422, "body.x0"),
-        ("events", {"events": [{f"x{number}": 1 for number in range(100)}] * 1_000}, 422, "body.events.0.x0"),
+        ("recommend", {f"x{number}": 1 for number in range(10_000)}, 422, "body.x0"),
+        ("events", {"events": [{f"x{number}": 1 for number in range(100)}] * 150}, 422, "body.events.0.x0"),
         ("nothing", {}, 404, "Not Found"),
     ],
 )

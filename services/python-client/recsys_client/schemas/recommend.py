@@ -263,7 +263,8 @@ class RankAnswer(Origin):
 
     rec_id: str | None = Field(
         None,
-        description="Names the order where it was written down: that for a user_id, asked for without the scope admin.",
+        description="Names an order that was written down: one for a user_id, asked for without the scope admin. Else it "
+        "is left out.",
     )
     items: list[RankedItem]
     fallback: Fallback
