@@ -263,8 +263,8 @@ class RankAnswer(Origin):
 
     rec_id: str | None = Field(
         None,
-        description="Names an order that was written down: one for a user_id, asked for without the scope admin. Else it "
-        "is left out.",
+        description="Names an order that was written down: one for a user_id, asked for without the scope admin. Left "
+        "out otherwise.",
     )
     items: list[RankedItem]
     fallback: Fallback
