@@ -98,9 +98,10 @@ def a_list_without_a_trace(target: Target) -> Outcome:
 
 @attack("keyed")
 def an_order_that_tells(target: Target) -> Outcome:
-    """The order and explanations of given items, of which no list is written, do not tell what somebody has seen."""
+    """The order of given items, which tells something of what somebody has seen, is written down with who asked."""
     found: dict[str, list[float]] = {}
     people = [user for user, seen in target.people.items() if len(set(seen)) >= FEWEST_SEEN][:4]
+    written = 0
     for user in people:
         seen = set(target.people[user])
         asked = [*sorted(seen)[:40], *[item for item in target.items if item not in seen][:160]]
@@ -109,6 +110,8 @@ def an_order_that_tells(target: Target) -> Outcome:
         if answer.status_code != 200:
             return held(f"{answer.status_code} for an order of {len(asked)} items with explain")
         items, marks = answer.json()["items"], {}
+        lineage = f"/v1/recommendations/{answer.json().get('rec_id')}"
+        written += bool(target.ask("GET", lineage, key=ADMIN).json().get("key"))
         for one in items:
             marks.setdefault("score", {})[one["item_id"]] = one["score"]
             for part in (one["explanation"] or {}).get("components", []):
@@ -119,7 +122,10 @@ def an_order_that_tells(target: Target) -> Outcome:
             found.setdefault(name, []).append(len(set(best) & seen) / count)
     means = {name: statistics.mean(values) for name, values in found.items()}
     best = max(means, key=lambda name: means[name])
-    return judged(means[best] < 0.8, f"of as many as were seen, the best by {best} hold {means[best]:.0%} of them")
+    text = (
+        f"{written} of {len(people)} written down; of as many as were seen, the best by {best} hold {means[best]:.0%}"
+    )
+    return judged(written == len(people) > 0, text)
 
 
 @attack("keyed")
