@@ -37,7 +37,8 @@ class World:
 
     def ask(self, method: str, path: str, **body: Any) -> httpx.Response:
         """Ask over a connection of its own, which either worker may take."""
-        return httpx.request(method, f"{self.url}{path}", json=body or None, timeout=30)
+        headers = {"Content-Type": "application/json"} if method == "POST" else {}
+        return httpx.request(method, f"{self.url}{path}", json=body or None, headers=headers, timeout=30)
 
     def answer(self, **body: Any) -> dict[str, Any]:
         response = self.ask("POST", "/v1/recommend", **body)
