@@ -4,7 +4,6 @@ A queue without an end would make every answer late. A short one takes up bursts
 """
 
 import asyncio
-import math
 import time
 from bisect import insort
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from services.edge.context import (
     PARSE,
     QUEUE,
     WORK,
+    asking_key,
     checkpoint,
     end_stage,
     end_stage_after,
@@ -34,9 +34,7 @@ from services.edge.context import (
 WAIT_SECONDS = 4.0  # for a thread; with the database's own waiting this stays below the request's timeout
 # From a request's arrival until what it needs is loaded; a second of what an answer may take is left for the work.
 LOADED_SECONDS = 8.5
-HALF_LIFE_SECONDS = 5.0  # in which half of what a key has had of a lane is forgotten
-MANY_KEYS = 1_000  # from which on those that have had next to nothing are no longer counted
-NEXT_TO_NOTHING_SECONDS = 0.001
+MANY_KEYS = 1_000  # from which on those that have nothing to catch up with are forgotten
 T = TypeVar("T")
 
 
@@ -70,10 +68,10 @@ class StillLoadingError(Exception):
 class Lane:
     """A few threads for one kind of blocking work, and a bounded number of requests that wait for one of them.
 
-    Among those that wait, the key whose requests have had least of the threads lately is next, and its requests are
-    served in the order of their arrival, also where they come back for more: who asks a little does not wait behind who
-    asks for everything, and who asks for much several times gets one answer after the other. Where no more may wait,
-    the newest request of the key that has most waiting makes room for one of a key that has fewer.
+    Keys that wait share the threads' time equally (start-time fair queueing, Goyal and others, 1996), and a key's
+    requests are served in the order of their arrival: who asks a little does not wait behind who asks for everything,
+    nor behind a flood of small questions. Where no more may wait, the newest request of the key that has most waiting
+    makes room for one of a key that has fewer.
 
     A thread is free again when its work has ended, not when whoever asked has gone.
 
@@ -95,7 +93,7 @@ class Lane:
         self._threads = ThreadPoolExecutor(threads)
         self._queue = queue
         self._waiting: dict[str, list[Turn]] = {}  # by key, in the order in which their requests have arrived
-        self._usage = Usage()
+        self._shares = Shares()
         self._shed = shed
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
@@ -117,13 +115,18 @@ class Lane:
         """Return what ends the stages of work in this lane, and stops it where nobody waits for the answer."""
         return checkpoint if self._behind is None else Considerate(self._behind.quiet)
 
+    @property
+    def contended(self) -> bool:
+        """Whether another key waits than that of the current request; for work in a thread, which may stop for it."""
+        return any(key != (asking_key() or "") for key in list(self._waiting))
+
     async def _once(self, work: Callable[..., T], *arguments: Any) -> T:
         context = CURRENT.get()
         key = context.key if context is not None else ""
         await self._enter(key)
         loop, started = asyncio.get_running_loop(), time.monotonic()
         future = self._threads.submit(copy_context().run, _begun, work, *arguments)
-        future.add_done_callback(lambda _: _call_in(loop, partial(self._leave_soon, key, time.monotonic() - started)))
+        future.add_done_callback(lambda _: _call_in(loop, partial(self._leave, key, time.monotonic() - started)))
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
@@ -136,6 +139,7 @@ class Lane:
         if self._free:
             self._free -= 1
             self.quiet.clear()
+            self._shares.begun(key)
             return
         if sum(map(len, self._waiting.values())) >= self._queue and not self._make_room(key):
             raise self._refusal()
@@ -156,19 +160,13 @@ class Lane:
                     del self._waiting[key]
         raise self._refusal()
 
-    def _leave_soon(self, key: str, seconds: float, rounds: int = 2) -> None:
-        """Do as ``_leave`` when whoever was waited for has gone on, and may have come back for more."""
-        if rounds:
-            asyncio.get_running_loop().call_soon(self._leave_soon, key, seconds, rounds - 1)
-        else:
-            self._leave(key, seconds)
-
     def _leave(self, key: str, seconds: float) -> None:
         """Give a thread that a key's request had for some time to who is next."""
-        self._usage.add(key, seconds)
-        for other in sorted(self._waiting, key=self._usage.of):
+        self._shares.ended(key, seconds)
+        for other in sorted(self._waiting, key=self._shares.tag):
             for turn in self._waiting[other]:
                 if not turn.come.done():
+                    self._shares.begun(other)
                     turn.come.set_result(None)
                     return
         self._free += 1
@@ -196,22 +194,30 @@ class Turn:
     come: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
-class Usage:
-    """How many seconds of threads each key has had lately: half of it is forgotten every few seconds."""
+class Shares:
+    """How far each key has got in a time that goes on as work is done (its "virtual time", in seconds of threads).
+
+    Who is furthest back is next. Who had nothing to do begins where the others are, so it neither pays for what it had
+    before nor saves up what it left.
+    """
 
     def __init__(self) -> None:
-        self._had: dict[str, tuple[float, float]] = {}  # seconds, and when that was
+        self._now = 0.0
+        self._tags: dict[str, float] = {}
 
-    def of(self, key: str) -> float:
-        """Return what a key has had."""
-        seconds, then = self._had.get(key, (0.0, 0.0))
-        return seconds * math.exp2((then - time.monotonic()) / HALF_LIFE_SECONDS)
+    def tag(self, key: str) -> float:
+        """Return how far a key has got."""
+        return max(self._tags.get(key, 0.0), self._now)
 
-    def add(self, key: str, seconds: float) -> None:
-        """Count what a key has had; forget those that have had next to nothing."""
-        self._had[key] = self.of(key) + seconds, time.monotonic()
-        if len(self._had) > MANY_KEYS:
-            self._had = {one: had for one, had in self._had.items() if self.of(one) > NEXT_TO_NOTHING_SECONDS}
+    def begun(self, key: str) -> None:
+        """Note that a key's work begins: it was the furthest back."""
+        self._now = self._tags[key] = self.tag(key)
+        if len(self._tags) > MANY_KEYS:
+            self._tags = {one: tag for one, tag in self._tags.items() if tag > self._now}
+
+    def ended(self, key: str, seconds: float) -> None:
+        """Note what a key's work has taken."""
+        self._tags[key] = self._tags.get(key, self._now) + seconds
 
 
 class Considerate:

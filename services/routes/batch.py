@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from fastapi import Response
 
+from recsys.ranking.stages import EndStage
 from recsys_client.schemas.recommend import BatchAnswer, BatchRequest, Origin, UserOrHistory, UserRecommendations
 from services.edge.auth import ReadsHistories, guarded_router, scoped
 from services.edge.bodies import MANY_USERS
@@ -14,7 +15,7 @@ from services.worker.disclosure import check_disclosure
 from services.worker.lists import Lists
 from services.worker.state import Worker, WorkerOfApp
 
-AT_ONCE = 16  # users: ranking them together saves time, and others' batches have their turn between two such groups
+AT_ONCE = 8  # users: ranking them together saves time, and others' batches have their turn between two such groups
 router = guarded_router()
 
 
@@ -27,8 +28,8 @@ async def recommend_batch(request: BatchRequest, worker: WorkerOfApp, reads: Rea
     started = time.perf_counter()
     lists = await worker.batches.run(_lists, worker, request, reads)
     parts: list[str] = []
-    for start in range(0, len(request.users), AT_ONCE):
-        parts += await worker.batches.run(_part, worker, lists, request.users[start : start + AT_ONCE])
+    while len(parts) < len(request.users):
+        parts += await worker.batches.run(_some, worker, lists, request.users[len(parts) :])
     generation, adapter = lists.recommender.generation_id, lists.recommender.adapter_id
     origin = Origin(generation=generation, adapter=adapter, took_ms=milliseconds_since(started)).model_dump_json()
     # joined as text: to write a large answer in one piece would hold up everybody else's
@@ -42,9 +43,17 @@ def _lists(worker: Worker, request: BatchRequest, reads: bool) -> Lists:
     return Lists.of(worker, recommender, request, reads)
 
 
-def _part(worker: Worker, lists: Lists, users: Sequence[UserOrHistory]) -> list[str]:
-    """Return the answers of some users as JSON."""
-    parts, checkpoint = [], worker.batches.checkpoint()
+def _some(worker: Worker, lists: Lists, users: Sequence[UserOrHistory]) -> list[str]:
+    """Return the answers of the first users as JSON: of all, unless another key waits."""
+    parts: list[str] = []
+    checkpoint = worker.batches.checkpoint()
+    while len(parts) < len(users) and not (parts and worker.batches.contended):
+        parts += _group(lists, users[len(parts) : len(parts) + AT_ONCE], checkpoint)
+    return parts
+
+
+def _group(lists: Lists, users: Sequence[UserOrHistory], checkpoint: EndStage) -> list[str]:
+    parts = []
     for user, made in zip(users, lists.made(users, checkpoint), strict=True):
         answer = UserRecommendations(
             rec_id=made.rec_id,
