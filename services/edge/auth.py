@@ -6,6 +6,7 @@ not include reading. A key may have several scopes; ``admin`` has all. One user'
 explanation would name its items.
 """
 
+import asyncio
 import math
 import time
 from collections import Counter
@@ -16,7 +17,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from services.edge.bodies import BYTES, COMMAS, SMALL, BodyLimit
 from services.edge.context import CURRENT, asking_key
@@ -32,6 +33,10 @@ SCHEME_DESCRIPTION = (
 READS_HISTORIES = "recsys.reads_histories"  # in a request's scope: whether it may be told what a user did
 BURST_SECONDS = 2.0  # how much of its rate a key may use at once
 MOST_AT_ONCE = 100  # requests of one key that a worker has under way; fewer than may wait for a lane
+# To refuse takes time, too: a key whose requests were refused so often lately waits so long for each of those that it
+# has under way. So many of them are forgotten every second.
+FREE_REFUSALS, REFUSAL_SECONDS, REFUSALS_FORGOTTEN = 50, 0.05, 5.0
+LONGEST_SECONDS = 3.0
 OPEN: dict[str, Any] = {"openapi_extra": {"security": []}}  # for a route that needs no key
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
@@ -91,11 +96,22 @@ class GuardedRoute(APIRoute):
             await refusal(scope, receive, send)
             return
         most = self._limit().size
-        if announced_bytes(scope) > most:
-            await too_large(most)(scope, receive, send)
-            return
+        status = 0
+
+        async def send_noting(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
         with guard.under_way():
-            await super().handle(scope, capped(receive, most), send)
+            if (patience := guard.patience()) > 0:
+                await asyncio.sleep(patience)
+            if announced_bytes(scope) > most:
+                await too_large(most)(scope, receive, send_noting)
+            else:
+                await super().handle(scope, capped(receive, most), send_noting)
+        if 400 <= status < 500:
+            guard.refused()
 
 
 def guarded_router() -> APIRouter:
@@ -110,6 +126,7 @@ class Guard:
         self._keys = keys
         self._buckets: dict[str, tuple[float, float]] = {}  # by key: tokens left, and when that was
         self._under_way: Counter[str] = Counter()  # requests by key
+        self._refusals: dict[str, tuple[float, float]] = {}  # by key: how many lately, and when that was
 
     def asks_for_keys(self) -> bool:
         """Tell whether there are keys, or must be."""
@@ -153,6 +170,26 @@ class Guard:
             self._under_way[key] -= 1
             if not self._under_way[key]:
                 del self._under_way[key]
+
+    def refused(self) -> None:
+        """Note that the current request was one that cannot be answered."""
+        key = asking_key()
+        if key is not None:
+            self._refusals[key] = self._refusals_of(key) + 1, time.monotonic()
+
+    def patience(self) -> float:
+        """Return for how many seconds the current request has to wait: its key has asked for nonsense too often.
+
+        The more it asks at once the longer, so that it gets no more answers in all.
+        """
+        key = asking_key()
+        if key is None or self._refusals_of(key) <= FREE_REFUSALS:
+            return 0.0
+        return min(LONGEST_SECONDS, REFUSAL_SECONDS * self._under_way[key])
+
+    def _refusals_of(self, key: str) -> float:
+        count, then = self._refusals.get(key, (0.0, 0.0))
+        return max(0.0, count - REFUSALS_FORGOTTEN * (time.monotonic() - then))
 
     def _take(self, key: Key) -> Any:
         if key.rate is None:

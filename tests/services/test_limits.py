@@ -2,6 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
+from contextvars import copy_context
+from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 
@@ -9,8 +12,11 @@ import anyio
 import pytest
 from fastapi import HTTPException
 
+from recsys.home import Home
+from services.edge import auth
 from services.edge import lanes as limits
 from services.edge.context import CURRENT, AbandonedError, RequestContext, checkpoint
+from services.edge.keys import Keys
 from services.edge.lanes import Considerate, Lane, Shares
 from services.routes.texts import PIECE_CHARACTERS, PIECE_TEXTS, in_pieces
 
@@ -306,3 +312,32 @@ def test_texts_are_encoded_a_few_at_a_time() -> None:
     assert all(len(piece) <= PIECE_TEXTS for piece in pieces)
     assert all(len(piece) == 1 or sum(map(len, piece)) <= PIECE_CHARACTERS for piece in pieces)
     assert [len(piece) for piece in pieces] == [2, 16, 16, 9, 1, 1, 1]
+
+
+def test_a_key_that_asks_for_nonsense_waits_for_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(auth, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    guard = auth.Guard(Keys(Home(Path("nowhere"))))
+
+    def asks(key: str, at_once: int = 1) -> float:
+        CURRENT.set(RequestContext("", key=key))
+        with ExitStack() as stack:
+            for _ in range(at_once):
+                stack.enter_context(guard.under_way())
+            return guard.patience()
+
+    def main() -> None:
+        for _ in range(auth.FREE_REFUSALS + 1):
+            assert asks("one") == 0
+            guard.refused()
+        assert asks("one") == auth.REFUSAL_SECONDS
+        assert asks("one", at_once=4) == 4 * auth.REFUSAL_SECONDS
+        assert asks("one", at_once=100) == auth.LONGEST_SECONDS
+        assert asks("other") == 0
+        now[0] += 1 / auth.REFUSALS_FORGOTTEN
+        assert asks("one") == 0
+        for _ in range(1_000):  # without keys nobody is made to wait
+            assert asks("") == 0
+            guard.refused()
+
+    copy_context().run(main)
