@@ -136,6 +136,14 @@ class Listing:
         return rows[order], scores[order]
 
     def _explained(self, rows: Rows, scores: Scores) -> list[tuple[tuple[str, ...], Explanation | None]]:
+        found: list[tuple[tuple[str, ...], Explanation | None]] = []
+        for start in range(0, len(rows), EXPLAINED_AT_ONCE):
+            some = slice(start, start + EXPLAINED_AT_ONCE)
+            found += self._explained_at_once(rows[some], scores[some])
+            self.end_stage(EXPLAIN)
+        return found
+
+    def _explained_at_once(self, rows: Rows, scores: Scores) -> list[tuple[tuple[str, ...], Explanation | None]]:
         ids, titles = self.catalogue.ids, self.catalogue.titles
         past = np.empty(0, dtype=np.int32)
         shared = [{POPULARITY: Shares(float(score), np.zeros(0))} for score in scores]
@@ -143,9 +151,7 @@ class Listing:
             history = np.array(self.history, dtype=np.int32)
             past, shared = attribute(self.scoring, self.prepared, history, rows, self.prepared.parts(rows))
         found: list[tuple[tuple[str, ...], Explanation | None]] = []
-        for place, (row, shares) in enumerate(zip(rows.tolist(), shared, strict=True)):
-            if place % EXPLAINED_AT_ONCE == 0:
-                self.end_stage(EXPLAIN)
+        for row, shares in zip(rows.tolist(), shared, strict=True):
             carried = np.sum([one.history for one in shares.values()], axis=0) if len(past) else np.zeros(0)
             words = self.words.between(row, dict(zip(past.tolist(), carried.tolist(), strict=True)))
             found.append((reasons(shares, past, titles), explanation(shares, past, ids, titles, words)))

@@ -101,7 +101,12 @@ def test_an_explanation_adds_up(service: httpx.Client, known_user: str) -> None:
         ("recommend/batch", {"users": []}, "body.users"),
         ("recommend/batch", {"users": [{"history": []}] * 257}, "body.users"),
         ("recommend/batch", {"users": [{}]}, "exactly one"),
-        ("recommend/batch", {"users": [{"history": []}] * 25, "explain": True, "k": 200}, "ask for at most 24,"),
+        ("recommend/batch", {"users": [{"history": []}] * 201, "explain": True}, "at most 2,000 items"),
+        (
+            "recommend/batch",
+            {"users": [{"history": []}] * 250, "k": 8, "explain": True, "diversity": 0.5},
+            "ask for at most 234,",
+        ),
         (
             "recommend/batch",
             {"users": [{"history": []}] * 256, "k": 200, "diversity": 0.5, "limits": {"genres": 20}},

@@ -13,12 +13,13 @@ MAX_USERS = 256  # in one batch
 MAX_RANKED = 1_000
 MAX_LIMITS = 10
 MAX_PROMOTIONS = 20
+MAX_EXPLAINED = 2_000  # items of one batch
 MAX_WORK = 1_000  # of one batch, in units of the ranking for one user, which takes 2 to 3 ms of a processor
 # What each item of a list adds to its user's unit, as measured: itself, and where it is asked for, these.
 WORK_OF_AN_ITEM = 0.003
 WORK_OF_DIVERSITY = 0.015
 WORK_OF_LIMITS = 0.01
-WORK_OF_EXPLAIN = 0.2
+WORK_OF_EXPLAIN = 0.39
 
 Adapter = Annotated[Id | None, Field(description="The adapter that must answer; 404 where it is not served.")]
 Generation = Annotated[
@@ -183,6 +184,8 @@ class BatchRequest(ListOptions):
 
     @model_validator(mode="after")
     def _in_time(self) -> Self:
+        if self.explain and len(self.users) * self.k > MAX_EXPLAINED:
+            raise ValueError(f"explain: at most {MAX_EXPLAINED:,} items in one request, users times k")
         if self.work > MAX_WORK:
             fewer = int(len(self.users) * MAX_WORK / self.work)
             raise ValueError(
