@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import HTTPException, Response
 
 from recsys.ranking.stages import EndStage
+from recsys_client.schemas.lists import RankedItem, RecommendedItem
 from recsys_client.schemas.recommend import (
     RankAnswer,
     RankRequest,
@@ -20,10 +21,12 @@ from services.edge.context import HISTORY, MODEL, checkpoint, end_stage
 from services.worker.answering import (
     ERRORS,
     answering,
+    items_as_json,
     json_response,
     milliseconds_since,
     ranked,
     refusing,
+    with_items,
 )
 from services.worker.disclosure import check_disclosure
 from services.worker.lists import Lists, as_seen_by_caller, write_down_order
@@ -43,15 +46,16 @@ async def recommend(request: RecommendRequest, worker: WorkerOfApp, reads: Reads
     A user whom neither the snapshot nor the live events know gets what is popular, with ``fallback`` saying so.
     """
     lane = worker.lane_for(request.work_of_a_list)
-    return json_response(await lane.run(_recommend, worker, request, reads, lane.checkpoint()))
+    answer, items = await lane.run(_recommend, worker, request, reads, lane.checkpoint())
+    return with_items(answer, items)
 
 
 @router.post("/v1/rank", response_model=RankAnswer, **scoped("recommend", *ERRORS, body=A_LIST))
 async def rank(request: RankRequest, worker: WorkerOfApp, reads: ReadsHistories) -> Response:
     """Return up to 1,000 given items in the order in which they suit a user."""
     lane = worker.lane_for(request.work)
-    answer = await lane.run(_rank, worker, request, reads, lane.checkpoint())
-    return json_response(answer, {"rec_id"} if answer.rec_id is None else None)
+    answer, items = await lane.run(_rank, worker, request, reads, lane.checkpoint())
+    return with_items(answer, items, ["rec_id"] if answer.rec_id is None else [])
 
 
 @router.post("/v1/similar", response_model=SimilarAnswer, **scoped("recommend", *ERRORS, body=A_QUESTION))
@@ -60,7 +64,10 @@ async def similar(request: SimilarRequest, worker: WorkerOfApp) -> Response:
     return json_response(await worker.scoring.run(_similar, worker, request))
 
 
-def _recommend(worker: Worker, request: RecommendRequest, reads: bool, checkpoint: EndStage) -> RecommendAnswer:
+def _recommend(
+    worker: Worker, request: RecommendRequest, reads: bool, checkpoint: EndStage
+) -> tuple[RecommendAnswer, list[str]]:
+    """Return an answer without its items, and these as JSON."""
     started = time.perf_counter()
     recommender = answering(worker, request)
     check_disclosure(recommender, request, [request], reads)
@@ -70,16 +77,19 @@ def _recommend(worker: Worker, request: RecommendRequest, reads: bool, checkpoin
     if request.record:
         took = milliseconds_since(started)
         worker.shadow.follow(Shown(made.rec_id, recommender, made.history, lists.asked, made.answer, took))
-    return RecommendAnswer(
+    items = items_as_json(map(RecommendedItem.model_validate, made.answer.items), checkpoint)
+    answer = RecommendAnswer(
         rec_id=made.rec_id,
-        items=made.items,
+        items=[],
         fallback=made.answer.fallback,
         missing_ids=made.answer.missing_ids,
         **_origin(made.answer, started),
     )
+    return answer, items
 
 
-def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStage) -> RankAnswer:
+def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStage) -> tuple[RankAnswer, list[str]]:
+    """Return an answer without its items, and these as JSON."""
     started = time.perf_counter()
     recommender = answering(worker, request)
     end_stage(MODEL)
@@ -91,13 +101,15 @@ def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStag
         )
     openly = reads or request.user_id is None
     answer = as_seen_by_caller(worker, answer, known, openly)
-    return RankAnswer(
+    items = items_as_json(map(RankedItem.model_validate, answer.items), checkpoint)
+    rest = RankAnswer(
         rec_id=None if openly else write_down_order(worker, recommender, request, known or [], answer),
-        items=ranked(answer),
+        items=[],
         fallback=answer.fallback,
         missing_ids=answer.missing_ids,
         **_origin(answer, started),
     )
+    return rest, items
 
 
 def _similar(worker: Worker, request: SimilarRequest) -> SimilarAnswer:

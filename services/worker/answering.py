@@ -1,7 +1,7 @@
 """How a route answers: from which generation, with what it was asked, and what it refuses."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -9,16 +9,19 @@ from fastapi import HTTPException, Response
 from pydantic import BaseModel
 
 from recsys.artifacts import ArtifactError
+from recsys.ranking.stages import EndStage
 from recsys.selection.filters import FilterError
 from recsys.selection.selection import LimitError, Promotion
 from recsys_client.schemas.lists import RankedItem
 from recsys_client.schemas.recommend import FromModel, ListOptions
+from services.edge.context import SERIALISE
 from services.worker.state import Worker
 
 if TYPE_CHECKING:
     from recsys.serving.answers import Answer, ListRequest
     from recsys.serving.recommender import Recommender
 
+WRITTEN_AT_ONCE = 16  # items, between two of which others may go first
 ERRORS = (400, 404, 409, 413, 422)
 
 
@@ -47,14 +50,33 @@ def answering(worker: Worker, asked: FromModel) -> "Recommender":
     return recommender
 
 
-def json_response(answer: BaseModel, left_out: set[str] | None = None) -> Response:
-    """Return an answer that is known to fit its schema, without validating it once more.
+def json_response(answer: BaseModel) -> Response:
+    """Return an answer that is known to fit its schema, without validating it once more."""
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def items_as_json(items: Iterable[BaseModel], checkpoint: EndStage) -> list[str]:
+    """Return items as JSON texts, in a lane: with explanations they are megabytes, and take as long as ranking."""
+    parts = []
+    for place, item in enumerate(items):
+        parts.append(item.model_dump_json())
+        if place % WRITTEN_AT_ONCE == 0:
+            checkpoint(SERIALISE)
+    return parts
+
+
+def with_items(answer: BaseModel, items: Sequence[str], left_out: Iterable[str] = ()) -> Response:
+    """Return an answer whose items are written already.
+
+    They are joined as text: to write a large answer in one piece would hold up everybody else's.
 
     Args:
-        answer: what is sent.
-        left_out: fields that are not.
+        answer: all but its items.
+        items: as JSON.
+        left_out: fields that are not sent.
     """
-    return Response(answer.model_dump_json(exclude=left_out), media_type="application/json")
+    rest = answer.model_dump_json(exclude={"items", *left_out})
+    return Response(f'{{"items":[{",".join(items)}],{rest[1:]}', media_type="application/json")
 
 
 def milliseconds_since(started: float) -> float:
