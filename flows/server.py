@@ -10,15 +10,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from recsys.artifacts import write_atomic
-from recsys.home import Home
+from recsys.artifacts import PRIVATE, write_atomic
+from recsys.home import ALONE, Home
 
 PORT = 4200
 USER = "recsys"
 CLIENT_FILE = "client.env"
 
 SERVER_SECRET, CLIENT_SECRET = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
-_PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
 _SECRET = re.compile(rf"^export {CLIENT_SECRET}=({USER}:[\w-]{{32,}})$", re.MULTILINE)
 
 
@@ -26,7 +25,7 @@ def private_folder(folder: Path) -> Path:
     """Make a folder, if there is none, that only its owner may enter: Prefect's database holds parameters and logs."""
     folder.mkdir(parents=True, exist_ok=True)
     if folder.stat().st_uid == os.getuid():
-        folder.chmod(_PRIVATE_FOLDER)
+        folder.chmod(ALONE)
     return folder
 
 
@@ -67,7 +66,7 @@ def client_file(home: Home, port: int) -> Path:
         CLIENT_SECRET: known[1] if known else new_secret(),
         "DO_NOT_TRACK": "1",
     }
-    write_atomic(path, "".join(f"export {name}={value}\n" for name, value in lines.items()).encode(), _PRIVATE_FILE)
+    write_atomic(path, "".join(f"export {name}={value}\n" for name, value in lines.items()).encode(), PRIVATE)
     return path
 
 

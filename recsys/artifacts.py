@@ -1,7 +1,6 @@
 """Content hashes and atomic writes: what makes an id stand for its content and a crash leave no half file.
 
 A folder is prepared beside its final place and renamed into it; a file likewise. Readers see the old state or the new.
-What a file of JSON says about a folder is a ``Record``, checked when it is read.
 """
 
 import fcntl
@@ -12,13 +11,10 @@ import os
 import re
 import shutil
 import tempfile
-import types
-import typing
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from recsys.errors import RecsysError
 
@@ -27,9 +23,6 @@ MANIFEST = "manifest.json"  # of a snapshot, and of a generation
 STAGING_PREFIX = ".staging-"
 _LOG = logging.getLogger(__name__)
 Read = TypeVar("Read")
-_WORDS = {
-    str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", types.NoneType: "null"
-}  # fmt: skip
 # The home is closed to everybody else (see ``recsys.home``). What lies in it can be read by the group that an operator
 # opens the home to, but for what is private. Nobody else may ever write, whatever the umask is.
 READABLE, FOLDER, PRIVATE = 0o644, 0o755, 0o600
@@ -145,55 +138,6 @@ def read_json(path: Path) -> Any:
         raise ArtifactError(f"{path} is missing.") from None
     except (ValueError, RecursionError) as error:  # also brackets without an end
         raise ArtifactError(f"{path} is not valid JSON ({error}). Restore it, or build it again.") from None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What a file of JSON says about stored files: a subclass declares its fields, and a reader checks their types.
-
-    An older file may lack fields that have a default, a newer one may have others. Either is kept as it is, since the
-    id of what is stored was made from it: ``to_dict`` returns what was read.
-
-    Attributes:
-        further: what the file says beyond the declared fields.
-        absent: declared fields that the file does not have.
-    """
-
-    further: dict[str, Any] = field(default_factory=dict, repr=False)
-    absent: frozenset[str] = field(default=frozenset(), repr=False)
-
-    @classmethod
-    def read(cls, path: Path, repair: str = "Restore it, or build it again.") -> Self:
-        """Read a file.
-
-        Args:
-            path: of the file.
-            repair: what to do about a file that is not such a record.
-
-        Raises:
-            ArtifactError: it is missing or a link, lacks a field, or a field is of another type.
-        """
-        refuse_links(path)
-        values = read_json(path)
-        known = {one.name for one in fields(cls)} - {one.name for one in fields(Record)}
-        try:
-            if not isinstance(values, dict):
-                raise TypeError("it holds no object")
-            record: Self = _filled(cls, {name: value for name, value in values.items() if name in known}, "")
-        except TypeError as error:
-            raise ArtifactError(f"{path} is not as it was written: {error}. {repair}") from None
-        further = {name: value for name, value in values.items() if name not in known}
-        return replace(record, further=further, absent=frozenset(known - values.keys()))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
-        values = {name: value for name, value in asdict(self).items() if name not in {*self.absent, "absent"}}
-        further: dict[str, Any] = values.pop("further")
-        return further | values
-
-    def summary(self) -> dict[str, Any]:
-        """Return everything but the digests of files as JSON values."""
-        return {name: value for name, value in self.to_dict().items() if name != "files"}
 
 
 def read_each(parent: Path, name: str, read: Callable[[str], Read]) -> list[Read]:
@@ -339,49 +283,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _filled(kind: type[Read], values: dict[str, Any], place: str) -> Read:
-    """Return a dataclass of JSON values.
-
-    Raises:
-        TypeError: a field is missing, unknown or of another type; the message says which.
-    """
-    hints = typing.get_type_hints(kind)
-    known = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
-    for name, one in known.items():
-        if name not in values and one.default is MISSING and one.default_factory is MISSING:
-            raise TypeError(f"{place}{name} is missing")
-    for name in values.keys() - known.keys():
-        raise TypeError(f"{place}{name} is unknown")
-    return kind(**{name: _typed(hints[name], value, f"{place}{name}") for name, value in values.items()})
-
-
-def _typed(hint: Any, value: Any, place: str) -> Any:
-    """Return a JSON value as what a type hint says.
-
-    Raises:
-        TypeError: it is something else.
-    """
-    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
-    kinds = typing.get_args(hint) if union else (hint,)
-    for kind in kinds:
-        base, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
-        if base is Any or (type(value) is base and not inner) or (base, type(value)) == (float, int):
-            return value
-        if base is typing.Literal and value in inner:
-            return value
-        if is_dataclass(base) and isinstance(value, dict):
-            return _filled(typing.cast(type, base), value, f"{place}.")
-        if base is dict and isinstance(value, dict):
-            return {name: _typed(inner[1], part, f"{place}.{name}") for name, part in value.items()}
-        if base is list and isinstance(value, list):
-            return [_typed(inner[0], part, f"{place}[{number}]") for number, part in enumerate(value)]
-    wanted = " or ".join(_word(kind) for kind in kinds)
-    raise TypeError(f"{place} is {value!r:.60}, not {wanted}")
-
-
-def _word(kind: Any) -> str:
-    if typing.get_origin(kind) is typing.Literal:
-        return " or ".join(map(repr, typing.get_args(kind)))
-    return _WORDS.get(typing.get_origin(kind) or kind, "an object")

@@ -3,7 +3,6 @@
 Everything the server writes goes below the home, into ``runs/service-PORT``.
 """
 
-import ipaddress
 import json
 import os
 import random
@@ -24,6 +23,7 @@ import services
 from recsys import telemetry
 from recsys.errors import RecsysError
 from recsys.home import Home
+from services.edge.keyless import is_loopback
 from services.edge.keys import REQUIRE_KEYS, read_keys
 from services.edge.logs import LogSettings
 from services.edge.tracing import TracingError, check_tracing
@@ -142,10 +142,7 @@ def _prepare(
 ) -> tuple[list[str], dict[str, str]]:
     """Check the address, make an empty working folder; return the command line and the environment of the server."""
     host = LOOPBACK if host == "localhost" else host
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
+    loopback = is_loopback(host)
     if not loopback and not read_keys(home):
         raise ServeError(
             f"{host} is not a loopback address. The service has no keys, so only this machine may reach it; "

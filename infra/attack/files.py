@@ -43,11 +43,14 @@ def files_of_a_new_home(target: Target) -> Outcome:
 
 @attack("files")
 def files_of_the_home(target: Target) -> Outcome:
-    """A home that is served is read by its owner alone, also one that an older version has made."""
+    """The databases and keys of a home that is served are read by its owner alone, also where it is older; if the home
+    itself is open, the log says so."""
     if target.home is None:
         return not_tried("its files are elsewhere")
     found = _open_to_others(target.home)
-    return judged(not found, f"open to others: {', '.join(found) or 'nothing'}")
+    said = any("chmod o-rwx" in log.read_text() for log in target.home.glob("runs/service-*/server.log"))
+    text = f"open to others: {', '.join(found) or 'nothing'}"
+    return judged(not found or (said and all(one.startswith("the home") for one in found)), f"{text}; warned: {said}")
 
 
 @contextmanager

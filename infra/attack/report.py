@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from infra.attack.tests import HELD_BY, places
+
 BEFORE = "attack-before"  # name of the result file of an earlier state
 NEVER = "–"
 
@@ -20,10 +22,10 @@ def tables(paths: Iterable[Path]) -> str:
     rows = {name: row for document in shown for name, row in _rows(document).items()}
     heads = [f"{'before' if document is before else 'now'}" for document in shown]
     lines = [*(_about(head, document) for head, document in zip(heads, shown, strict=True)), ""]
-    lines += [f"| promise | attack | {' | '.join(heads)} |", f"|---|---|{'---|' * len(heads)}"]
+    lines += [f"| promise | attack | {' | '.join(heads)} | test |", f"|---|---|{'---|' * len(heads)}---|"]
     for name, row in rows.items():
         cells = [_cell(_rows(document).get(name)) for document in shown]
-        lines.append(f"| {row['promise']} | {name} | {' | '.join(cells)} |")
+        lines.append(f"| {row['promise']} | {name} | {' | '.join(cells)} | {_test(row)} |")
     return "\n".join([*lines, ""])
 
 
@@ -41,6 +43,11 @@ def _about(head: str, document: dict[str, Any]) -> str:
 
 def _rows(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {f"{row['kind']}: {row['name']}": row for row in document["attacks"]}
+
+
+def _test(row: dict[str, Any]) -> str:
+    name = HELD_BY[row["name"]]
+    return f"[`{name}`](../../tests/{places()[name].as_posix()})"
 
 
 def _cell(row: dict[str, Any] | None) -> str:

@@ -3,7 +3,7 @@
 import gzip
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -123,24 +123,19 @@ def a_parquet_bomb(target: Target) -> Outcome:
 @attack("code", seconds=90)
 def a_gzip_bomb(target: Target) -> Outcome:
     """A small compressed file that unpacks to very much is refused before it is."""
-    with TemporaryDirectory() as place:
-        path = Path(place) / "events.csv.gz"
-        with gzip.open(path, "wb", compresslevel=1) as file:
-            file.write(b"user_id,item_id,timestamp\n")
-            piece = b"1,1,1\n" * 1_000_000
-            for _ in range(40):
-                file.write(piece)
-        return _grown(path)
+    return _packed("events.csv.gz", b"user_id,item_id,timestamp\n", [b"1,1,1\n" * 1_000_000] * 40)
 
 
 @attack("code", seconds=60)
 def a_line_without_end(target: Target) -> Outcome:
     """A line of a hundred megabytes is refused."""
+    return _packed("events.ndjson.gz", b'{"user_id": "a", "item_id": "', [b"x" * MIB] * 100, b'", "timestamp": 1}\n')
+
+
+def _packed(name: str, begin: bytes, pieces: Iterable[bytes], end: bytes = b"") -> Outcome:
     with TemporaryDirectory() as place:
-        path = Path(place) / "events.ndjson.gz"
+        path = Path(place) / name
         with gzip.open(path, "wb", compresslevel=1) as file:
-            file.write(b'{"user_id": "a", "item_id": "')
-            for _ in range(100):
-                file.write(b"x" * MIB)
-            file.write(b'", "timestamp": 1}\n')
+            for piece in (begin, *pieces, end):
+                file.write(piece)
         return _grown(path)

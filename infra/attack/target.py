@@ -3,7 +3,6 @@
 Only loopback is attacked, whoever gives the URL.
 """
 
-import ipaddress
 import json
 import os
 import socket
@@ -19,6 +18,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import psutil
+
+from services.edge.keyless import is_loopback
 
 MIB = 2**20
 TIMEOUT_SECONDS = 20.0
@@ -217,11 +218,7 @@ def check_ours(url: str) -> str:
     """
     parts = urlsplit(url)
     host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname or ""
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if parts.scheme != "http" or not loopback:
+    if parts.scheme != "http" or not is_loopback(host):
         raise NotOursError(
             f"{url} is no service on this machine's loopback, as http://127.0.0.1:3000; nothing is sent."
         )

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from recsys.artifacts import Record, canonical_json, digest
+from recsys.artifacts import canonical_json, digest
 from recsys.data.quality import TableQuality
+from recsys.record import Record
 
 EVENTS, ITEMS, QUARANTINE = "events.parquet", "items.parquet", "quarantine.parquet"
 

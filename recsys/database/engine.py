@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from stat import S_IRWXO
 from typing import Any
 from urllib.parse import quote
 
@@ -182,8 +183,10 @@ def _sqlite_engine(location: sql.URL) -> sql.Engine:
     if not location.database or location.database == ":memory:":
         raise SettingError(f"A SQLite database needs a file, which all workers share; {location!r} names none.")
     path = Path(location.database).absolute()
-    with suppress(FileExistsError):  # the log and the index that SQLite puts beside it get its mode
+    try:  # the log and the index that SQLite puts beside it get its mode
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
+    except FileExistsError:
+        _close_to_others(path)
     existing = location.set(database=f"file:{quote(str(path))}").update_query_dict({"mode": "rw", "uri": "true"})
     engine = sql.create_engine(existing, **DISCREET)
 
@@ -198,6 +201,17 @@ def _sqlite_engine(location: sql.URL) -> sql.Engine:
             raise DisconnectionError(f"{path} is gone or is another file.")  # SQLAlchemy connects anew
 
     return engine
+
+
+def _close_to_others(path: Path) -> None:
+    """Take a database that everybody may read, as older versions made them, back for its owner alone.
+
+    One that a group may read and others not is as somebody wants it.
+    """
+    for file in (path, *(path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm"))):
+        with suppress(OSError):  # it is not there, or another user's
+            if file.stat().st_mode & S_IRWXO:
+                file.chmod(PRIVATE)
 
 
 def _file(path: Path) -> tuple[int, int] | None:

@@ -43,7 +43,6 @@ _OPTIONS = sql.Table(
     "impression_options",
     _METADATA,
     sql.Column("hash", TEXT, primary_key=True),
-    sql.Column("time", sql.BigInteger, nullable=False),  # of the last impression of them, as above
     sql.Column("content", TEXT),  # JSON; null: too large
 )
 _SIZE = sql.Table(
@@ -282,15 +281,12 @@ class ImpressionStore:
         """Delete impressions older than a time, a few thousand a transaction; return how many went."""
         purged = 0
         while True:
-            went = self._purge_some(before)
+            with self._engine.begin() as connection:
+                self._tombstones.hold(connection)
+                went = self._delete(connection, _IMPRESSIONS.c.time < microseconds(before), PURGE_ROWS)
             purged += went
             if went < PURGE_ROWS:
-                break
-        with self._engine.begin() as connection:
-            self._tombstones.hold(connection)  # nobody adds impressions of these options meanwhile
-            unused = sql.delete(_OPTIONS).where(_OPTIONS.c.time < microseconds(before))
-            self._drop_options(connection, unused)
-        return purged
+                return purged
 
     def shrink(self, characters: int) -> int:
         """Delete the oldest impressions until no more than so many characters are left; return how many went."""
@@ -307,45 +303,28 @@ class ImpressionStore:
 
     def forget(self, connection: sql.Connection, user_id: str, most: int) -> int:
         """Delete so many impressions of a user at most, and what only they asked for; return how many."""
-        some = sql.select(_IMPRESSIONS.c.rec_id).where(_IMPRESSIONS.c.user_id == user_id).limit(most)
-        own = _IMPRESSIONS.c.rec_id.in_(connection.execute(some).scalars().all())
-        freed = connection.execute(sql.select(_total(_IMPRESSIONS.c.record)).where(own)).scalar_one()
-        asked = sql.select(_IMPRESSIONS.c.options).where(own)
-        others = sql.exists().where(
-            _IMPRESSIONS.c.options == _OPTIONS.c.hash, _IMPRESSIONS.c.user_id.is_distinct_from(user_id)
-        )
-        self._drop_options(connection, sql.delete(_OPTIONS).where(_OPTIONS.c.hash.in_(asked), ~others))
-        self._grow(connection, -freed)
-        return connection.execute(sql.delete(_IMPRESSIONS).where(own)).rowcount
+        return self._delete(connection, _IMPRESSIONS.c.user_id == user_id, most)
 
     def _add_options(self, connection: sql.Connection, impressions: Sequence[Impression]) -> int:
         """Store what was asked for, each once; return by how many characters that has grown."""
-        newest: dict[str, tuple[int, Options]] = {}
-        for one in impressions:
-            time, _ = newest.get(one.options.hash, (0, one.options))
-            newest[one.options.hash] = max(time, microseconds(one.time)), one.options
-        there = sql.select(_OPTIONS.c.hash).where(_OPTIONS.c.hash.in_(newest))
-        known = set(connection.execute(there).scalars())
-        rows = [
-            {"hash": name, "time": time, "content": options.kept} for name, (time, options) in sorted(newest.items())
-        ]
-        insert = self._database.insert(_OPTIONS)
-        later = sql.case((_OPTIONS.c.time > insert.excluded.time, _OPTIONS.c.time), else_=insert.excluded.time)
-        connection.execute(insert.on_conflict_do_update(index_elements=["hash"], set_={"time": later}), rows)
-        return sum(len(str(row["content"] or "")) for row in rows if row["hash"] not in known)
+        asked = {one.options.hash: one.options for one in impressions}
+        rows = [{"hash": name, "content": options.kept} for name, options in sorted(asked.items())]
+        insert = self._database.insert(_OPTIONS).on_conflict_do_nothing(index_elements=["hash"])
+        new = connection.execute(insert.returning(_OPTIONS.c.hash), rows).scalars()
+        return sum(len(asked[name].kept or "") for name in new)
 
-    def _purge_some(self, before: datetime) -> int:
-        old = sql.select(_IMPRESSIONS.c.rec_id).where(_IMPRESSIONS.c.time < microseconds(before)).limit(PURGE_ROWS)
-        gone = sql.delete(_IMPRESSIONS).where(_IMPRESSIONS.c.rec_id.in_(old))
-        with self._engine.begin() as connection:
-            self._tombstones.hold(connection)
-            sizes = connection.execute(gone.returning(sql.func.length(_IMPRESSIONS.c.record))).scalars().all()
-            self._grow(connection, -sum(sizes))
-        return len(sizes)
-
-    def _drop_options(self, connection: sql.Connection, unused: sql.Delete) -> None:
-        length = sql.func.coalesce(sql.func.length(_OPTIONS.c.content), 0)
-        self._grow(connection, -sum(connection.execute(unused.returning(length)).scalars()))
+    def _delete(self, connection: sql.Connection, which: sql.ColumnElement[bool], most: int) -> int:
+        """Delete some impressions, and what nobody else has asked for, while nobody adds any; return how many."""
+        some = sql.select(_IMPRESSIONS.c.rec_id).where(which).limit(most)
+        gone = sql.delete(_IMPRESSIONS).where(_IMPRESSIONS.c.rec_id.in_(some))
+        length = sql.func.length(_IMPRESSIONS.c.record).label("length")
+        rows = connection.execute(gone.returning(length, _IMPRESSIONS.c.options)).all()
+        used = sql.exists().where(_IMPRESSIONS.c.options == _OPTIONS.c.hash)
+        asked = {row.options for row in rows if row.options is not None}
+        unused = sql.delete(_OPTIONS).where(_OPTIONS.c.hash.in_(asked), ~used)
+        freed = connection.execute(unused.returning(sql.func.coalesce(sql.func.length(_OPTIONS.c.content), 0)))
+        self._grow(connection, -sum(row.length for row in rows) - sum(freed.scalars()))
+        return len(rows)
 
     def _grow(self, connection: sql.Connection, characters: int) -> None:
         if characters:

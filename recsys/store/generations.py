@@ -16,7 +16,6 @@ from types import EllipsisType
 from recsys.artifacts import (
     MANIFEST,
     ArtifactError,
-    Record,
     check_id,
     commit_folder,
     digest_file,
@@ -32,6 +31,7 @@ from recsys.artifacts import (
 )
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.home import Home
+from recsys.record import Record
 from recsys.store.manifests import GenerationManifest, IndexReference
 
 POINTER = "current.json"

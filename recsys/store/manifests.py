@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
-from recsys.artifacts import ArtifactError, Record, short_id
+from recsys.artifacts import ArtifactError, short_id
 from recsys.config import ModelConfig, Protocol, TextConfig, from_dict
+from recsys.record import Record
 
 CARD = "card.json"
 RECOMMENDATION, CLASSIFICATION, PRETRAINING = "recommendation", "classification", "pretraining"  # an adapter's tasks

@@ -33,8 +33,9 @@ SCHEME_DESCRIPTION = (
 READS_HISTORIES = "recsys.reads_histories"  # in a request's scope: whether it may be told what a user did
 BURST_SECONDS = 2.0  # how much of its rate a key may use at once
 MOST_AT_ONCE = 100  # requests of one key that a worker has under way; fewer than may wait for a lane
-# To refuse takes time, too: a key whose requests were refused so often lately waits so long for each of those that it
-# has under way. So many of them are forgotten every second.
+# To refuse takes time, too: a key that has sent so many bodies lately that are none waits so long for each request that
+# it has under way. So many are forgotten every second. An id that names nothing is no nonsense: catalogues change.
+NONSENSE = {400, 413, 422}
 FREE_REFUSALS, REFUSAL_SECONDS, REFUSALS_FORGOTTEN = 50, 0.05, 5.0
 LONGEST_SECONDS = 3.0
 OPEN: dict[str, Any] = {"openapi_extra": {"security": []}}  # for a route that needs no key
@@ -110,7 +111,7 @@ class GuardedRoute(APIRoute):
                 await too_large(most)(scope, receive, send_noting)
             else:
                 await super().handle(scope, capped(receive, most), send_noting)
-        if 400 <= status < 500:
+        if status in NONSENSE:
             guard.refused()
 
 
@@ -161,8 +162,7 @@ class Guard:
     @contextmanager
     def under_way(self) -> Iterator[None]:
         """Count the current request among those of its key."""
-        context = CURRENT.get()
-        key = context.key if context is not None else ""
+        key = asking_key() or ""
         self._under_way[key] += 1
         try:
             yield
@@ -172,7 +172,7 @@ class Guard:
                 del self._under_way[key]
 
     def refused(self) -> None:
-        """Note that the current request was one that cannot be answered."""
+        """Note that the current request was nonsense."""
         key = asking_key()
         if key is not None:
             self._refusals[key] = self._refusals_of(key) + 1, time.monotonic()

@@ -121,8 +121,7 @@ class Lane:
         return any(key != (asking_key() or "") for key in list(self._waiting))
 
     async def _once(self, work: Callable[..., T], *arguments: Any) -> T:
-        context = CURRENT.get()
-        key = context.key if context is not None else ""
+        context, key = CURRENT.get(), asking_key() or ""
         await self._enter(key)
         loop, started = asyncio.get_running_loop(), time.monotonic()
         future = self._threads.submit(copy_context().run, _begun, work, *arguments)

@@ -5,7 +5,6 @@ No line holds a user's or an item's id, a key, a query or a body: of a path only
 
 import logging
 import logging.config
-import os
 import random
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 from recsys.errors import SettingError
 from services.edge.context import CURRENT, RequestContext
+from services.edge.environment import numbers
 
 SHARE = "RECSYS_LOG_REQUESTS"  # of the requests that neither failed nor were slow, 0 to 1
 SLOW = "RECSYS_LOG_SLOW_MS"  # from how many milliseconds on a request is slow
@@ -147,15 +147,7 @@ class LogSettings:
         Raises:
             SettingError: they say no number, or one out of its range.
         """
-        given = {}
-        for field, variable in (("share", SHARE), ("slow_ms", SLOW)):
-            value = os.environ.get(variable)
-            if value:
-                try:
-                    given[field] = float(value)
-                except ValueError:
-                    raise SettingError(f"{variable} is {value!r}; it must be a number.") from None
-        return cls(**given)
+        return cls(**numbers({"share": SHARE, "slow_ms": SLOW}))
 
 
 class RequestLog:

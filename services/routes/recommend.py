@@ -1,10 +1,12 @@
 """Items for a user, given items in order, and items like an item."""
 
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException, Response
 
+from recsys.database.impressions import Options
 from recsys.ranking.stages import EndStage
 from recsys_client.schemas.lists import RankedItem, RecommendedItem
 from recsys_client.schemas.recommend import (
@@ -29,7 +31,7 @@ from services.worker.answering import (
     with_items,
 )
 from services.worker.disclosure import check_disclosure
-from services.worker.lists import Lists, as_seen_by_caller, write_down_order
+from services.worker.lists import Lists, UserList, as_seen_by_caller, write_down
 from services.worker.shadow import Shown
 from services.worker.state import Worker, WorkerOfApp
 
@@ -102,8 +104,12 @@ def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStag
     openly = reads or request.user_id is None
     answer = as_seen_by_caller(worker, answer, known, openly)
     items = items_as_json(map(RankedItem.model_validate, answer.items), checkpoint)
+    rec_id = None if openly else uuid.uuid4().hex
+    if rec_id is not None:  # the order tells something of the user, and no list of it would say that somebody asked
+        options = Options(request.model_dump(exclude={"user_id", "history"}))
+        write_down(worker, recommender, request.user_id, options, UserList(rec_id, known or [], answer), shown=False)
     rest = RankAnswer(
-        rec_id=None if openly else write_down_order(worker, recommender, request, known or [], answer),
+        rec_id=rec_id,
         items=[],
         fallback=answer.fallback,
         missing_ids=answer.missing_ids,

@@ -1,7 +1,6 @@
 """Where answers come from: an impression of each is written in the background, and can be told and replayed."""
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from recsys.database.impressions import Impression, ImpressionStore, Lineage, Op
 from recsys.errors import SettingError
 from recsys.home import Home
 from recsys.store.adapters import read_card
+from services.edge.environment import numbers
 from services.edge.metrics import Metrics
 from services.worker.backlog import Backlog
 
@@ -56,15 +56,7 @@ class Retention:
         Raises:
             SettingError: they say no number, or none that is positive.
         """
-        given = {}
-        for name, variable in (("days", DAYS), ("mib", MIB)):
-            value = os.environ.get(variable)
-            if value:
-                try:
-                    given[name] = float(value)
-                except ValueError:
-                    raise SettingError(f"{variable} is {value!r}; it must be a number.") from None
-        return cls(**given)
+        return cls(**numbers({"days": DAYS, "mib": MIB}))
 
 
 class Impressions:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from recsys.database.impressions import Options
 from recsys_client.schemas.lists import RecommendedItem
-from recsys_client.schemas.recommend import ListOptions, RankRequest, UserOrHistory
+from recsys_client.schemas.recommend import ListOptions, UserOrHistory
 from services.edge.context import HISTORY, RECORD, asking_key, end_stage
 from services.edge.metrics import COLD, NO_FALLBACK, WARM
 from services.worker.answering import list_request, refusing
@@ -82,31 +82,15 @@ class Lists:
             answers = self.recommender.recommend_many(histories, self.asked, checkpoint)
         lists = []
         for user, history, answer in zip(users, known, answers, strict=True):
-            own = uuid.uuid4().hex, history or [], as_seen_by_caller(self.worker, answer, history, self._openly(user))
-            lists.append(UserList(*own))
+            openly = self.reads or user.user_id is None
+            seen = as_seen_by_caller(self.worker, answer, history, openly)
+            made = UserList(uuid.uuid4().hex, history or [], seen)
             self._count(answer)
-            if self.options.record or not self._openly(user):
-                self._write_down(user, lists[-1])
+            if self.options.record or not openly:
+                write_down(self.worker, self.recommender, user.user_id, self.written, made, shown=self.options.record)
+            lists.append(made)
         end_stage(RECORD)
         return lists
-
-    def _openly(self, user: UserOrHistory) -> bool:
-        return self.reads or user.user_id is None
-
-    def _write_down(self, user: UserOrHistory, made: UserList) -> None:
-        given = Given(
-            rec_id=made.rec_id,
-            recommender=self.recommender,
-            user_id=user.user_id,
-            options=self.written,
-            history=made.history,
-            item_ids=[item.item_id for item in made.answer.items],
-            scores=[item.score for item in made.answer.items],
-            fallback=made.answer.fallback,
-            shown=self.options.record,
-            key=asking_key(),
-        )
-        self.worker.impressions.record(given)
 
     def _count(self, answer: "Answer") -> None:
         cold = round(self.recommender.cold_share([item.item_id for item in answer.items]) * len(answer.items))
@@ -114,25 +98,23 @@ class Lists:
         self.worker.metrics.items.labels(WARM).inc(len(answer.items) - cold)
 
 
-def write_down_order(
-    worker: Worker, recommender: "Recommender", request: RankRequest, history: Sequence[str], answer: "Answer"
-) -> str:
-    """Write down that given items were put in order for a user, which tells of the user; return what names it."""
-    rec_id, asked = uuid.uuid4().hex, request.model_dump(exclude={"user_id", "history"})
+def write_down(
+    worker: Worker, recommender: "Recommender", user_id: str | None, options: Options, made: UserList, shown: bool
+) -> None:
+    """Put a list, or an order of given items, on the way to be written down, with the key that asked."""
     given = Given(
-        rec_id=rec_id,
+        rec_id=made.rec_id,
         recommender=recommender,
-        user_id=request.user_id,
-        options=Options(asked),
-        history=history,
-        item_ids=[item.item_id for item in answer.items],
-        scores=[item.score for item in answer.items],
-        fallback=answer.fallback,
-        shown=False,
+        user_id=user_id,
+        options=options,
+        history=made.history,
+        item_ids=[item.item_id for item in made.answer.items],
+        scores=[item.score for item in made.answer.items],
+        fallback=made.answer.fallback,
+        shown=shown,
         key=asking_key(),
     )
     worker.impressions.record(given)
-    return rec_id
 
 
 def as_seen_by_caller(worker: Worker, answer: "Answer", history: Sequence[str] | None, openly: bool) -> "Answer":

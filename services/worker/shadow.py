@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from recsys.artifacts import ArtifactError, Record, write_json
+from recsys.artifacts import ArtifactError, write_json
 from recsys.database.comparisons import Comparison, ShadowStore
 from recsys.home import Home
+from recsys.record import Record
 from recsys.selection.filters import FilterError
 from recsys_client.schemas.generations import ShadowAnswer
 from services.edge.metrics import Metrics

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from processes import PATIENCE_SECONDS
 
-from infra.attack import browser, files, messages, report, run, supply
+from infra.attack import browser, files, messages, orchestration, report, run, supply, tests
 from infra.attack.attacks import HELD, HURT, NOT_TRIED, attacks_of, judged
 from infra.attack.bounds import TooLargeError, TooLongError, beside, bounded
 from infra.attack.target import NotOursError, Target, check_ours
@@ -99,6 +99,12 @@ SEEN = [
 ]
 
 
+def test_every_promise_has_a_test_of_the_project() -> None:
+    every = [one for module, _ in EVERY for one in attacks_of(module)] + attacks_of(orchestration)
+    assert {one.name for one in every} == set(tests.HELD_BY)
+    assert set(tests.HELD_BY.values()) == set(tests.places())
+
+
 @pytest.mark.parametrize("one", SEEN, ids=lambda one: one.name)
 def test_what_is_weak_is_reported_as_hurt(weak: Target, one: Any) -> None:
     assert one.run(weak).state == HURT
@@ -118,7 +124,7 @@ def test_every_attack_says_what_must_hold() -> None:
         assert 0 < one.seconds <= run.MOST_SECONDS
     modules = {path.stem for path in (ROOT / "infra" / "attack").glob("*.py")}
     kinds = {run.kind_of(module) for module in run.KINDS}
-    assert modules - kinds == {"attacks", "bounds", "homes", "load", "report", "run", "target"}
+    assert modules - kinds == {"attacks", "bounds", "homes", "load", "report", "run", "target", "tests"}
 
 
 def test_what_needs_files_is_not_tried_without_them() -> None:
@@ -206,14 +212,14 @@ def test_the_command_sends_nothing_elsewhere() -> None:
 
 def test_the_table_shows_both_states(tmp_path: Path) -> None:
     machine = {"processor": "one", "cores": 2, "day": "2026-11-27", "packages": {"bentoml": "1"}}
-    row = {"kind": "sockets", "name": "a door", "promise": "It is shut.", "seconds": 1.0}
+    row = {"kind": "sockets", "name": "open sockets", "promise": "It is shut.", "seconds": 1.0}
     for stem, outcome in ((report.BEFORE, HURT), ("attack", HELD)):
         rows = [row | {"outcome": outcome, "evidence": f"{outcome} | 1 MiB"}]
         document = {"task": "attacks", "machine": machine, "seconds": 9, "attacks": rows}
         (tmp_path / f"{stem}.json").write_text(json.dumps(document))
     text = report.tables(sorted(tmp_path.glob("*.json")))
-    assert "| promise | attack | before | now |" in text
-    assert "| It is shut. | sockets: a door | **hurt**: hurt \\| 1 MiB | held: held \\| 1 MiB |" in text
+    assert "| promise | attack | before | now | test |" in text
+    assert "| It is shut. | sockets: open sockets | **hurt**: hurt \\| 1 MiB | held: held \\| 1 MiB | [`test_no" in text
     assert "0 held, 1 hurt, 0 not tried, of 1 attacks in 9 s" in text
     assert report.tables([]) == ""
 
@@ -232,7 +238,7 @@ def test_a_lock_without_hashes_and_an_image_by_its_tag_are_seen(
 
 def test_a_part_that_is_tried_again_replaces_its_rows(weak: Target, tmp_path: Path) -> None:
     out = tmp_path / "attack.json"
-    kept = {"kind": "sockets", "name": "a door", "outcome": HELD}
+    kept = {"kind": "sockets", "name": "open sockets", "outcome": HELD}
     old = {"kind": "browser", "name": browser.a_proxy_in_front.name, "outcome": HELD}
     out.write_text(json.dumps({"task": "attacks", "seconds": 9, "attacks": [old, kept]}))
     assert command("--url", weak.url, "--only", "browser: a proxy", "--out", str(out)).returncode == 1

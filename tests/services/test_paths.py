@@ -10,7 +10,7 @@ from services.edge.paths import without_paths
     [
         ("[Errno 17] File exists: '/tmp/a home/encoders'", "[Errno 17] File exists: '…/encoders'"),
         ("/tmp/home/x.safetensors has changed. Ask /readyz.", "…/x.safetensors has changed. Ask /readyz."),
-        ("There is no /home/ann/z.", "There is no …/z."),
+        ("There is no /usr/ann/z.", "There is no …/z."),
         ("sqlite:////tmp/x/events.db is away", "sqlite:///…/events.db is away"),
         ('"/var/lib/x y/z" (or /usr/lib/w, maybe) is gone', '"…/z" (or …/w, maybe) is gone'),
         ("/tmp is full; POST to /v1/recommend", "/tmp is full; POST to /v1/recommend"),

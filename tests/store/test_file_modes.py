@@ -19,6 +19,7 @@ from recsys.data.quality import QUARANTINE_SCHEMA
 from recsys.data.snapshot import write_snapshot
 from recsys.database.engine import Database
 from recsys.database.events import Event
+from recsys.database.live_items import ItemStore
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoint
 from recsys.ranking.candidates import VectorSource
@@ -30,6 +31,7 @@ from recsys.store.manifests import AdapterCard, GenerationManifest
 from services import serve
 from services.edge.exposure import warn_if_open
 from services.edge.keys import create_key
+from services.worker.live_items import LiveItems
 from services.worker.shadow import begin_shadow
 
 PRIVATE, CLOSED, READABLE, ROOM = 0o600, 0o700, 0o644, 0o755
@@ -93,7 +95,8 @@ def write_everything(home: Home) -> Database:
     create_key(home, "shop", ["recommend"])
     database = Database.of(home)
     Users(database).events.add([Event("a", "x", datetime(2026, 1, 2, tzinfo=UTC))])
-    return database
+    with LiveItems(home, ItemStore(database), mock.Mock())._one_encodes():
+        return database
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o000], ids=oct)
@@ -142,6 +145,22 @@ def test_the_mode_of_a_home_that_exists_is_an_operators(tmp_path: Path) -> None:
     Users(database)
     assert mode_of(home.root) == 0o750
     assert {mode_of(path) for path in home.root.glob("events.db*")} == {0o660}  # what SQLite adds has the same
+    database.close()
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o666, 0o664])
+def test_a_database_that_everybody_could_read_is_closed_to_them(tmp_path: Path, mode: int) -> None:
+    home = Home(tmp_path / "home")
+    before = Database.of(home)
+    Users(before)
+    for path in home.root.glob("events.db*"):  # as older versions have made them
+        path.chmod(mode)
+    database = Database.of(home)
+    Users(database)
+    found = {path.name: mode_of(path) for path in home.root.glob("events.db*")}
+    assert len(found) == 3
+    assert set(found.values()) == {PRIVATE}
+    before.close()
     database.close()
 
 

@@ -18,12 +18,13 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from recsys.artifacts import ArtifactError, Record, digest_file, digest_folder, verify_folder, write_json
+from recsys.artifacts import ArtifactError, digest_file, digest_folder, verify_folder, write_json
 from recsys.callbacks import Progress
 from recsys.models.devices import default_device, fitting_memory
 from recsys.models.encoder.backbone import Backbone, load_lora, quiet, save_lora
 from recsys.models.encoder.runtimes import OpenVinoRuntime, Pooled, Runtime, TorchRuntime, import_openvino
 from recsys.models.encoder.tokens import Tokens, check_vectors
+from recsys.record import Record
 
 Form = Literal["openvino", "torch", "onnx"]
 CARD, TOKENIZER = "encoder.json", "tokenizer.json"
