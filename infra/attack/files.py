@@ -43,14 +43,11 @@ def files_of_a_new_home(target: Target) -> Outcome:
 
 @attack("files")
 def files_of_the_home(target: Target) -> Outcome:
-    """The databases and keys of a home that is served are read by its owner alone, also where it is older; if the home
-    itself is open, the log says so."""
+    """The databases and keys of a home that is served are read by their owner alone, also where it is an older one."""
     if target.home is None:
         return not_tried("its files are elsewhere")
-    found = _open_to_others(target.home)
-    said = any("chmod o-rwx" in log.read_text() for log in target.home.glob("runs/service-*/server.log"))
-    text = f"open to others: {', '.join(found) or 'nothing'}"
-    return judged(not found or (said and all(one.startswith("the home") for one in found)), f"{text}; warned: {said}")
+    found = [one for one in _open_to_others(target.home) if not one.startswith("the home")]  # an operator's to choose
+    return judged(not found, f"open to others: {', '.join(found) or 'nothing'}")
 
 
 @contextmanager

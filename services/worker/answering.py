@@ -37,14 +37,18 @@ def answering(worker: Worker, asked: FromModel) -> "Recommender":
     recommender, adapter = worker.generation.recommender(), asked.adapter
     if asked.generation is None and adapter in (None, recommender.adapter_id):
         return recommender
-    generation_id = asked.generation or worker.cache.answering(adapter or "")
-    if generation_id != recommender.generation_id:
-        try:
+    try:
+        generation_id = asked.generation or worker.cache.answering(adapter or "")
+        if generation_id != recommender.generation_id:
             base = worker.cache.named(generation_id)
             worker.items.check(base)
             recommender = worker.items.applied_to(base)
-        except ArtifactError as error:
-            raise HTTPException(409, f"Generation {generation_id} cannot answer: {error}") from None
+    except ArtifactError as error:
+        raise HTTPException(409, f"Generation {generation_id} cannot answer: {error}") from None
+    except HTTPException as error:
+        if error.status_code == 404:  # unlike an item's, such a name does not come and go
+            worker.guard.refused()
+        raise
     if adapter not in (None, recommender.adapter_id):
         raise HTTPException(409, f"Generation {generation_id} was made with adapter {recommender.adapter_id}.")
     return recommender

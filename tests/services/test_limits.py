@@ -7,18 +7,22 @@ from contextvars import copy_context
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import pytest
 from fastapi import HTTPException
 
+from recsys.artifacts import ArtifactError
 from recsys.home import Home
+from recsys_client.schemas.recommend import FromModel
 from services.edge import auth
 from services.edge import lanes as limits
 from services.edge.context import CURRENT, AbandonedError, RequestContext, checkpoint
 from services.edge.keys import Keys
 from services.edge.lanes import Considerate, Lane, Shares
 from services.routes.texts import PIECE_CHARACTERS, PIECE_TEXTS, in_pieces
+from services.worker.answering import answering
 
 SHED = "503 {'Retry-After': '1'}"
 
@@ -341,3 +345,24 @@ def test_a_key_that_asks_for_nonsense_waits_for_its_answers(monkeypatch: pytest.
             guard.refused()
 
     copy_context().run(main)
+
+
+def test_a_name_of_no_generation_is_nonsense_and_a_broken_one_is_not() -> None:
+    noted: list[str] = []
+    serving = SimpleNamespace(generation_id="now", adapter_id="a")
+
+    def named(name: str) -> None:
+        if name == "broken":
+            raise ArtifactError("a file is missing")
+        raise HTTPException(404 if name == "nothing" else 503, name)
+
+    worker: Any = SimpleNamespace(
+        generation=SimpleNamespace(recommender=lambda: serving),
+        cache=SimpleNamespace(named=named),
+        guard=SimpleNamespace(refused=lambda: noted.append("refused")),
+    )
+    for name, status, count in (("broken", 409, 0), ("crowded", 503, 0), ("nothing", 404, 1)):
+        with pytest.raises(HTTPException) as refused:
+            answering(worker, FromModel(generation=name))
+        assert (refused.value.status_code, len(noted)) == (status, count)
+    assert answering(worker, FromModel(generation="now")) is serving
