@@ -46,6 +46,10 @@ def files_of_the_home(target: Target) -> Outcome:
     """The databases and keys of a home that is served are read by their owner alone, also where it is an older one."""
     if target.home is None:
         return not_tried("its files are elsewhere")
+    from recsys.database.engine import Database
+    from recsys.home import Home
+
+    Database.of(Home(target.home)).close()  # as a service does
     found = [one for one in _open_to_others(target.home) if not one.startswith("the home")]  # an operator's to choose
     return judged(not found, f"open to others: {', '.join(found) or 'nothing'}")
 
