@@ -23,9 +23,25 @@ from services.routes import (
     lineage,
     operations,
     page,
+    rates,
     recommend,
     texts,
     users,
+)
+
+MODULES = (
+    recommend,
+    batch,
+    texts,
+    classify,
+    events,
+    items,
+    users,
+    generations,
+    lineage,
+    rates,
+    operations,
+    page,
 )
 
 
@@ -44,7 +60,7 @@ def create_app() -> FastAPI:
     install_handlers(app)
     app.add_middleware(Heads)
     app.add_middleware(OwnMachine)
-    for module in (recommend, batch, texts, classify, events, items, users, generations, lineage, operations, page):
+    for module in MODULES:
         unguarded = [route for route in module.router.routes if not isinstance(route, GuardedRoute)]
         if unguarded:
             raise TypeError(f"{module.__name__} has routes that no key guards; make its router by guarded_router().")

@@ -12,6 +12,7 @@ import bentoml
 from recsys.database.comparisons import ShadowStore
 from recsys.database.engine import Database
 from recsys.database.live_items import ItemStore
+from recsys.database.rates import RateStore
 from recsys.home import Home
 from services.api import create_app
 from services.edge.auth import Guard
@@ -25,6 +26,7 @@ from services.edge.observer import Observed, Observer
 from services.edge.own import OwnAnswers
 from services.edge.problems import Boundary
 from services.edge.supervisor import guard_supervisor
+from services.worker.attribution import Attribution
 from services.worker.classifiers import Classifiers
 from services.worker.current import CurrentGeneration
 from services.worker.encoders import Encoders
@@ -102,6 +104,8 @@ class RecommenderService:
         encoders, classifiers = Encoders(home, cache, ahead), Classifiers(home, ahead)
         items = LiveItems(home, ItemStore(self.database, room_from_environment()), encoders)
         self.shadow = Shadow(home, cache, items, shadows, metrics)
+        rates = RateStore(self.database)
+        self.attribution = Attribution(rates, metrics)
         # classifiers after the encoder, without which nothing is ready
         look = [self.shadow.check, lambda: classifiers.look() if encoders.settled else None]
         self.generation = CurrentGeneration(home, cache, items, encoders, metrics, also=look)
@@ -119,11 +123,14 @@ class RecommenderService:
             Guard(Keys(home, required=bool(os.environ.get(REQUIRE_KEYS)))),
             encoders=encoders,
             classifiers=classifiers,
+            rates=rates,
+            attribution=self.attribution,
             **lanes(metrics),
         )
         app.state.observer = self.observer = Observer.from_environment(metrics)
         self.impressions.backlog.start()
         self.shadow.backlog.start()
+        self.attribution.backlog.start()
         self.generation.start()
 
     @bentoml.on_shutdown
@@ -132,6 +139,7 @@ class RecommenderService:
         self.generation.stop()
         self.shadow.backlog.close(0)
         self.impressions.backlog.close(FLUSH_SECONDS)
+        self.attribution.backlog.close(0)
         self.database.close()
         self.observer.close()
 

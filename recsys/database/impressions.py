@@ -25,7 +25,7 @@ PURGE_ROWS = 5_000  # deleted in one transaction, so that events wait for it but
 MAX_OPTIONS_BYTES = 64 * 2**10  # of what a list was asked to be like; of more the hash alone is kept
 MAX_IDS_BYTES = 32 * 2**10  # of a record's history, and of its items; what does not fit is counted and left out
 _METADATA = sql.MetaData()
-_IMPRESSIONS = sql.Table(
+IMPRESSIONS = sql.Table(
     "impressions",
     _METADATA,
     sql.Column("rec_id", TEXT, primary_key=True),
@@ -35,10 +35,13 @@ _IMPRESSIONS = sql.Table(
     sql.Column("adapter", TEXT, nullable=False),
     sql.Column("record", TEXT, nullable=False),  # JSON, see Impression.to_row
     sql.Column("options", TEXT),  # hash; null: the record of an older version holds them
+    sql.Column("shown", sql.Boolean),  # as in the record; null: of an older version
 )
-sql.Index("impressions_by_user", _IMPRESSIONS.c.user_id)
-sql.Index("impressions_by_time", _IMPRESSIONS.c.time)
-sql.Index("impressions_by_options", _IMPRESSIONS.c.options)
+sql.Index("impressions_by_user", IMPRESSIONS.c.user_id)
+sql.Index("impressions_by_time", IMPRESSIONS.c.time)
+# holds all that lists are counted by
+sql.Index("impressions_by_origin", *(IMPRESSIONS.c[name] for name in ("time", "generation", "adapter", "shown")))
+sql.Index("impressions_by_options", IMPRESSIONS.c.options)
 _OPTIONS = sql.Table(
     "impression_options",
     _METADATA,
@@ -157,7 +160,7 @@ class Impression:
         limit = None if self.user_id is None else forgotten.when(self.user_id)
         return limit is not None and microseconds(self.time) <= limit
 
-    def to_row(self) -> dict[str, str | int | None]:
+    def to_row(self) -> dict[str, str | int | bool | None]:
         """Return the impression as a row of the table, within its bounds."""
         history = list(self.history[len(self.history) - _fitting(list(reversed(self.history))) :])
         ids = [item["item_id"] for item in self.items]
@@ -183,6 +186,7 @@ class Impression:
             "adapter": self.adapter,
             "record": canonical_json(record).decode(),
             "options": self.options.hash,
+            "shown": self.shown,
         }
 
     @classmethod
@@ -231,11 +235,11 @@ class ImpressionStore:
         self._database = database
         self._tombstones = tombstones
         self._engine = database.engine
-        database.create([_IMPRESSIONS, _OPTIONS, _SIZE])
+        database.create([IMPRESSIONS, _OPTIONS, _SIZE])
         with self._engine.begin() as connection:
             self._tombstones.hold(connection)
             if connection.execute(sql.select(_SIZE)).first() is None:
-                characters = connection.execute(sql.select(_total(_IMPRESSIONS.c.record))).scalar_one()
+                characters = connection.execute(sql.select(_total(IMPRESSIONS.c.record))).scalar_one()
                 connection.execute(database.insert(_SIZE).values(id=1, characters=characters))
 
     def add(self, impressions: Sequence[Impression]) -> int:
@@ -243,7 +247,7 @@ class ImpressionStore:
 
         Those of a user who was forgotten since are left out: an answer may wait to be written while its user goes.
         """
-        statement = self._database.insert(_IMPRESSIONS).on_conflict_do_nothing(index_elements=["rec_id"])
+        statement = self._database.insert(IMPRESSIONS).on_conflict_do_nothing(index_elements=["rec_id"])
         with self._engine.begin() as connection:
             forgotten = self._tombstones.hold(connection)
             remaining = [impression for impression in impressions if not impression.belongs_to(forgotten)]
@@ -251,7 +255,7 @@ class ImpressionStore:
                 return 0
             grown = self._add_options(connection, remaining)
             rows = sorted((one.to_row() for one in remaining), key=lambda row: str(row["rec_id"]))
-            new = set(connection.execute(statement.returning(_IMPRESSIONS.c.rec_id), rows).scalars())
+            new = set(connection.execute(statement.returning(IMPRESSIONS.c.rec_id), rows).scalars())
             grown += sum(len(str(row["record"])) for row in rows if row["rec_id"] in new)
             self._grow(connection, grown)
             return len(new)
@@ -264,16 +268,16 @@ class ImpressionStore:
     def find(self, rec_id: str) -> Impression | None:
         """Return the impression of an answer."""
         with self._engine.connect() as connection:
-            joined = _IMPRESSIONS.outerjoin(_OPTIONS, _IMPRESSIONS.c.options == _OPTIONS.c.hash)
-            found = sql.select(_IMPRESSIONS, _OPTIONS.c.content).select_from(joined)
-            row = connection.execute(found.where(_IMPRESSIONS.c.rec_id == rec_id)).mappings().one_or_none()
+            joined = IMPRESSIONS.outerjoin(_OPTIONS, IMPRESSIONS.c.options == _OPTIONS.c.hash)
+            found = sql.select(IMPRESSIONS, _OPTIONS.c.content).select_from(joined)
+            row = connection.execute(found.where(IMPRESSIONS.c.rec_id == rec_id)).mappings().one_or_none()
         return Impression.from_row(row) if row is not None else None
 
     def count(self, user_id: str | None = None) -> int:
         """Return the number of stored impressions, or of those of a user."""
-        counted = sql.select(sql.func.count()).select_from(_IMPRESSIONS)
+        counted = sql.select(sql.func.count()).select_from(IMPRESSIONS)
         if user_id is not None:
-            counted = counted.where(_IMPRESSIONS.c.user_id == user_id)
+            counted = counted.where(IMPRESSIONS.c.user_id == user_id)
         with self._engine.connect() as connection:
             return connection.execute(counted).scalar_one()
 
@@ -283,7 +287,7 @@ class ImpressionStore:
         while True:
             with self._engine.begin() as connection:
                 self._tombstones.hold(connection)
-                went = self._delete(connection, _IMPRESSIONS.c.time < microseconds(before), PURGE_ROWS)
+                went = self._delete(connection, IMPRESSIONS.c.time < microseconds(before), PURGE_ROWS)
             purged += went
             if went < PURGE_ROWS:
                 return purged
@@ -292,8 +296,8 @@ class ImpressionStore:
         """Delete the oldest impressions until no more than so many characters are left; return how many went."""
         shrunk = 0
         while self.size() > characters:
-            oldest = sql.select(_IMPRESSIONS.c.time).order_by(_IMPRESSIONS.c.time).limit(1).offset(PURGE_ROWS - 1)
-            newest = sql.select(sql.func.max(_IMPRESSIONS.c.time))
+            oldest = sql.select(IMPRESSIONS.c.time).order_by(IMPRESSIONS.c.time).limit(1).offset(PURGE_ROWS - 1)
+            newest = sql.select(sql.func.max(IMPRESSIONS.c.time))
             with self._engine.connect() as connection:
                 until = connection.execute(oldest).scalar() or connection.execute(newest).scalar()
             if until is None:
@@ -303,7 +307,7 @@ class ImpressionStore:
 
     def forget(self, connection: sql.Connection, user_id: str, most: int) -> int:
         """Delete so many impressions of a user at most, and what only they asked for; return how many."""
-        return self._delete(connection, _IMPRESSIONS.c.user_id == user_id, most)
+        return self._delete(connection, IMPRESSIONS.c.user_id == user_id, most)
 
     def _add_options(self, connection: sql.Connection, impressions: Sequence[Impression]) -> int:
         """Store what was asked for, each once; return by how many characters that has grown."""
@@ -315,11 +319,11 @@ class ImpressionStore:
 
     def _delete(self, connection: sql.Connection, which: sql.ColumnElement[bool], most: int) -> int:
         """Delete some impressions, and what nobody else has asked for, while nobody adds any; return how many."""
-        some = sql.select(_IMPRESSIONS.c.rec_id).where(which).limit(most)
-        gone = sql.delete(_IMPRESSIONS).where(_IMPRESSIONS.c.rec_id.in_(some))
-        length = sql.func.length(_IMPRESSIONS.c.record).label("length")
-        rows = connection.execute(gone.returning(length, _IMPRESSIONS.c.options)).all()
-        used = sql.exists().where(_IMPRESSIONS.c.options == _OPTIONS.c.hash)
+        some = sql.select(IMPRESSIONS.c.rec_id).where(which).limit(most)
+        gone = sql.delete(IMPRESSIONS).where(IMPRESSIONS.c.rec_id.in_(some))
+        length = sql.func.length(IMPRESSIONS.c.record).label("length")
+        rows = connection.execute(gone.returning(length, IMPRESSIONS.c.options)).all()
+        used = sql.exists().where(IMPRESSIONS.c.options == _OPTIONS.c.hash)
         asked = {row.options for row in rows if row.options is not None}
         unused = sql.delete(_OPTIONS).where(_OPTIONS.c.hash.in_(asked), ~used)
         freed = connection.execute(unused.returning(sql.func.coalesce(sql.func.length(_OPTIONS.c.content), 0)))

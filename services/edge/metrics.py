@@ -45,6 +45,12 @@ class Metrics:
         self.items = Counter(
             "recsys_recommended_items", "Items of recommended lists, by whether training saw events of them.", ["kind"]
         )
+        self.lists = Counter("recsys_lists", "Lists that were shown, by what answered.", ["generation", "adapter"])
+        self.clicks = Counter(
+            "recsys_clicks",
+            "Events that name an answer, by its generation; counted: the first of the answer and an item that it held.",
+            ["generation", "outcome"],
+        )
         self.events = Counter("recsys_events", "Events received, by what became of them.", ["outcome"])
         self.event_lag = Histogram(
             "recsys_event_lag_seconds",

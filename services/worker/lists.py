@@ -86,6 +86,8 @@ class Lists:
             seen = as_seen_by_caller(self.worker, answer, history, openly)
             made = UserList(uuid.uuid4().hex, history or [], seen)
             self._count(answer)
+            if self.options.record:
+                self.worker.metrics.lists.labels(answer.generation, answer.adapter).inc()
             if self.options.record or not openly:
                 write_down(self.worker, self.recommender, user.user_id, self.written, made, shown=self.options.record)
             lists.append(made)

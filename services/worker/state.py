@@ -7,10 +7,12 @@ from fastapi import Depends, Request
 
 from recsys.database.comparisons import ShadowStore
 from recsys.database.events import EventStore
+from recsys.database.rates import RateStore
 from recsys.home import Home
 from services.edge.auth import Guard
 from services.edge.lanes import Lane
 from services.edge.metrics import Metrics
+from services.worker.attribution import Attribution
 from services.worker.classifiers import Classifiers
 from services.worker.current import CurrentGeneration
 from services.worker.encoders import Encoders
@@ -45,6 +47,8 @@ class Worker:
     guard: Guard
     encoders: Encoders
     classifiers: Classifiers
+    rates: RateStore
+    attribution: Attribution
     scoring: Lane
     batches: Lane
     encoding: Lane

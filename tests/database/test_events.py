@@ -286,3 +286,45 @@ def test_a_table_without_senders_gets_them(database: Database) -> None:
     store = EventStore(database)
     assert [old.event_id for old in store.history("u")] == ["1"]
     assert store.add([event(event_id="1"), event(event_id="2")], "one") == AddResult(1, 1, foreign=1)
+
+
+def test_the_same_id_with_another_content_is_a_conflict(store: EventStore) -> None:
+    first = event(item="a", event_id="1", value=4, rec_id="answer")
+    assert store.add([first], "one").conflicts == ()
+    assert store.add([first, event(item="a", event_id="1", value=4.0, rec_id="answer")], "one").conflicts == ()
+    changes = ({"item": "b"}, {"user": "v"}, {"value": 5}, {"rec_id": "other"}, {"rec_id": None}, {"seconds": 1})
+    others = [event(**{"item": "a", "event_id": "1", "value": 4, "rec_id": "answer"} | change) for change in changes]
+    added = store.add([first, *others], "one")
+    assert added == AddResult(accepted=0, duplicates=7)
+    assert added.conflicts == (1, 2, 3, 4, 5, 6)
+    within = [event(item="c", event_id="2"), event(item="d", event_id="2"), event(item="c", event_id="2")]
+    assert store.add(within, "one").conflicts == (1,)
+    assert store.history("u") == [first, within[0]]  # the first of each stays
+
+
+def test_a_time_that_was_left_out_is_no_conflict(store: EventStore) -> None:
+    store.add([event(event_id="1", timed=False)])
+    assert store.add([event(event_id="1", seconds=9, timed=False)]).conflicts == ()
+    assert store.add([event(item="b", event_id="1", seconds=9, timed=False)]).conflicts == (0,)
+
+
+def test_conflicts_tell_a_sender_nothing_of_others(store: EventStore) -> None:
+    store.add([event(item="a", event_id="1")], "one")
+    mine = event("other", item="b", event_id="1")
+    assert store.add([mine], "two") == AddResult(accepted=0, duplicates=1, foreign=1)  # told as accepted
+    assert store.add([mine], "two").conflicts == ()
+    assert store.add([event(item="a", event_id="1")], "two").conflicts == (0,)  # with what it has sent itself
+    assert store.add([mine], "three", openly=True).conflicts == (0,)
+    assert forget(store, "other") == 0
+    assert store.add([event(item="a", event_id="1")], "two") == AddResult(accepted=0, duplicates=1, foreign=1)
+
+
+def test_repetitions_noted_by_an_older_version_conflict_with_nothing(database: Database) -> None:
+    ids = "event_id VARCHAR NOT NULL, sender VARCHAR NOT NULL, user_id VARCHAR NOT NULL"
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE TABLE repeated_events ({ids}, PRIMARY KEY (event_id, sender))")
+        connection.exec_driver_sql("INSERT INTO repeated_events VALUES ('1', 'two', 'u')")
+    store = EventStore(database)
+    store.add([event(event_id="1")], "one")
+    added = store.add([event(item="b", event_id="1")], "two")
+    assert (added, added.conflicts) == (AddResult(accepted=0, duplicates=1), ())

@@ -39,7 +39,7 @@ from services.edge.keys import create_key
 from services.serve import running
 
 METHODS = [name for name in vars(Client) if not name.startswith("_") and name != "close"]
-OF_THE_MOMENT = {"rec_id", "took_ms", "version", "impressions", "forgotten_until", "since", "timestamp"}
+OF_THE_MOMENT = {"rec_id", "took_ms", "version", "impressions", "forgotten_until", "since", "timestamp", "rates"}
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ def steps(mark: str, known_user: str, item: str, other: str, rec_id: str, genera
         Step("begin_shadow", (generation,), {"share": 1.0}),
         Step("shadow"),
         Step("end_shadow", (generation,)),
+        Step("rates", options={"hours": 1, "event_type": "click"}),
         Step("end_shadow", (generation,), refused=NotFound),
         Step("metrics"),
     ]  # fmt: skip

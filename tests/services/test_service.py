@@ -1,8 +1,9 @@
 """What the service answers, asked over HTTP."""
 
 import json
+import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,6 +32,7 @@ ROUTES = {
     ("delete", "/v1/generations/{generation_id}/shadow"),
     ("post", "/v1/rollback"),
     ("get", "/v1/shadow"),
+    ("get", "/v1/rates"),
     ("get", "/v1/recommendations/{rec_id}"),
     ("get", "/metrics"),
     ("get", "/livez"),
@@ -170,6 +172,56 @@ def test_repeated_events_are_counted_once(service: httpx.Client, user: str, cata
     timed = {"user_id": user, "item_id": catalogue[1], "timestamp": "2026-01-31T12:00:00+01:00"}
     assert post_events(service, named, timed, named) == {"accepted": 2, "duplicates": 1, "rejected": []}
     assert post_events(service, named, {**timed, "timestamp": "2026-01-31T11:00:00Z"})["duplicates"] == 2
+
+
+def test_an_event_id_with_another_content_is_a_conflict_and_the_first_stays(
+    service: httpx.Client, user: str, catalogue: list[str]
+) -> None:
+    first = {"user_id": user, "item_id": catalogue[0], "event_id": f"{user}-1"}
+    other = {**first, "item_id": catalogue[1]}
+    answer = post_events(service, first, {"user_id": user, "item_id": "nothing"}, other, first)
+    assert (answer["accepted"], answer["duplicates"]) == (1, 1)
+    assert [(one["index"], one["code"]) for one in answer["rejected"]] == [(1, "unknown_item"), (2, "conflict")]
+    assert f"{user}-1" in answer["rejected"][1]["reason"]
+    again = post_events(service, other)
+    assert (again["accepted"], again["duplicates"], again["rejected"][0]["code"]) == (0, 0, "conflict")
+    assert post_events(service, first)["duplicates"] == 1  # sent again after a lost answer
+    assert recommend(service, user_id=user)["items"] == recommend(service, history=[catalogue[0]])["items"]
+
+
+def test_events_that_name_an_answer_count_for_its_generation(
+    service: httpx.Client, user: str, catalogue: list[str], eventually: Callable[[Callable[[], bool]], None]
+) -> None:
+    def counted() -> dict[str, float]:
+        lines = service.get("/metrics").text.splitlines()
+        found = [re.match(r'recsys_clicks_total\{generation="(.*)",outcome="(\w+)"\} (.*)', line) for line in lines]
+        return {f"{match[1] and 'known'} {match[2]}": float(match[3]) for match in found if match}
+
+    def brought(kind: str) -> dict[str, Any]:
+        answer: dict[str, Any] = service.get("/v1/rates", params={"event_type": kind}).json()
+        return answer
+
+    listed = recommend(service, user_id=user, k=3)
+    held, missing = ids(listed), next(item for item in catalogue if item not in ids(listed))
+    clicks = [{"user_id": user, "item_id": item, "rec_id": listed["rec_id"]} for item in (*held[:2], held[0], missing)]
+    clicks.append({"user_id": user, "item_id": held[0], "rec_id": "no answer of ours"})
+    kind, before = f"click of {user}", counted()
+    assert post_events(service, *({**one, "event_type": kind} for one in clicks)) == {
+        "accepted": 5,
+        "duplicates": 0,
+        "rejected": [],
+    }
+    rates = brought(kind)
+    (rate,) = (one for one in rates["rates"] if one["clicks"])
+    assert (rate["generation"], rate["adapter"]) == (listed["generation"], listed["adapter"])
+    assert (rate["clicks"], rate["clicked"], rates["unknown"], rates["unlisted"]) == (2, 1, 1, 1)
+    assert rate["rate"] == 1 / rate["lists"]
+    assert rate["low"] < rate["rate"] < rate["high"]
+    assert brought("another kind")["rates"][0]["clicks"] == 0
+    expected = {"known counted": 2, "known repeated": 1, "known unlisted": 1, " unknown": 1}
+    eventually(lambda: all(counted().get(name, 0) - before.get(name, 0) == new for name, new in expected.items()))
+    assert service.delete(f"/v1/users/{user}").status_code == 200
+    assert not any(one["clicks"] for one in brought(kind)["rates"])
 
 
 def test_impossible_events_are_rejected_one_by_one(service: httpx.Client, user: str, catalogue: list[str]) -> None:

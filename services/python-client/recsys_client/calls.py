@@ -26,6 +26,7 @@ from recsys_client.schemas.generations import (
     SwitchAnswer,
 )
 from recsys_client.schemas.items import ItemAnswer, ItemChange, PutItemRequest
+from recsys_client.schemas.rates import RatesAnswer
 from recsys_client.schemas.readiness import Readiness
 from recsys_client.schemas.recommend import (
     BatchAnswer,
@@ -200,6 +201,12 @@ def shadow() -> Call[ShadowAnswer]:
     return _call("GET", "/v1/shadow", ShadowAnswer)
 
 
+def rates(*, hours: int | None = None, event_type: str | None = None) -> Call[RatesAnswer]:
+    """Return what share of the answers of the last hours (24) has brought events, by generation."""
+    query = {name: value for name, value in (("hours", hours), ("event_type", event_type)) if value is not None}
+    return _call("GET", "/v1/rates", RatesAnswer, query=query)
+
+
 def livez() -> Call[None]:
     """Return if the process is alive."""
     return Call("GET", "/livez", {}, _nothing, repeatable=True)
@@ -221,7 +228,7 @@ def _call(
     answer: type[M],
     body: BaseModel | None = None,
     *,
-    query: Mapping[str, int | bool] | None = None,
+    query: Mapping[str, int | bool | str] | None = None,
     repeatable: bool = True,
 ) -> Call[M]:
     arguments: dict[str, Any] = {"params": query} if query else {}

@@ -1,5 +1,7 @@
 """Live events: what is sent, and what became of it."""
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 from recsys_client.schemas.fields import Id, Number, Request, Timestamp
@@ -16,6 +18,11 @@ class NewEvent(Request):
     event_id: Id | None = Field(None, description="Makes a repeated event a duplicate; the content's hash if left out.")
     event_type: Id = "interaction"
     value: Number | None = Field(None, allow_inf_nan=False)
+    rec_id: Id | None = Field(
+        None,
+        description="Of the answer that brought the item. One that is unknown is kept and counts for no answer; "
+        "GET /v1/rates says what answers have brought.",
+    )
 
 
 class EventsRequest(Request):
@@ -29,6 +36,10 @@ class Rejection(BaseModel):
 
     index: int = Field(description="Place in the request, from 0.")
     reason: str
+    code: Literal["unknown_item", "invalid", "conflict"] = Field(
+        description="unknown_item: the catalogue does not hold it (yet). invalid: its time cannot be. conflict: "
+        "another event with this event_id was sent before, by the same key or, with admin, by any; that one stays."
+    )
 
 
 class EventsAnswer(BaseModel):

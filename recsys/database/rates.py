@@ -1,0 +1,199 @@
+"""What answers have brought: events that name the answer behind them, by the generation that gave it.
+
+An event counts for an answer that was shown, that held the item, and that was for the event's user or for a history; a
+second event of the same answer and item adds nothing. Counted is what is kept: old answers and forgotten users are not.
+"""
+
+import itertools
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sql
+
+from recsys.database.engine import Database
+from recsys.database.events import EVENTS, Event
+from recsys.database.impressions import IMPRESSIONS
+from recsys.database.moments import microseconds
+
+Z = 1.959964  # of the standard normal distribution, for 95 %
+AT_ONCE = 500  # rows in memory; ids in one statement
+COUNTED, REPEATED, UNLISTED, UNKNOWN = "counted", "repeated", "unlisted", "unknown"
+_SHOWN = IMPRESSIONS.c.shown.is_not(sql.false())  # null, of an older version, as shown
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What the answers of one generation have brought.
+
+    Attributes:
+        lists: answers that were shown.
+        clicks: different items of answers that events name.
+        clicked: answers with at least one of them.
+    """
+
+    generation: str
+    adapter: str
+    lists: int
+    clicks: int
+    clicked: int
+
+    @property
+    def rate(self) -> float:
+        """The share of answers that have brought something; 0 where there are none."""
+        return self.clicked / self.lists if self.lists else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The rate's 95 % interval."""
+        return wilson(self.clicked, self.lists)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The rates of all generations since some time.
+
+    Attributes:
+        unknown: events that name an answer which is not kept, or which was not shown.
+        unlisted: events that name one which did not hold the item, or was for another user.
+    """
+
+    generations: list[Rate]
+    unknown: int
+    unlisted: int
+
+
+def wilson(hits: int, trials: int, z: float = Z) -> tuple[float, float]:
+    """Return the score interval of a share (E. B. Wilson, 1927); (0, 1) where nothing was tried.
+
+    ``(p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)`` with ``p = hits / trials`` and ``n = trials``.
+    """
+    if not trials:
+        return 0.0, 1.0
+    share, spread = hits / trials, z * z / trials
+    half = z * math.sqrt(share * (1 - share) / trials + spread / (4 * trials))
+    low, high = ((share + spread / 2 + sign * half) / (1 + spread) for sign in (-1, 1))
+    return max(0.0, min(low, share)), min(1.0, max(high, share))  # at 0 and 1 rounding leaves them a hair apart
+
+
+class RateStore:
+    """Reads what answers have brought; one object serves all threads of a process.
+
+    Args:
+        database: with the tables of events and impressions.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._engine = database.engine
+
+    def read(self, since: datetime, event_type: str | None = None) -> Rates:
+        """Return the rates of the answers that were given since a time, by generation, the newest answers first.
+
+        Args:
+            since: events and answers before it are left out.
+            event_type: of the events that count; None: of any.
+        """
+        first = microseconds(since)
+        found = IMPRESSIONS.c
+        listed = (
+            sql.select(found.generation, found.adapter, sql.func.count().label("lists"), sql.func.max(found.time))
+            .where(found.time >= first, _SHOWN)
+            .group_by(found.generation, found.adapter)
+            .order_by(sql.func.max(found.time).desc(), found.generation)
+        )
+        clicks: Counter[str] = Counter()
+        clicked: Counter[str] = Counter()
+        left: Counter[str] = Counter()
+        with self._engine.connect() as connection:
+            origins = connection.execute(listed).all()
+            for generation, judged in self._brought(connection, first, event_type):
+                outcomes = Counter(judged)
+                left.update(outcomes)
+                if outcomes[COUNTED]:
+                    clicks[generation] += outcomes[COUNTED]
+                    clicked[generation] += 1
+        rates = [
+            Rate(row.generation, row.adapter, row.lists, clicks[row.generation], clicked[row.generation])
+            for row in origins
+        ]
+        return Rates(rates, left[UNKNOWN], left[UNLISTED])
+
+    def outcomes(self, events: Sequence[Event]) -> Iterator[tuple[str, str]]:
+        """Return generation ("" where the answer is unknown) and outcome of events that were stored just now."""
+        given: dict[str, list[Event]] = {}
+        for event in events:
+            given.setdefault(event.rec_id or "", []).append(event)
+        ids = sorted(given)
+        for start in range(0, len(ids), AT_ONCE):
+            some = ids[start : start + AT_ONCE]
+            stored = sql.select(EVENTS.c.rec_id, EVENTS.c.item_id, sql.func.count())
+            stored = stored.where(EVENTS.c.rec_id.in_(some)).group_by(EVENTS.c.rec_id, EVENTS.c.item_id)
+            answers = sql.select(IMPRESSIONS).where(IMPRESSIONS.c.rec_id.in_(some), _SHOWN)
+            with self._engine.connect() as connection:
+                counts = {(rec_id, item_id): count for rec_id, item_id, count in connection.execute(stored)}
+                known = {row["rec_id"]: row for row in connection.execute(answers).mappings()}
+            for rec_id in some:
+                own, row = given[rec_id], known.get(rec_id)
+                new = Counter(event.item_id for event in own)
+                before = {item_id for item_id in new if counts.get((rec_id, item_id), 0) > new[item_id]}
+                for outcome in _judged(row, [(event.user_id, event.item_id) for event in own], before):
+                    yield row["generation"] if row else "", outcome
+
+    def _brought(
+        self, connection: sql.Connection, first: int, event_type: str | None
+    ) -> Iterator[tuple[str, list[str]]]:
+        """Return for each answer that events name its generation, and what becomes of each event."""
+        answer = sql.and_(EVENTS.c.rec_id == IMPRESSIONS.c.rec_id, IMPRESSIONS.c.time >= first, _SHOWN)
+        named = (
+            sql.select(
+                EVENTS.c.rec_id,
+                EVENTS.c.item_id,
+                EVENTS.c.user_id.label("who"),
+                *(IMPRESSIONS.c[name] for name in ("user_id", "generation", "record")),
+            )
+            .select_from(EVENTS.outerjoin(IMPRESSIONS, answer))
+            .where(EVENTS.c.rec_id.is_not(None), EVENTS.c.timestamp >= first)
+            .order_by(EVENTS.c.rec_id)
+        )
+        if event_type is not None:
+            named = named.where(EVENTS.c.event_type == event_type)
+        rows: Iterable[sql.RowMapping] = connection.execution_options(yield_per=AT_ONCE).execute(named).mappings()
+        for _, own in itertools.groupby(rows, key=lambda row: row["rec_id"]):
+            together = list(own)
+            row = together[0] if together[0]["record"] is not None else None
+            judged = _judged(row, [(one["who"], one["item_id"]) for one in together])
+            yield row["generation"] if row else "", judged
+
+
+def _judged(row: sql.RowMapping | None, events: Iterable[tuple[str, str]], before: Iterable[str] = ()) -> list[str]:
+    """Return what becomes of the events, user and item, that name one answer.
+
+    Args:
+        row: the answer's; None: it is unknown.
+        events: in their order.
+        before: items that earlier events have counted.
+    """
+    listed = _listed(row["record"]) if row is not None else set()
+    counted = set(before)
+    outcomes = []
+    for user_id, item_id in events:
+        if row is None:
+            outcome = UNKNOWN
+        elif item_id not in listed or row["user_id"] not in (None, user_id):
+            outcome = UNLISTED
+        else:
+            outcome = REPEATED if item_id in counted else COUNTED
+            counted.add(item_id)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _listed(record: str) -> set[str]:
+    """Return the items of an impression's record."""
+    items = json.loads(record)["items"]
+    if isinstance(items, dict):
+        return set(items["item_id"])
+    return {item["item_id"] for item in items}  # of an older version

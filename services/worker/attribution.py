@@ -1,0 +1,35 @@
+"""Which answers new events come from: counted in the background for Prometheus, by the generation that answered."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from recsys.database.events import Event
+from recsys.database.rates import RateStore
+from services.edge.metrics import Metrics
+from services.worker.backlog import Backlog
+
+WAITING = 20_000  # events in memory; what does not fit is stored all the same, and counted by GET /v1/rates alone
+BATCH = 1_000
+
+
+class Attribution:
+    """Looks up the answers that events name, without making their senders wait.
+
+    An answer of another worker may be written a little later than its event is looked up; it is ``unknown`` then.
+    """
+
+    def __init__(self, rates: RateStore, metrics: Metrics) -> None:
+        self._rates = rates
+        self._metrics = metrics
+        self.backlog: Backlog[Event] = Backlog(
+            "attribute-events", self._count, WAITING, BATCH, metrics.clicks.labels("", "dropped").inc
+        )
+
+    def follow(self, events: Iterable[Event]) -> None:
+        """Put events that were stored just now, and that name an answer, on the list of those to be counted."""
+        for event in events:
+            self.backlog.put(event)
+
+    def _count(self, events: Sequence[Event]) -> None:
+        for labels, count in Counter(self._rates.outcomes(events)).items():
+            self._metrics.clicks.labels(*labels).inc(count)
