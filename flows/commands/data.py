@@ -8,8 +8,7 @@ import typer
 
 from flows.commands.tables import show_quality
 from flows.commands.terminal import FAILED, DebugOption, HomeOption, JsonOption, shell
-from recsys.artifacts import read_json
-from recsys.config import IngestConfig, from_dict
+from recsys.config import IngestConfig, read_settings
 
 if TYPE_CHECKING:
     from recsys.data.quality import QualityReport
@@ -91,7 +90,7 @@ def _settings(
     config: Path | None, events: dict[str, str], items: dict[str, str], bad_share: float | None
 ) -> IngestConfig:
     """Return the settings of a file, or the default ones, with what the options say."""
-    given = from_dict(IngestConfig, read_json(config)) if config else IngestConfig()
+    given = read_settings(IngestConfig, config) if config else IngestConfig()
     share = given.max_quarantined_share if bad_share is None else bad_share
     return replace(
         given,

@@ -19,8 +19,8 @@ from rich.text import Text
 from flows import progress
 from flows.plain import cell, visible
 from flows.runtime import prepare
-from recsys.artifacts import ArtifactError, read_json
-from recsys.config import ModelConfig, from_dict
+from recsys.artifacts import ArtifactError
+from recsys.config import ModelConfig, read_settings
 from recsys.errors import RecsysError, RefusedError
 from recsys.home import Home
 
@@ -36,7 +36,8 @@ CLEAR_ERRORS = (RecsysError, RuntimeError, OSError)  # RuntimeError: Prefect say
 
 Snapshot = Annotated[str | None, typer.Option(help="Snapshot id; the newest by default.")]
 ModelFile = Annotated[Path | None, typer.Option(help="JSON file with settings of ModelConfig.")]
-Seed = Annotated[int | None, typer.Option(help="Fixes every random choice.")]
+MAX_SEED = 2**32 - 1
+Seed = Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Fixes every random choice.")]
 
 
 class Shell:
@@ -130,7 +131,7 @@ def _console(stderr: bool = False) -> Console:
 
 def settings(config: Path | None, seed: int | None) -> ModelConfig:
     """Return the settings of a file, or the default ones, with another seed where one is given."""
-    model = from_dict(ModelConfig, read_json(config)) if config else ModelConfig()
+    model = read_settings(ModelConfig, config) if config else ModelConfig()
     return model if seed is None else replace(model, seed=seed)
 
 

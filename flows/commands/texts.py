@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from flows import progress
-from flows.commands.terminal import DebugOption, HomeOption, JsonOption, shell, table
-from recsys.artifacts import read_json
-from recsys.config import ClassifierConfig, from_dict
+from flows.commands.terminal import MAX_SEED, DebugOption, HomeOption, JsonOption, shell, table
+from recsys.config import ClassifierConfig, read_settings
 from recsys.errors import SettingError
 
 AdapterOption = Annotated[str | None, typer.Option(help="Adapter id; the one of the served generation by default.")]
@@ -83,18 +82,18 @@ def classify(
     text_column: Annotated[str, typer.Option(help="Where the texts are.")] = "text",
     label_column: Annotated[str, typer.Option(help="Where the labels are.")] = "label",
     config: Annotated[Path | None, typer.Option(help="JSON file with settings of ClassifierConfig.")] = None,
-    seed: Annotated[int, typer.Option(help="Fixes every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Fixes every random choice.")] = 0,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Train a text classifier, stored as an adapter that the service answers with."""
     with shell(home, as_json, debug) as session:
-        from flows.classify import train_text_classifier
-
-        settings = from_dict(ClassifierConfig, read_json(config)) if config else ClassifierConfig()
+        settings = read_settings(ClassifierConfig, config) if config else ClassifierConfig()
         lora = replace(settings.lora, base=base or settings.lora.base)
         settings = replace(settings, lora=lora, epochs=epochs or settings.epochs)
+        from flows.classify import train_text_classifier
+
         done = train_text_classifier(
             str(train), str(dev), str(test) if test else None, str(session.home.root), settings, seed,
             text_column, label_column,

@@ -20,7 +20,7 @@ from flows.commands.terminal import (
     table,
 )
 from recsys.artifacts import read_json
-from recsys.config import PretrainConfig, TuneConfig, from_dict
+from recsys.config import PretrainConfig, TuneConfig, read_settings
 from recsys.errors import SettingError
 
 
@@ -41,13 +41,13 @@ def train(
 ) -> None:
     """Fine-tune an adapter and train a generation on a snapshot; it is not served yet."""
     with shell(home, as_json, debug) as session:
-        from flows.train import train_generation
-
-        chosen = snapshot or newest_snapshot(session)
         if resume_from and pretrained:
             raise SettingError("Give --resume-from or --pretrained, not both: an adapter goes on from one other.")
         model = settings(config, seed)
         model = replace(model, adapter=replace(model.adapter, pretrained=pretrained or model.adapter.pretrained))
+        chosen = snapshot or newest_snapshot(session)
+        from flows.train import train_generation
+
         done = train_generation(chosen, str(session.home.root), model, resume_from)
         show_metrics(session, read_json(Path(done.metrics)))
         session.show(
@@ -70,12 +70,12 @@ def pretrain(
 ) -> None:
     """Pre-train the base on a snapshot's item texts; the adapter is kept only where it pays for recommendation."""
     with shell(home, as_json, debug) as session:
+        given = read_settings(PretrainConfig, config) if config else PretrainConfig()
+        given, judge = replace(given, epochs=epochs or given.epochs), settings(model, seed)
+        chosen = snapshot or newest_snapshot(session)
         from flows.pretrain import pretrain_encoder, verdict
 
-        given = from_dict(PretrainConfig, read_json(config)) if config else PretrainConfig()
-        given = replace(given, epochs=epochs or given.epochs)
-        chosen = snapshot or newest_snapshot(session)
-        done = pretrain_encoder(chosen, str(session.home.root), given, settings(model, seed), keep)
+        done = pretrain_encoder(chosen, str(session.home.root), given, judge, keep)
         headings = dict.fromkeys(("epoch", "loss", "perplexity"), "right")
         rows = [[f"{row['epoch']:.0f}", f"{row['loss']:.4f}", f"{row['perplexity']:.1f}"] for row in done.history]
         before, after = done.perplexity["before"], done.perplexity["after"]
@@ -101,11 +101,11 @@ def tune(
 ) -> None:
     """Search settings of adapter and towers by validation, and train a generation with the best."""
     with shell(home, as_json, debug) as session:
+        search, begin = TuneConfig(trials=trials or TuneConfig().trials), settings(config, seed)
+        chosen = snapshot or newest_snapshot(session)
         from flows.tune import tune_settings
 
-        search = TuneConfig(trials=trials or TuneConfig().trials)
-        chosen = snapshot or newest_snapshot(session)
-        done = tune_settings(chosen, str(session.home.root), settings(config, seed), search, train)
+        done = tune_settings(chosen, str(session.home.root), begin, search, train)
         names = list(done.trials[0].settings)
         shown = (name.replace(".", " ").replace("_", " ") for name in names)
         headings = dict.fromkeys(("trial", "N@10", "epochs", *shown), "right")

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from infra.attack import report as attacks
 from infra.load import report
 from infra.supply import lift
-from recsys.config import ClassifierConfig, from_dict
+from recsys.config import ClassifierConfig, from_stored
 from recsys.models.throughput import SHAPES, encoding_flops
 
 ROOT = Path(__file__).parents[2]
@@ -114,7 +114,7 @@ def epochs(path: Path) -> str:
     """Return the Markdown of a classifier's epochs."""
     document = json.loads(path.read_text())
     data, environment = document["data"], document["environment"]
-    base = from_dict(ClassifierConfig, document["settings"]).lora.base
+    base = from_stored(ClassifierConfig, document["settings"]).lora.base
     names = ("train_loss", "train_accuracy", "dev_loss", "dev_accuracy")
     lines = [
         f"**{data['name']}**, {data['train']:,} texts, {data['dev']:,} to judge by; {base}, seed "

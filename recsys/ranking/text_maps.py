@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
-from recsys.config import TextConfig, from_dict, to_dict
+from recsys.config import TextConfig, from_stored, to_dict
 from recsys.data.text import chosen_fields, item_texts
 from recsys.models.towers.whitening import Whitening
 from recsys.ranking.system import CONTENT, TOWERS
@@ -50,7 +50,7 @@ class TextMaps:
         """Read what ``save`` wrote."""
         tensors = load_file(folder / MAPS)
         towers, content = (Whitening(tensors[f"{name}.mean"], tensors[f"{name}.matrix"]) for name in (TOWERS, CONTENT))
-        return cls(from_dict(TextConfig, json.loads((folder / SETTINGS).read_text())), towers, content)
+        return cls(from_stored(TextConfig, json.loads((folder / SETTINGS).read_text())), towers, content)
 
 
 def written_out(items: pl.DataFrame, config: TextConfig) -> TextConfig:

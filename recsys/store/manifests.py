@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from recsys.artifacts import ArtifactError, short_id
-from recsys.config import ModelConfig, Protocol, TextConfig, from_dict
+from recsys.config import ModelConfig, Protocol, TextConfig, from_stored
 from recsys.record import Record
 
 CARD = "card.json"
@@ -68,7 +68,7 @@ class GenerationManifest(Record):
             ArtifactError: they are none of this version.
         """
         try:
-            return from_dict(ModelConfig, self.settings)
+            return from_stored(ModelConfig, self.settings)
         except (ValueError, TypeError, AttributeError) as error:
             raise ArtifactError(
                 f"The settings of generation {self.id} cannot be read: {error} Train and publish again."

@@ -13,6 +13,7 @@ from recsys.models.adapter import WARM_STEPS, train_adapter
 from recsys.models.checkpoints import Checkpoints, checkpoint_of
 from recsys.models.encoder.backbone import Backbone, add_lora, continue_lora, load_backbone
 from recsys.models.encoder.export import encode_texts
+from recsys.models.encoder.fitting import check_fit
 from recsys.models.encoder.tokens import tokenize
 from recsys.models.towers.training import train_towers
 from recsys.models.towers.whitening import Whitening, text_features
@@ -36,6 +37,7 @@ class TextEncoding:
 def frozen_encoding(texts: list[str], config: ModelConfig, progress: StageProgress | None = None) -> TextEncoding:
     """Encode the catalogue with the base model alone."""
     backbone = load_backbone(config.adapter.lora.base)
+    check_fit(backbone, config.adapter.lora, config.text.max_tokens, "adapter.lora", "text.max_tokens")
     vectors = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
     return _encoding([vectors])
 

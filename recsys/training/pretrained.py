@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import StageProgress, stage
-from recsys.config import AdapterConfig, ModelConfig, PretrainConfig, from_dict
+from recsys.config import AdapterConfig, ModelConfig, PretrainConfig, from_stored
 from recsys.evaluation.bootstrap import Interval, IntervalFields, paired_bootstrap
 from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.metrics import ndcg
@@ -114,7 +114,7 @@ def pretrained_folder(home: Home, config: AdapterConfig) -> Path | None:
             "recommendation adapter, use --resume-from."
         )
     settings = {name: value for name, value in card.settings.items() if name != "seed"}
-    wanted, found = config.lora, from_dict(PretrainConfig, settings).lora
+    wanted, found = config.lora, from_stored(PretrainConfig, settings).lora
     if wanted != found:
         name = next(item.name for item in fields(found) if getattr(wanted, item.name) != getattr(found, item.name))
         raise ArtifactError(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import StageProgress, stage
-from recsys.config import COLD_ITEMS, ModelConfig, Protocol, from_dict
+from recsys.config import COLD_ITEMS, ModelConfig, Protocol, from_stored
 from recsys.data.sequences import Scorer, Sequences
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.errors import DataError
@@ -93,7 +93,7 @@ class Parent:
         return cls(
             adapter_id=adapter_id,
             folder=folder,
-            config=from_dict(ModelConfig, card.settings),
+            config=from_stored(ModelConfig, card.settings),
             protocol=card.protocol,
             snapshot=open_snapshot(home, card.snapshot),
             maps=TextMaps.load(folder / FOLDER),

@@ -111,7 +111,7 @@ def tune(
         del space["adapter.lora.rank"], given["adapter.lora.rank"]  # that of weights that go on is what it is
     for number in range(len(study.get_trials(states=FINISHED)), search.trials):
         study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=search.startup_trials, seed=config.seed * 10_000 + number
+            n_startup_trials=search.startup_trials, seed=(config.seed * 10_000 + number) % 2**32
         )
         if number == 0 and not study.get_trials(states=(TrialState.WAITING,)):
             study.enqueue_trial(given)

@@ -163,6 +163,17 @@ def test_training_with_a_settings_file_finds_the_work_done(copied_home: Home, tm
     )
 
 
+@pytest.mark.parametrize("command", ["train", "pretrain", "tune", "ingest", "classify"])
+def test_wrong_settings_are_told_before_anything_is_read(command: str, tmp_path: Path) -> None:
+    wrong = tmp_path / "settings.json"
+    wrong.write_text('{"max_quarantined_share": "few", "epochs": 0, "seed": -1, "trials": []}')
+    given = {"ingest": ["--events", "no", "--items", "no"], "classify": ["--train", "no", "--dev", "no"]}
+    message = run(command, *given.get(command, []), "--config", wrong, "--home", tmp_path / "home", code=1)["error"]
+    assert message.startswith(f"{wrong}: ")
+    assert "it takes" in message or "has no setting" in message
+    assert not (tmp_path / "home" / "snapshots").exists()
+
+
 def test_publish_refuses_with_3_and_rollback_returns(copied_home: Home) -> None:
     served, worse = current_id(copied_home), hopeless_generation(copied_home)
     refused = run("publish", "--home", copied_home.root, code=3)

@@ -19,6 +19,7 @@ from recsys.errors import DataError
 from recsys.models.checkpoints import Checkpoint, TrainingState
 from recsys.models.encoder.backbone import add_lora, load_backbone, lora_weights, set_lora_weights
 from recsys.models.encoder.classifier import Classifier, LabelledTexts, numbered
+from recsys.models.encoder.fitting import check_fit
 from recsys.models.encoder.tokens import Tokens, tokenize
 from recsys.models.optimisation import MAX_GRADIENT_NORM, check_descent, warm_linear
 
@@ -71,7 +72,9 @@ def train_classifier(
     labels = sorted(set(train.labels))
     if len(labels) < 2:
         raise DataError(f"The training texts have one label only ({labels[0]!r}). Give texts of at least two.")
-    backbone = add_lora(load_backbone(config.lora.base), config.lora, seed, config.dropout)
+    base = load_backbone(config.lora.base)
+    check_fit(base, config.lora, config.max_tokens, "lora", "max_tokens")
+    backbone = add_lora(base, config.lora, seed, config.dropout)
     for module in backbone.model.modules():
         if isinstance(module, nn.Dropout):
             module.p = config.dropout  # the base's own are meant for pre-training

@@ -31,6 +31,7 @@ from recsys.models.encoder.backbone import (
     quiet,
     set_lora_weights,
 )
+from recsys.models.encoder.fitting import check_fit
 from recsys.models.encoder.tokens import Tokens, tokenize
 from recsys.models.optimisation import MAX_GRADIENT_NORM, WARMUP_SHARE, check_descent, warm_cosine
 
@@ -211,6 +212,7 @@ def _run(
 ) -> tuple[MaskedLanguageModel, float, list[dict[str, float]]]:
     """Fit the head, together with LoRA weights if ``adapted``; return the model, its perplexity and its records."""
     backbone = load_backbone(config.lora.base)
+    check_fit(backbone, config.lora, config.text.max_tokens, "lora", "text.max_tokens")
     for weight in backbone.model.parameters():
         weight.requires_grad_(False)
     backbone = add_lora(backbone, config.lora, seed) if adapted else backbone
