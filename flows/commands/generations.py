@@ -67,7 +67,6 @@ def adapters(
 ) -> None:
     """List, show, compare or delete adapters."""
     from recsys.store.adapters import delete_adapter, list_adapters, read_card
-    from recsys.store.exports import delete_encoders
 
     chosen = _ids(action, adapter_id, other_id)
     with shell(home, as_json, debug) as session:
@@ -92,6 +91,8 @@ def adapters(
         elif action == "compare":
             _compare(session, read_card(session.home, chosen[0]), read_card(session.home, chosen[1]))
         else:
+            from recsys.store.exports import delete_encoders  # torch, which a list has no use for
+
             delete_adapter(session.home, chosen[0])
             delete_encoders(session.home, chosen[0])
             session.result = {"deleted": chosen[0]}
@@ -126,7 +127,7 @@ def _compare(session: Shell, first: AdapterCard, second: AdapterCard) -> None:
 
 
 def _generation_figure(home: Home, manifest: GenerationManifest) -> str:
-    from recsys.evaluation.report import METRICS_FILE
+    from recsys.evaluation.headline import METRICS_FILE
 
     measured = read_json(home.generations / manifest.id / METRICS_FILE)["protocols"]
     own = next(name for name in manifest.config.evaluation.protocols if name in measured)
@@ -142,7 +143,7 @@ def _adapter_figure(card: AdapterCard) -> str:
 
 
 def _figure(metrics: dict[str, Any]) -> str:
-    from recsys.evaluation.report import HEADLINE, OURS
+    from recsys.evaluation.headline import HEADLINE, OURS
 
     return _text(metrics[OURS][HEADLINE])
 

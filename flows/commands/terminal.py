@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -114,7 +113,8 @@ def _unwinding_on_sigterm() -> Iterator[None]:
 def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, RefusedError):
         return str(error), REFUSED
-    if isinstance(error, httpx.HTTPError):
+    httpx = sys.modules.get("httpx")  # whatever raises its errors has imported it, which takes a while
+    if httpx is not None and isinstance(error, httpx.HTTPError):
         return (
             f"No answer from the server ({type(error).__name__}: {error}). Check PREFECT_API_URL and try again.",
             FAILED,

@@ -21,12 +21,13 @@ from recsys.artifacts import write_atomic, write_json
 from recsys.data.columns import ITEM_ID, RANK, SCORE, SYSTEM, USER_ID
 from recsys.evaluation.bootstrap import IntervalFields, bootstrap_mean, paired_bootstrap
 from recsys.evaluation.full_ranking import Ranking
+from recsys.evaluation.headline import HEADLINE as HEADLINE
+from recsys.evaluation.headline import METRICS_FILE as METRICS_FILE
+from recsys.evaluation.headline import OURS as OURS
 from recsys.evaluation.metrics import coverage, diversity, mrr, ndcg, novelty, recall
 from recsys.evaluation.splits import Split
 
-OURS = "recsys"  # the whole system; its ablations are called recsys.<part>
-HEADLINE = "ndcg@10"
-METRICS_FILE, LISTS_FILE = "metrics.json", "lists.parquet"
+LISTS_FILE = "lists.parquet"
 HEAD_SHARE = 0.2
 METRICS = {f"{metric.__name__}@{k}": (metric, k) for metric in (recall, ndcg) for k in (5, 10, 20)} | {
     "mrr@20": (mrr, 20)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import EllipsisType
+from typing import TYPE_CHECKING
 
 from recsys.artifacts import (
     MANIFEST,
@@ -29,10 +30,12 @@ from recsys.artifacts import (
     verify_folder,
     write_json,
 )
-from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.home import Home
 from recsys.record import Record
 from recsys.store.manifests import GenerationManifest, IndexReference
+
+if TYPE_CHECKING:
+    from recsys.data.snapshot import Snapshot
 
 POINTER = "current.json"
 MAX_TRAIL = 50  # generations that rollback can go back through
@@ -92,12 +95,14 @@ def read_generation(home: Home, generation_id: str, verify: bool = False) -> tup
     return folder, manifest
 
 
-def generation_snapshot(home: Home, manifest: GenerationManifest) -> Snapshot:
+def generation_snapshot(home: Home, manifest: GenerationManifest) -> "Snapshot":
     """Open the snapshot that a generation was made from, and check that it is the very one.
 
     Raises:
         ArtifactError: it is missing or is not what it was.
     """
+    from recsys.data.snapshot import open_snapshot  # Polars, which a list of generations has no use for
+
     return open_snapshot(home, manifest.snapshot, content_digest=manifest.snapshot_digest)
 
 

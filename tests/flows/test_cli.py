@@ -38,6 +38,14 @@ if server is not None:
     import httpx
     print(httpx.get(server.SubprocessASGIServer().api_url + "/health").status_code)
 """
+LISTING = """
+import sys
+from typer.testing import CliRunner
+from flows.cli import app
+for command in (["--help"], ["generations"], ["adapters"], ["keys", "list"]):
+    assert CliRunner().invoke(app, command).exit_code == 0, command
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
 COMMANDS = {
     *("demo", "ingest", "validate", "train", "evaluate", "publish", "rollback", "generations", "adapters"),
     *("serve", "recommend", "benchmark", "classify", "embed", "export", "pretrain", "tune", "ui"),
@@ -80,6 +88,16 @@ def test_a_run_that_finds_its_work_done_imports_no_transformers() -> None:
     loaded = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True).stdout.split()
     assert {"torch", "prefect", "lancedb"} <= set(loaded)
     assert not {"transformers", "peft", "accelerate"} & set(loaded)
+
+
+def test_a_list_is_shown_without_what_takes_long_to_import(home: Home) -> None:
+    """torch, Prefect and Polars take seconds; what is stored is listed from small files of JSON."""
+    told = subprocess.run(
+        [sys.executable, "-c", LISTING],
+        env=os.environ | {"RECSYS_HOME": str(home.root)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    heavy = {"torch", "prefect", "polars", "numpy", "pyarrow", "lancedb", "httpx", "transformers"}
+    assert not heavy & set(told.stdout.split())
 
 
 @pytest.mark.parametrize(

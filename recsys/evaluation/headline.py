@@ -1,0 +1,5 @@
+"""By what a measurement is summed up: our whole system, the figure that matters most, the file of all. It imports nothing."""
+
+OURS = "recsys"  # the whole system; its ablations are called recsys.<part>
+HEADLINE = "ndcg@10"
+METRICS_FILE = "metrics.json"
