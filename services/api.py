@@ -1,15 +1,13 @@
 """The application: all routes, one shape of errors, one complete description."""
 
 import json
-from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI
 
-from recsys_client.schemas.fields import Problem
-from services.edge.auth import GuardedRoute, describe_keys
+from services.edge.auth import GuardedRoute
+from services.edge.description import INFORMATION, TAGS, describe
 from services.edge.keyless import OwnMachine
 from services.edge.metrics import Exposition
 from services.edge.own import Heads
@@ -51,7 +49,9 @@ def create_app() -> FastAPI:
         title="recsys",
         version=version("recsys"),
         summary="Recommendations from user behaviour and item texts.",
-        description="HEAD is answered wherever GET is, without the body.",
+        openapi_tags=[{"name": name, "description": meaning} for name, meaning in TAGS.items()],
+        generate_unique_id_function=lambda route: route.name,  # as the method of the client is called
+        **INFORMATION,
         openapi_url=None,  # the document is one of the routes: made once, and sent as it is
         docs_url=None,
         redoc_url=None,
@@ -65,15 +65,6 @@ def create_app() -> FastAPI:
         if unguarded:
             raise TypeError(f"{module.__name__} has routes that no key guards; make its router by guarded_router().")
         app.include_router(module.router)
-    app.openapi = partial(_complete, app, app.openapi)  # type: ignore[method-assign]
-    app.state.document = cache(lambda: json.dumps(app.openapi(), ensure_ascii=False).encode())
+    app.state.document = cache(lambda keyed: json.dumps(describe(app.openapi(), keyed), ensure_ascii=False).encode())
     app.state.exposition = Exposition()
     return app
-
-
-def _complete(app: FastAPI, generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the OpenAPI document with what FastAPI does not know: the errors' shape, and the keys."""
-    document = generate()
-    document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-    describe_keys(document)
-    return document

@@ -21,15 +21,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from services.edge.bodies import BYTES, COMMAS, SMALL, BodyLimit
 from services.edge.context import CURRENT, asking_key
+from services.edge.description import SCHEME
 from services.edge.keys import ADMIN, SCOPES, Key, Keys
 from services.edge.problems import announced_bytes, capped, documented, problem, too_large
 
-SCHEME = "key"
-SCHEME_DESCRIPTION = (
-    "A key from `recsys keys create`. Scopes: `recommend` asks for items, `write` sends events and items, `admin` does "
-    "everything. Where no key was ever made, the service asks for none, and answers its own machine and its own page "
-    "alone: others get 403, and a POST or PUT that does not say `content-type: application/json` gets 415."
-)
 READS_HISTORIES = "recsys.reads_histories"  # in a request's scope: whether it may be told what a user did
 BURST_SECONDS = 2.0  # how much of its rate a key may use at once
 MOST_AT_ONCE = 100  # requests of one key that a worker has under way; fewer than may wait for a lane
@@ -115,9 +110,13 @@ class GuardedRoute(APIRoute):
             guard.refused()
 
 
-def guarded_router() -> APIRouter:
-    """Return a router whose routes must declare a scope."""
-    return APIRouter(route_class=GuardedRoute)
+def guarded_router(tag: str | None = None) -> APIRouter:
+    """Return a router whose routes must declare a scope.
+
+    Args:
+        tag: of ``services.edge.description.TAGS``; None for routes that are not described.
+    """
+    return APIRouter(route_class=GuardedRoute, tags=[tag] if tag else [])
 
 
 class Guard:
@@ -215,13 +214,3 @@ async def _key_id() -> str | None:
 
 ReadsHistories = Annotated[bool, Depends(_reads_histories)]
 KeyId = Annotated[str | None, Depends(_key_id)]
-
-
-def describe_keys(document: dict[str, Any]) -> None:
-    """Add the scheme of the keys to an OpenAPI document, and what is refused where there are none."""
-    scheme = {"type": "http", "scheme": "bearer", "description": SCHEME_DESCRIPTION}
-    document["components"].setdefault("securitySchemes", {})[SCHEME] = scheme
-    refused = {str(status): response for status, response in documented(415).items()}
-    for operations in document["paths"].values():
-        for method in {"post", "put"} & set(operations):
-            operations[method]["responses"] |= refused

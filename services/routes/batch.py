@@ -16,7 +16,7 @@ from services.worker.lists import Lists
 from services.worker.state import Worker, WorkerOfApp
 
 AT_ONCE = 8  # users: ranking them together saves time, and others' batches have their turn between two such groups
-router = guarded_router()
+router = guarded_router("lists")
 
 
 @router.post("/v1/recommend/batch", response_model=BatchAnswer, **scoped("recommend", *ERRORS, body=MANY_USERS))

@@ -17,7 +17,7 @@ from services.worker.state import Worker, WorkerOfApp
 if TYPE_CHECKING:
     from recsys.models.encoder.classifier import Classifier
 
-router = guarded_router()
+router = guarded_router("texts")
 
 
 @router.post("/v1/classify", response_model=ClassifyAnswer, **scoped("recommend", *ERRORS, body=TEXTS))

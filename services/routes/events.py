@@ -17,7 +17,7 @@ FUTURE_TOLERANCE = timedelta(seconds=IngestConfig().future_tolerance_seconds)
 CONFLICT = (
     "The event_id {event_id!r} was sent before with another content; that event stays, and this one is not stored."
 )
-router = guarded_router()
+router = guarded_router("events")
 
 
 @router.post("/v1/events", response_model=EventsAnswer, **scoped("write", 400, 413, 422, body=EVENTS))

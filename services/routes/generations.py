@@ -28,7 +28,7 @@ from services.worker.answering import json_response
 from services.worker.shadow import begin_shadow, end_shadow, summary
 from services.worker.state import Worker, WorkerOfApp
 
-router = guarded_router()
+router = guarded_router("generations")
 GenerationId = Annotated[str, Path(max_length=64, description="As GET /v1/generations shows it.")]
 
 
@@ -45,7 +45,10 @@ async def adapters(worker: WorkerOfApp) -> Response:
 
 
 @router.post(
-    "/v1/generations/{generation_id}/promote", response_model=SwitchAnswer, **scoped("admin", 400, 404, 409, 413, 422)
+    "/v1/generations/{generation_id}/promote",
+    name="promote",
+    response_model=SwitchAnswer,
+    **scoped("admin", 400, 404, 409, 413, 422),
 )
 async def promote_generation(
     generation_id: GenerationId, worker: WorkerOfApp, request: PromoteRequest | None = None
@@ -65,7 +68,10 @@ async def roll_back(worker: WorkerOfApp) -> Response:
 
 
 @router.post(
-    "/v1/generations/{generation_id}/shadow", response_model=ShadowAnswer, **scoped("admin", 400, 404, 409, 413, 422)
+    "/v1/generations/{generation_id}/shadow",
+    name="begin_shadow",
+    response_model=ShadowAnswer,
+    **scoped("admin", 400, 404, 409, 413, 422),
 )
 async def shadow_generation(
     generation_id: GenerationId, worker: WorkerOfApp, request: ShadowRequest | None = None
@@ -75,7 +81,12 @@ async def shadow_generation(
     return json_response(await worker.loading.run(_shadow, worker, generation_id, share))
 
 
-@router.delete("/v1/generations/{generation_id}/shadow", response_model=ShadowAnswer, **scoped("admin", 404, 422))
+@router.delete(
+    "/v1/generations/{generation_id}/shadow",
+    name="end_shadow",
+    response_model=ShadowAnswer,
+    **scoped("admin", 404, 422),
+)
 async def end_shadowing(generation_id: GenerationId, worker: WorkerOfApp) -> Response:
     """Let a generation be the shadow no longer; the answer is its last summary."""
     return json_response(await worker.loading.run(_end_shadow, worker, generation_id))

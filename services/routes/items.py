@@ -22,7 +22,7 @@ from services.worker.state import Worker, WorkerOfApp
 WAIT_SECONDS = 4.0  # for other items to be encoded; with the lane's own waiting it stays below the request's timeout
 POLL_SECONDS = 0.05
 TIDY_EVERY = 1_000  # changes
-router = guarded_router()
+router = guarded_router("items")
 ItemId = Annotated[PathId, Path(description="As in the catalogue, or new.")]
 
 

@@ -15,7 +15,7 @@ from services.worker.answering import json_response, list_request
 from services.worker.impression_writer import differences
 from services.worker.state import Worker, WorkerOfApp
 
-router = guarded_router()
+router = guarded_router("users")
 WAIT_SECONDS = 1.0  # in which another worker has written what it answered
 LOOK_SECONDS = 0.1
 

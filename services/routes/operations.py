@@ -11,7 +11,7 @@ from services.worker.loading import FAILED
 from services.worker.state import Worker, WorkerOfApp
 
 DOCS, LIVEZ, READYZ = "/docs.json", "/livez", "/readyz"
-router = guarded_router()
+router = guarded_router("operations")
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}, **OPEN)
@@ -22,9 +22,9 @@ async def metrics(request: Request) -> Response:
 
 
 @router.get(DOCS, include_in_schema=False, **OPEN)
-async def docs(request: Request) -> Response:
+async def docs(request: Request, worker: WorkerOfApp) -> Response:
     """Return the OpenAPI document."""
-    return Response(request.app.state.document(), media_type="application/json")
+    return Response(request.app.state.document(worker.guard.asks_for_keys()), media_type="application/json")
 
 
 @router.get(LIVEZ, response_class=Response, responses={200: {"content": {"text/plain": {}}}}, **OPEN)

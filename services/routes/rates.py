@@ -13,7 +13,7 @@ from services.worker.answering import json_response
 from services.worker.state import Worker, WorkerOfApp
 
 FLUSH_SECONDS = 1.0
-router = guarded_router()
+router = guarded_router("generations")
 
 
 @router.get("/v1/rates", response_model=RatesAnswer, **scoped("admin", 422))

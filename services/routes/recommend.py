@@ -38,7 +38,7 @@ from services.worker.state import Worker, WorkerOfApp
 if TYPE_CHECKING:
     from recsys.serving.answers import Answer
 
-router = guarded_router()
+router = guarded_router("lists")
 
 
 @router.post("/v1/recommend", response_model=RecommendAnswer, **scoped("recommend", *ERRORS, body=A_LIST))

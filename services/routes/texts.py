@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender
 
 PIECE_TEXTS, PIECE_CHARACTERS = 16, 4_096  # encoded at once; a search of another key waits for so much at most
-router = guarded_router()
+router = guarded_router("texts")
 T = TypeVar("T")
 
 

@@ -11,7 +11,7 @@ from services.edge.auth import guarded_router, scoped
 from services.worker.answering import json_response
 from services.worker.state import Worker, WorkerOfApp
 
-router = guarded_router()
+router = guarded_router("users")
 UserId = Annotated[PathId, Path(description="As in the events.")]
 NEXT_INGEST = (
     "The next ingest leaves out this user's events up to forgotten_until, wherever the source still holds them; train "

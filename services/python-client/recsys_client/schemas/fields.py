@@ -3,6 +3,7 @@
 A field that a request does not declare is refused, so that a misspelt option fails instead of doing nothing.
 """
 
+import json
 import re
 from datetime import datetime
 from typing import Annotated, Any
@@ -13,10 +14,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     Strict,
     StringConstraints,
     model_validator,
 )
+from pydantic.config import JsonDict
+from pydantic_core import CoreSchema
 
 MAX_ITEMS = 200  # in one answer
 MAX_FIELDS = 50
@@ -48,7 +52,8 @@ PathId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=256, pattern=r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\ufffd]+$"),
 ]
-Whole = Annotated[int, BeforeValidator(_number)]
+# bounds before the validator: behind it JSON Schema would lose them
+Place = Annotated[int, Field(ge=1, le=MAX_ITEMS), BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number)]
 Flag = Annotated[bool, Strict()]
 Timestamp = Annotated[AwareDatetime, BeforeValidator(_written_out)]
@@ -56,7 +61,7 @@ Timestamp = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 Fields = Annotated[
     list[Id], Field(fail_fast=True, max_length=MAX_FIELDS, description="Item columns to return with every item.")
 ]
-Count = Annotated[Whole, Field(ge=1, le=MAX_ITEMS, description="How many items to return at most.")]
+Count = Annotated[Place, Field(description="How many items to return at most.")]
 Filter = Annotated[
     dict[str, Any] | None,
     Field(
@@ -67,8 +72,33 @@ Filter = Annotated[
     ),
 ]
 
+# Of an answer whose defaults are for what older services leave out: this one sends every field.
+ALWAYS_SENT = ConfigDict(json_schema_serialization_defaults_required=True)
 
-class Request(BaseModel):
+
+def without_default(schema: JsonDict) -> None:
+    """Describe a field of an answer that may be left out; generators of clients take ``default`` for the opposite."""
+    schema.pop("default", None)
+
+
+class Body(BaseModel):
+    """What is sent. Its schema tells defaults in words.
+
+    Generators of clients take ``default`` for a promise that the field is there, and would have callers give them all.
+    """
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core)
+        for field in handler.resolve_ref_schema(schema).get("properties", {}).values():
+            default = field.pop("default", None)
+            if default not in (None, [], {}):
+                told = f"{json.dumps(default)} where left out."
+                field["description"] = f"{field['description']} {told}" if "description" in field else told
+        return schema
+
+
+class Request(Body):
     """The body of a request: nothing but what it declares."""
 
     model_config = ConfigDict(extra="forbid")
@@ -93,4 +123,6 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    request_id: Annotated[str | None, Field(description="As in X-Request-ID and in the service's log.")] = None
+    request_id: str | None = Field(
+        default=None, json_schema_extra=without_default, description="As in X-Request-ID and in the service's log."
+    )

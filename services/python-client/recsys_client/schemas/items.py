@@ -4,12 +4,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from recsys_client.schemas.fields import Flag
+from recsys_client.schemas.fields import Body, Flag
 
 MAX_COLUMNS = 200
 
 
-class PutItemRequest(BaseModel):
+class PutItemRequest(Body):
     """An item whole: its title, and any other columns of the catalogue; what is left out is empty.
 
     A column that the catalogue does not have, or a value that does not fit it, is refused; all columns together have at

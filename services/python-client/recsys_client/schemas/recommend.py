@@ -3,8 +3,9 @@
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic.config import JsonDict
 
-from recsys_client.schemas.fields import MAX_ITEMS, Count, Fields, Filter, Flag, Id, Number, Request, Whole
+from recsys_client.schemas.fields import Count, Fields, Filter, Flag, Id, Number, Place, Request, without_default
 from recsys_client.schemas.lists import RankedItem, RecommendedItem
 
 MAX_HISTORY = 1_000
@@ -54,12 +55,21 @@ class FromModel(Request):
     generation: Generation = None
 
 
+_GIVEN: dict[str, JsonValue] = {"not": {"type": "null"}}
+# Of the ways to say so the one that generators of clients pass over; of oneOf they make types without the other fields.
+# What is said of one field says nothing of others (additionalProperties), which some that check examples take it to do.
 EXACTLY_ONE: dict[str, JsonValue] = {
-    "oneOf": [
-        {"required": [given], "properties": {given: {"type": kind}, other: {"type": "null"}}}
-        for given, kind, other in (("user_id", "string", "history"), ("history", "array", "user_id"))
-    ]
+    "if": {"required": ["user_id"], "properties": {"user_id": _GIVEN}, "additionalProperties": True},
+    "then": {"properties": {"history": {"type": "null"}}, "additionalProperties": True},
+    "else": {"required": ["history"], "properties": {"history": _GIVEN}, "additionalProperties": True},
 }
+
+
+def _by_name(schema: JsonDict) -> None:
+    """Describe a mapping from names by what generators know: pydantic gives names with a pattern patternProperties."""
+    ((pattern, value),) = schema.pop("patternProperties").items()  # type: ignore[union-attr]
+    schema["propertyNames"] |= {"pattern": pattern}  # type: ignore[operator]
+    schema["additionalProperties"] = value
 
 
 class UserOrHistory(Request):
@@ -83,7 +93,7 @@ class NewPromotion(Request):
     """An item for a fixed place of the list."""
 
     item_id: Id
-    slot: Whole = Field(ge=1, le=MAX_ITEMS, description="Place in the list, from 1.")
+    slot: Place = Field(description="Place in the list, from 1.")
 
 
 class ListOptions(FromModel):
@@ -102,8 +112,9 @@ class ListOptions(FromModel):
         description="0 ranks by score alone; towards 1 items that are unlike those above them move up (maximal "
         "marginal relevance).",
     )
-    limits: Annotated[dict[Id, Annotated[Whole, Field(ge=1, le=MAX_ITEMS)]], Field(max_length=MAX_LIMITS)] = Field(
+    limits: Annotated[dict[Id, Place], Field(max_length=MAX_LIMITS)] = Field(
         {},
+        json_schema_extra=_by_name,
         description="How many items may hold the same value, by field; each member of a list counts. Items without a "
         "value are not limited.",
         examples=[{"brand": 2}],
@@ -266,6 +277,7 @@ class RankAnswer(Origin):
 
     rec_id: str | None = Field(
         None,
+        json_schema_extra=without_default,
         description="Names an order that was written down: one for a user_id, asked for without the scope admin. Left "
         "out otherwise.",
     )
