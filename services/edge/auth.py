@@ -19,11 +19,12 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
+from recsys_client.schemas.problems import Code
 from services.edge.bodies import BYTES, COMMAS, SMALL, BodyLimit
 from services.edge.context import CURRENT, asking_key
-from services.edge.description import SCHEME
+from services.edge.description import SCHEME, documented
 from services.edge.keys import ADMIN, SCOPES, Key, Keys
-from services.edge.problems import announced_bytes, capped, documented, problem, too_large
+from services.edge.problems import announced_bytes, capped, problem, too_large
 
 READS_HISTORIES = "recsys.reads_histories"  # in a request's scope: whether it may be told what a user did
 BURST_SECONDS = 2.0  # how much of its rate a key may use at once
@@ -139,19 +140,21 @@ class Guard:
             return None
         scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            return problem(401, "Send a key: `Authorization: Bearer …`.", CHALLENGE)
+            return problem(Code.UNAUTHORISED, "Send a key: `Authorization: Bearer …`.", CHALLENGE)
         key = self._keys.find(token.strip())
         if key is None:
-            return problem(401, "The key is unknown or revoked.", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+            headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+            return problem(Code.UNKNOWN_KEY, "The key is unknown or revoked.", headers)
         if not key.may(needed):
             held = ", ".join(key.scopes)
             headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{needed}"'}
-            return problem(403, f"This needs the scope {needed!r}; the key {key.id} has {held}.", headers)
+            detail = f"This needs the scope {needed!r}; the key {key.id} has {held}."
+            return problem(Code.MISSING_SCOPE, detail, headers)
         if self._under_way[key.id] >= MOST_AT_ONCE:
             detail = (
                 f"The key {key.id} has {MOST_AT_ONCE} requests under way, as many as it may; wait for some of them."
             )
-            return problem(429, detail, {"Retry-After": "1"})
+            return problem(Code.TOO_MANY_REQUESTS, detail, {"Retry-After": "1"})
         scope[READS_HISTORIES] = key.may(ADMIN)
         context = CURRENT.get()
         if context is not None:
@@ -199,7 +202,8 @@ class Guard:
         if tokens < 1:
             self._buckets[key.id] = (tokens, now)
             wait = math.ceil((1 - tokens) / key.rate)
-            return problem(429, f"The key {key.id} may ask {key.rate:g} times a second.", {"Retry-After": str(wait)})
+            detail = f"The key {key.id} may ask {key.rate:g} times a second."
+            return problem(Code.TOO_MANY_REQUESTS, detail, {"Retry-After": str(wait)})
         self._buckets[key.id] = (tokens - 1, now)
         return None
 

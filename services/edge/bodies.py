@@ -8,7 +8,8 @@ both for less than a thousandth of the time.
 
 from dataclasses import dataclass
 
-from fastapi import HTTPException
+from recsys_client.schemas.problems import Code
+from services.edge.problems import Refused
 
 BYTES, COMMAS = "x-max-body-bytes", "x-max-body-commas"  # in the description of a route
 
@@ -38,10 +39,11 @@ class BodyLimit:
         """Check a body that is there, whole, and no larger than it may be.
 
         Raises:
-            HTTPException: 413, it has too many commas.
+            Refused: 413, it has too many commas.
         """
         if body.count(b",") > self.commas:
-            raise HTTPException(413, f"The body has more than {self.commas:,} commas, which are most here; send less.")
+            detail = f"The body has more than {self.commas:,} commas, which are most here; send less."
+            raise Refused(Code.TOO_LARGE, detail)
 
 
 SMALL = BodyLimit(16, 1_000)  # a few words, or none

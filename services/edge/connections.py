@@ -9,14 +9,13 @@ import asyncio
 import resource
 from collections.abc import Callable
 from functools import cache
-from http import HTTPStatus
 from typing import Any, ClassVar
 
 from starlette.types import ASGIApp
 from uvicorn import config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from recsys_client.schemas.fields import PROBLEM_JSON, Problem
+from recsys_client.schemas.problems import PROBLEM_JSON, Code, Problem
 from services.edge.observer import abandon, new_id
 
 HEADERS_SECONDS = 10.0  # from the connection, or from a later request's first byte, to the end of its headers
@@ -77,7 +76,7 @@ class Connection(HttpToolsProtocol):
         self._await_headers()
         if len(self.connections) > most_connections():
             # it may well be the newest: all others are at work then
-            next(iter(self._idle))._end(503, "There are too many connections; this one waited longest.")
+            next(iter(self._idle))._end(Code.OVERLOADED, "There are too many connections; this one waited longest.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -94,7 +93,7 @@ class Connection(HttpToolsProtocol):
         if not self._begun_here:
             self._other_bytes += len(data) - self._body_here
             if self._other_bytes > MAX_HEADER_BYTES + CHUNK_BYTES * min(self._chunks, MAX_CHUNKS):
-                self._end(431, TOO_LONG)
+                self._end(Code.HEADERS_TOO_LARGE, TOO_LONG)
         if self._deadline is None and self._is_idle():
             # what was left of a body, or empty lines: uvicorn has forgotten its own timer over them
             self._deadline = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
@@ -107,7 +106,7 @@ class Connection(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
         if not self._url_begun and not url.startswith(b"/"):
-            self._end(400, "The request must name a path of this service, and nothing else.")
+            self._end(Code.BAD_REQUEST, "The request must name a path of this service, and nothing else.")
             raise _RefusedError
         self._url_begun = True
         super().on_url(url)
@@ -123,7 +122,7 @@ class Connection(HttpToolsProtocol):
         self._heading = False
         self._idle.pop(self, None)
         if self._hosts != 1 and self.parser.get_http_version() != "1.0":
-            self._end(400, f"There are {self._hosts} Host headers; a request has one.")
+            self._end(Code.BAD_REQUEST, f"There are {self._hosts} Host headers; a request has one.")
             raise _RefusedError
         self._arm(BODY_SECONDS)
         if len(self.pipeline) >= MAX_WAITING:
@@ -170,7 +169,7 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Called where the parser understands nothing more, or was made to stop."""
-        self._end(400, "This cannot be read as HTTP/1.1.")
+        self._end(Code.BAD_REQUEST, "This cannot be read as HTTP/1.1.")
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
@@ -204,19 +203,19 @@ class Connection(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._named_bytes += size
         if self._named_bytes > MAX_HEADER_BYTES or self._header_lines > MAX_HEADER_LINES:
-            self._end(431, TOO_LONG)
+            self._end(Code.HEADERS_TOO_LARGE, TOO_LONG)
             raise _RefusedError
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
-        self._deadline = self.loop.call_later(seconds, self._end, 408, "The request did not arrive in time.")
+        self._deadline = self.loop.call_later(seconds, self._end, Code.TOO_SLOW, "The request did not arrive in time.")
 
     def _disarm(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _end(self, status: int, detail: str) -> None:
+    def _end(self, code: Code, detail: str) -> None:
         """Close the connection, with a reason where no answer is on its way over it."""
         if self.transport.is_closing():
             return
@@ -224,13 +223,12 @@ class Connection(HttpToolsProtocol):
         sending = answering is not None and answering.response_started and not answering.response_complete
         answered = not self._heading and self.cycle is not None and self.cycle.response_complete
         if not sending and not answered:
-            phrase = HTTPStatus(status).phrase
             request_id = new_id()  # that of the headers has not arrived, or its request is not begun
-            problem = Problem(title=phrase, status=status, detail=detail, request_id=request_id)
-            content = problem.model_dump_json().encode()
+            problem = Problem.of(code, detail, request_id=request_id)
+            content = problem.model_dump_json(exclude_none=True).encode()
             head = (
-                f"HTTP/1.1 {status} {phrase}\r\ncontent-type: {PROBLEM_JSON}\r\nx-request-id: {request_id}\r\n"
-                f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"
+                f"HTTP/1.1 {problem.status} {problem.title}\r\ncontent-type: {PROBLEM_JSON}\r\n"
+                f"x-request-id: {request_id}\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n"
             )
             self.transport.write(head.encode() + content)
         self._close()

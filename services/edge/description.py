@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from recsys_client.schemas.fields import PROBLEM_JSON, Problem
+from recsys_client.schemas.problems import PROBLEM_JSON, Problem
 
 SCHEME = "key"
 SCHEME_DESCRIPTION = (
@@ -28,7 +28,7 @@ WITHOUT_KEYS = (
     "No key was ever made (`recsys keys create`), so none is asked for, and only this machine and the service's own "
     "page are answered; others get 403."
 )
-INFORMATION = {
+INFORMATION: dict[str, Any] = {
     "contact": {"name": "Whoever runs this service"},
     "license_info": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
     "servers": [{"url": "/", "description": "The service that this document comes from."}],
@@ -87,6 +87,11 @@ def describe(generated: dict[str, Any], keyed: bool) -> dict[str, Any]:
         name: {"schema": {"type": "string"}, "description": meaning} for name, (_, meaning) in HEADERS.items()
     }
     return document
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the errors of a route as FastAPI takes them, in short: ``describe`` says the rest."""
+    return {status: {"description": HTTPStatus(status).phrase} for status in statuses}
 
 
 def _error(status: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from fastapi import Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from recsys_client.schemas.problems import Code
 from services.edge.problems import problem
 
 MAKE_A_KEY = "or make a key (`recsys keys create`) and send it"
@@ -61,16 +62,16 @@ class OwnMachine:
 def _refusal(scope: Scope) -> Response | None:
     headers = Headers(scope=scope)
     if not is_loopback((scope.get("client") or ("",))[0]):
-        return problem(403, NOT_LOCAL)
+        return problem(Code.THIS_MACHINE_ONLY, NOT_LOCAL)
     if any(PROXY_HEADERS.fullmatch(name.replace("_", "-")) for name in headers):
-        return problem(403, PROXIED)
+        return problem(Code.THIS_MACHINE_ONLY, PROXIED)
     hosts = headers.getlist("host")
     if len(hosts) != 1 or not _names_this_machine(hosts[0]):
-        return problem(403, FOREIGN_HOST)
+        return problem(Code.THIS_MACHINE_ONLY, FOREIGN_HOST)
     if not _is_own_page(scope, headers, hosts[0]):
-        return problem(403, FOREIGN_PAGE)
+        return problem(Code.THIS_MACHINE_ONLY, FOREIGN_PAGE)
     if not _is_json(scope["method"], headers.getlist("content-type")):
-        return problem(415, NO_JSON)
+        return problem(Code.UNSUPPORTED_MEDIA_TYPE, NO_JSON)
     return None
 
 

@@ -16,8 +16,8 @@ from threading import Event
 from typing import Any, TypeVar
 
 from anyio import move_on_after
-from fastapi import HTTPException
 
+from recsys_client.schemas.problems import Code
 from services.edge.context import (
     CURRENT,
     MODEL,
@@ -30,6 +30,7 @@ from services.edge.context import (
     end_stage_after,
     since_arrival,
 )
+from services.edge.problems import Refused
 
 WAIT_SECONDS = 4.0  # for a thread; with the database's own waiting this stays below the request's timeout
 # From a request's arrival until what it needs is loaded; a second of what an answer may take is left for the work.
@@ -54,7 +55,7 @@ class StillLoadingError(Exception):
         """Wait until it is there, or could not be loaded, for as long as an answer may take.
 
         Raises:
-            HTTPException: 503 with Retry-After, it was neither in time.
+            Refused: 503 with Retry-After, it was neither in time.
         """
         loop, over = asyncio.get_running_loop(), asyncio.Event()
         self.loaded.add_done_callback(lambda _: _call_in(loop, over.set))
@@ -62,7 +63,7 @@ class StillLoadingError(Exception):
             await over.wait()
         end_stage(MODEL)
         if not self.loaded.done():
-            raise HTTPException(503, f"{self} Nothing was done; ask again.", {"Retry-After": "2"})
+            raise Refused(Code.LOADING, f"{self} Nothing was done; ask again.", {"Retry-After": "2"})
 
 
 class Lane:
@@ -102,7 +103,7 @@ class Lane:
         Work that raises ``StillLoadingError`` gives its thread to others meanwhile, and runs again afterwards.
 
         Raises:
-            HTTPException: 503 with Retry-After, as many wait already as may, or it has waited too long.
+            Refused: 503 with Retry-After, as many wait already as may, or it has waited too long.
         """
         end_stage_after(None, PARSE)
         while True:
@@ -180,9 +181,11 @@ class Lane:
         most.pop().come.set_exception(self._refusal())
         return True
 
-    def _refusal(self) -> HTTPException:
+    def _refusal(self) -> Refused:
         self._shed()
-        return HTTPException(503, "The service has more to do than it can; nothing was done.", {"Retry-After": "1"})
+        return Refused(
+            Code.OVERLOADED, "The service has more to do than it can; nothing was done.", {"Retry-After": "1"}
+        )
 
 
 @dataclass(eq=False)

@@ -7,7 +7,7 @@ what the server answers by itself (an unknown path, not ready) has the same shap
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -21,7 +21,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys.artifacts import ArtifactError
-from recsys_client.schemas.fields import PROBLEM_JSON, Problem
+from recsys_client.schemas.problems import PROBLEM_JSON, Code, Problem, Violation, violation
 from services.edge.context import CURRENT, AbandonedError
 from services.edge.paths import without_paths
 
@@ -29,23 +29,56 @@ MAX_BODY_BYTES = 4 * 2**20  # of any route: 1,000 events with the longest ids fi
 ANSWER_SECONDS = 9.5  # from headers to answer: more than a lane and SQLite wait, less than BentoML, which tells less
 TOO_LATE = f"There was no answer within {ANSWER_SECONDS:g} s. What was begun may still be done; ask again."
 KEPT_HEADERS = ("allow", "retry-after")
-MAX_DETAILS = 5  # validation messages in one problem
+MAX_DETAILS = 5  # validation messages in one problem's detail
+MAX_VIOLATIONS = 50  # of them one by one, for programs
 _LOG = logging.getLogger(__name__)
 
 
-def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+class Refused(HTTPException):
+    """A request is answered by an error.
+
+    Args:
+        code: which one; its status is the answer's.
+        detail: what is wrong, and what to do about it.
+        headers: of the answer.
+        pointer: where in the body, where it is one place of it.
+    """
+
+    def __init__(
+        self, code: Code, detail: str, headers: Mapping[str, str] | None = None, pointer: str | None = None
+    ) -> None:
+        super().__init__(code.status, detail, dict(headers) if headers else None)
+        self.code = code
+        what = detail.partition(": ")[2] if pointer is not None else ""
+        self.errors = [Violation(pointer=pointer, code=code, detail=what)] if what else []
+
+
+def problem(
+    code: Code, detail: str, headers: Mapping[str, str] | None = None, errors: Sequence[Violation] = ()
+) -> Response:
     """Return an error response; of paths of this machine the detail keeps the last part."""
+    return _response(Problem.of(code, without_paths(detail), errors, _request_id()), headers)
+
+
+def _response(content: Problem, headers: Mapping[str, str] | None) -> Response:
+    text = content.model_dump_json(exclude_none=True)
+    return Response(text, content.status, headers=headers, media_type=PROBLEM_JSON)
+
+
+def _of_status(status: int, detail: str, headers: Mapping[str, str] | None) -> Response:
+    """Return an error response by its status alone, as who raised it knew nothing of codes."""
+    code = Code.of(status)
+    if code is not None:
+        return problem(code, detail, headers)
+    title = HTTPStatus(status).phrase
+    return _response(
+        Problem(title=title, status=status, detail=without_paths(detail), request_id=_request_id()), headers
+    )
+
+
+def _request_id() -> str | None:
     context = CURRENT.get()
-    asked = context.request_id if context else None
-    shown = without_paths(detail)
-    content = Problem(title=HTTPStatus(status).phrase, status=status, detail=shown, request_id=asked)
-    return Response(content.model_dump_json(exclude_none=True), status, headers=headers, media_type=PROBLEM_JSON)
-
-
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI descriptions of a route's errors."""
-    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    return context.request_id if context else None
 
 
 def install_handlers(app: FastAPI) -> None:
@@ -56,40 +89,45 @@ def install_handlers(app: FastAPI) -> None:
         headers = error.headers
         if error.status_code == 405:
             headers = {"Allow": ", ".join(sorted(_methods(request)))}
-        return problem(error.status_code, error.detail, headers)
+        if isinstance(error, Refused):
+            return problem(error.code, error.detail, headers, error.errors)
+        return _of_status(error.status_code, error.detail, headers)
 
     @app.exception_handler(RequestValidationError)
-    async def on_invalid_request(_: Request, error: RequestValidationError) -> Response:
+    async def on_invalid_request(request: Request, error: RequestValidationError) -> Response:
         errors = error.errors()
         if errors[0]["type"] == "json_invalid":
             what, where = errors[0]["ctx"]["error"], errors[0]["loc"][-1]
-            return problem(400, f"The body is no JSON: {what} at character {where}.")
+            return problem(Code.INVALID_JSON, f"The body is no JSON: {what} at character {where}.")
+        found = [_violation(request, entry) for entry in errors[:MAX_VIOLATIONS]]
         shown = [
-            f"{'.'.join(map(str, entry['loc']))}: {entry['msg'].removeprefix('Value error, ')}"
-            for entry in errors[:MAX_DETAILS]
+            f"{'.'.join(map(str, entry['loc']))}: {one.detail}"
+            for entry, one in zip(errors[:MAX_DETAILS], found, strict=False)
         ]
         more = [f"and {len(errors) - MAX_DETAILS} more"] if len(errors) > MAX_DETAILS else []
-        return problem(422, "; ".join(shown + more))
+        return problem(Code.INVALID_REQUEST, "; ".join(shown + more), errors=found)
 
     @app.exception_handler(SQLAlchemyError)
     async def on_store_error(_: Request, error: SQLAlchemyError) -> Response:
         _LOG.error("The event store failed.", exc_info=error)
-        return problem(503, "The event store cannot be reached; nothing was stored. Try again.", {"Retry-After": "1"})
+        detail = "The event store cannot be reached; nothing was stored. Try again."
+        return problem(Code.DATABASE_UNAVAILABLE, detail, {"Retry-After": "1"})
 
     @app.exception_handler(ArtifactError)
     async def on_broken_file(_: Request, error: ArtifactError) -> Response:
         _LOG.error("What is stored cannot be read. %s", error)  # which names files, as an answer must not
         detail = "Files of the service are missing or damaged; its log says which. What is loaded goes on answering."
-        return problem(503, detail, {"Retry-After": "5"})
+        return problem(Code.FILES_DAMAGED, detail, {"Retry-After": "5"})
 
     @app.exception_handler(ClientDisconnect)
     @app.exception_handler(AbandonedError)
     async def on_abandoned(_: Request, __: Exception) -> Response:
-        return problem(408, "Nobody waits for this answer any more.")  # read by nobody, and no fault of the service
+        # read by nobody, and no fault of the service
+        return problem(Code.TOO_SLOW, "Nobody waits for this answer any more.")
 
     @app.exception_handler(Exception)
     async def on_fault(_: Request, __: Exception) -> Response:
-        return problem(500, "The service failed; its log says why.")  # the server logs what was raised
+        return problem(Code.FAULT, "The service failed; its log says why.")  # the server logs what was raised
 
 
 class Boundary:
@@ -122,7 +160,7 @@ class Boundary:
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 headers = Headers(raw=shapeless["headers"])
                 kept = {name: headers[name] for name in KEPT_HEADERS if name in headers}
-                await problem(shapeless["status"], _text(content), kept)(scope, receive, send)
+                await _of_status(shapeless["status"], _text(content), kept)(scope, receive, send)
 
         try:
             async with asyncio.timeout(ANSWER_SECONDS) as deadline:
@@ -130,7 +168,7 @@ class Boundary:
         except TimeoutError:
             if begun or not deadline.expired():
                 raise
-            await problem(503, TOO_LATE, {"Retry-After": "1"})(scope, receive, send)
+            await problem(Code.TOO_LATE, TOO_LATE, {"Retry-After": "1"})(scope, receive, send)
 
 
 def announced_bytes(scope: Scope) -> int:
@@ -141,14 +179,14 @@ def announced_bytes(scope: Scope) -> int:
 
 def too_large(most: int) -> Response:
     """Return the answer to a larger body than a route takes; it is not read, so the connection cannot be used again."""
-    return problem(413, _too_large(most), {"Connection": "close"})
+    return problem(Code.TOO_LARGE, _too_large(most), {"Connection": "close"})
 
 
 def capped(receive: Receive, most: int) -> Receive:
     """Return what receives a body of at most so many bytes, also where it is sent in chunks, without a length.
 
     Raises:
-        HTTPException: 413, there are more.
+        Refused: 413, there are more.
     """
     received = 0
 
@@ -157,7 +195,7 @@ def capped(receive: Receive, most: int) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > most:
-            raise HTTPException(413, _too_large(most))
+            raise Refused(Code.TOO_LARGE, _too_large(most))
         return message
 
     return receive_capped
@@ -171,11 +209,20 @@ def _too_large(most: int) -> str:
 def _methods(request: Request) -> set[str]:
     """Return the methods of all routes with a request's path; Starlette names those of the first alone."""
     found = set()
-    for method in ("GET", "POST", "PUT", "DELETE"):
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         asked = {"type": "http", "method": method, "path": request.scope["path"], "root_path": ""}
         if any(route.matches(asked)[0] == Match.FULL for route in request.app.routes):
             found.add(method)
     return found | {"HEAD"} if "GET" in found else found
+
+
+def _violation(request: Request, entry: Any) -> Violation:
+    """Return what is wrong with a part of a request, as FastAPI has found it."""
+    where, *place = entry["loc"]
+    if where == "body":
+        return violation(entry, place, request.scope["route"].body_field.field_info.annotation)
+    code = entry["type"].replace("_", "-")
+    return Violation(parameter=".".join(map(str, place)), code=code, detail=entry["msg"])
 
 
 def _text(content: bytes) -> str:

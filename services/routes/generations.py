@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import HTTPException, Path, Response
+from fastapi import Path, Response
 
 from recsys.artifacts import ArtifactError
 from recsys.store.adapters import list_adapters
@@ -23,7 +23,9 @@ from recsys_client.schemas.generations import (
     ShadowRequest,
     SwitchAnswer,
 )
+from recsys_client.schemas.problems import Code
 from services.edge.auth import guarded_router, scoped
+from services.edge.problems import Refused
 from services.worker.answering import json_response
 from services.worker.shadow import begin_shadow, end_shadow, summary
 from services.worker.state import Worker, WorkerOfApp
@@ -129,9 +131,9 @@ def _promote(worker: Worker, generation_id: str, force: bool) -> SwitchAnswer:
     try:
         verdict = publish(worker.home, generation_id, force, worker.opened)
     except ArtifactError as error:
-        raise HTTPException(409, str(error)) from None
+        raise Refused(Code.CANNOT_ANSWER, str(error)) from None
     if not (verdict.passed or force):
-        raise HTTPException(409, f"The gate refuses {generation_id}: {' '.join(verdict.findings)}")
+        raise Refused(Code.REFUSED_BY_GATE, f"The gate refuses {generation_id}: {' '.join(verdict.findings)}")
     worker.generation.check()
     return SwitchAnswer(generation=generation_id, previous=previous, findings=list(verdict.findings))
 
@@ -143,7 +145,7 @@ def _roll_back(worker: Worker) -> SwitchAnswer:
         worker.cache.open(target)
         generation_id = rollback(worker.home, expected=before)
     except ArtifactError as error:
-        raise HTTPException(409, str(error)) from None
+        raise Refused(Code.NOTHING_BEFORE, str(error)) from None
     worker.generation.check()
     return SwitchAnswer(generation=generation_id, previous=before, findings=[])
 
@@ -158,7 +160,7 @@ def _shadow(worker: Worker, generation_id: str, share: float) -> ShadowAnswer:
 def _end_shadow(worker: Worker, generation_id: str) -> ShadowAnswer:
     last = _summary(worker)
     if last.generation != generation_id:
-        raise HTTPException(404, f"{generation_id!r} is not the shadow; GET /v1/shadow says what is.")
+        raise Refused(Code.NOT_THE_SHADOW, f"{generation_id!r} is not the shadow; GET /v1/shadow says what is.")
     end_shadow(worker.home)
     worker.shadow.check()
     return last
@@ -173,8 +175,8 @@ def _load(worker: Worker, generation_id: str) -> None:
     try:
         read_generation(worker.home, generation_id)
     except ArtifactError as error:
-        raise HTTPException(404, str(error)) from None
+        raise Refused(Code.UNKNOWN_GENERATION, str(error)) from None
     try:
         worker.cache.open(generation_id)
     except Exception as error:  # whatever a broken file makes its reader raise
-        raise HTTPException(409, f"Generation {generation_id} cannot be loaded: {error}") from None
+        raise Refused(Code.CANNOT_ANSWER, f"Generation {generation_id} cannot be loaded: {error}") from None

@@ -6,16 +6,18 @@ How large one may be, and how much a key and all of them together may have, is b
 from typing import Annotated
 
 import anyio
-from fastapi import HTTPException, Path, Response
+from fastapi import Path, Response
 
 from recsys.data.columns import ITEM_ID
 from recsys.database.live_items import RoomError
 from recsys_client.schemas.fields import PathId
 from recsys_client.schemas.items import MAX_COLUMNS, ItemAnswer, ItemChange, PutItemRequest
+from recsys_client.schemas.problems import Code
 from services.edge.auth import KeyId, guarded_router, scoped
 from services.edge.bodies import AN_ITEM
 from services.edge.context import since_arrival
 from services.edge.lanes import LOADED_SECONDS
+from services.edge.problems import Refused
 from services.worker.answering import json_response
 from services.worker.state import Worker, WorkerOfApp
 
@@ -39,7 +41,7 @@ async def put_item(item_id: ItemId, request: PutItemRequest, worker: WorkerOfApp
         late = late or anyio.current_time() + min(WAIT_SECONDS, LOADED_SECONDS - since_arrival())
         if anyio.current_time() >= late:
             detail = "Many items wait to be encoded; this one was not stored. Come again, and put fewer at once."
-            raise HTTPException(503, detail, {"Retry-After": "1"})
+            raise Refused(Code.OVERLOADED, detail, {"Retry-After": "1"})
         await anyio.sleep(POLL_SECONDS)
     return json_response(change)
 
@@ -63,15 +65,15 @@ def _put(worker: Worker, item_id: str, request: PutItemRequest, key_id: str | No
     recommender = worker.generation.recommender()
     columns = request.model_dump(exclude_unset=True)
     if len(columns) > MAX_COLUMNS:
-        raise HTTPException(422, f"body: an item has at most {MAX_COLUMNS} columns.")
+        raise Refused(Code.INVALID_ITEM, f"body: an item has at most {MAX_COLUMNS} columns.", pointer="")
     try:
         check_columns(columns, recommender.catalogue.items.schema)
     except ItemError as error:
-        raise HTTPException(422, f"body.{error}") from None
+        raise Refused(Code.INVALID_ITEM, f"body.{error}", pointer="") from None
     try:
         check_size(columns)
     except ItemError as error:
-        raise HTTPException(413, str(error)) from None
+        raise Refused(Code.ITEM_TOO_LARGE, str(error)) from None
     if request.available and worker.items.crowded(recommender):
         worker.encoders.check(recommender.generation_id)
         if worker.encoders.find(recommender.generation_id) is not None:  # without one it would wait in vain
@@ -79,7 +81,7 @@ def _put(worker: Worker, item_id: str, request: PutItemRequest, key_id: str | No
     try:
         version = worker.items.store.put(item_id, columns, key_id)
     except RoomError as error:
-        raise HTTPException(409, str(error)) from None
+        raise Refused(Code.NO_ROOM, str(error)) from None
     if not request.available:
         worker.generation.hide(item_id, version)
     return ItemChange(item_id=item_id, version=version)
@@ -89,7 +91,7 @@ def _delete(worker: Worker, item_id: str, key_id: str | None) -> ItemChange:
     live = worker.items.store.find(item_id)
     known = live.columns is not None if live else worker.generation.recommender().known_item(item_id)
     if not known:
-        raise HTTPException(404, f"There is no item {item_id!r}.")
+        raise Refused(Code.UNKNOWN_ITEM, f"There is no item {item_id!r}.")
     version = worker.items.store.put(item_id, None, key_id)
     if version % TIDY_EVERY == 0:
         worker.items.store.tidy(worker.generation.recommender().catalogue)
@@ -107,7 +109,7 @@ def _item(worker: Worker, item_id: str) -> ItemAnswer:
             item_id=item_id, fields=live.columns, source="live", version=live.version, recommendable=offered
         )
     if live is not None or not rows:
-        raise HTTPException(404, f"There is no item {item_id!r}.")
+        raise Refused(Code.UNKNOWN_ITEM, f"There is no item {item_id!r}.")
     fields = {
         name: value for name, value in recommender.catalogue.items.row(rows[0], named=True).items() if name != ITEM_ID
     }

@@ -4,13 +4,15 @@ import time
 from typing import Annotated
 
 import anyio
-from fastapi import HTTPException, Path, Query, Response
+from fastapi import Path, Query, Response
 
 from recsys.artifacts import ArtifactError
 from recsys.database.impressions import Impression, Lineage
+from recsys_client.schemas.problems import Code
 from recsys_client.schemas.recommend import ListOptions, RecommendRequest
 from recsys_client.schemas.users import LineageAnswer, Replay
 from services.edge.auth import guarded_router, scoped
+from services.edge.problems import Refused
 from services.worker.answering import json_response, list_request
 from services.worker.impression_writer import differences
 from services.worker.state import Worker, WorkerOfApp
@@ -36,7 +38,8 @@ async def recommendation(
         await anyio.sleep(LOOK_SECONDS)
         found = await worker.reading.run(worker.users.impressions.find, rec_id)
     if found is None:
-        raise HTTPException(404, f"No answer {rec_id} is recorded; it is too old, or its user was forgotten.")
+        detail = f"No answer {rec_id} is recorded; it is too old, or its user was forgotten."
+        raise Refused(Code.UNKNOWN_RECOMMENDATION, detail)
     answer = _lineage(found)
     if replay:
         answer.replay = await worker.loading.run(_replay, worker, found)
@@ -62,12 +65,12 @@ def _replay(worker: Worker, found: Impression) -> Replay:
             else worker.items.applied_to(worker.cache.open(found.generation))
         )
     except ArtifactError as error:
-        raise HTTPException(409, f"The generation {found.generation} is gone or broken: {error}") from None
+        raise Refused(Code.CANNOT_ANSWER, f"The generation {found.generation} is gone or broken: {error}") from None
     if found.request is None or "history" in found.left_out:
         detail = "What was asked, or the history behind it, was too large to be kept whole; it cannot be replayed."
-        raise HTTPException(409, detail)
+        raise Refused(Code.NOT_REPLAYABLE, detail)
     if "item_ids" in found.request:
-        raise HTTPException(409, "This is an order of given items, which is not replayed.")
+        raise Refused(Code.NOT_REPLAYABLE, "This is an order of given items, which is not replayed.")
     request = RecommendRequest.model_validate(found.request)
     options = ListOptions(**{name: getattr(request, name) for name in ListOptions.model_fields})
     answer = recommender.recommend(found.history, **vars(list_request(options)))

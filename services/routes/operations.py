@@ -1,15 +1,20 @@
 """For those who run the service: its numbers and its description."""
 
-from fastapi import HTTPException, Request, Response
+from http import HTTPStatus
 
+from fastapi import Request, Response
+
+from recsys_client.schemas.problems import TYPES, Code
 from recsys_client.schemas.readiness import Readiness
 from services.edge.auth import OPEN, guarded_router
+from services.edge.description import documented
 from services.edge.paths import without_paths
-from services.edge.problems import documented
+from services.edge.problems import Refused
 from services.worker.answering import json_response
 from services.worker.loading import FAILED
 from services.worker.state import Worker, WorkerOfApp
 
+EXPLAINED = {str(code): f"{code} ({code.status} {HTTPStatus(code.status).phrase})\n{code.meaning}\n" for code in Code}
 DOCS, LIVEZ, READYZ = "/docs.json", "/livez", "/readyz"
 router = guarded_router("operations")
 
@@ -25,6 +30,14 @@ async def metrics(request: Request) -> Response:
 async def docs(request: Request, worker: WorkerOfApp) -> Response:
     """Return the OpenAPI document."""
     return Response(request.app.state.document(worker.guard.asks_for_keys()), media_type="application/json")
+
+
+@router.get(f"{TYPES}{{code}}", include_in_schema=False, **OPEN)
+async def problem_type(code: str) -> Response:
+    """Explain the code of an error, whose ``type`` this is."""
+    if code not in EXPLAINED:
+        raise Refused(Code.NOT_FOUND, f"There is no error {code[:80]!r}; there are {', '.join(EXPLAINED)}.")
+    return Response(EXPLAINED[code], media_type="text/plain")
 
 
 @router.get(LIVEZ, response_class=Response, responses={200: {"content": {"text/plain": {}}}}, **OPEN)
@@ -53,8 +66,8 @@ def _readiness(worker: Worker) -> Readiness:
     if worker.encoders.find(worker.encoders.answering or generation_id) is None:
         if texts.startswith(FAILED):
             why = texts.removeprefix(f"{FAILED}: ")
-            raise HTTPException(503, f"{lists} texts cannot be encoded: {why}", {"Retry-After": "10"})
-        raise HTTPException(503, f"{lists} the encoder of its texts is still being loaded.", {"Retry-After": "2"})
+            raise Refused(Code.TEXTS_UNAVAILABLE, f"{lists} texts cannot be encoded: {why}", {"Retry-After": "10"})
+        raise Refused(Code.LOADING, f"{lists} the encoder of its texts is still being loaded.", {"Retry-After": "2"})
     if not worker.classifiers.settled:
-        raise HTTPException(503, f"{lists} the classifier of texts is still being loaded.", {"Retry-After": "2"})
+        raise Refused(Code.LOADING, f"{lists} the classifier of texts is still being loaded.", {"Retry-After": "2"})
     return found

@@ -9,9 +9,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi import HTTPException, Request, Response
+from fastapi import Request, Response
 
+from recsys_client.schemas.problems import Code
 from services.edge.auth import OPEN, guarded_router
+from services.edge.problems import Refused
 
 FOLDER = Path(__file__).parent.parent / "page"
 INDEX = "index.html"
@@ -72,5 +74,5 @@ async def page(request: Request) -> Response:
 async def part_of_page(name: str, request: Request) -> Response:
     """Return one of the page's own files."""
     if name not in FILES:
-        raise HTTPException(404, f"The page has no file {name!r}.")
+        raise Refused(Code.NOT_FOUND, f"The page has no file {name!r}.")
     return answer_with(FILES[name], request)

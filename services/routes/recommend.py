@@ -4,11 +4,12 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from fastapi import HTTPException, Response
+from fastapi import Response
 
 from recsys.database.impressions import Options
 from recsys.ranking.stages import EndStage
 from recsys_client.schemas.lists import RankedItem, RecommendedItem
+from recsys_client.schemas.problems import Code
 from recsys_client.schemas.recommend import (
     RankAnswer,
     RankRequest,
@@ -20,6 +21,7 @@ from recsys_client.schemas.recommend import (
 from services.edge.auth import ReadsHistories, guarded_router, scoped
 from services.edge.bodies import A_LIST, A_QUESTION
 from services.edge.context import HISTORY, MODEL, checkpoint, end_stage
+from services.edge.problems import Refused
 from services.worker.answering import (
     ERRORS,
     answering,
@@ -122,7 +124,8 @@ def _similar(worker: Worker, request: SimilarRequest) -> SimilarAnswer:
     started = time.perf_counter()
     recommender = answering(worker, request)
     if not recommender.known_item(request.item_id):
-        raise HTTPException(404, f"There is no item {request.item_id!r} in generation {recommender.generation_id}.")
+        detail = f"There is no item {request.item_id!r} in generation {recommender.generation_id}."
+        raise Refused(Code.UNKNOWN_ITEM, detail, pointer="/item_id")
     end_stage(MODEL)
     with refusing(recommender, request.fields):
         answer = recommender.similar(

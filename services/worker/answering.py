@@ -13,8 +13,10 @@ from recsys.ranking.stages import EndStage
 from recsys.selection.filters import FilterError
 from recsys.selection.selection import LimitError, Promotion
 from recsys_client.schemas.lists import RankedItem
+from recsys_client.schemas.problems import Code
 from recsys_client.schemas.recommend import FromModel, ListOptions
 from services.edge.context import SERIALISE
+from services.edge.problems import Refused
 from services.worker.state import Worker
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def answering(worker: Worker, asked: FromModel) -> "Recommender":
     """Return what answers a request, wholly, which may name an adapter or a generation.
 
     Raises:
-        HTTPException: 404, there is no such adapter or generation; 409, nothing was made with the adapter, or the
+        Refused: 404, there is no such adapter or generation; 409, nothing was made with the adapter, or the
             generation was made with another one or is broken; 503, nothing is served, or as many others as may be
             named at a time are in use.
         StillLoadingError: the generation is being loaded, or the encoder that its live items need.
@@ -44,13 +46,14 @@ def answering(worker: Worker, asked: FromModel) -> "Recommender":
             worker.items.check(base)
             recommender = worker.items.applied_to(base)
     except ArtifactError as error:
-        raise HTTPException(409, f"Generation {generation_id} cannot answer: {error}") from None
+        raise Refused(Code.CANNOT_ANSWER, f"Generation {generation_id} cannot answer: {error}") from None
     except HTTPException as error:
         if error.status_code == 404:  # unlike an item's, such a name does not come and go
             worker.guard.refused()
         raise
     if adapter not in (None, recommender.adapter_id):
-        raise HTTPException(409, f"Generation {generation_id} was made with adapter {recommender.adapter_id}.")
+        detail = f"Generation {generation_id} was made with adapter {recommender.adapter_id}."
+        raise Refused(Code.CANNOT_ANSWER, detail)
     return recommender
 
 
@@ -107,10 +110,11 @@ def refusing(recommender: "Recommender", fields: list[str]) -> Iterator[None]:
     """Answer 422 to fields, filters and limits that do not fit the catalogue."""
     unknown = [name for name in fields if name not in recommender.field_names]
     if unknown:
-        raise HTTPException(422, f"body.fields: there is no {unknown[0]!r}; there are {recommender.field_names}.")
+        detail = f"body.fields: there is no {unknown[0]!r}; there are {recommender.field_names}."
+        raise Refused(Code.UNKNOWN_FIELD, detail, pointer=f"/fields/{fields.index(unknown[0])}")
     try:
         yield
     except FilterError as error:
-        raise HTTPException(422, f"body.filter: {error}") from None
+        raise Refused(Code.INVALID_FILTER, f"body.filter: {error}", pointer="/filter") from None
     except LimitError as error:
-        raise HTTPException(422, f"body.limits: {error}") from None
+        raise Refused(Code.INVALID_LIMITS, f"body.limits: {error}", pointer="/limits") from None

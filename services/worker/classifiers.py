@@ -3,11 +3,11 @@
 import os
 from typing import TYPE_CHECKING
 
-from fastapi import HTTPException
-
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from recsys.store.adapters import read_card
+from recsys_client.schemas.problems import Code
+from services.edge.problems import Refused
 from services.worker.loading import LOADING, OFF, BackgroundLoader
 
 if TYPE_CHECKING:
@@ -41,24 +41,25 @@ class Classifiers:
 
         Raises:
             StillLoadingError: it is being loaded.
-            HTTPException: 404, there is no such adapter, or no classifier at all; 409, the adapter is for something
+            Refused: 404, there is no such adapter, or no classifier at all; 409, the adapter is for something
                 else or is broken.
         """
         if adapter is None:
             adapter = self._find_newest()
             if adapter is None:
-                raise HTTPException(404, "There is no classifier yet. Train one with `recsys classify`.")
+                raise Refused(Code.UNKNOWN_ADAPTER, "There is no classifier yet. Train one with `recsys classify`.")
             if self._loader.find(adapter) is None:
                 adapter = self._loader.answering or adapter
         else:
             try:
                 read_card(self._home, adapter)
             except ArtifactError:
-                raise HTTPException(404, f"There is no adapter {adapter!r}; GET /v1/adapters lists them.") from None
+                detail = f"There is no adapter {adapter!r}; GET /v1/adapters lists them."
+                raise Refused(Code.UNKNOWN_ADAPTER, detail) from None
         try:
             return adapter, self._loader.get(adapter)
         except ArtifactError as error:
-            raise HTTPException(409, str(error)) from error
+            raise Refused(Code.CANNOT_ANSWER, str(error)) from error
 
     @property
     def settled(self) -> bool:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fastapi import HTTPException
-
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from recsys.store.generations import current_id, earlier_ids
+from recsys_client.schemas.problems import Code
 from services.edge.metrics import Metrics
+from services.edge.problems import Refused
 from services.worker.encoders import Encoders
 from services.worker.generation_cache import GenerationCache
 from services.worker.live_items import LiveItems
@@ -71,10 +71,10 @@ class CurrentGeneration:
         """Return what answers now; hold it for the whole of one answer.
 
         Raises:
-            HTTPException: 503, no generation is loaded; the detail says why.
+            Refused: 503, no generation is loaded; the detail says why.
         """
         if self._recommender is None:
-            raise HTTPException(503, self.problem or "No generation is loaded yet.", {"Retry-After": "5"})
+            raise Refused(Code.NOTHING_SERVED, self.problem or "No generation is loaded yet.", {"Retry-After": "5"})
         return self._recommender
 
     def opened(self, generation_id: str) -> "Recommender | None":
@@ -88,7 +88,7 @@ class CurrentGeneration:
         That is ``recommender``; after a switch it is the generation before, until the new one's encoder is loaded.
 
         Raises:
-            HTTPException: as ``recommender``.
+            Refused: as ``recommender``.
         """
         current, other = self.recommender(), self._encoders.answering
         if other in (None, current.generation_id) or self._encoders.find(current.generation_id) is not None:

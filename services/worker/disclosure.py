@@ -9,10 +9,10 @@ whatever ``record`` says.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fastapi import HTTPException
-
 from recsys.data.columns import ITEM_ID
+from recsys_client.schemas.problems import Code
 from recsys_client.schemas.recommend import ListOptions, UserOrHistory
+from services.edge.problems import Refused
 from services.worker.answering import refusing
 
 if TYPE_CHECKING:
@@ -38,21 +38,24 @@ def check_disclosure(
         reads: whether the caller may be told what a user did.
 
     Raises:
-        HTTPException: 403, the filter names items by id, or it and the exclusions leave few, or the exclusions are
+        Refused: 403, the filter names items by id, or it and the exclusions leave few, or the exclusions are
             many; 422, the filter does not fit the catalogue.
     """
     if reads or not options.exclude_seen or all(user.user_id is None for user in users):
         return
     if len(options.exclude_ids) > MOST_EXCLUDED:
-        raise HTTPException(403, f"body.exclude_ids: there are more than {MOST_EXCLUDED}. {INSTEAD}")
+        detail = f"body.exclude_ids: there are more than {MOST_EXCLUDED}. {INSTEAD}"
+        raise Refused(Code.TELLS_HISTORY, detail, pointer="/exclude_ids")
     with refusing(recommender, options.fields):
         offered = recommender.catalogue.allowed(options.filter)
     if ITEM_ID in set(_fields(options.filter)):
-        raise HTTPException(403, f"body.filter: it names items by {ITEM_ID}. {INSTEAD}")
+        detail = f"body.filter: it names items by {ITEM_ID}. {INSTEAD}"
+        raise Refused(Code.TELLS_HISTORY, detail, pointer="/filter")
     least = min(LEAST_OFFERED, int(recommender.catalogue.available.sum()))
     offered[recommender.catalogue.split(options.exclude_ids)[0]] = False
     if offered.sum() < least:
-        raise HTTPException(403, f"body.filter: fewer than {LEAST_OFFERED} items are left to choose from. {INSTEAD}")
+        detail = f"body.filter: fewer than {LEAST_OFFERED} items are left to choose from. {INSTEAD}"
+        raise Refused(Code.TELLS_HISTORY, detail, pointer="/filter")
 
 
 def _fields(condition: Any) -> Iterator[str]:

@@ -4,11 +4,11 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from fastapi import HTTPException
-
 from recsys.home import Home
 from recsys.store.generations import read_generation
+from recsys_client.schemas.problems import Code
 from services.edge.lanes import StillLoadingError
+from services.edge.problems import Refused
 from services.worker.generation_cache import GenerationCache
 from services.worker.loading import RETRY_SECONDS, BackgroundLoader, NoRoomError
 
@@ -49,7 +49,7 @@ class Encoders:
 
         Raises:
             StillLoadingError: it is being loaded.
-            HTTPException: 503, its adapter or its base is missing or another; the detail says which.
+            Refused: 503, its adapter or its base is missing or another; the detail says which.
         """
         try:
             return self._loader.get(generation_id)
@@ -57,7 +57,7 @@ class Encoders:
             raise
         except Exception as error:
             headers = {"Retry-After": f"{RETRY_SECONDS:g}"}
-            raise HTTPException(503, f"Texts cannot be encoded: {error}", headers) from error
+            raise Refused(Code.TEXTS_UNAVAILABLE, f"Texts cannot be encoded: {error}", headers) from error
 
     def find(self, generation_id: str) -> "Encoder | None":
         """Return a generation's encoder if it is loaded."""
@@ -78,7 +78,7 @@ class Encoders:
             self.of(generation_id)
         except NoRoomError:
             raise
-        except HTTPException:
+        except Refused:
             pass  # answers leave its texts out
 
     def wait(self, generation_id: str) -> None:
@@ -103,7 +103,7 @@ class Encoders:
         """Return what searches a generation's items by text, its live ones among them, in a lane.
 
         Raises:
-            StillLoadingError, HTTPException: as ``of``.
+            StillLoadingError, Refused: as ``of``.
         """
         from recsys.serving.search import TextSearch
 

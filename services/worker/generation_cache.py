@@ -6,12 +6,12 @@ Each is verified when it is loaded and never changes, so the current one that is
 import os
 from typing import TYPE_CHECKING
 
-from fastapi import HTTPException
-
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from recsys.store.adapters import read_card
 from recsys.store.generations import newest_last, read_generation
+from recsys_client.schemas.problems import Code
+from services.edge.problems import Refused
 from services.worker.loading import BackgroundLoader
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ class GenerationCache:
 
         Raises:
             StillLoadingError: it is being loaded.
-            HTTPException: 404, there is none; 503 with Retry-After, as many others as are kept are in use.
+            Refused: 404, there is none; 503 with Retry-After, as many others as are kept are in use.
             ArtifactError: it is not what it was.
         """
         try:
             read_generation(self._home, generation_id)
         except ArtifactError:
             detail = f"There is no generation {generation_id!r}; GET /v1/generations lists them."
-            raise HTTPException(404, detail) from None
+            raise Refused(Code.UNKNOWN_GENERATION, detail) from None
         return self._loader.get(generation_id)
 
     def find(self, generation_id: str) -> "Recommender | None":
@@ -63,7 +63,7 @@ class GenerationCache:
         """Return the id of the newest generation that an adapter made.
 
         Raises:
-            HTTPException: 404, there is no such adapter; 409, no generation was made with it.
+            Refused: 404, there is no such adapter; 409, no generation was made with it.
         """
         newest = self._by_adapter()
         if adapter_id in newest:
@@ -71,8 +71,10 @@ class GenerationCache:
         try:
             read_card(self._home, adapter_id)
         except ArtifactError:
-            raise HTTPException(404, f"There is no adapter {adapter_id!r}; GET /v1/adapters lists them.") from None
-        raise HTTPException(409, f"No generation was made with adapter {adapter_id!r}, so it cannot answer.")
+            detail = f"There is no adapter {adapter_id!r}; GET /v1/adapters lists them."
+            raise Refused(Code.UNKNOWN_ADAPTER, detail) from None
+        detail = f"No generation was made with adapter {adapter_id!r}, so it cannot answer."
+        raise Refused(Code.CANNOT_ANSWER, detail)
 
     def _load(self, generation_id: str) -> "Recommender":
         # Imported here because BentoML's supervisor imports the service too, and has no use for torch.

@@ -73,7 +73,7 @@ class Lists:
             checkpoint: ends a stage, and may stop the work there.
 
         Raises:
-            HTTPException: 422, filter, limits or fields do not fit the catalogue.
+            Refused: 422, filter, limits or fields do not fit the catalogue.
         """
         known = self.worker.histories.of(self.recommender, users)
         end_stage(HISTORY)

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-from fastapi import HTTPException
-
 from recsys.artifacts import ArtifactError
 from recsys.errors import SettingError
+from recsys_client.schemas.problems import Code
 from services.edge.lanes import StillLoadingError
+from services.edge.problems import Refused
 
 RETRY_SECONDS = 10.0  # between two attempts at what did not load
 RESIDENCE_SECONDS = 30.0  # for which what a request has asked for stays before another may take its place
@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class NoRoomError(HTTPException):
+class NoRoomError(Refused):
     """503 with Retry-After: what a request names is not loaded, and others that stay for a while take its place."""
 
 
@@ -116,7 +116,7 @@ class BackgroundLoader(Generic[T]):
                     f"{self._what.format(key=key)} is not loaded, and there is no room for it: {self._room()} beside "
                     "what serves may be named at a time. Ask for those, or come again when nobody has for a while."
                 )
-                raise NoRoomError(503, detail, {"Retry-After": str(math.ceil(seconds))})
+                raise NoRoomError(Code.LOADING, detail, {"Retry-After": str(math.ceil(seconds))})
             self._asked[key] = time.monotonic()
         future = self.begin(key)
         if not future.done():

@@ -1,5 +1,8 @@
 """Faults inside the service: what a caller is told, and what not."""
 
+import json
+import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,10 +10,14 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from fastapi import Response
 from sqlalchemy.exc import OperationalError
 from starlette.requests import ClientDisconnect
 
 from recsys.home import Home
+from recsys_client import Client, Invalid
+from recsys_client.schemas.problems import Code
+from recsys_client.schemas.recommend import RecommendRequest
 from services.api import create_app
 from services.edge import problems
 from services.edge.auth import Guard
@@ -18,6 +25,8 @@ from services.edge.context import AbandonedError
 from services.edge.keys import Keys
 from services.edge.lanes import Lane
 from services.edge.metrics import Metrics
+
+Ask = Callable[..., httpx.Response]
 
 
 class Faulty:
@@ -52,6 +61,22 @@ def ask(metrics: Metrics) -> Callable[[Exception], httpx.Response]:
         return anyio.run(request)
 
     return post
+
+
+@pytest.fixture
+def ask_with(metrics: Metrics) -> Ask:
+    """Sends a request to an application whose worker fails: what is refused, is refused before."""
+    app = create_app()
+    app.state.worker = Faulty(RuntimeError("not asked"), metrics)
+
+    def send(method: str, path: str, **arguments: Any) -> httpx.Response:
+        async def request() -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+                return await client.request(method, path, **arguments)
+
+        return anyio.run(request)
+
+    return send
 
 
 def test_a_fault_is_a_500_that_tells_nothing_secret(ask: Callable[[Exception], httpx.Response]) -> None:
@@ -110,3 +135,99 @@ def test_an_answer_that_takes_too_long_is_given_up_with_a_503(monkeypatch: pytes
     assert response.headers["Retry-After"] == "1"
     assert response.headers["Content-Type"] == "application/problem+json"
     assert ended == ["cancelled"]
+
+
+def test_every_code_is_a_problem_of_its_own_with_a_page() -> None:
+    assert len({str(code) for code in Code}) == len(Code)
+    for code in Code:
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", code)
+        made = json.loads(bytes(problems.problem(code, "what is wrong").body))
+        assert made["code"] == code
+        assert made["status"] == code.status
+        assert made["type"] == f"/problems/{code}"
+    for status in {code.status for code in Code}:
+        assert Code.of(status) in Code
+
+
+def test_a_status_without_a_code_is_told_as_it_is() -> None:
+    async def teapot(scope: Any, receive: Any, send: Any) -> None:
+        await Response("short and stout", 418)(scope, receive, send)
+
+    async def request() -> httpx.Response:
+        transport = httpx.ASGITransport(problems.Boundary(teapot))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.get("/")
+
+    told = anyio.run(request).json()
+    assert told["status"] == 418
+    assert told["type"] == "about:blank"
+    assert "code" not in told
+
+
+BODY = {"users": [{"user_id": "u"}, {"history": ["i", 5, ""]}], "limits": {"": 1, "a/b~c": 0}, "lmits": {}, "k": True}
+
+
+def test_each_place_that_is_wrong_is_pointed_to_in_service_and_client_alike(ask_with: Ask) -> None:
+    expected = {
+        "/users/1/history/1": "string-type",
+        "/limits/": "string-too-short",
+        "/limits/a~1b~0c": "greater-than-equal",
+        "/lmits": "extra-forbidden",
+        "/k": "number-wanted",
+    }
+    answer = ask_with("POST", "/v1/recommend/batch", json=BODY)
+    problem = answer.json()
+    assert answer.status_code == 422
+    assert problem["code"] == Code.INVALID_REQUEST
+    assert {one["pointer"]: one["code"] for one in problem["errors"]} == expected
+    assert all("parameter" not in one for one in problem["errors"])
+    assert "body.lmits: Extra inputs are not permitted; did you mean 'limits'?" in problem["detail"]
+    with pytest.raises(Invalid) as refused, Client("http://localhost") as client:
+        client.recommend_batch(**BODY)  # type: ignore[arg-type]
+    assert refused.value.code == Code.INVALID_REQUEST
+    assert {one.pointer: one.code for one in refused.value.errors} == expected
+    assert pickle.loads(pickle.dumps(refused.value)).errors == refused.value.errors
+
+
+def test_an_unknown_field_is_answered_with_those_that_there_are(ask_with: Ask) -> None:
+    def told(body: Any) -> str:
+        (error,) = ask_with("POST", "/v1/recommend", json=body).json()["errors"]
+        return str(error["detail"])
+
+    assert told({"user_id": "u", "diversty": 1}).endswith("; did you mean 'diversity'?")
+    assert told({"user_id": "u", "x": 1}).endswith(f"; there are {', '.join(sorted(RecommendRequest.model_fields))}")
+    inner = {"user_id": "u", "promotions": [{"item_id": "i", "slot": 1, "item": 1}]}
+    assert told(inner).endswith("; did you mean 'item_id'?")
+    assert "did you mean" not in told({"user_id": "u", "diversity" * 50_000: 1})  # comparing them would take seconds
+
+
+def test_parameters_are_named(ask_with: Ask) -> None:
+    for path, parameter, code in (
+        ("/v1/users/u?limit=0", "limit", "greater-than-equal"),
+        ("/v1/users/u?limit=x", "limit", "int-parsing"),
+        ("/v1/recommendations/x", "rec_id", "string-pattern-mismatch"),
+    ):
+        (error,) = ask_with("GET", path).json()["errors"]
+        assert (error["parameter"], error["code"]) == (parameter, code)
+        assert "pointer" not in error
+
+
+def test_errors_of_a_large_body_are_not_told_without_end(ask_with: Ask) -> None:
+    problem = ask_with("POST", "/v1/events", json={"events": [{}] * 1_000}).json()
+    assert len(problem["errors"]) == problems.MAX_VIOLATIONS
+    assert problem["detail"].endswith("and 1995 more")
+
+
+def test_the_page_lists_every_code() -> None:
+    page = (Path(__file__).parents[2] / "services/README.md").read_text()
+    rows = re.findall(r"^\| (\d{3}) \| `([a-z-]+)` \| (.+) \|$", page, re.MULTILINE)
+    assert rows == [(str(code.status), str(code), code.meaning) for code in Code]
+
+
+def test_the_type_of_a_problem_is_a_page_that_explains_it(ask_with: Ask) -> None:
+    refused = ask_with("POST", "/v1/recommend", json={}).json()
+    explained = ask_with("GET", refused["type"])
+    assert explained.status_code == 200
+    assert explained.headers["Content-Type"].startswith("text/plain")
+    assert Code(refused["code"]).meaning in explained.text
+    assert ask_with("GET", "/problems/nothing").json()["code"] == Code.NOT_FOUND

@@ -243,7 +243,7 @@ def _checked(schema: type[M], values: Mapping[str, Any]) -> M:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise invalid(error) from None
+        raise invalid(error, schema) from None
 
 
 def _segment(name: str, value: str) -> str:

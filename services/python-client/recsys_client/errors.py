@@ -1,9 +1,12 @@
 """What the service refuses, as exceptions: one for each case in which a caller would do something else."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import httpx
 from pydantic import ValidationError
 
-from recsys_client.schemas.fields import Problem
+from recsys_client.schemas.problems import Code, Problem, Violation, violation
 
 MAX_DETAIL = 500  # characters of an error that is no problem+json, such as a proxy's page
 
@@ -17,17 +20,30 @@ class ServiceError(Exception):
         detail: what is wrong, and what to do about it.
         retry_after: seconds after which to ask again, where the service says so.
         request_id: under which the service's log knows it, where the service says so.
+        code: why, for programs to switch on: one of ``schemas.problems.Code``, or a newer service's. None where
+            something between here and the service has answered.
+        errors: what is wrong where, of a request that does not fit.
     """
 
     def __init__(
-        self, status: int, title: str, detail: str, retry_after: float | None = None, request_id: str | None = None
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        retry_after: float | None = None,
+        request_id: str | None = None,
+        code: str | None = None,
+        errors: Sequence[Violation] = (),
     ) -> None:
-        super().__init__(status, title, detail, retry_after, request_id)  # all of them, so that it can be pickled
+        # all of them, so that it can be pickled
+        super().__init__(status, title, detail, retry_after, request_id, code, errors)
         self.status = status
         self.title = title
         self.detail = detail
         self.retry_after = retry_after
         self.request_id = request_id
+        self.code = code
+        self.errors = tuple(errors)
 
     def __str__(self) -> str:
         return f"{self.status} {self.title}: {self.detail}"
@@ -80,7 +96,15 @@ def error_of(response: httpx.Response) -> ServiceError:
         detail = response.text.strip()[:MAX_DETAIL] or "The response says nothing more."
         problem = Problem(title=response.reason_phrase, status=response.status_code, detail=detail)
     kind = BY_STATUS.get(response.status_code, ServiceError)
-    return kind(response.status_code, problem.title, problem.detail, retry_after(response), problem.request_id)
+    return kind(
+        response.status_code,
+        problem.title,
+        problem.detail,
+        retry_after(response),
+        problem.request_id,
+        problem.code,
+        problem.errors or (),
+    )
 
 
 def retry_after(response: httpx.Response) -> float | None:
@@ -89,10 +113,12 @@ def retry_after(response: httpx.Response) -> float | None:
     return float(value) if value.isascii() and value.isdigit() else None
 
 
-def invalid(error: ValidationError) -> Invalid:
+def invalid(error: ValidationError, schema: Any = None) -> Invalid:
     """Return the exception for a request that its schema refuses before it is sent."""
-    found = [
-        f"{'.'.join(map(str, entry['loc'])) or 'request'}: {entry['msg'].removeprefix('Value error, ')}"
-        for entry in error.errors(include_url=False, include_input=False)
+    entries = error.errors(include_url=False, include_input=False)
+    found = [violation(entry, entry["loc"], schema) for entry in entries]
+    told = [
+        f"{'.'.join(map(str, entry['loc'])) or 'request'}: {one.detail}"
+        for entry, one in zip(entries, found, strict=True)
     ]
-    return Invalid(422, "Unprocessable Content", "; ".join(found))
+    return Invalid(422, "Unprocessable Content", "; ".join(told), code=Code.INVALID_REQUEST, errors=found)

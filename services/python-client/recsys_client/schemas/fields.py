@@ -19,8 +19,7 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
-from pydantic.config import JsonDict
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticCustomError
 
 MAX_ITEMS = 200  # in one answer
 MAX_FIELDS = 50
@@ -31,14 +30,14 @@ _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 def _number(value: Any) -> Any:
     # Left alone, pydantic reads true as 1 and "5" as 5.
     if isinstance(value, bool | str):
-        raise ValueError("a number is wanted")
+        raise PydanticCustomError("number_wanted", "a number is wanted")
     return value
 
 
 def _written_out(value: Any) -> Any:
     # Left alone, pydantic reads numbers as seconds or milliseconds, whichever seems likelier.
     if not isinstance(value, str | datetime) or (isinstance(value, str) and not _RFC_3339.match(value)):
-        raise ValueError("write the time as in 2026-01-31T12:00:00Z")
+        raise PydanticCustomError("time_format", "write the time as in 2026-01-31T12:00:00Z")
     return value
 
 
@@ -76,9 +75,11 @@ Filter = Annotated[
 ALWAYS_SENT = ConfigDict(json_schema_serialization_defaults_required=True)
 
 
-def without_default(schema: JsonDict) -> None:
-    """Describe a field of an answer that may be left out; generators of clients take ``default`` for the opposite."""
-    schema.pop("default", None)
+def left_out(schema: dict[str, Any]) -> None:
+    """Describe a field of an answer that is left out where it says nothing, and is never null."""
+    del schema["default"]  # which generators of clients take for a promise that it is there
+    kinds = schema.pop("anyOf", [])
+    schema.update(next((kind for kind in kinds if kind != {"type": "null"}), {}))
 
 
 class Body(BaseModel):
@@ -112,17 +113,3 @@ class Request(Body):
             return given
         unknown = next((name for name in given if name not in known), None)
         return {name: value for name, value in given.items() if name in known or name == unknown}
-
-
-PROBLEM_JSON = "application/problem+json"
-
-
-class Problem(BaseModel):
-    """An error, as application/problem+json."""
-
-    title: str
-    status: int
-    detail: str
-    request_id: str | None = Field(
-        default=None, json_schema_extra=without_default, description="As in X-Request-ID and in the service's log."
-    )

@@ -1,11 +1,11 @@
 """Items for a user, for many users, given items in order, and items like an item: requests and answers."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
-from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
 
-from recsys_client.schemas.fields import Count, Fields, Filter, Flag, Id, Number, Place, Request, without_default
+from recsys_client.schemas.fields import Count, Fields, Filter, Flag, Id, Number, Place, Request, left_out
 from recsys_client.schemas.lists import RankedItem, RecommendedItem
 
 MAX_HISTORY = 1_000
@@ -65,10 +65,10 @@ EXACTLY_ONE: dict[str, JsonValue] = {
 }
 
 
-def _by_name(schema: JsonDict) -> None:
+def _by_name(schema: dict[str, Any]) -> None:
     """Describe a mapping from names by what generators know: pydantic gives names with a pattern patternProperties."""
-    ((pattern, value),) = schema.pop("patternProperties").items()  # type: ignore[union-attr]
-    schema["propertyNames"] |= {"pattern": pattern}  # type: ignore[operator]
+    ((pattern, value),) = schema.pop("patternProperties").items()
+    schema["propertyNames"] |= {"pattern": pattern}
     schema["additionalProperties"] = value
 
 
@@ -85,7 +85,7 @@ class UserOrHistory(Request):
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.user_id is None) == (self.history is None):
-            raise ValueError("give exactly one of user_id and history")
+            raise PydanticCustomError("exactly_one", "give exactly one of user_id and history")
         return self
 
 
@@ -147,9 +147,10 @@ class ListOptions(FromModel):
     def _one_item_a_slot(self) -> Self:
         slots = [promotion.slot for promotion in self.promotions]
         if len(set(slots)) < len(slots) or len({promotion.item_id for promotion in self.promotions}) < len(slots):
-            raise ValueError("promotions need a slot and an item each of their own")
+            raise PydanticCustomError("own_slots", "promotions need a slot and an item each of their own")
         if max(slots, default=0) > self.k:
-            raise ValueError(f"promotions: slot {max(slots)} is outside a list of k = {self.k}")
+            outside = "promotions: slot {slot} is outside a list of k = {k}"
+            raise PydanticCustomError("slot_outside", outside, {"slot": max(slots), "k": self.k})
         return self
 
 
@@ -196,12 +197,15 @@ class BatchRequest(ListOptions):
     @model_validator(mode="after")
     def _in_time(self) -> Self:
         if self.explain and len(self.users) * self.k > MAX_EXPLAINED:
-            raise ValueError(f"explain: at most {MAX_EXPLAINED:,} items in one request, users times k")
+            too_many = "explain: at most {most} items in one request, users times k"
+            raise PydanticCustomError("too_much_work", too_many, {"most": f"{MAX_EXPLAINED:,}"})
         if self.work > MAX_WORK:
             fewer = int(len(self.users) * MAX_WORK / self.work)
-            raise ValueError(
-                f"users: lists of k = {self.k} with these options are too much work for {len(self.users)} users at "
-                f"once; ask for at most {fewer}, for a smaller k, or without explain, diversity or limits"
+            raise PydanticCustomError(
+                "too_much_work",
+                "users: lists of k = {k} with these options are too much work for {users} users at once; ask for at "
+                "most {fewer}, for a smaller k, or without explain, diversity or limits",
+                {"k": self.k, "users": len(self.users), "fewer": fewer},
             )
         return self
 
@@ -277,7 +281,7 @@ class RankAnswer(Origin):
 
     rec_id: str | None = Field(
         None,
-        json_schema_extra=without_default,
+        json_schema_extra=left_out,
         description="Names an order that was written down: one for a user_id, asked for without the scope admin. Left "
         "out otherwise.",
     )
