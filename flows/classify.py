@@ -93,6 +93,7 @@ def train_text_classifier(
         task=CLASSIFICATION,
         base=config.lora.base,
         base_digest=run.classifier.backbone.base_digest,
+        pooling=run.classifier.backbone.recorded_pooling,
         settings=to_dict(config) | {"seed": seed},
         training={"history": run.history, "epochs": run.epochs},
         metrics={

@@ -89,6 +89,7 @@ def pretrain_encoder(
         task=PRETRAINING,
         base=config.lora.base,
         base_digest=run.backbone.base_digest,
+        pooling=run.backbone.recorded_pooling,
         snapshot=snapshot.id,
         protocol=protocol,
         settings=to_dict(config) | {"seed": model.seed},

@@ -91,7 +91,7 @@ def export_encoder(
 def _merged(home: Home, base: str, digest: str | None, adapter_id: str | None) -> Backbone:
     cpu = torch.device("cpu")
     backbone = load_backbone(base, cpu, digest)
-    return backbone if adapter_id is None else load_lora(verify_adapter(home, adapter_id), base, cpu)
+    return backbone if adapter_id is None else load_lora(verify_adapter(home, adapter_id), base, cpu, digest)
 
 
 def _opened(folder: Path, max_tokens: int, form: Form, about: Mapping[str, Any]) -> ExportedEncoder:

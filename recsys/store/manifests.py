@@ -12,7 +12,8 @@ from recsys.config import ModelConfig, Protocol, TextConfig, from_stored
 from recsys.record import Record
 
 CARD = "card.json"
-RECOMMENDATION, CLASSIFICATION, PRETRAINING = "recommendation", "classification", "pretraining"  # an adapter's tasks
+# An adapter's tasks; of an imported one it is whatever it was trained for elsewhere.
+RECOMMENDATION, CLASSIFICATION, PRETRAINING, IMPORTED = "recommendation", "classification", "pretraining", "imported"
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class AdapterCard(Record):
         task: what it is for; one of the names above.
         base: the base model's name.
         base_digest: the hash of the base that was trained on; None: not known.
+        pooling: how the vectors of a text's tokens become one; None: by their mean.
         snapshot: id of what it was trained on; None: of texts from elsewhere.
         protocol: how it was measured, where held-out events did it.
         settings: the configuration of its task, as it was written.
@@ -131,6 +133,7 @@ class AdapterCard(Record):
     task: str = RECOMMENDATION
     base: str
     base_digest: str | None = None
+    pooling: str | None = None
     snapshot: str | None = None
     protocol: Protocol | None = None
     settings: dict[str, Any] = field(default_factory=dict)
@@ -154,11 +157,11 @@ class AdapterCard(Record):
         return short_id(self.files, about)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON values; only classifiers have labels and data."""
+        """Return everything as JSON values; only classifiers have labels and data, and few bases a pooling."""
         return {
             name: value
             for name, value in super().to_dict().items()
-            if value is not None or name not in ("labels", "data")
+            if value is not None or name not in ("labels", "data", "pooling")
         }
 
     def sealed(self, files: dict[str, str]) -> Self:

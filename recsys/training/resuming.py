@@ -52,6 +52,7 @@ class Parent:
     Attributes:
         adapter_id: the stored adapter.
         folder: its PEFT folder.
+        base_digest: of the base that it was trained on.
         config: its settings.
         protocol: how it was measured, and what its towers may have learnt from.
         snapshot: what it was trained on.
@@ -62,6 +63,7 @@ class Parent:
 
     adapter_id: str
     folder: Path
+    base_digest: str | None
     config: ModelConfig
     protocol: Protocol
     snapshot: Snapshot
@@ -93,6 +95,7 @@ class Parent:
         return cls(
             adapter_id=adapter_id,
             folder=folder,
+            base_digest=card.base_digest,
             config=from_stored(ModelConfig, card.settings),
             protocol=card.protocol,
             snapshot=open_snapshot(home, card.snapshot),
@@ -108,7 +111,7 @@ class Parent:
 
     def encode(self, texts: list[str], config: ModelConfig, progress: StageProgress | None = None) -> TextEncoding:
         """Encode a newer catalogue with the base alone, whitened as the parent's was."""
-        backbone = load_backbone(config.adapter.lora.base)
+        backbone = load_backbone(config.adapter.lora.base, expected=self.base_digest)
         vectors = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
         return TextEncoding(vectors, self.maps.content.apply(vectors), self.maps.content)
 
@@ -246,11 +249,13 @@ def _adapted(
     checkpoints: Checkpoints | None,
 ) -> tuple[TextEncoding, Backbone, list[dict[str, float]]]:
     """Train the parent's LoRA weights further through its own towers, and encode the catalogue."""
-    backbone = continue_lora(parent.folder, config.adapter.lora.base)
+    backbone = continue_lora(parent.folder, config.adapter.lora.base, expected=parent.base_digest)
     tokens = tokenize(backbone, texts, config.text.max_tokens)
     vectors = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
     whitening = parent.maps.towers
     joined = np.concatenate([frozen.vectors, vectors], axis=1)
+    if config.adapter.rounds == 0:  # the parent took it as it is
+        return TextEncoding(joined, whitening.apply(joined), whitening), backbone, []
     warm = carried_over(parent.towers[TOWERS], rows, whitening.apply(joined), config.seed)
     newer, older = newer_windows(split.train, learnt, warm.shape.max_history)
     rounds = config.adapter.rounds if config.adapter.rounds is not None else adapter_rounds(tokens)

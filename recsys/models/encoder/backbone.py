@@ -1,4 +1,4 @@
-"""The base model: a BERT-family encoder by package, Hugging Face name or folder, its LoRA adapter and its pooling.
+"""The base model: a BERT-family encoder by package, Hugging Face name or folder, and its LoRA adapter.
 
 Weights come from safetensors only and no code of a model is ever run. A base is known by the hash of its weights, never
 by a path. PEFT and transformers are imported where a model is loaded: they take a second or two, and what finds its
@@ -6,13 +6,14 @@ work done loads none.
 """
 
 import copy
+import inspect
 import json
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,9 @@ from safetensors import SafetensorError
 from recsys.artifacts import ArtifactError, canonical_json, digest, digest_file, digest_folder
 from recsys.config import LoraConfig
 from recsys.models.devices import attention_for, default_device
+from recsys.models.encoder.families import check_kind, longest_text, read_kind
 from recsys.models.encoder.packaged import PACKAGED_BASES, packaged_folder
+from recsys.models.encoder.pooling import MEAN, Pooling, read_pooling
 from recsys.models.encoder.safety import check_base, check_lora
 
 if TYPE_CHECKING:
@@ -40,17 +43,26 @@ class Backbone:
 
     Attributes:
         name: how the base was asked for.
-        base_digest: SHA-256 over the base's weights, configuration and tokenizer.
+        base_digest: SHA-256 over the base's weights, configuration and tokenizer, and its pooling where it is no mean.
+        pooling: how the vectors of a text's tokens become one.
+        longest: tokens of a text that it reads at most; None: as many as there are.
     """
 
     model: torch.nn.Module
     tokenizer: "PreTrainedTokenizerBase"
     name: str
     base_digest: str
+    pooling: Pooling = MEAN
+    longest: int | None = None
 
     @property
     def hidden_size(self) -> int:
         return int(self.model.config.hidden_size)  # type: ignore[union-attr,arg-type]
+
+    @property
+    def recorded_pooling(self) -> Pooling | None:
+        """What a card says of the pooling: nothing where it is the mean, as before a base could say otherwise."""
+        return None if self.pooling == MEAN else self.pooling
 
     @property
     def adapted(self) -> bool:
@@ -95,44 +107,84 @@ def load_backbone(name: str, device: torch.device | None = None, expected: str |
         expected: the ``base_digest`` that an adapter's card names; None: whichever base is installed will do.
 
     Raises:
-        ArtifactError: there is no BERT-family encoder with safetensors weights of that name.
+        ArtifactError: there is no text encoder with safetensors weights of that name, or it pools in an unknown way.
         BaseModelError: there is one, and it is not the expected one, or not what its package was released with.
     """
-    from transformers import AutoTokenizer
-
     device = device or default_device()
     source = base_folder(name)
     check_base(source)
     try:
         model = load_model(source, torch.float32, attention_for(device))
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, TypeError) as error:
+        tokenizer = _load_tokenizer(source)
+    except (OSError, ValueError, TypeError, ImportError, AttributeError) as error:
         raise ArtifactError(
-            f"{name} cannot be loaded as a BERT-family encoder with safetensors weights ({error}). "
+            f"{name} cannot be loaded as a BERT-family encoder with safetensors weights ({_reason(source, error)}). "
             "Name an installed package, a Hugging Face model or a folder."
         ) from error
-    found = _base_digest(model, tokenizer)
+    check_kind(model, source)
+    found, pooling = _base_digest(model, tokenizer), MEAN
+    if (
+        found != expected
+    ):  # else an adapter of this base that was trained on the mean: before a base could say otherwise
+        pooling = read_pooling(source)
+        found = found if pooling == MEAN else digest(canonical_json([found, pooling]))
     if expected is not None and found != expected:
         raise BaseModelError(
             f"The base model {name} that is installed here ({found[:12]}) is not the one that the adapter was trained "
             f"on ({expected[:12] or 'unknown'}). Install that version again, or train a new adapter."
         )
-    return Backbone(model.to(device).eval(), tokenizer, name, found)
+    longest = longest_text(model, model.config)
+    return Backbone(model.to(device).eval(), tokenizer, name, found, pooling, longest)
 
 
 def load_model(source: str, dtype: torch.dtype, attention: str) -> Any:
-    """Load an encoder without its pooling head from safetensors; no code of it is run."""
-    from transformers import AutoModel
+    """Load an encoder without its pooling head from safetensors; no code of it is run.
 
+    Args:
+        source: a folder or a hub name.
+        dtype: of the weights.
+        attention: what computes it where the kind of model has a choice; else it is eager.
+    """
+    config, kind = read_kind(source)
+    headless = (
+        {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
+    )
     with quiet():  # the report of the pooling head that is left out on purpose is no news
-        return AutoModel.from_pretrained(
+        return kind.from_pretrained(
             source,
+            config=config,
             dtype=dtype,
-            attn_implementation=attention,
+            attn_implementation=attention if kind._supports_sdpa else "eager",
             use_safetensors=True,
             trust_remote_code=False,
-            add_pooling_layer=False,
+            **headless,
         )
+
+
+def _load_tokenizer(source: str) -> "PreTrainedTokenizerBase":
+    """Load a fast tokenizer; it cuts long texts at their end, as exports do.
+
+    Raises:
+        OSError, ValueError, TypeError, ImportError, AttributeError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError("it has no tokenizer.json; save it with a fast tokenizer")
+    tokenizer.truncation_side = "right"
+    return tokenizer
+
+
+def _reason(source: str, error: Exception) -> str:
+    """Say why a base cannot be loaded: a path that leads nowhere is no name that a hub could know."""
+    folder = Path(source)
+    if folder.is_dir():
+        lacking = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
+        return f"its folder has no {' and no '.join(lacking)}; {error}" if lacking else str(error)
+    if folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
+        return "there is no such folder"
+    return f"there is no folder of that name, and the hub gives none: {error}"
 
 
 def pack_base(backbone: Backbone, path: Path) -> None:
@@ -180,29 +232,37 @@ def quiet() -> Iterator[None]:
 
 def add_lora(backbone: Backbone, config: LoraConfig, seed: int, dropout: float = 0.0) -> Backbone:
     """Return the backbone with a fresh LoRA adapter; only the adapter's weights train."""
-    import peft
-
     torch.manual_seed(seed)
-    targets = "all-linear" if config.targets == ("all-linear",) else list(config.targets)
-    lora = peft.LoraConfig(
+    return carry_lora(
+        backbone,
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=dropout,
-        target_modules=targets,
+        target_modules="all-linear" if config.targets == ("all-linear",) else list(config.targets),
         use_rslora=config.rslora,
-        task_type="FEATURE_EXTRACTION",
     )
-    model = _not_widening(peft.get_peft_model(backbone.model, lora))
-    return Backbone(model, backbone.tokenizer, backbone.name, backbone.base_digest)
 
 
-def continue_lora(folder: Path, name: str, device: torch.device | None = None) -> Backbone:
-    """Load a base with an adapter beside its weights, to train it further; only the adapter's weights train."""
+def carry_lora(backbone: Backbone, **settings: Any) -> Backbone:
+    """Return the backbone with LoRA layers by settings of PEFT's ``LoraConfig``."""
+    import peft
+
+    lora = peft.LoraConfig(task_type="FEATURE_EXTRACTION", **settings)
+    return replace(backbone, model=_not_widening(peft.get_peft_model(backbone.model, lora)))
+
+
+def continue_lora(folder: Path, name: str, device: torch.device | None = None, expected: str | None = None) -> Backbone:
+    """Load a base with an adapter beside its weights, to train it further; only the adapter's weights train.
+
+    Raises:
+        ArtifactError, BaseModelError: as ``load_lora``.
+    """
     from peft import PeftModel
 
-    backbone = load_backbone(name, device)
+    check_lora(folder)
+    backbone = load_backbone(name, device, expected)
     model = _not_widening(PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=True))
-    return Backbone(model.eval(), backbone.tokenizer, backbone.name, backbone.base_digest)
+    return replace(backbone, model=model.eval())
 
 
 def _not_widening(model: "PeftModel") -> "PeftModel":
@@ -256,13 +316,7 @@ def load_lora(folder: Path, name: str, device: torch.device | None = None, expec
         model = PeftModel.from_pretrained(backbone.model, str(folder), is_trainable=False)
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(f"The adapter in {folder} does not fit {name} ({error}). Train it again.") from error
-    return Backbone(model.merge_and_unload().eval(), backbone.tokenizer, backbone.name, backbone.base_digest)
-
-
-def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Average the token vectors of each text: (texts, tokens, hidden) and (texts, tokens) → (texts, hidden), fp32."""
-    weights = mask.unsqueeze(-1).float()
-    return (hidden.float() * weights).sum(1) / weights.sum(1).clamp_min(1.0)
+    return replace(backbone, model=model.merge_and_unload().eval())
 
 
 def _base_digest(model: Any, tokenizer: "PreTrainedTokenizerBase") -> str:

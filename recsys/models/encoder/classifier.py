@@ -1,4 +1,4 @@
-"""Text classification with the same encoder: LoRA, mean pooling and a softmax head.
+"""Text classification with the same encoder: LoRA, pooling and a softmax head.
 
 It is trained in ``classifier_training``, and stored as an ordinary PEFT folder with its head beside the LoRA weights.
 """
@@ -19,7 +19,8 @@ from recsys.artifacts import ArtifactError
 from recsys.callbacks import Progress
 from recsys.errors import DataError
 from recsys.models.devices import autocast
-from recsys.models.encoder.backbone import Backbone, load_lora, mean_pool, save_lora
+from recsys.models.encoder.backbone import Backbone, load_lora, save_lora
+from recsys.models.encoder.pooling import pool
 from recsys.models.encoder.tokens import Tokens, tokenize
 
 HEAD, LABELS = "head.safetensors", "labels.json"
@@ -71,7 +72,7 @@ class Classifier:
         ids, mask = tokens.batch(indices, self.backbone.device)
         with autocast(self.backbone.device):
             hidden = self.backbone.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        pooled = functional.dropout(mean_pool(hidden, mask), dropout, training=dropout > 0)
+        pooled = functional.dropout(pool(hidden, mask, self.backbone.pooling), dropout, training=dropout > 0)
         logits: torch.Tensor = self.head(pooled)
         return logits
 

@@ -22,8 +22,9 @@ from recsys.artifacts import ArtifactError, digest_file, digest_folder, verify_f
 from recsys.callbacks import Progress
 from recsys.models.devices import default_device, fitting_memory
 from recsys.models.encoder.backbone import Backbone, load_lora, quiet, save_lora
+from recsys.models.encoder.pooling import MEAN, Pooling
 from recsys.models.encoder.runtimes import OpenVinoRuntime, Pooled, Runtime, TorchRuntime, import_openvino
-from recsys.models.encoder.tokens import Tokens, check_vectors
+from recsys.models.encoder.tokens import Tokens, check_length, check_vectors
 from recsys.record import Record
 
 Form = Literal["openvino", "torch", "onnx"]
@@ -51,6 +52,8 @@ class EncoderCard(Record):
         form: see the module.
         dimensions: width of a vector.
         padding: the token behind a shorter text.
+        pooling: how the vectors of a text's tokens become one.
+        longest: tokens of a text that the base reads at most; None: not known.
         files: the SHA-256 of each file, by its name.
     """
 
@@ -61,6 +64,8 @@ class EncoderCard(Record):
     form: Form
     dimensions: int
     padding: int
+    pooling: Pooling = MEAN
+    longest: int | None = None
     files: dict[str, str]
 
 
@@ -88,6 +93,8 @@ def export(backbone: Backbone, folder: Path, form: Form, about: Mapping[str, Any
         form=form,
         dimensions=backbone.hidden_size,
         padding=backbone.tokenizer.pad_token_id or 0,
+        pooling=backbone.pooling,
+        longest=backbone.longest,
         files=digest_folder(folder),
     )
     write_json(folder / CARD, card.to_dict())
@@ -115,7 +122,7 @@ def encode_texts(
         folder.mkdir()
         if backbone.adapted:
             save_lora(backbone, adapter)
-            backbone = load_lora(adapter, backbone.name, torch.device("cpu"))
+            backbone = load_lora(adapter, backbone.name, torch.device("cpu"), backbone.base_digest)
         export(backbone, folder, best_form(), {})
         return ExportedEncoder.open(folder, max_tokens).encode(texts, progress=progress)
 
@@ -147,12 +154,18 @@ class ExportedEncoder:
 
         Raises:
             ArtifactError: a file is missing or changed, or the form cannot be run here.
+            SettingError: the base reads no texts of so many tokens.
         """
         card = EncoderCard.read(folder / CARD, "Remove the folder; it is made again.")
         verify_folder(folder, card.files | {CARD: digest_file(folder / CARD)})
+        check_length(card.base, card.longest, max_tokens)
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         tokenizer.enable_truncation(max_tokens)
-        runtime = TorchRuntime(folder, precision) if card.form == "torch" else OpenVinoRuntime(folder, precision)
+        runtime: Runtime
+        if card.form == "torch":
+            runtime = TorchRuntime(folder, precision, card.pooling)
+        else:
+            runtime = OpenVinoRuntime(folder, precision)
         return cls(card, tokenizer, runtime, max_tokens)
 
     def encode(
@@ -199,12 +212,12 @@ def _traceable(backbone: Backbone) -> Iterator[tuple[Pooled, tuple[torch.Tensor,
     model: Any = backbone.model
     device, attention = backbone.device, model.config._attn_implementation
     model.set_attn_implementation("eager")
-    ids, mask = torch.full((2, 8), 100), torch.ones(2, 8, dtype=torch.long)
+    ids, mask = torch.full((2, 8), min(100, model.config.vocab_size - 1)), torch.ones(2, 8, dtype=torch.long)
     mask[1, 5:] = 0
     try:
         with torch.inference_mode(), quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing: shapes stay free, as the tests show
-            yield Pooled(model.cpu()).eval(), (ids, mask)
+            yield Pooled(model.cpu(), backbone.pooling).eval(), (ids, mask)
     finally:
         model.set_attn_implementation(attention)
         model.to(device)

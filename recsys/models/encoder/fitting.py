@@ -37,8 +37,7 @@ def check_fit(backbone: Backbone, config: LoraConfig, max_tokens: int, lora: str
                 f"{', '.join(f'{name} ({count})' for name, count in sorted(names.items()))}."
                 + (f" Did you mean {close[0]!r}?" if close else "")
             )
-    longest = getattr(backbone.model.config, "max_position_embeddings", None)
-    if isinstance(longest, int) and 0 < longest < max_tokens:
-        said.append(f"{tokens} is {max_tokens}; {backbone.name} reads {longest} at most.")
+    if backbone.longest is not None and backbone.longest < max_tokens:
+        said.append(f"{tokens} is {max_tokens}; {backbone.name} reads {backbone.longest} at most.")
     if said:
         raise SettingError("\n".join(said))

@@ -31,6 +31,7 @@ from recsys.models.encoder.backbone import (
     quiet,
     set_lora_weights,
 )
+from recsys.models.encoder.families import read_kind
 from recsys.models.encoder.fitting import check_fit
 from recsys.models.encoder.tokens import Tokens, tokenize
 from recsys.models.optimisation import MAX_GRADIENT_NORM, WARMUP_SHARE, check_descent, warm_cosine
@@ -81,7 +82,7 @@ def pretrain(
 
     Raises:
         DataError: there are fewer than two different texts.
-        ArtifactError: the base has no mask token, or a head of an unknown form.
+        ArtifactError: the base has no mask token, or its head does not end in its token embeddings.
         DivergedError: the loss is not finite.
     """
     distinct = sorted(set(texts))
@@ -116,27 +117,30 @@ class MaskedLanguageModel:
 
         torch.manual_seed(seed)
         device = backbone.device
+        source = base_folder(backbone.name)
+        _, kind = read_kind(source)
         with quiet():
             model, report = AutoModelForMaskedLM.from_pretrained(
-                base_folder(backbone.name),
+                source,
                 dtype=torch.float32,
-                attn_implementation=attention_for(device),
+                attn_implementation=attention_for(device) if kind._supports_sdpa else "eager",
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-        heads = {name: part for name, part in model.named_children() if name != model.base_model_prefix}
-        if len(heads) != 1:
+        parts = [name for name, _ in model.named_children() if name != model.base_model_prefix]
+        tied = model.get_output_embeddings()
+        embeddings = backbone.model.get_input_embeddings().weight  # type: ignore[operator,union-attr]
+        if tied is None or tied.weight.shape != embeddings.shape:
             raise ArtifactError(
-                f"The head of {backbone.name} has {len(heads)} parts ({', '.join(heads)}), not one. "
-                "Pre-train a base of the kind of BERT, RoBERTa or MPNet."
+                f"The head of {backbone.name} does not foretell words by its token embeddings. Pre-train another base."
             )
-        (name, self.head), tied = next(iter(heads.items())), model.get_output_embeddings()
-        tied.weight = backbone.model.get_input_embeddings().weight  # type: ignore[operator]
+        tied.weight = embeddings
         tied.weight.requires_grad_(False)
+        self.head = getattr(model, parts[0]) if len(parts) == 1 else _Head(model)
         self.head.to(device)
         self.backbone = backbone
-        self.own_head = not any(key.startswith(f"{name}.") for key in report["missing_keys"])
+        self.own_head = not any(key.partition(".")[0] in parts for key in report["missing_keys"])
 
     def loss(self, ids: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean cross-entropy in nats over the tokens to foretell.
@@ -166,6 +170,28 @@ class MaskedLanguageModel:
         """Set what ``state`` returned."""
         self.head.load_state_dict(state["head"], strict=False)
         set_lora_weights(self.backbone, state["lora"])
+
+
+class _Head(nn.Module):
+    """A head of several parts, hidden states → vocabulary: the whole model, whose base returns what it is given."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        setattr(model, model.base_model_prefix, _Given())
+        self.model = model
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(inputs_embeds=hidden[None]).logits[0]
+        return logits
+
+
+class _Given(nn.Module):
+    """Stands for an encoder, and returns its input as the hidden states."""
+
+    def forward(self, *_: Any, inputs_embeds: torch.Tensor, **__: Any) -> Any:
+        from transformers.modeling_outputs import BaseModelOutput
+
+        return BaseModelOutput(last_hidden_state=inputs_embeds)
 
 
 def mask_tokens(

@@ -18,7 +18,9 @@ from torch.nn import functional
 
 from recsys.artifacts import ArtifactError
 from recsys.models.devices import computes_bf16, default_device, has_cpu_bf16
-from recsys.models.encoder.backbone import load_model, mean_pool
+from recsys.models.encoder.backbone import load_model
+from recsys.models.encoder.families import MIXED, read_kind
+from recsys.models.encoder.pooling import Pooling, pool
 from recsys.models.encoder.tokens import Tokens
 
 # Padded tokens a batch: on a CPU small ones stay in the caches, a GPU idles between them.
@@ -46,27 +48,28 @@ class Runtime(Protocol):
 class Pooled(torch.nn.Module):
     """Token ids and mask, both (texts, tokens) → unit vectors (texts, hidden)."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, pooling: Pooling) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.pooling = model, pooling
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, even: bool = False) -> torch.Tensor:
         seen = None if even else attention_mask
         hidden = self.model(input_ids=input_ids, attention_mask=seen).last_hidden_state
-        return functional.normalize(mean_pool(hidden, attention_mask), dim=1)
+        return functional.normalize(pool(hidden, attention_mask, self.pooling), dim=1)
 
 
 class TorchRuntime:
     """Runs a Hugging Face folder on the device there is, in bf16 where that computes in it."""
 
-    def __init__(self, folder: Path, precision: str | None) -> None:
+    def __init__(self, folder: Path, precision: str | None, pooling: Pooling) -> None:
         self._device = default_device()
         self.budget = GPU_TOKENS if self._device.type == "cuda" else TORCH_TOKENS
         low = precision == "bf16" or (precision is None and computes_bf16(self._device))
+        low = low and read_kind(str(folder))[0].model_type not in MIXED
         model = load_model(str(folder), torch.bfloat16 if low else torch.float32, attention="sdpa")
         if not _stay_mapped(folder):
             model = copy.deepcopy(model)  # what kept its type was a view of the file
-        self._module = Pooled(model.to(self._device)).eval()
+        self._module = Pooled(model.to(self._device), pooling).eval()
 
     def run(
         self, tokens: Tokens, batches: Sequence[NDArray[np.integer]], vectors: NDArray[np.float32]

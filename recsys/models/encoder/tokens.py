@@ -14,9 +14,11 @@ from torch import nn
 from torch.func import functional_call
 
 from recsys.callbacks import Progress
-from recsys.errors import VectorError
+from recsys.errors import SettingError, VectorError
 from recsys.models.devices import autocast, computes_bf16, fitting_memory
-from recsys.models.encoder.backbone import Backbone, mean_pool
+from recsys.models.encoder.backbone import Backbone
+from recsys.models.encoder.families import MIXED
+from recsys.models.encoder.pooling import pool
 
 LEAST_TOKENS = 512  # a batch that does not fit into memory is halved down to this: one text as long as BERT reads
 MOST_NAMED = 5  # bad texts in a message
@@ -90,8 +92,26 @@ def _onto(device: torch.device, array: NDArray[np.int64]) -> torch.Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
+def check_length(name: str, longest: int | None, max_tokens: int) -> None:
+    """Check that a base reads texts of so many tokens.
+
+    Raises:
+        SettingError: it does not.
+    """
+    if longest is not None and max_tokens > longest:
+        raise SettingError(
+            f"{name or 'The encoder'} reads {longest} tokens of a text at most, and max_tokens is {max_tokens}. "
+            f"Set it to {longest} or less, or name a base that reads longer texts."
+        )
+
+
 def tokenize(backbone: Backbone, texts: Sequence[str], max_tokens: int) -> Tokens:
-    """Tokenise texts, each cut to ``max_tokens`` tokens, the special ones included."""
+    """Tokenise texts, each cut to ``max_tokens`` tokens, the special ones included.
+
+    Raises:
+        SettingError: the base reads no text that is as long.
+    """
+    check_length(backbone.name, backbone.longest, max_tokens)
     if not texts:
         return Tokens([], 0)
     encoded = backbone.tokenizer(list(texts), truncation=True, max_length=max_tokens, padding=False)["input_ids"]
@@ -145,7 +165,8 @@ def forward(backbone: Backbone, tokens: Tokens, indices: NDArray[np.integer]) ->
     """Run BERT over some texts and pool: (texts, hidden) fp32, with gradient where that is enabled."""
     ids, mask = tokens.batch(indices, backbone.device)
     seen = None if tokens.are_even(indices) else mask
-    return mean_pool(backbone.model(input_ids=ids, attention_mask=seen).last_hidden_state, mask)[: len(indices)]
+    hidden = backbone.model(input_ids=ids, attention_mask=seen).last_hidden_state
+    return pool(hidden, mask, backbone.pooling)[: len(indices)]
 
 
 class _InBf16(nn.Module):
@@ -172,7 +193,8 @@ def prepared(backbone: Backbone, tokens: Tokens, texts: int) -> tuple[Backbone, 
         tokens: what is drawn from.
         texts: how many of these will be encoded in all, repetitions included.
     """
-    if not (backbone.device.type == "cuda" and computes_bf16(backbone.device)):
+    kind = backbone.model.config.model_type  # type: ignore[union-attr]
+    if backbone.device.type != "cuda" or not computes_bf16(backbone.device) or kind in MIXED:
         return backbone, tokens
     narrow = in_bf16(backbone)
     mean = sum(map(len, tokens.ids)) / max(1, len(tokens))
