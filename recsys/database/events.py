@@ -183,7 +183,7 @@ class EventStore:
         """
         found = sql.select(EVENTS).where(EVENTS.c.event_id.in_([event.event_id for event in events]))
         stored = {row[columns.EVENT_ID]: row for row in connection.execute(found).mappings()}
-        stands: dict[str, Mapping[str, Any]] = {event_id: _noted(row) for event_id, row in stored.items()}
+        stands: dict[str, Mapping[str, Any]] = {event_id: _noted(dict(row)) for event_id, row in stored.items()}
         used = [
             {columns.EVENT_ID: event.event_id, columns.USER_ID: event.user_id, "sender": sender, **_note(event)}
             for event in events

@@ -130,7 +130,7 @@ class MaskedLanguageModel:
             )
         parts = [name for name, _ in model.named_children() if name != model.base_model_prefix]
         tied = model.get_output_embeddings()
-        embeddings = backbone.model.get_input_embeddings().weight  # type: ignore[operator,union-attr]
+        embeddings = backbone.model.get_input_embeddings().weight  # type: ignore[operator]
         if tied is None or tied.weight.shape != embeddings.shape:
             raise ArtifactError(
                 f"The head of {backbone.name} does not foretell words by its token embeddings. Pre-train another base."
