@@ -20,7 +20,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from recsys_client.schemas.problems import Code
-from services.edge.bodies import BYTES, COMMAS, SMALL, BodyLimit
+from services.edge.bodies import BYTES, COMMAS, SMALL, BodyLimit, check_sent_as_json
 from services.edge.context import CURRENT, asking_key
 from services.edge.description import SCHEME, documented
 from services.edge.keys import ADMIN, SCOPES, Key, Keys
@@ -31,7 +31,7 @@ BURST_SECONDS = 2.0  # how much of its rate a key may use at once
 MOST_AT_ONCE = 100  # requests of one key that a worker has under way; fewer than may wait for a lane
 # To refuse takes time, too: a key that has sent so many bodies lately that are none waits so long for each request that
 # it has under way. So many are forgotten every second. An id that names nothing is no nonsense: catalogues change.
-NONSENSE = {400, 413, 422}
+NONSENSE = {400, 413, 415, 422}
 FREE_REFUSALS, REFUSAL_SECONDS, REFUSALS_FORGOTTEN = 50, 0.05, 5.0
 LONGEST_SECONDS = 3.0
 OPEN: dict[str, Any] = {"openapi_extra": {"security": []}}  # for a route that needs no key
@@ -73,7 +73,10 @@ class GuardedRoute(APIRoute):
         answer, limit = super().get_route_handler(), self._limit()
 
         async def answer_bounded(request: Request) -> Response:
-            limit.check(await request.body())  # which the request keeps
+            body = await request.body()  # which the request keeps
+            if body and self.body_field is not None:
+                check_sent_as_json(request.headers)
+            limit.check(body)
             return await answer(request)
 
         return answer_bounded

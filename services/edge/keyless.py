@@ -7,13 +7,14 @@ lends its address to everybody behind it. Once there are keys none of this matte
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from fastapi import Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from recsys_client.schemas.problems import Code
+from services.edge.bodies import ACCEPT, are_json
 from services.edge.problems import problem
 
 MAKE_A_KEY = "or make a key (`recsys keys create`) and send it"
@@ -39,7 +40,6 @@ PROXY_HEADERS = re.compile(
     r"|((x-|true-|cf-|fastly-|x-cluster-)?(real|client|connecting|remote)|x-remote)-(ip|addr)"
 )
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[0-9a-z.-]+?)\.?(:\d*)?", re.IGNORECASE)
-JSON = re.compile(r"application/([\w.+-]+\+)?json", re.IGNORECASE)
 PAGE = "/"  # may be opened by following a link from anywhere
 SITES = {"same-origin", "none"}  # what a browser says of its own page's requests, and of what a person typed
 
@@ -71,7 +71,7 @@ def _refusal(scope: Scope) -> Response | None:
     if not _is_own_page(scope, headers, hosts[0]):
         return problem(Code.THIS_MACHINE_ONLY, FOREIGN_PAGE)
     if not _is_json(scope["method"], headers.getlist("content-type")):
-        return problem(Code.UNSUPPORTED_MEDIA_TYPE, NO_JSON)
+        return problem(Code.UNSUPPORTED_MEDIA_TYPE, NO_JSON, ACCEPT)
     return None
 
 
@@ -102,12 +102,11 @@ def _is_own_page(scope: Scope, headers: Headers, host: str) -> bool:
     return followed or set(headers.getlist("sec-fetch-site")) <= SITES
 
 
-def _is_json(method: str, media_types: Iterable[str]) -> bool:
+def _is_json(method: str, media_types: Sequence[str]) -> bool:
     """Tell whether a request could not come from a form, nor from a script that is asked no questions beforehand.
 
     DELETE is no form's, so without a body it needs no type.
     """
     if method in ("GET", "HEAD", "OPTIONS"):
         return True
-    given = [JSON.fullmatch(media_type.partition(";")[0].strip()) for media_type in media_types]
-    return all(given) and (bool(given) or method == "DELETE")
+    return are_json(media_types) and (bool(media_types) or method == "DELETE")

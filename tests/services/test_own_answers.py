@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-OTHERS = ["/", "/docs.json", "/page/page.js"]
+OTHERS = ["/", "/docs.json", "/page/page.js", "/problems/not-found"]
 BENTOML = ["/healthz", "/schema.json", "/static_content/", "/static_content/swagger-ui.css", "/assets/", "/is_alive"]
 SLASHES = [
     "/v1/recommend/",
@@ -14,6 +14,8 @@ SLASHES = [
     "/livez/",
     "//evil.example/",
     "/v1//recommend",
+    "/problems/",
+    "/problems/not-found/",
 ]
 
 
@@ -33,6 +35,8 @@ def test_no_answer_sends_elsewhere(service: httpx.Client, path: str) -> None:
         answer = service.send(asked)
         assert answer.status_code == 404
         assert "Location" not in answer.headers
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert method == "HEAD" or answer.json()["code"] == "not-found"
 
 
 def test_whatever_is_got_can_be_asked_for_without_its_body(service: httpx.Client) -> None:

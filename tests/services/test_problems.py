@@ -22,11 +22,13 @@ from services.api import create_app
 from services.edge import problems
 from services.edge.auth import Guard
 from services.edge.context import AbandonedError
-from services.edge.keys import Keys
+from services.edge.keys import Keys, create_key
 from services.edge.lanes import Lane
 from services.edge.metrics import Metrics
 
 Ask = Callable[..., httpx.Response]
+JSON = {"Content-Type": "application/json"}
+NO_KEYS = Home(Path("nowhere"))
 
 
 class Faulty:
@@ -37,7 +39,7 @@ class Faulty:
         self.metrics = metrics
         self.scoring = Lane(1, 1, metrics.shed.labels("scoring").inc)
 
-    guard = Guard(Keys(Home(Path("nowhere"))))
+    guard = Guard(Keys(NO_KEYS))
 
     def lane_for(self, _: float) -> Lane:
         return self.scoring
@@ -63,11 +65,11 @@ def ask(metrics: Metrics) -> Callable[[Exception], httpx.Response]:
     return post
 
 
-@pytest.fixture
-def ask_with(metrics: Metrics) -> Ask:
-    """Sends a request to an application whose worker fails: what is refused, is refused before."""
+def sender(metrics: Metrics, home: Home = NO_KEYS) -> Ask:
+    """Return what sends a request to an application whose worker fails: what is refused, is refused before."""
     app = create_app()
     app.state.worker = Faulty(RuntimeError("not asked"), metrics)
+    app.state.worker.guard = Guard(Keys(home))
 
     def send(method: str, path: str, **arguments: Any) -> httpx.Response:
         async def request() -> httpx.Response:
@@ -77,6 +79,12 @@ def ask_with(metrics: Metrics) -> Ask:
         return anyio.run(request)
 
     return send
+
+
+@pytest.fixture
+def ask_with(metrics: Metrics) -> Ask:
+    """As ``sender``, without keys."""
+    return sender(metrics)
 
 
 def test_a_fault_is_a_500_that_tells_nothing_secret(ask: Callable[[Exception], httpx.Response]) -> None:
@@ -231,3 +239,37 @@ def test_the_type_of_a_problem_is_a_page_that_explains_it(ask_with: Ask) -> None
     assert explained.headers["Content-Type"].startswith("text/plain")
     assert Code(refused["code"]).meaning in explained.text
     assert ask_with("GET", "/problems/nothing").json()["code"] == Code.NOT_FOUND
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_a_body_that_is_sent_as_something_else_is_refused(keyed: bool, metrics: Metrics, tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    key = {"Authorization": f"Bearer {create_key(home, 'tests', ['admin'])[1]}"} if keyed else {}
+    send, walked = sender(metrics, home), 0
+    for path, methods in json.loads(create_app().state.document(keyed))["paths"].items():
+        for method, operation in methods.items():
+            if "requestBody" not in operation:
+                continue
+            walked += 1
+            for headers, code, name, value in (
+                ({}, Code.UNSUPPORTED_MEDIA_TYPE, "Accept", "application/json"),
+                ({"Content-Type": "text/plain"}, Code.UNSUPPORTED_MEDIA_TYPE, "Accept", "application/json"),
+                ({"Content-Type": "text/json"}, Code.UNSUPPORTED_MEDIA_TYPE, "Accept", "application/json"),
+                (JSON | {"Content-Encoding": "gzip"}, Code.UNSUPPORTED_ENCODING, "Accept-Encoding", "identity"),
+                (JSON | {"Content-Encoding": "identity, br"}, Code.UNSUPPORTED_ENCODING, "Accept-Encoding", "identity"),
+            ):
+                refused = send(method, path, content=b"{}", headers=key | headers)
+                assert refused.status_code == 415, (method, path, headers, refused.text)
+                assert refused.json()["code"] == code
+                assert refused.headers[name] == value
+            for headers in ({}, {"Content-Encoding": "Identity"}):
+                assert send(method, path, content=b"[1]", headers=key | JSON | headers).status_code == 422
+    assert walked >= 10
+
+
+def test_a_wrong_method_is_told_the_right_ones_whichever_it_is(ask_with: Ask) -> None:
+    for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"):
+        refused = ask_with(method, "/v1/events", headers=JSON)
+        assert refused.status_code == 405
+        assert refused.headers["Allow"] == "POST"
+        assert refused.headers["Content-Type"] == problems.PROBLEM_JSON

@@ -286,7 +286,8 @@ def test_a_bad_request_is_explained(service: httpx.Client, path: str, body: Any,
     response = service.post(f"/v1/{path}", content=content, headers={"Content-Type": "application/json"})
     assert response.headers["Content-Type"] == "application/problem+json"
     problem = response.json()
-    assert set(problem) == {"title", "status", "detail", "request_id"}
+    assert set(problem) - {"errors"} == {"type", "title", "status", "code", "detail", "request_id"}
+    assert ("errors" in problem) == (status == 422)
     assert problem["request_id"] == response.headers["X-Request-ID"]
     assert (response.status_code, problem["status"]) == (status, status)
     assert detail in problem["detail"]
