@@ -4,7 +4,8 @@ A filter is ``{"all": [...]}``, ``{"any": [...]}``, ``{"not": {...}}`` or one co
 ``{"field": "year", "gte": 1990}``; it compiles to a Polars expression, never to text.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_, ge, gt, le, lt, or_
@@ -12,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from recsys.selection.values import INTEGERS, FilterError, comparable, literal
+from recsys.selection.values import INTEGERS, FilterError, comparable, in_words, literal
 
 Condition = dict[str, Any]  # a filter as its caller wrote it, before ``compile_filter`` has looked at it
 MAX_DEPTH = 8
@@ -71,22 +72,42 @@ def _compile(condition: Any, schema: Mapping[str, pl.DataType], depth: int, budg
             members = condition[word]
             if len(condition) > 1 or not isinstance(members, list) or not members:
                 raise FilterError(f'"{word}" stands alone and holds a list of at least one filter.')
-            return reduce(join, (_compile(member, schema, depth - 1, budget) for member in members))
+            compiled = []
+            for index, member in enumerate(members):
+                with _at(word, index):
+                    compiled.append(_compile(member, schema, depth - 1, budget))
+            return reduce(join, compiled)
     if "not" in condition:
         if len(condition) > 1:
             raise FilterError('"not" stands alone and holds one filter.')
-        return ~_compile(condition["not"], schema, depth - 1, budget).fill_null(False)
+        with _at("not"):
+            return ~_compile(condition["not"], schema, depth - 1, budget).fill_null(False)
     return _condition(condition, schema)
 
 
 def _condition(condition: Mapping[str, Any], schema: Mapping[str, pl.DataType]) -> pl.Expr:
     name = condition.get("field")
     if not isinstance(name, str) or name not in schema:
-        raise FilterError(f"There is no item field {name!r:.80}; there are {', '.join(sorted(schema))}.")
+        with _at("field"):
+            raise FilterError(f"There is no item field {name!r:.80}; there are {', '.join(sorted(schema))}.")
     operators = [key for key in condition if key != "field"]
     if not operators:
         raise FilterError(f"The condition on {name!r} has no operator; use one of {', '.join(OPERATORS)}.")
-    return reduce(and_, (_apply(name, schema[name], operator, condition[operator]) for operator in operators))
+    applied = []
+    for operator in operators:
+        with _at(operator):
+            applied.append(_apply(name, schema[name], operator, condition[operator]))
+    return reduce(and_, applied)
+
+
+@contextmanager
+def _at(*place: str | int) -> Iterator[None]:
+    """Add a part of a filter to the places of the errors in it."""
+    try:
+        yield
+    except FilterError as error:
+        error.place = (*place, *error.place)
+        raise
 
 
 def _apply(name: str, kind: pl.DataType, operator: str, value: Any) -> pl.Expr:
@@ -102,7 +123,7 @@ def _apply(name: str, kind: pl.DataType, operator: str, value: Any) -> pl.Expr:
         if isinstance(kind, pl.List):
             return present & _members(column, kind.inner, literal(name, kind.inner, value))  # type: ignore[arg-type]
         if kind != pl.String or not isinstance(value, str):
-            raise FilterError(f'"contains" takes a string and a field of text or a list; {name!r} is {kind}.')
+            raise FilterError(f'"contains" takes a text and a field of texts or a list; {name!r} is {in_words(kind)}.')
         return column.str.contains(literal(name, kind, value), literal=True)
     if operator in ("in", "not_in"):
         if not isinstance(value, list) or len(value) > MAX_MEMBERS:

@@ -5,6 +5,7 @@ compared by value.
 """
 
 import math
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -19,8 +20,36 @@ INTEGERS: dict[type[pl.DataType], tuple[int, int]] = {
 }  # fmt: skip
 
 
+# What a column holds, for people who write JSON: one, and several.
+WORDS: tuple[tuple[Callable[[pl.DataType], bool], str, str], ...] = (
+    (lambda kind: kind == pl.String or isinstance(kind, pl.Categorical | pl.Enum), "a text", "texts"),
+    (lambda kind: kind == pl.Boolean, "true or false", "true and false"),
+    (lambda kind: kind.is_integer(), "a whole number", "whole numbers"),
+    (lambda kind: kind.is_numeric(), "a number", "numbers"),
+    (lambda kind: kind == pl.Date, "a date", "dates"),
+    (lambda kind: isinstance(kind, pl.Datetime), "a date and time", "dates and times"),
+    (lambda kind: isinstance(kind, pl.List | pl.Array), "a list", "lists"),
+)
+
+
 class FilterError(RequestError):
-    """A filter names a field that does not exist, or an operator or a value that does not fit it."""
+    """A filter names a field that does not exist, or an operator or a value that does not fit it.
+
+    Attributes:
+        place: where in the filter, from its top: the names and the places in lists that lead there.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.place: tuple[str | int, ...] = ()
+
+
+def in_words(kind: pl.DataType) -> str:
+    """Return what a column of a type holds, in words: "a whole number", "a list of texts"."""
+    if isinstance(kind, pl.List | pl.Array):
+        inner: Any = kind.inner
+        return f"a list of {next((several for fits, _, several in WORDS if fits(inner)), 'values')}"
+    return next((one for fits, one, _ in WORDS if fits(kind)), "something that JSON has no word for")
 
 
 def comparable(name: str, kind: pl.DataType) -> pl.Expr:
@@ -51,8 +80,9 @@ def literal(name: str, kind: pl.DataType, value: Any) -> Any:
         if isinstance(value, str):
             return _time(name, kind, value)
     else:
-        raise FilterError(f'{name!r} is {kind}, which cannot be compared; only "exists" works on it.')
-    raise FilterError(f"{name!r} is {kind}; {_shown(value)} is no value of that type.")
+        works = '"exists" and "contains" work' if isinstance(kind, pl.List) else '"exists" works'
+        raise FilterError(f"{name!r} is {in_words(kind)}, which cannot be compared; only {works} on it.")
+    raise FilterError(f"{name!r} is {in_words(kind)}; {_shown(value)} is no value of that type.")
 
 
 def _plain(kind: pl.DataType) -> bool:
@@ -76,7 +106,7 @@ def _time(name: str, kind: pl.DataType, value: str) -> date | datetime:
         return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
         example = "2026-01-31" if isinstance(kind, pl.Date) else "2026-01-31T12:00:00Z"
-        raise FilterError(f"{name!r} is {kind}; {_shown(value)} is no such value. Write it like {example}.") from None
+        raise FilterError(f"{name!r} is {in_words(kind)}; {_shown(value)} is none. Write it like {example}.") from None
 
 
 def _as_float(value: float) -> float:

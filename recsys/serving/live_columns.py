@@ -13,6 +13,7 @@ from recsys.data.columns import AVAILABLE, ITEM_ID, TITLE
 from recsys.data.parsing import parse_timestamps
 from recsys.database.live_items import LiveItem
 from recsys.errors import RequestError
+from recsys.selection.values import in_words
 
 MAX_BYTES = 64 * 2**10  # of all columns, as JSON in UTF-8
 MAX_TEXT = 20_000  # characters of one value
@@ -23,7 +24,15 @@ SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: JSON can spell it
 
 
 class ItemError(RequestError):
-    """A live item does not fit the catalogue's columns. The message names the column and what would fit."""
+    """A live item does not fit the catalogue's columns. The message names the column and what would fit.
+
+    Attributes:
+        column: which, if it is one.
+    """
+
+    def __init__(self, message: str, column: str | None = None) -> None:
+        super().__init__(message)
+        self.column = column
 
 
 def check_columns(columns: Mapping[str, Any], schema: Mapping[str, pl.DataType]) -> None:
@@ -34,16 +43,17 @@ def check_columns(columns: Mapping[str, Any], schema: Mapping[str, pl.DataType])
     """
     title = columns.get(TITLE)
     if not isinstance(title, str) or not title.strip():
-        raise ItemError("title: an item needs one.")
+        raise ItemError("title: an item needs one.", TITLE)
     for name, value in columns.items():
         if name == AVAILABLE:
             if not isinstance(value, bool):
-                raise ItemError("available: true or false.")
+                raise ItemError("available: true or false.", AVAILABLE)
         elif name == ITEM_ID or name not in schema:
             known = ", ".join(sorted(({*schema} | {AVAILABLE}) - {ITEM_ID}))
-            raise ItemError(f"{_name(name)}: there is no such column; there are {known}.")
+            raise ItemError(f"{_name(name)}: there is no such column; there are {known}.", name)
         elif value is not None and not _fits(value, schema[name]):
-            raise ItemError(f"{name}: {schema[name]}{_limit(schema[name])} is wanted, not {_shown(value)}.")
+            wanted = f"{in_words(schema[name])}{_limit(schema[name], value)}"
+            raise ItemError(f"{name}: {wanted} is wanted, not {_shown(value)}.", name)
 
 
 def check_size(columns: Mapping[str, Any]) -> None:
@@ -106,9 +116,13 @@ def _range(kind: str) -> tuple[int, int]:
     return (0 if unsigned else -(2 ** min(bits - 1, 63))), 2 ** min(bits if unsigned else bits - 1, 63) - 1
 
 
-def _limit(kind: pl.DataType) -> str:
+def _limit(kind: pl.DataType, value: Any) -> str:
     if isinstance(kind, pl.List):
         return f" of at most {MAX_MEMBERS:,} members"
+    if kind.is_integer() and isinstance(value, int):
+        return " from {:,} to {:,}".format(*_range(str(kind)))
+    if isinstance(kind, pl.Datetime):
+        return " such as 2026-01-31T12:00:00Z"
     return f" of at most {MAX_TEXT:,} characters" if kind == pl.String else ""
 
 

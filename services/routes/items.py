@@ -12,7 +12,7 @@ from recsys.data.columns import ITEM_ID
 from recsys.database.live_items import RoomError
 from recsys_client.schemas.fields import PathId
 from recsys_client.schemas.items import MAX_COLUMNS, ItemAnswer, ItemChange, PutItemRequest
-from recsys_client.schemas.problems import Code
+from recsys_client.schemas.problems import Code, pointer_to
 from services.edge.auth import KeyId, guarded_router, scoped
 from services.edge.bodies import AN_ITEM
 from services.edge.context import since_arrival
@@ -69,7 +69,7 @@ def _put(worker: Worker, item_id: str, request: PutItemRequest, key_id: str | No
     try:
         check_columns(columns, recommender.catalogue.items.schema)
     except ItemError as error:
-        raise Refused(Code.INVALID_ITEM, f"body.{error}", pointer="") from None
+        raise Refused(Code.INVALID_ITEM, f"body.{error}", pointer=pointer_to([error.column or ""])) from None
     try:
         check_size(columns)
     except ItemError as error:

@@ -13,7 +13,7 @@ from recsys.ranking.stages import EndStage
 from recsys.selection.filters import FilterError
 from recsys.selection.selection import LimitError, Promotion
 from recsys_client.schemas.lists import RankedItem
-from recsys_client.schemas.problems import Code
+from recsys_client.schemas.problems import Code, pointer_to
 from recsys_client.schemas.recommend import FromModel, ListOptions
 from services.edge.context import SERIALISE
 from services.edge.problems import Refused
@@ -115,6 +115,7 @@ def refusing(recommender: "Recommender", fields: list[str]) -> Iterator[None]:
     try:
         yield
     except FilterError as error:
-        raise Refused(Code.INVALID_FILTER, f"body.filter: {error}", pointer="/filter") from None
+        pointer = pointer_to(["filter", *error.place])
+        raise Refused(Code.INVALID_FILTER, f"body.filter: {error}", pointer=pointer) from None
     except LimitError as error:
         raise Refused(Code.INVALID_LIMITS, f"body.limits: {error}", pointer="/limits") from None

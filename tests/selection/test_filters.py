@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.selection.filters import MAX_DEPTH, FilterError, compile_filter
+from recsys.selection.values import in_words
 
 ITEMS = pl.DataFrame(
     {
@@ -148,12 +149,12 @@ def test_a_filter_agrees_with_plain_python(rows, condition):
     ("condition", "message"),
     [
         ({"field": "colour", "eq": 1}, "no item field 'colour'"),
-        ({"field": "year", "eq": "1990"}, "'year' is Int64; '1990' is no value"),
+        ({"field": "year", "eq": "1990"}, "'year' is a whole number; '1990' is no value"),
         ({"field": "year", "eq": True}, "no value of that type"),
         ({"field": "title", "gt": 3}, "no value of that type"),
         ({"field": "year", "like": "19"}, "no operator 'like'"),
         ({"field": "year"}, "has no operator"),
-        ({"field": "year", "contains": 1}, "takes a string"),
+        ({"field": "year", "contains": 1}, "takes a text and a field of texts or a list; 'year' is a whole number"),
         ({"field": "year", "in": 1990}, "takes a list"),
         ({"all": []}, "at least one filter"),
         ({"all": [{"field": "year", "eq": 1}], "any": []}, "stands alone"),
@@ -161,7 +162,7 @@ def test_a_filter_agrees_with_plain_python(rows, condition):
         ([], "is an object"),
         ({"field": ["year"], "eq": 1}, "no item field"),
         ({"field": "year", "exists": 1}, "true or false"),
-        ({"field": "genres", "eq": "War"}, "cannot be compared"),
+        ({"field": "genres", "eq": "War"}, "'genres' is a list of texts, which cannot be compared"),
         ({"field": "genres", "contains": 1}, "no value of that type"),
         ({"field": "price", "gt": math.nan}, "no value of that type"),
         ({"field": "price", "gt": math.inf}, "no value of that type"),
@@ -184,3 +185,42 @@ def test_a_filter_may_not_nest_without_end():
         condition = {"not": condition}
     with pytest.raises(FilterError, match="nest"):
         compile_filter(condition, ITEMS.schema)
+
+
+@pytest.mark.parametrize(
+    ("condition", "place"),
+    [
+        ({"field": "year", "gte": "1990"}, ("gte",)),
+        ({"field": "colour", "eq": 1}, ("field",)),
+        ({"all": [{"field": "year", "eq": 1}, {"not": {"any": [{"field": "year", "like": 1}]}}]},
+         ("all", 1, "not", "any", 0, "like")),
+        ({"all": [{"field": "year", "eq": 1}, {}]}, ("all", 1)),
+        ({}, ()),
+    ],
+)  # fmt: skip
+def test_an_error_tells_where_in_the_filter_it_is(condition, place):
+    with pytest.raises(FilterError) as refused:
+        compile_filter(condition, ITEMS.schema)
+    assert refused.value.place == place
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (pl.String, "a text"),
+        (pl.Categorical, "a text"),
+        (pl.Int8, "a whole number"),
+        (pl.UInt64, "a whole number"),
+        (pl.Float32, "a number"),
+        (pl.Decimal(10, 2), "a number"),
+        (pl.Boolean, "true or false"),
+        (pl.Date, "a date"),
+        (pl.Datetime("us", "UTC"), "a date and time"),
+        (pl.List(pl.String), "a list of texts"),
+        (pl.List(pl.Int64), "a list of whole numbers"),
+        (pl.List(pl.List(pl.Boolean)), "a list of lists"),
+        (pl.Struct({"x": pl.Int64}), "something that JSON has no word for"),
+    ],
+)
+def test_types_are_told_in_words(kind, words):
+    assert in_words(pl.DataFrame(schema={"column": kind}).schema["column"]) == words

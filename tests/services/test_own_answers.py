@@ -1,5 +1,8 @@
 """What is answered at all: what the description and the page name, by GET and HEAD alike, and nothing of BentoML's."""
 
+import subprocess
+import sys
+
 import httpx
 import pytest
 
@@ -17,6 +20,21 @@ SLASHES = [
     "/problems/",
     "/problems/not-found/",
 ]
+ASK_BY_BENTOML = """
+import asyncio, sys
+from bentoml import AsyncHTTPClient, SyncHTTPClient
+from bentoml.exceptions import BentoMLException
+
+async def enter():
+    async with AsyncHTTPClient(sys.argv[1]):
+        pass
+
+for ask in (lambda: SyncHTTPClient(sys.argv[1]), lambda: asyncio.run(enter())):
+    try:
+        ask()
+    except BentoMLException as error:
+        print(error)
+"""
 
 
 @pytest.mark.parametrize("path", BENTOML)
@@ -63,6 +81,13 @@ def test_every_wrong_method_is_told_the_right_ones(service: httpx.Client) -> Non
         answer = service.patch(path, headers={"Content-Type": "application/json"})
         assert answer.status_code == answer.json()["status"] == 405
         assert answer.headers["Allow"] == allowed
+
+
+def test_bentomls_own_clients_find_no_description_of_theirs(service: httpx.Client) -> None:
+    asked = subprocess.run(
+        [sys.executable, "-c", ASK_BY_BENTOML, str(service.base_url)], capture_output=True, text=True
+    )
+    assert asked.stdout.split("\n")[:2] == [f"Failed to fetch schema from {service.base_url}/schema.json"] * 2, asked
 
 
 def test_no_other_protocol_is_spoken(service: httpx.Client) -> None:

@@ -293,6 +293,30 @@ def test_a_bad_request_is_explained(service: httpx.Client, path: str, body: Any,
     assert detail in problem["detail"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "code", "pointer", "word"),
+    [
+        ("POST", "recommend", {"fields": ["title", "x"]}, "unknown-field", "/fields/1", "'x'"),
+        ("POST", "recommend", {"limits": {"x": 1}}, "invalid-limits", "/limits", "x"),
+        ("POST", "recommend", {"filter": {"any": [{"field": "x"}]}}, "invalid-filter", "/filter/any/0/field", "'x'"),
+        ("POST", "search", {"filter": {"field": "year", "gt": "x"}}, "invalid-filter", "/filter/gt", "a whole number"),
+        ("POST", "search", {"filter": {"field": "year", "\ud800": 1}}, "invalid-filter", "/filter/\\ud800", "operator"),
+        ("POST", "similar", {"item_id": "no~such/item"}, "unknown-item", "/item_id", "no~such/item"),
+        ("PUT", "items/new", {"a/b": 1}, "invalid-item", "/a~1b", "no such column"),
+        ("PUT", "items/new", {"genres": "War"}, "invalid-item", "/genres", "a list of texts"),
+    ],
+)
+def test_what_does_not_fit_the_catalogue_is_pointed_to(
+    service: httpx.Client, method: str, path: str, body: Any, code: str, pointer: str, word: str
+) -> None:
+    whole = {"recommend": {"history": []}, "search": {"query": "x"}, "items/new": {"title": "x"}}.get(path, {}) | body
+    headers = {"Content-Type": "application/json"}
+    problem = service.request(method, f"/v1/{path}", content=json.dumps(whole), headers=headers).json()
+    (error,) = problem["errors"]
+    assert (problem["code"], error["code"], error["pointer"]) == (code, code, pointer)
+    assert word in error["detail"]
+
+
 @pytest.mark.parametrize(("path", "mib"), [("/v1/events", 6), ("/v1/recommend", 2)])
 def test_a_body_without_a_length_is_capped_too(service: httpx.Client, path: str, mib: int) -> None:
     def chunks() -> Iterator[bytes]:

@@ -169,9 +169,9 @@ def violation(error: "ErrorDetails", place: Sequence[str | int], body: Any) -> V
 
 
 def pointer_to(place: Iterable[str | int]) -> str:
-    """Return a place in a body as a JSON pointer (RFC 6901)."""
+    """Return a place in a body as a JSON pointer (RFC 6901); halves of characters, which JSON can hold, as \\ud800."""
     parts = (str(part).replace("~", "~0").replace("/", "~1") for part in place if part != KEY)
-    return "".join(f"/{part}" for part in parts)
+    return "".join(f"/{part}" for part in parts).encode(errors="backslashreplace").decode()
 
 
 def _instead(name: str, known: Collection[str]) -> str:
