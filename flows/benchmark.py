@@ -4,10 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from prefect import flow
-
 from flows.evaluate import evaluate_systems
 from flows.ingest import ingest_tables
+from flows.runs import flow
 from flows.runtime import open_home
 from recsys.config import LEAVE_ONE_OUT, AdapterConfig, IngestConfig, ModelConfig, Protocol, TowerConfig
 from recsys.data.sources import SourceError
@@ -24,7 +23,7 @@ PRESETS: dict[Preset, ModelConfig] = {
 _INGEST = IngestConfig(max_quarantined_share=0.5)
 
 
-@flow(name="benchmark")
+@flow("benchmark")
 def run_benchmark(
     data: str,
     out: str,

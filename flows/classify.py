@@ -5,12 +5,9 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from prefect import task
-from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
-
 from flows import progress
 from flows.locations import TableLocation, located_flow
+from flows.runs import show_table, stage
 from flows.runtime import open_home
 from recsys.artifacts import digest_file, short_id, write_json
 from recsys.config import ClassifierConfig, to_dict
@@ -113,7 +110,7 @@ def train_text_classifier(
     )
     write_json(record, asdict(done))
     checkpoint.remove()
-    create_table_artifact(
+    show_table(
         [{name: round(value, 4) for name, value in row.items()} for row in run.history],
         key="classifier",
         description=f"Adapter {adapter_id}: epochs, of which {run.epochs} were kept.",
@@ -121,14 +118,14 @@ def train_text_classifier(
     return done
 
 
-@task(name="read texts", task_run_name="read {path}", cache_policy=NO_CACHE)
+@stage("read texts", "read {path}")
 def read_part(path: Path, text_column: str, label_column: str) -> LabelledTexts:
     """Read one file of labelled texts."""
     table = read_labelled(path, text_column, label_column)
     return LabelledTexts(table[TEXT].to_list(), table[LABEL].to_list())
 
 
-@task(name="train classifier", cache_policy=NO_CACHE)
+@stage("train classifier")
 def fit(
     train: LabelledTexts, dev: LabelledTexts, config: ClassifierConfig, seed: int, checkpoint: Checkpoint
 ) -> ClassifierRun:
@@ -137,7 +134,7 @@ def fit(
     return train_classifier(train, dev, config, seed, progress=report, checkpoint=checkpoint)
 
 
-@task(name="test classifier", cache_policy=NO_CACHE)
+@stage("test classifier")
 def score(run: ClassifierRun, test: LabelledTexts) -> Scores:
     """Return loss and accuracy on the test texts."""
     classifier = run.classifier

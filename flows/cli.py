@@ -3,6 +3,8 @@
 Prefect, torch and polars are imported when a command needs them, after ``shell`` has prepared their environment.
 """
 
+from typing import Annotated
+
 import typer
 
 from flows.commands.data import ingest, validate
@@ -15,11 +17,27 @@ from flows.commands.train import pretrain, train, tune
 from flows.commands.ui import ui
 
 app = typer.Typer(
-    help="From user behaviour and item descriptions to recommendations over HTTP.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"recsys {version('recsys')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """From user behaviour and item descriptions to recommendations over HTTP."""
+
 
 # in the order in which `recsys --help` lists them
 for command in (

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
 
 from flows import progress
 from flows.pipeline import pipeline
 from flows.reports import sample_users
+from flows.runs import flow, stage
 from flows.runtime import open_home
 from flows.train import Training
 from recsys.config import EvaluationConfig, ModelConfig
@@ -33,7 +32,7 @@ class Demo:
     answers: dict[str, dict[str, Any]]
 
 
-@flow(name="demo")
+@flow("demo")
 def demo_movielens(home: str | None = None) -> Demo:
     """Run the pipeline on MovieLens 100K, start the service on loopback, ask it for four users and stop it.
 
@@ -46,7 +45,7 @@ def demo_movielens(home: str | None = None) -> Demo:
     return Demo(training, ask_service(place, [*users, UNKNOWN_USER]))
 
 
-@task(name="ask the service", cache_policy=NO_CACHE)
+@stage("ask the service")
 def ask_service(home: Home, user_ids: list[str]) -> dict[str, dict[str, Any]]:
     """Start the service, ask for recommendations over HTTP, stop it, and return the answer for each user."""
     answers = {}

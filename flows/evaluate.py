@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
-
 from flows import progress
 from flows.reports import report_metrics
+from flows.runs import flow, stage
 from flows.runtime import as_tasks, open_home
 from recsys.artifacts import write_atomic
 from recsys.config import LEAVE_ONE_OUT, ModelConfig, Protocol
@@ -21,11 +19,11 @@ __all__ = ["allowed_protocols", "encode_texts", "evaluate_systems", "measure"]
 
 _DEFAULT = ModelConfig()
 
-encode_texts = task(name="read texts", cache_policy=NO_CACHE)(measuring.encode_texts)
-measure = task(name="measure", task_run_name="measure {protocol}", cache_policy=NO_CACHE)(measuring.measure)
+encode_texts = stage("read texts")(measuring.encode_texts)
+measure = stage("measure", "measure {protocol}")(measuring.measure)
 
 
-@flow(name="evaluate")
+@flow("evaluate")
 def evaluate_systems(
     snapshot_id: str,
     out: str,

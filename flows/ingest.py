@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from flows import progress
 from flows.locations import TableLocation, is_remote, located_flow, resolved
 from flows.reports import report_quality
+from flows.runs import stage
 from flows.runtime import open_home
 from recsys.config import IngestConfig
 from recsys.data.movielens import fetch_movielens_100k
@@ -19,7 +17,7 @@ REMOTE_RETRIES = 3  # of a table in an object store; a local file does not mend 
 _DEFAULT = IngestConfig()
 
 
-@task(name="fetch MovieLens 100K", retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE)
+@stage("fetch MovieLens 100K", retries=1, retry_delay_seconds=5)
 def fetch_movielens(cache: Path) -> tuple[str, str]:
     """Return the locations of MovieLens 100K's events and items, fetched into the cache on the first call."""
     with progress.step("Fetch MovieLens 100K"):
@@ -27,7 +25,7 @@ def fetch_movielens(cache: Path) -> tuple[str, str]:
     return str(events), str(items)
 
 
-@task(name="write snapshot", retry_delay_seconds=10, cache_policy=NO_CACHE)
+@stage("write snapshot")
 def write_snapshot(events: str, items: str, home: Home, config: IngestConfig) -> Snapshot:
     """Read and check both tables and write the snapshot."""
     return ingest(resolved(events), resolved(items), config, home=home, progress=progress.report)
@@ -51,7 +49,7 @@ def ingest_tables(
         QualityError: too many rows are bad.
     """
     remote = is_remote(events) or is_remote(items)
-    write = write_snapshot.with_options(retries=REMOTE_RETRIES) if remote else write_snapshot
-    snapshot = write(events, items, open_home(home), config)
+    write = stage("write snapshot", retries=REMOTE_RETRIES, retry_delay_seconds=10)(write_snapshot.fn)
+    snapshot = (write if remote else write_snapshot)(events, items, open_home(home), config)
     report_quality(snapshot)
     return snapshot.id

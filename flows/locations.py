@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, ParamSpec, TypeVar
 
-from prefect import Flow
 from pydantic import WithJsonSchema
 
+from flows.runs import CalledFlow
 from recsys.data.locations import holds_credential, scheme_of
 from recsys.errors import SettingError
 
@@ -35,7 +35,7 @@ PATTERN = rf"^(?:{_PATH}|{_WEB}|{_STORE})$"
 TableLocation = Annotated[str, WithJsonSchema({"type": "string", "pattern": PATTERN})]
 
 
-class LocatedFlow(Flow[P, R]):
+class LocatedFlow(CalledFlow[P, R]):
     """A flow that is told where tables are. A credential is refused before Prefect hears of it."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -45,7 +45,7 @@ class LocatedFlow(Flow[P, R]):
         return super().__call__(*args, **kwargs)
 
 
-def located_flow(name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
+def located_flow(name: str) -> Callable[[Callable[P, R]], CalledFlow[P, R]]:
     """Make a flow of a function, as ``prefect.flow`` does, that no location with a credential is given to."""
     return lambda function: LocatedFlow(function, name=name)
 

@@ -4,11 +4,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 
-from prefect import flow, task
-from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
-
 from flows import progress
+from flows.runs import flow, show_table, stage
 from flows.runtime import open_home
 from recsys.artifacts import short_id, write_json
 from recsys.config import ModelConfig, PretrainConfig, to_dict
@@ -48,7 +45,7 @@ class Pretrained:
     reused: bool = False
 
 
-@flow(name="pretrain")
+@flow("pretrain")
 def pretrain_encoder(
     snapshot_id: str,
     home: str | None = None,
@@ -101,7 +98,7 @@ def pretrain_encoder(
     done = Pretrained(adapter_id, perplexity, worth.to_dict(), run.history, protocol)
     write_json(record, asdict(done))
     checkpoints.remove()
-    create_table_artifact(
+    show_table(
         [{name: round(value, 4) for name, value in row.items()} for row in run.history],
         key="pretraining",
         description=f"{verdict(done)} Perplexity of held-out texts {run.before:.1f} before, {run.after:.1f} after.",
@@ -109,14 +106,14 @@ def pretrain_encoder(
     return done
 
 
-@task(name="pre-train", cache_policy=NO_CACHE)
+@stage("pre-train")
 def learn(texts: list[str], config: PretrainConfig, seed: int, checkpoints: Checkpoints) -> Pretraining:
     """Fit the head alone, then LoRA and head."""
     report = partial(progress.report, "Pre-train BERT")
     return pretrain(texts, config, seed, report, checkpoints.of("head"), checkpoints.of("lora"))
 
 
-@task(name="judge pre-training", cache_policy=NO_CACHE)
+@stage("judge pre-training")
 def judge(
     snapshot: Snapshot,
     protocol: str,

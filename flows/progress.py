@@ -6,6 +6,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
 from rich.console import Console
 
@@ -16,9 +17,9 @@ _logged: ContextVar[str | None] = ContextVar("logged", default=None)
 
 
 @contextmanager
-def shown(console: Console) -> Iterator[None]:
-    """Show on a console what is reported within the block."""
-    display = Display(console)
+def shown(console: Console, log: Path | None = None) -> Iterator[None]:
+    """Show on a console, and write into a log, what is reported within the block."""
+    display = Display(console, log)
     token = _display.set(display)
     try:
         yield

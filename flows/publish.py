@@ -1,16 +1,15 @@
 """The flow in front of the pointer: judge a generation and serve it, or refuse and leave what is served."""
 
-from prefect import flow
-
 from flows import progress
 from flows.reports import report_verdict
+from flows.runs import flow
 from flows.runtime import open_home
 from recsys.errors import RefusedError
 from recsys.publishing.admission import publish
 from recsys.publishing.gate import Verdict
 
 
-@flow(name="publish")
+@flow("publish")
 def publish_generation(generation_id: str, home: str | None = None, force: bool = False) -> Verdict:
     """Serve a generation if the gate lets it pass; running services follow within seconds.
 

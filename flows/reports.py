@@ -7,21 +7,25 @@ sample recommendations and the gate's verdict.
 import base64
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
 from flows.plain import in_markdown
+from flows.runs import for_the_ui
 from recsys.data.columns import ITEM_ID, TITLE
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.home import Home
-from recsys.publishing.gate import Verdict
+
+if TYPE_CHECKING:
+    from recsys.publishing.gate import Verdict  # torch, which an ingest has no use for
 
 SAMPLE_USERS = 3
 SAMPLE_ITEMS = 5
 HISTORY_ITEMS = 5
 
 
+@for_the_ui
 def report_quality(snapshot: Snapshot) -> None:
     """Show how many rows were read and set aside, and why."""
     rows = [
@@ -32,6 +36,7 @@ def report_quality(snapshot: Snapshot) -> None:
     create_table_artifact(rows, key="quality", description=f"Snapshot {snapshot.id}: {counts}.")
 
 
+@for_the_ui
 def report_metrics(document: Mapping[str, Any]) -> None:
     """Show every protocol's table, and the chart of ours against the baselines."""
     from recsys.evaluation.page import markdown, plot  # matplotlib, which an ingest has no use for
@@ -47,6 +52,7 @@ def report_metrics(document: Mapping[str, Any]) -> None:
     )
 
 
+@for_the_ui
 def report_samples(home: Home, generation_id: str) -> None:
     """Show what a few users did last and what the generation offers them."""
     from recsys.serving.recommender import Recommender  # torch, which an ingest has no use for
@@ -69,7 +75,8 @@ def report_samples(home: Home, generation_id: str) -> None:
     create_markdown_artifact("\n".join(parts), key="sample-recommendations", description="What some users are offered.")
 
 
-def report_verdict(generation_id: str, verdict: Verdict, force: bool) -> None:
+@for_the_ui
+def report_verdict(generation_id: str, verdict: "Verdict", force: bool) -> None:
     """Show what the gate found."""
     outcome = "passed" if verdict.passed else "published against the gate" if force else "refused"
     lines = [f"Generation {generation_id}: **{outcome}**.", "", *(f"- {finding}" for finding in verdict.findings)]

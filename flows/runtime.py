@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from recsys.home import Home
 
 if TYPE_CHECKING:
     from prefect import Task
+
+_commanded: ContextVar[bool] = ContextVar("commanded", default=False)
 
 SERVER_START_SECONDS = 300  # the server that Prefect starts for a single command is slow beside other work
 
@@ -31,8 +34,9 @@ def open_home(home: str | None) -> Home:
 def prepare(home: Home) -> None:
     """Set what Prefect and matplotlib read when they are imported; what the user has set stays.
 
-    Runs go to the server at PREFECT_API_URL. Without one, Prefect starts a server for the length of the command, which
-    nobody else can call and whose database lies below the home: `recsys ui` shows the runs later.
+    Runs go to the server at PREFECT_API_URL. Without one a command needs no server, but for a Prefect block of type
+    Secret, or a flow that is called from Python: Prefect then starts one for as long, which nobody else can call and
+    whose database lies below the home.
     """
     settings = {
         # Errors reach the user as the exception that the flow raises; all logs go to Prefect's database.
@@ -49,6 +53,25 @@ def prepare(home: Home) -> None:
     home.make()
     if "PREFECT_HOME" in settings:
         private_folder(Path(os.environ["PREFECT_HOME"]))  # Prefect would make it open to everybody
+
+
+@contextmanager
+def commanded() -> Iterator[None]:
+    """Mark the block as a command's, whose flows need no server where none is named."""
+    token = _commanded.set(True)
+    try:
+        yield
+    finally:
+        _commanded.reset(token)
+
+
+def alone() -> bool:
+    """Tell whether a command runs where no server is named: to start one takes longer than most commands."""
+    if not _commanded.get():
+        return False
+    from prefect.settings import get_current_settings  # here, because Prefect reads its settings when it is imported
+
+    return get_current_settings().api.url is None
 
 
 def as_tasks(*tasks: "Task[..., Any]") -> RunStage:

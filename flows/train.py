@@ -1,11 +1,10 @@
 """The flow from a snapshot to a generation: the stages as tasks. Nothing is served by it."""
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from flows import progress
 from flows.evaluate import encode_texts, measure
+from flows.runs import flow, stage
 from flows.runtime import as_tasks, open_home
 from recsys.config import ModelConfig
 from recsys.publishing import training_run
@@ -15,11 +14,11 @@ __all__ = ["Training", "recorded", "train_generation"]
 
 _DEFAULT = ModelConfig()
 
-refit = task(name="refit", cache_policy=NO_CACHE)(training_run.refit)
-bind = task(name="bind generation", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE)(training_run.bind)
+refit = stage("refit")(training_run.refit)
+bind = stage("bind generation", retries=2, retry_delay_seconds=5)(training_run.bind)
 
 
-@flow(name="train")
+@flow("train")
 def train_generation(
     snapshot_id: str, home: str | None = None, config: ModelConfig = _DEFAULT, resume_from: str | None = None
 ) -> Training:

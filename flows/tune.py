@@ -5,12 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from prefect import flow, task
-from prefect.artifacts import create_image_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
-
 from flows import progress
 from flows.evaluate import encode_texts
+from flows.runs import flow, show_image, show_table, stage
 from flows.runtime import open_home
 from flows.train import Training, train_generation
 from recsys.artifacts import short_id, write_atomic, write_json
@@ -44,7 +41,7 @@ class Tuned:
     training: Training | None
 
 
-@flow(name="tune")
+@flow("tune")
 def tune_settings(
     snapshot_id: str,
     home: str | None = None,
@@ -78,13 +75,13 @@ def tune_settings(
     drawing = plot(trials)
     write_atomic(base.with_suffix(".png"), drawing)
     rows = [{**asdict(one), **one.settings, "best": one is best} for one in trials]
-    create_table_artifact(
+    show_table(
         [{name: value for name, value in row.items() if name != "settings"} for row in rows],
         key="trials",
         description=f"Snapshot {snapshot.id}: trial {best.number} is the best by validation NDCG@10.",
     )
     picture = base64.b64encode(drawing).decode()
-    create_image_artifact(f"data:image/png;base64,{picture}", key="trials-plot", description="Trials by setting.")
+    show_image(f"data:image/png;base64,{picture}", key="trials-plot", description="Trials by setting.")
     training = train_generation(snapshot_id, str(place.root), chosen) if train else None
     return Tuned(
         trials=trials,
@@ -95,7 +92,7 @@ def tune_settings(
     )
 
 
-@task(name="search settings", cache_policy=NO_CACHE)
+@stage("search settings")
 def run_trials(snapshot: Snapshot, home: Home, config: ModelConfig, search: TuneConfig, storage: Path) -> list[Trial]:
     """Run the trials on the training part and the validation targets of the first protocol that the data allows."""
     pretrained = pretrained_folder(home, config.adapter)

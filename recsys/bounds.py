@@ -62,16 +62,18 @@ class Written:
 
 @dataclass(frozen=True)
 class Distinct:
-    """At least one, and none twice."""
+    """None twice, and so many at least."""
+
+    at_least: int = 1
 
     def holds(self, values: tuple[Any, ...]) -> bool:
-        return 0 < len(values) == len(set(values))
+        return self.at_least <= len(values) == len(set(values))
 
     def __str__(self) -> str:
-        return "at least one and none twice"
+        return f"at least {self.at_least} and none twice" if self.at_least else "none twice"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Schema]) -> Schema:
-        return handler(source) | {"min_length": 1}
+        return handler(source) | {"min_length": self.at_least}
 
 
 Count = Annotated[int, Bound(at_least=1)]

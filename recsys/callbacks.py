@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import ParamSpec, Protocol, TypeVar
 
 Progress = Callable[[int, int], None]  # done, total
 StageProgress = Callable[[str, int, int], None]  # stage, done, total
+
+_loss: ContextVar[Callable[[], float] | None] = ContextVar("loss", default=None)
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -22,6 +25,22 @@ class RunStage(Protocol):
 def call(stage: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
     """Run a stage by calling it, and nothing else."""
     return stage(*args, **kwargs)
+
+
+def note_loss(read: Callable[[], float]) -> None:
+    """Note what the loss of a training's last step is read by: only where it is shown, since a GPU is waited for."""
+    _loss.set(read)
+
+
+def noted_loss() -> float | None:
+    """Return the loss that was noted last, or None where no training has taken a step."""
+    read = _loss.get()
+    return None if read is None else read()
+
+
+def forget_loss() -> None:
+    """Forget it: another stage begins."""
+    _loss.set(None)
 
 
 def stage(progress: StageProgress | None, name: str) -> Progress | None:

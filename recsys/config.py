@@ -37,7 +37,7 @@ LEAVE_ONE_OUT, TEMPORAL, COLD_ITEMS = typing.get_args(Protocol)
 class ReviewConfig(Settings):
     """Reviews that tell how much an event is worth, by a classifier."""
 
-    adapter: Id  # id of the classifier
+    adapter: Name  # id of the classifier
     column: Name = "review"  # of the events
     positive: Name = "positive"  # the label whose probability becomes the value
 
@@ -46,7 +46,7 @@ class ReviewConfig(Settings):
 class CategoryConfig(Settings):
     """A classifier that knows an item's category by its text."""
 
-    adapter: Id  # id of the classifier
+    adapter: Name  # id of the classifier
     column: Name = "category"  # of the items
 
 
@@ -78,7 +78,9 @@ class IngestConfig(Settings):
 class TextConfig(Settings):
     """How an item becomes the text that BERT reads."""
 
-    fields: Names | None = None  # item columns in reading order; None: title, then short text columns
+    fields: Annotated[tuple[Name, ...], Distinct(0)] | None = (
+        None  # item columns in reading order; None: title, then short text columns
+    )
     max_field_characters: CountOrNone = 200  # longer text columns are left out unless named in ``fields``
     max_tokens: Tokens = 64
 

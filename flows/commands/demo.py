@@ -6,16 +6,18 @@ from pathlib import Path
 
 from flows import progress
 from flows.commands.tables import show_items, show_overview
-from flows.commands.terminal import DebugOption, HomeOption, JsonOption, shell
-from flows.runtime import peak_memory, server_starting
+from flows.commands.terminal import DebugOption, HomeOption, JsonOption, LogOption, shell
+from flows.runtime import peak_memory
 from recsys.artifacts import read_json
 
 
-def demo(home: HomeOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+def demo(
+    log_file: LogOption = None, home: HomeOption = None, as_json: JsonOption = False, debug: DebugOption = False
+) -> None:
     """The main job on MovieLens 100K, from download to answers over HTTP."""
-    with shell(home, as_json, debug) as session:
+    with shell(home, as_json, debug, log_file) as session:
         started = time.monotonic()
-        with progress.step("Start"), server_starting():
+        with progress.step("Start"):
             from flows.demo import demo_movielens
 
         done = demo_movielens(str(session.home.root))

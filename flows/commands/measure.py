@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows.commands.tables import show_metrics
-from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Seed, shell
+from flows.commands.terminal import DebugOption, HomeOption, JsonOption, LogOption, Seed, shell
 from recsys.artifacts import read_json
 from recsys.config import LEAVE_ONE_OUT, Protocol
 from recsys.errors import SettingError
@@ -16,12 +16,13 @@ def evaluate(
     generation: Annotated[str | None, typer.Argument(help="Its id; the newest by default.")] = None,
     protocol: Annotated[Protocol | None, typer.Option(help="How targets are held out; as in training.")] = None,
     out: Annotated[Path | None, typer.Option(help="Train all systems again and write metrics, lists, a page.")] = None,
+    log_file: LogOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Compare a generation with the baselines: its stored metrics, or with --out everything trained anew."""
-    with shell(home, as_json, debug) as session:
+    with shell(home, as_json, debug, log_file) as session:
         from recsys.evaluation.report import METRICS_FILE
         from recsys.store.generations import newest_id, read_generation
 
@@ -57,12 +58,13 @@ def benchmark(
     shuffle_ties: Annotated[
         bool, typer.Option("--shuffle-ties", help="Shuffle a user's events of equal time.")
     ] = False,
+    log_file: LogOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Train every baseline and every ablation of ours on a data folder, and write what anyone needs to check them."""
-    with shell(home, as_json, debug) as session:
+    with shell(home, as_json, debug, log_file) as session:
         from flows.benchmark import run_benchmark
 
         chosen = tuple(systems.split(",")) if systems else None

@@ -4,6 +4,7 @@ import contextlib
 import json
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,17 +18,24 @@ from rich.text import Text
 
 from flows import progress
 from flows.plain import cell, visible
-from flows.runtime import prepare
+from flows.runtime import commanded, prepare
 from recsys.artifacts import ArtifactError
 from recsys.config import ModelConfig, read_settings
 from recsys.errors import RecsysError, RefusedError
 from recsys.home import Home
 
-FAILED, REFUSED, TERMINATED = 1, 3, 128 + signal.SIGTERM  # 0 is done, 2 bad usage
+FAILED, REFUSED = 1, 3  # 0 is done, 2 bad usage
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+STOPPED = {INTERRUPTED: "Ctrl+C", TERMINATED: "SIGTERM"}
+KEPT = ("*.checkpoint", "tune-*.db")  # below ``runs``: where trainings and searches stand
 WIDTH_OF_A_FILE = 120  # where the output is no terminal
 
 HomeOption = Annotated[Path | None, typer.Option("--home", help="Folder of all state; else RECSYS_HOME, else .recsys.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
+LogOption = Annotated[
+    Path | None,
+    typer.Option("--log-file", help="A line every 30 s is added to this file: stage, step, loss, time left."),
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and warnings.")]
 
 # Whatever says of itself what is wrong and what to do. Anything else is a bug, and says so.
@@ -58,9 +66,9 @@ class Shell:
 
 
 @contextlib.contextmanager
-def shell(home: Path | None, as_json: bool, debug: bool) -> Iterator[Shell]:
+def shell(home: Path | None, as_json: bool, debug: bool, log: Path | None = None) -> Iterator[Shell]:
     """Run a command's body: progress on stderr, the outcome on stdout, an error as one line and an exit code."""
-    session = Shell(Home.of(home))
+    session, started = Shell(Home.of(home)), time.time()
     prepare(session.home)
     errors = _console(stderr=True)
     code = 0
@@ -72,15 +80,17 @@ def shell(home: Path | None, as_json: bool, debug: bool) -> Iterator[Shell]:
                 stack.enter_context(warnings.catch_warnings())
                 warnings.simplefilter("ignore")
             stack.enter_context(_unwinding_on_sigterm())
-            stack.enter_context(progress.shown(errors))
+            stack.enter_context(commanded())
+            stack.enter_context(progress.shown(errors, log))
             yield session
     except typer.Exit as end:
         code = end.exit_code
-    except Exception as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         if debug:
             errors.print_exception()
-        message, code = _explain(error)
-        errors.print(f"[bold red]{'Refused' if code == REFUSED else 'Error'}:[/] ", end="")
+        message, code = _explain(error) if isinstance(error, Exception) else _stopped(error, session.home, started)
+        word = "Refused" if code == REFUSED else "Stopped" if code in STOPPED else "Error"
+        errors.print(f"[bold red]{word}:[/] ", end="")
         errors.print(visible(message, lines=True), markup=False, highlight=False, soft_wrap=True)
         session.result |= {"error": message}
     session.print(errors if as_json else _console())
@@ -108,6 +118,19 @@ def _unwinding_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _stopped(error: BaseException, home: Home, started: float) -> tuple[str, int]:
+    """Say what a command that was told to end has kept, and how it goes on."""
+    code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TERMINATED
+    if isinstance(error, SystemExit) and error.code != TERMINATED:
+        raise error
+    files = [path for kind in KEPT for path in home.runs.rglob(kind)]
+    kept = [path for path in files if path.stat().st_mtime >= started]
+    if kept:
+        newest = max(kept, key=lambda path: path.stat().st_mtime)
+        return f"{STOPPED[code]}. {newest} is kept; the same command goes on from there.", code
+    return f"{STOPPED[code]}. Run the same command again: what was done before is found.", code
 
 
 def _explain(error: Exception) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows import progress
-from flows.commands.terminal import MAX_SEED, DebugOption, HomeOption, JsonOption, shell, table
+from flows.commands.terminal import MAX_SEED, DebugOption, HomeOption, JsonOption, LogOption, shell, table
 from recsys.config import ClassifierConfig, read_settings
 from recsys.errors import SettingError
 
@@ -26,12 +26,13 @@ def embed(
     id_column: Annotated[str | None, typer.Option("--id", help="Column of ids; id or item_id by default.")] = None,
     text_column: Annotated[str | None, typer.Option("--text", help="Column of texts; text by default.")] = None,
     max_tokens: Annotated[int, typer.Option(min=3, max=512, help="Of a text, with --base.")] = 64,
+    log_file: LogOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Write texts, or a catalogue, as unit vectors: the same that POST /v1/embed answers. Killed, it goes on."""
-    with shell(home, as_json, debug) as session:
+    with shell(home, as_json, debug, log_file) as session:
         from recsys.interactive.texts import open_vectors
         from recsys.texts.tables import embed_table, read_texts
 
@@ -83,12 +84,13 @@ def classify(
     label_column: Annotated[str, typer.Option(help="Where the labels are.")] = "label",
     config: Annotated[Path | None, typer.Option(help="JSON file with settings of ClassifierConfig.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Fixes every random choice.")] = 0,
+    log_file: LogOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Train a text classifier, stored as an adapter that the service answers with."""
-    with shell(home, as_json, debug) as session:
+    with shell(home, as_json, debug, log_file) as session:
         settings = read_settings(ClassifierConfig, config) if config else ClassifierConfig()
         lora = replace(settings.lora, base=base or settings.lora.base)
         settings = replace(settings, lora=lora, epochs=epochs or settings.epochs)

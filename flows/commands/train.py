@@ -11,6 +11,7 @@ from flows.commands.terminal import (
     DebugOption,
     HomeOption,
     JsonOption,
+    LogOption,
     ModelFile,
     Seed,
     Snapshot,
@@ -35,12 +36,13 @@ def train(
     pretrained: Annotated[
         str | None, typer.Option(metavar="ADAPTER", help="Begin with the weights of this one of `recsys pretrain`.")
     ] = None,
+    log_file: LogOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Fine-tune an adapter and train a generation on a snapshot; it is not served yet."""
-    with shell(home, as_json, debug) as session:
+    with shell(home, as_json, debug, log_file) as session:
         if resume_from and pretrained:
             raise SettingError("Give --resume-from or --pretrained, not both: an adapter goes on from one other.")
         model = settings(config, seed)
@@ -64,12 +66,13 @@ def pretrain(
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the texts.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Store the adapter whether or not it pays.")] = False,
     seed: Seed = None,
+    log_file: LogOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Pre-train the base on a snapshot's item texts; the adapter is kept only where it pays for recommendation."""
-    with shell(home, as_json, debug) as session:
+    with shell(home, as_json, debug, log_file) as session:
         given = read_settings(PretrainConfig, config) if config else PretrainConfig()
         given, judge = replace(given, epochs=epochs or given.epochs), settings(model, seed)
         chosen = snapshot or newest_snapshot(session)
@@ -95,12 +98,13 @@ def tune(
     trials: Annotated[int | None, typer.Option(min=1, help="In all; those of a killed search count.")] = None,
     train: Annotated[bool, typer.Option("--train/--no-train", help="Train with the best settings.")] = True,
     seed: Seed = None,
+    log_file: LogOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Search settings of adapter and towers by validation, and train a generation with the best."""
-    with shell(home, as_json, debug) as session:
+    with shell(home, as_json, debug, log_file) as session:
         search, begin = TuneConfig(trials=trials or TuneConfig().trials), settings(config, seed)
         chosen = snapshot or newest_snapshot(session)
         from flows.tune import tune_settings

@@ -12,7 +12,6 @@ from recsys.database.tombstones import Tombstones
 from recsys.home import Home, Place
 from recsys.interactive.display import reporting
 from recsys.interactive.frames import Table, as_table
-from recsys.texts.labels import fill_categories, open_classifier, rate_reviews
 
 _DEFAULT = IngestConfig()
 
@@ -61,6 +60,8 @@ def _rating(home: Home, config: IngestConfig) -> Complete:
     """Return what fills in the values of events, by the classifier of reviews that the settings name."""
     if config.reviews is None:
         return unchanged
+    from recsys.texts.labels import open_classifier, rate_reviews  # torch, which most tables have no use for
+
     return partial(rate_reviews, classifier=open_classifier(home, config.reviews.adapter), config=config.reviews)
 
 
@@ -68,5 +69,7 @@ def _categorising(home: Home, config: IngestConfig) -> Complete:
     """Return what fills in the categories of items, by the classifier that the settings name."""
     if config.categories is None:
         return unchanged
+    from recsys.texts.labels import fill_categories, open_classifier
+
     classifier = open_classifier(home, config.categories.adapter)
     return partial(fill_categories, classifier=classifier, config=config.categories)

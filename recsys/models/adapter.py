@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from recsys.callbacks import Progress
+from recsys.callbacks import Progress, note_loss
 from recsys.config import AdapterConfig, TowerConfig
 from recsys.data.sequences import Sequences
 from recsys.models.checkpoints import Checkpoint, TrainingState, generator_state, restored_generator
@@ -126,6 +126,7 @@ def train_adapter(
         optimizer.step()
         schedule.step()
         records.append({"round": float(number), "loss": loss.item()})
+        note_loss(loss.item)
         if progress:
             progress(number, rounds)
         if number % CHECKPOINT_ROUNDS == 0 or number == rounds:

@@ -105,7 +105,7 @@ def test_all_that_is_wrong_is_told_at_once_by_its_whole_path() -> None:
         "- adapter.lora.alfa: LoraConfig has no setting 'alfa'; it has alpha, base, rank, rslora, targets. "
         "Did you mean 'alpha'?",
         '- adapter.lora.rank is "eight"; it takes a whole number, at least 1.',
-        "- adapter.lora.targets is []; it takes a list, each a text that is not blank, at least one and none twice.",
+        "- adapter.lora.targets is []; it takes a list, each a text that is not blank, at least 1 and none twice.",
         '- adapter.pretrained is "newest"; it takes an id of 16 hexadecimal digits or null.',
         "- tower.epochs is 1.0; it takes a whole number, at least 1, or null.",
         '- evaluation.protocols[0] is "temporl"; it takes "leave-one-out", "temporal" or "cold-items". '
@@ -121,7 +121,7 @@ def test_all_that_is_wrong_is_told_at_once_by_its_whole_path() -> None:
         (PretrainConfig, {"lora": {"targets": ["all-linear", "query"]}}, "^lora.targets names layers beside"),
         (EvaluationConfig, {"protocols": ["temporal", "temporal"]}, "^protocols is .* none twice"),
         (TextConfig, {"fields": ["title", 3]}, r"^fields\[1\] is 3; it takes a text"),
-        (IngestConfig, {"reviews": {}}, "^reviews.adapter is missing; it takes an id"),
+        (IngestConfig, {"reviews": {}}, "^reviews.adapter is missing; it takes a text"),
         (IngestConfig, {"item_columns": {"title": 3}}, "^item_columns.title is 3; it takes a text"),
         (ModelConfig, ["seed"], r'^ModelConfig is \["seed"\]; it takes an object'),
         (ModelConfig, {"adapter": {"rank": 0}}, "^adapter.lora.rank is 0"),  # where LoRA's settings once stood

@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from test_pipeline import hopeless_generation
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.commands.terminal import TERMINATED
+from flows.commands.terminal import INTERRUPTED, TERMINATED
 from recsys.artifacts import write_json
 from recsys.config import to_dict
 from recsys.errors import RefusedError
@@ -98,6 +100,14 @@ def test_a_list_is_shown_without_what_takes_long_to_import(home: Home) -> None:
     )  # fmt: skip
     heavy = {"torch", "prefect", "polars", "numpy", "pyarrow", "lancedb", "httpx", "transformers"}
     assert not heavy & set(told.stdout.split())
+
+
+def test_the_version_is_told_and_words_are_completed() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"recsys {version('recsys')}\n"
+    asked = {"_RECSYS_COMPLETE": "complete_bash", "COMP_WORDS": "recsys gen", "COMP_CWORD": "1"}
+    command = [Path(sys.executable).with_name("recsys")]
+    told = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["generations"]
 
 
 @pytest.mark.parametrize(
@@ -296,29 +306,38 @@ def alone(dataset: Dataset, environment: dict[str, str], tmp_path: Path) -> Call
     return start
 
 
-def test_without_a_server_all_state_is_below_the_home(
+def test_without_a_server_none_is_started_and_all_state_is_below_the_home(
     alone: Callable[[], subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     with alone() as command:
         output, errors = command.communicate()
     assert command.returncode == 0, errors
     assert (tmp_path / "state" / "snapshots" / json.loads(output)["snapshot"]).is_dir()
-    assert (tmp_path / "state" / "prefect" / "prefect.db").is_file()
+    assert not (tmp_path / "state" / "prefect" / "prefect.db").exists()
     assert list((tmp_path / "person").iterdir()) == list((tmp_path / "work").iterdir()) == []
     assert "Traceback" not in errors
     assert "INFO" not in errors
 
 
-def test_a_command_that_is_told_to_end_takes_its_server_along(
-    alone: Callable[[], subprocess.Popen[str]], tmp_path: Path
+@pytest.mark.parametrize(("told", "code"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
+def test_a_training_that_is_told_to_end_says_what_it_has_kept(
+    home: Home, environment: dict[str, str], tmp_path: Path, told: signal.Signals, code: int
 ) -> None:
-    with alone() as command:
-        while command.poll() is None and not (tmp_path / "state" / "prefect" / "prefect.db").exists():
-            time.sleep(0.05)  # until the server that Prefect starts is up to something
-        command.terminate()
-        command.communicate(timeout=PATIENCE_SECONDS)  # ends when nobody holds the pipes any more, the server included
-    assert command.returncode == TERMINATED
-    assert not (tmp_path / "state" / "snapshots").exists()
+    state = Home(tmp_path / "state").make()
+    shutil.copytree(home.snapshots, state.snapshots)
+    write_json(tmp_path / "model.json", to_dict(SMALL))
+    command = [Path(sys.executable).with_name("recsys"), "train", "--config", tmp_path / "model.json", "--json"]
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path / "work", env=environment, text=True, **pipes) as training:
+        while training.poll() is None and not list(state.runs.rglob("*.checkpoint")):
+            time.sleep(0.05)  # until there is something to keep
+        training.send_signal(told)
+        output, errors = training.communicate(timeout=PATIENCE_SECONDS)
+    assert training.returncode == code, errors
+    assert "Traceback" not in errors
+    assert errors.count("\n") == 1
+    (kept,) = state.runs.rglob("*.checkpoint")
+    assert f"{kept} is kept; the same command goes on from there." in json.loads(output)["error"]
 
 
 @pytest.mark.parametrize("named", [False, True])

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from datetime import datetime
 from io import StringIO
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from synthetic import SMALL, Dataset
 
 import recsys
 from recsys.artifacts import ArtifactError, read_json, staged_folder
+from recsys.callbacks import note_loss
 from recsys.errors import RefusedError
 from recsys.evaluation.report import METRICS_FILE, OURS
 from recsys.home import Home
@@ -141,6 +143,32 @@ def test_bars_go_to_a_terminal_and_end_with_their_stage(capsys: pytest.CaptureFi
     display.finish()
     assert not console._live_stack
     assert capsys.readouterr().err == ""
+
+
+def test_lines_tell_how_far_long_work_is_where_nobody_looks_on(tmp_path: Path) -> None:
+    now, written, log = [0.0], StringIO(), tmp_path / "train.log"
+    display = Display(Console(file=written, width=80), log, clock=lambda: now[0])
+    for second in range(0, 131, 10):
+        now[0] = float(second)
+        note_loss(lambda now=now: 5 - now[0] / 100)
+        display.update("Train towers", second + 7, 1_000)
+    display.update("Encode texts", 0, 4)
+    now[0] = 161.0
+    display.update("Encode texts", 1, 4)
+    display.finish()
+    lines = [
+        "Train towers: 37 of 1,000, loss 4.7000, 16 min 3 s left",
+        "Train towers: 67 of 1,000, loss 4.4000, 15 min 33 s left",
+        "Train towers: 97 of 1,000, loss 4.1000, 15 min 3 s left",
+        "Train towers: 127 of 1,000, loss 3.8000, 14 min 33 s left",
+        "Encode texts: 1 of 4, 1 min 33 s left",
+    ]
+    assert [line for line in written.getvalue().splitlines() if "✓" not in line] == lines
+    kept = [line.split(" ", 1) for line in log.read_text().splitlines()]
+    assert [line for _, line in kept] == [
+        *lines[:4], "Train towers: done in 130 s", lines[4], "Encode texts: done in 31 s"
+    ]  # fmt: skip
+    assert all(datetime.fromisoformat(when).tzinfo for when, _ in kept)
 
 
 def _renamed(home: Home, adapter: str) -> str:

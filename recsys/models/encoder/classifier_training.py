@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from recsys.callbacks import Progress
+from recsys.callbacks import Progress, note_loss
 from recsys.config import ClassifierConfig
 from recsys.errors import DataError
 from recsys.models.checkpoints import Checkpoint, TrainingState
@@ -114,6 +114,7 @@ def train_classifier(
             optimizer.step()
             schedule.step()
             _average(averaged, weights, min(config.averaging, state.steps / (state.steps + AVERAGING_DELAY)))
+            note_loss(loss.detach().item)
             losses += loss.item() * len(batch)
             right += int((logits.argmax(1) == batch_targets).sum())
             if progress:

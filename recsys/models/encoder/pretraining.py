@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from recsys.artifacts import ArtifactError
-from recsys.callbacks import Progress
+from recsys.callbacks import Progress, note_loss
 from recsys.config import PretrainConfig
 from recsys.errors import DataError
 from recsys.models.checkpoints import Checkpoint, TrainingState
@@ -272,6 +272,7 @@ def _run(
             optimizer.step()
             schedule.step()
             losses.append(loss.item())
+            note_loss(loss.detach().item)
             progress(state.steps, steps)
         perplexity = _perplexity(model, masks, judged, seed)
         history.append({"epoch": float(len(history) + 1), "loss": float(np.mean(losses)), "perplexity": perplexity})

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from recsys.callbacks import Progress
+from recsys.callbacks import Progress, note_loss
 from recsys.config import TowerConfig
 from recsys.data.sequences import Sequences
 from recsys.models.checkpoints import Checkpoint, TrainingState
@@ -114,6 +114,7 @@ def run_epochs(
             optimizer.step()
             schedule.step()
             losses.append(loss)
+            note_loss(loss.item)
             if progress:
                 progress(min(descent.steps, total), total)
         history.append({"epoch": float(len(history) + 1), "loss": float(torch.stack(losses).mean())})
