@@ -106,10 +106,16 @@ class AdapterConfig(Settings):
 
     lora: LoraConfig = LoraConfig()
     learning_rate: NotNegative = 5e-4
-    rounds: Count | None = None  # LoRA steps; None: from the size of the catalogue's text
+    rounds: CountOrNone | None = (
+        None  # LoRA steps; None: from the size of the catalogue's text; 0: ``pretrained`` stays
+    )
     items_per_round: Count = 512  # items encoded with gradient in one step
     temperature: Positive = 0.07
-    pretrained: Id | None = None  # id of an adapter of `recsys pretrain` to begin with
+    pretrained: Id | None = None  # id of an adapter to begin with: of `recsys pretrain`, or imported
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if self.rounds == 0 and self.pretrained is None:
+            yield "rounds", "is 0, by which a pretrained adapter stays as it is, and none is named."
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Generations and adapters: publish, roll back, list, show, compare, delete."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -11,7 +12,7 @@ from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Shell, 
 from recsys.artifacts import read_json
 from recsys.errors import RefusedError
 from recsys.home import Home
-from recsys.store.manifests import CLASSIFICATION, PRETRAINING, AdapterCard, GenerationManifest
+from recsys.store.manifests import CLASSIFICATION, IMPORTED, PRETRAINING, AdapterCard, GenerationManifest
 
 Id = Annotated[str | None, typer.Argument(metavar="[ID]", help="16 hexadecimal digits.")]
 
@@ -58,14 +59,18 @@ def generations(
 
 
 def adapters(
-    action: Annotated[Literal["list", "show", "compare", "delete"], typer.Argument()] = "list",
-    adapter_id: Id = None,
+    action: Annotated[Literal["list", "show", "compare", "delete", "import"], typer.Argument()] = "list",
+    adapter_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="16 hexadecimal digits; to import: a PEFT folder.")
+    ] = None,
     other_id: Annotated[str | None, typer.Argument(metavar="[OTHER]", help="To compare with.")] = None,
+    base: Annotated[str | None, typer.Option(help="To import: what it was trained on, as a folder says it.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=3, help="To import: of a text that it was trained to read.")] = 64,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """List, show, compare or delete adapters."""
+    """List, show, compare, delete or import adapters."""
     from recsys.store.adapters import delete_adapter, list_adapters, read_card
 
     chosen = _ids(action, adapter_id, other_id)
@@ -88,6 +93,8 @@ def adapters(
             session.show(table(headings, rows))
         elif action == "show":
             _show(session, read_card(session.home, chosen[0]).summary())
+        elif action == "import":
+            _import(session, Path(chosen[0]), base, max_tokens)
         elif action == "compare":
             _compare(session, read_card(session.home, chosen[0]), read_card(session.home, chosen[1]))
         else:
@@ -97,6 +104,18 @@ def adapters(
             delete_encoders(session.home, chosen[0])
             session.result = {"deleted": chosen[0]}
             session.show(f"Deleted adapter {chosen[0]}.")
+
+
+def _import(session: Shell, folder: Path, base: str | None, max_tokens: int) -> None:
+    """Store an adapter from elsewhere, and say what was not taken from it."""
+    from recsys.store.imports import import_adapter
+
+    card = import_adapter(session.home, folder, base, max_tokens)
+    session.result = card.summary() | {"adapter": card.id}
+    left_out = card.training["origin"]["left_out"]
+    if left_out:
+        session.show(f"Left out, since no vector passes through it: {', '.join(left_out)}.")
+    session.show(f"Adapter {card.id} of {card.base}.\nNext: recsys train --adapter {card.id}")
 
 
 def _ids(action: str, *given: str | None) -> list[str]:
@@ -137,6 +156,8 @@ def _generation_figure(home: Home, manifest: GenerationManifest) -> str:
 def _adapter_figure(card: AdapterCard) -> str:
     if card.task == CLASSIFICATION:
         return f"accuracy {_text(card.metrics['dev']['accuracy'])}"
+    if card.task == IMPORTED:
+        return EMPTY
     if card.task == PRETRAINING:
         return f"perplexity {card.metrics['perplexity']['after']:.1f}"
     return f"NDCG@10 {_figure(card.metrics)}"

@@ -55,7 +55,18 @@ def export(
     out: Annotated[Path, typer.Option(help="A folder that does not exist yet.")],
     adapter: AdapterOption = None,
     base: BaseOption = None,
-    form: Annotated[Literal["onnx", "openvino", "torch"], typer.Option(help="ONNX runs nearly everywhere.")] = "onnx",
+    form: Annotated[
+        Literal["onnx", "openvino", "torch", "peft", "sentence-transformers"],
+        typer.Option(help="ONNX runs nearly everywhere; peft: the adapter alone, for its base."),
+    ] = "onnx",
+    weights: Annotated[
+        Literal["fp32", "fp16", "int8"],
+        typer.Option(help="Of ONNX: narrower ones make a smaller file; what they move vectors by is measured."),
+    ] = "fp32",
+    texts: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Measured on these; by default on the adapter's catalogue."),
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -64,13 +75,20 @@ def export(
     with shell(home, as_json, debug) as session:
         from recsys.interactive.texts import served_adapter
         from recsys.store.exports import export_encoder
+        from recsys.texts.tables import sample_texts
 
         if out.exists():
             raise SettingError(f"{out} exists already. Name a new folder.")
         chosen = adapter if base or adapter else served_adapter(session.home)
+        sample = [] if weights == "fp32" else sample_texts(session.home, chosen, texts)
         with progress.step("Export"):
-            card = export_encoder(session.home, out.absolute(), form, base, chosen)
+            card = export_encoder(session.home, out.absolute(), form, base, chosen, weights, sample)
         session.result = {"out": out.absolute(), **card.to_dict()}
+        if card.distance:
+            session.show(
+                f"1−cos of {card.distance.texts:,} texts to those of fp32: {card.distance.mean:.1e} on average, "
+                f"{card.distance.max:.1e} at most."
+            )
         session.show(f"{form} of {card.base} with adapter {card.adapter} in {out}.")
 
 

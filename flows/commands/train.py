@@ -36,6 +36,9 @@ def train(
     pretrained: Annotated[
         str | None, typer.Option(metavar="ADAPTER", help="Begin with the weights of this one of `recsys pretrain`.")
     ] = None,
+    adapter: Annotated[
+        str | None, typer.Option(metavar="ADAPTER", help="Fit all but BERT on this one's vectors; it stays as it is.")
+    ] = None,
     log_file: LogOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -45,8 +48,11 @@ def train(
     with shell(home, as_json, debug, log_file) as session:
         if resume_from and pretrained:
             raise SettingError("Give --resume-from or --pretrained, not both: an adapter goes on from one other.")
+        if adapter and (resume_from or pretrained):
+            raise SettingError("Give --adapter alone: it stays as it is, and the others are trained.")
         model = settings(config, seed)
-        model = replace(model, adapter=replace(model.adapter, pretrained=pretrained or model.adapter.pretrained))
+        given = {"pretrained": adapter, "rounds": 0} if adapter else {"pretrained": pretrained} if pretrained else {}
+        model = replace(model, adapter=replace(model.adapter, **given))
         chosen = snapshot or newest_snapshot(session)
         from flows.train import train_generation
 

@@ -28,10 +28,10 @@ from recsys.store import records
 from recsys.store.adapters import save_adapter
 from recsys.store.generations import clean_up, read_generation
 from recsys.store.manifests import RECOMMENDATION, AdapterCard
-from recsys.training.baselines import QUICK
+from recsys.training.baselines import FROZEN_TOWERS, QUICK
 from recsys.training.fit_system import refit_system
 from recsys.training.measuring import Measured, describe, encode_texts, measure
-from recsys.training.pretrained import pretrained_folder
+from recsys.training.pretrained import is_frozen, pretrained_folder, with_adapter
 from recsys.training.resuming import Parent, continue_system, save_training
 
 GATED = ("cold_items", "warm_items", "head_items", "tail_items")  # slices in which a generation must not be worse
@@ -92,7 +92,7 @@ def train_generation(
     clean_up(home)
     snapshot = open_snapshot(home, snapshot_id)
     parent = Parent.open(home, resume_from) if resume_from else None
-    config = parent.settings(config) if parent else config
+    config = parent.settings(config) if parent else with_adapter(home, config)
     key = short_id(snapshot.id, to_dict(config), resume_from, version("recsys"))
     record = home.runs / f"train-{key}.json"
     found = recorded(home, record, progress)
@@ -102,12 +102,13 @@ def train_generation(
     started, began = time.monotonic(), time.process_time()
     origin = resume_from or config.adapter.pretrained
     pretrained = None if parent else pretrained_folder(home, config.adapter)
+    systems = (*QUICK, FROZEN_TOWERS) if is_frozen(config.adapter) else QUICK  # the adapter's towers, and the base's
     checkpoints = Checkpoints(home.runs / f"train-{key}", key)
     texts, frozen = run(encode_texts, snapshot, config, parent, progress)
     encoded = time.process_time() - began
     measured = {
         protocol: run(
-            measure, snapshot, protocol, texts, frozen, config, QUICK,
+            measure, snapshot, protocol, texts, frozen, config, systems,
             checkpoints=checkpoints.under(protocol), parent=parent, pretrained=pretrained, progress=progress,
         )
         for protocol in allowed_protocols(snapshot, config)
@@ -185,10 +186,11 @@ def adapter_card(
         task=RECOMMENDATION,
         base=own.trained.backbone.name,
         base_digest=own.trained.backbone.base_digest,
+        pooling=own.trained.backbone.recorded_pooling,
         snapshot=snapshot.id,
         protocol=protocol,
         settings=to_dict(config),
-        training={"rounds": len(losses), "first_loss": losses[0], "last_loss": losses[-1]},
+        training={"rounds": len(losses)} | ({"first_loss": losses[0], "last_loss": losses[-1]} if losses else {}),
         metrics={name: {metric: summary["total"][metric] for metric in CARD_METRICS} for name, summary in ours.items()},
         parent=parent,
     )

@@ -4,10 +4,11 @@ They can always be made again, so deleting the folder costs time and nothing els
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import torch
 
@@ -24,9 +25,12 @@ from recsys.artifacts import (
 from recsys.errors import SettingError
 from recsys.home import Home
 from recsys.models.encoder.backbone import Backbone, load_backbone, load_lora
-from recsys.models.encoder.export import CARD, EncoderCard, ExportedEncoder, Form, best_form, export
+from recsys.models.encoder.export import CARD, EncoderCard, ExportedEncoder, Form, best_form, export, narrow, write_card
+from recsys.models.encoder.narrow import Weights
+from recsys.models.encoder.shared import Shared, write_peft, write_sentence_transformers
 from recsys.store.adapters import read_card, verify_adapter
 from recsys.store.manifests import AdapterCard
+from recsys.store.model_cards import model_card
 
 LAYOUT = 1  # of an export's files and graph; another number makes all of them again
 
@@ -69,21 +73,52 @@ def open_encoder(
 
 
 def export_encoder(
-    home: Home, out: Path, form: Form, base: str | None = None, adapter_id: str | None = None
+    home: Home,
+    out: Path,
+    form: Form | Shared,
+    base: str | None = None,
+    adapter_id: str | None = None,
+    weights: Weights = "fp32",
+    sample: Sequence[str] = (),
 ) -> EncoderCard:
     """Export an adapter merged into its base, or a base alone, to a folder of one's own; return its card.
 
+    Args:
+        home: where state lives.
+        out: the folder, which does not exist yet.
+        form: see ``recsys/models/encoder/export.py`` and ``shared.py``; ``peft`` is the adapter without its base.
+        base: a base model.
+        adapter_id: a stored adapter.
+        weights: of ONNX: what its matrices are kept in.
+        sample: the texts over which the card states what narrower ones move vectors by.
+
     Raises:
-        SettingError: both base and adapter are given, or none.
+        SettingError: both base and adapter are given, or none; PEFT's form without an adapter; or narrower weights of
+            another form than ONNX, or without texts.
         ArtifactError: base or adapter is missing, or the form needs a package that is not installed.
     """
     if (base is None) == (adapter_id is None):
         raise SettingError("Give an adapter, which has its own base, or a base: not both.")
+    if form == "peft" and adapter_id is None:
+        raise SettingError("PEFT's form is an adapter's, and a base has none. Give --adapter.")
+    if weights != "fp32" and (form != "onnx" or not sample):
+        raise SettingError(f"Weights in {weights} are of ONNX alone, and need texts that say what they are worth.")
     card = read_card(home, adapter_id) if adapter_id else AdapterCard(base=str(base))
     backbone = _merged(home, card.base, card.base_digest, adapter_id)
+    about = {"base": card.base, "base_digest": backbone.base_digest, "adapter": adapter_id, "layout": LAYOUT}
     with staged_folder(out.parent) as staging:
-        about = {"base": card.base, "base_digest": backbone.base_digest, "adapter": adapter_id, "layout": LAYOUT}
-        export(backbone, staging, form, about)
+        if form in get_args(Shared):
+            if form == "peft":
+                write_peft(verify_adapter(home, str(adapter_id)), staging)
+            else:
+                write_sentence_transformers(backbone, staging, card.max_tokens)
+            known = replace(card, base_digest=backbone.base_digest)
+            (staging / "README.md").write_text(model_card(known, cast(Shared, form), backbone.pooling))
+            write_card(backbone, staging, form, about)
+        else:
+            export(backbone, staging, cast(Form, form), about)
+        if weights != "fp32":
+            narrow(staging, weights, card.max_tokens, sample)
         commit_folder(staging, out)
     return EncoderCard.read(out / CARD)
 

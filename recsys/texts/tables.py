@@ -13,14 +13,19 @@ import polars as pl
 
 from recsys.artifacts import STAGING_PREFIX, digest, short_id, write_atomic
 from recsys.callbacks import Progress
-from recsys.config import TextConfig
+from recsys.config import TextConfig, from_stored
 from recsys.data.columns import ITEM_ID, TITLE
+from recsys.data.snapshot import open_snapshot
 from recsys.data.sources import SourceError, read_columns, read_lines
 from recsys.data.text import item_texts
+from recsys.errors import SettingError
+from recsys.home import Home
+from recsys.store.adapters import read_card
 from recsys.texts.vectors import TextVectors
 
 ID, TEXT, VECTOR = "id", "text", "vector"
 PART_ROWS = 8_192
+SAMPLED = 1_000
 LINES = (".txt", ".text", ".lines")
 
 
@@ -89,6 +94,24 @@ def texts_of(
     if found[ID].null_count() or found[ID].n_unique() < len(found):
         raise SourceError(f"{named}: in the ids ({ids}) one is missing or is there twice. Name another column.")
     return found
+
+
+def sample_texts(home: Home, adapter_id: str | None, path: Path | None = None) -> list[str]:
+    """Return at most ``SAMPLED`` texts by which an encoder is measured: of a file, else of an adapter's catalogue.
+
+    Raises:
+        SettingError: there is neither.
+        ArtifactError: the adapter is missing, or the snapshot that it was trained on.
+    """
+    card = read_card(home, adapter_id) if adapter_id else None
+    reading = from_stored(TextConfig, card.settings.get("text", {})) if card else TextConfig()
+    if path is not None:
+        found = read_texts(path, text=reading)[TEXT].to_list()
+    elif card is not None and card.snapshot is not None:
+        found = item_texts(open_snapshot(home, card.snapshot).items(), reading)
+    else:
+        raise SettingError("Give --texts: there is no catalogue behind this encoder to measure it on.")
+    return found[:: -(-len(found) // SAMPLED)]
 
 
 def embed_table(table: pl.DataFrame, encoder: TextVectors, out: Path, progress: Progress | None = None) -> Embedded:

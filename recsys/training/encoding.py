@@ -53,7 +53,7 @@ def adapted_encoding(
 ) -> tuple[TextEncoding, Backbone, list[dict[str, float]]]:
     """Fine-tune a LoRA adapter on training behaviour and encode the catalogue with base and adapter side by side.
 
-    It begins with the weights of a PEFT folder where one is given, else anew.
+    It begins with the weights of a PEFT folder where one is given, else anew; with 0 rounds it stays as it is.
 
     Returns:
         The encoding, the backbone that carries the adapter, and the training records.
@@ -64,6 +64,8 @@ def adapted_encoding(
     else:
         backbone = continue_lora(pretrained, config.adapter.lora.base)
         start = _encoding([encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))])
+    if pretrained is not None and config.adapter.rounds == 0:
+        return _encoding([frozen.vectors, start.vectors]), backbone, []
     tokens = tokenize(backbone, texts, config.text.max_tokens)
     # The adapter learns through towers that already know how to read the vectors.
     warm = train_towers(

@@ -23,7 +23,7 @@ from recsys.models.devices import device_name
 from recsys.training.baselines import SYSTEMS, rank_systems
 from recsys.training.encoding import TextEncoding, frozen_encoding
 from recsys.training.fit_system import Trained, train_on
-from recsys.training.pretrained import pretrained_folder
+from recsys.training.pretrained import pretrained_folder, with_adapter
 from recsys.training.resuming import Parent, adapt_on
 
 
@@ -80,6 +80,7 @@ def evaluate_systems(
         DataError, SettingError: the data does not allow the protocol, there are no ties to shuffle, or a system does
             not exist.
     """
+    config = with_adapter(home, config)
     pretrained = pretrained_folder(home, config.adapter)
     texts, frozen = run(encode_texts, snapshot, config, progress=progress)
     measured = run(
@@ -149,7 +150,12 @@ def measure(
     for seed in range(config.seed + 1, config.seed + seeds):
         again = replace(config, seed=seed)
         repeated += rank_systems(
-            split, frozen, train_on(split, texts, frozen, again, callback), again, systems, callback
+            split,
+            frozen,
+            train_on(split, texts, frozen, again, callback, pretrained=pretrained),
+            again,
+            systems,
+            callback,
         )
     samples = config.evaluation.bootstrap_samples
     figures = section([*rankings, *repeated], split, frozen.vectors, samples=samples, seed=config.seed)

@@ -7,21 +7,23 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.artifacts import ArtifactError
+from recsys.artifacts import ArtifactError, read_json
 from recsys.callbacks import StageProgress, stage
-from recsys.config import AdapterConfig, ModelConfig, PretrainConfig, from_stored
+from recsys.config import AdapterConfig, LoraConfig, ModelConfig, PretrainConfig, from_stored
 from recsys.evaluation.bootstrap import Interval, IntervalFields, paired_bootstrap
 from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.metrics import ndcg
 from recsys.evaluation.splits import Split
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints, checkpoint_of
-from recsys.models.encoder.backbone import Backbone, load_backbone
+from recsys.models.encoder.backbone import Backbone, base_folder, load_backbone
 from recsys.models.encoder.export import encode_texts
+from recsys.models.encoder.pooling import read_pooling
+from recsys.models.encoder.safety import CONFIGURATION
 from recsys.models.towers.training import train_towers
 from recsys.models.towers.whitening import text_features
 from recsys.store.adapters import read_card, verify_adapter
-from recsys.store.manifests import PRETRAINING
+from recsys.store.manifests import IMPORTED, PRETRAINING, AdapterCard
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,37 @@ def judge_pretraining(
     return Worth(float(gains["base"].mean()), float(gains[PRETRAINING].mean()), difference)
 
 
+def is_frozen(config: AdapterConfig) -> bool:
+    """Tell whether a training takes an adapter as it is, and fits towers, experts and blend on its vectors."""
+    return config.pretrained is not None and config.rounds == 0
+
+
+def with_adapter(home: Home, config: ModelConfig) -> ModelConfig:
+    """Return settings with the base and the shape of the adapter that a training begins with, where those are its own.
+
+    An imported adapter has the shape that it was given elsewhere, and one that stays as it is any. All others are left
+    to the settings, which ``pretrained_folder`` compares.
+
+    Raises:
+        ArtifactError: there is no such adapter.
+    """
+    adapter = config.adapter
+    if adapter.pretrained is None:
+        return config
+    card = read_card(home, adapter.pretrained)
+    if card.task != IMPORTED and not is_frozen(adapter):
+        return config
+    shape = read_json(verify_adapter(home, adapter.pretrained) / CONFIGURATION)
+    lora = LoraConfig(
+        base=card.base,
+        rank=shape["r"],
+        alpha=float(shape["lora_alpha"]),
+        rslora=bool(shape.get("use_rslora")),
+        targets=tuple(shape["target_modules"]),
+    )
+    return replace(config, adapter=replace(adapter, lora=lora))
+
+
 def pretrained_folder(home: Home, config: AdapterConfig) -> Path | None:
     """Return the PEFT folder that a training begins with, every file checked; None where it begins anew.
 
@@ -108,11 +141,23 @@ def pretrained_folder(home: Home, config: AdapterConfig) -> Path | None:
     if config.pretrained is None:
         return None
     card = read_card(home, config.pretrained)
-    if card.task != PRETRAINING:
+    if card.task not in (PRETRAINING, IMPORTED) and not is_frozen(config):
         raise ArtifactError(
             f"Adapter {config.pretrained} is for {card.task}. Name one that `recsys pretrain` made; to go on from a "
             "recommendation adapter, use --resume-from."
         )
+    if card.task == PRETRAINING and not is_frozen(config):
+        _check_shape(config, card)
+    pooling = load_backbone(config.lora.base, expected=card.base_digest).pooling
+    if pooling != read_pooling(base_folder(config.lora.base)):
+        raise ArtifactError(
+            f"Adapter {config.pretrained} was trained on the {pooling} of its base's hidden states, before the base's "
+            "own way of pooling was read. Train or import it again."
+        )
+    return verify_adapter(home, config.pretrained)
+
+
+def _check_shape(config: AdapterConfig, card: AdapterCard) -> None:
     settings = {name: value for name, value in card.settings.items() if name != "seed"}
     wanted, found = config.lora, from_stored(PretrainConfig, settings).lora
     if wanted != found:
@@ -122,5 +167,3 @@ def pretrained_folder(home: Home, config: AdapterConfig) -> Path | None:
             f"is {getattr(wanted, name)}. A LoRA goes on with the shape it has: change the setting, or pre-train with "
             "it."
         )
-    load_backbone(config.lora.base, expected=card.base_digest)
-    return verify_adapter(home, config.pretrained)

@@ -1,13 +1,15 @@
-"""Pre-training through the command: kept only where it pays, and a training that begins with it."""
+"""Pre-training through the command: kept only where it pays; a training that begins with it, or with another's."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from synthetic import SMALL, Dataset
 from test_cli import run, shown
 
-from recsys.artifacts import write_json
+from recsys.artifacts import read_json, write_json
 from recsys.config import to_dict
 from recsys.home import Home
 from recsys.serving.recommender import Recommender
@@ -81,3 +83,35 @@ def test_other_shapes_and_other_tasks_are_refused(
     assert "pre-trained with rank 8" in shown(*arguments, "--config", tmp_path / "other.json", code=1)
     assert "not both" in shown(*arguments, "--resume-from", kept["adapter"], code=1)
     assert "no towers to go on from" in shown("train", "--resume-from", kept["adapter"], "--home", place.root, code=1)
+
+
+def test_an_adapter_from_elsewhere_becomes_a_generation(
+    place: Home, given: dict[str, Path], kept: dict[str, Any], tmp_path: Path
+) -> None:
+    run("export", "--form", "peft", "--adapter", kept["adapter"], "--out", tmp_path / "peft", "--home", place.root)
+    settings = tmp_path / "peft" / "adapter_config.json"
+    settings.write_text(settings.read_text().replace('"task_type": "FEATURE_EXTRACTION"', '"task_type": "SEQ_CLS"'))
+    brought = run("adapters", "import", tmp_path / "peft", "--home", place.root)
+    assert (brought["task"], brought["base"]) == ("imported", SMALL.adapter.lora.base)
+    assert brought["training"]["origin"]["task_type"] == "SEQ_CLS"
+    arguments = ["train", "--config", given["model"], "--home", place.root, "--adapter", brought["adapter"]]
+    done = run(*arguments)
+    assert done["parent"] == brought["adapter"]
+    assert read_card(place, done["adapter"]).training == {"rounds": 0}
+    weights = [
+        load_file(verify_adapter(place, one) / "adapter_model.safetensors")
+        for one in (done["adapter"], brought["adapter"], kept["adapter"])
+    ]
+    for other in weights[1:]:
+        assert weights[0].keys() == other.keys()
+        assert all(torch.equal(weight, other[name]) for name, weight in weights[0].items())
+    measured = read_json(Path(done["metrics"]))["protocols"]["leave-one-out"]["systems"]
+    assert {"recsys.towers", "recsys.frozen-towers"} <= measured.keys()
+    assert run(*arguments)["reused"]
+    assert run("publish", done["generation"], "--home", place.root, "--force")["published"]
+    recommender = Recommender.open(place, done["generation"])
+    assert len(recommender.recommend(recommender.history("u000"), k=5).items) == 5
+    assert "imported" in shown("adapters", "--home", place.root)
+    assert "Give --adapter alone" in shown(*arguments, "--pretrained", kept["adapter"], code=1)
+    missing = shown("adapters", "import", tmp_path / "none", "--home", place.root, code=1)
+    assert "There is no folder" in " ".join(missing.split())

@@ -9,7 +9,7 @@ import importlib.util
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,14 +22,16 @@ from recsys.artifacts import ArtifactError, digest_file, digest_folder, verify_f
 from recsys.callbacks import Progress
 from recsys.models.devices import default_device, fitting_memory
 from recsys.models.encoder.backbone import Backbone, load_lora, quiet, save_lora
+from recsys.models.encoder.narrow import Distance, Weights, narrow_weights
 from recsys.models.encoder.pooling import MEAN, Pooling
 from recsys.models.encoder.runtimes import OpenVinoRuntime, Pooled, Runtime, TorchRuntime, import_openvino
+from recsys.models.encoder.shared import Shared
 from recsys.models.encoder.tokens import Tokens, check_length, check_vectors
 from recsys.record import Record
 
 Form = Literal["openvino", "torch", "onnx"]
 CARD, TOKENIZER = "encoder.json", "tokenizer.json"
-ONNX_OPSET = 17
+ONNX, ONNX_OPSET = "model.onnx", 17
 _NAMES = ("input_ids", "attention_mask")
 
 
@@ -49,11 +51,13 @@ class EncoderCard(Record):
         base_digest: its hash.
         adapter: id of the adapter that is merged into it, or None.
         layout: of files and graph.
-        form: see the module.
+        form: see the module; or a folder that other libraries open.
         dimensions: width of a vector.
         padding: the token behind a shorter text.
         pooling: how the vectors of a text's tokens become one.
         longest: tokens of a text that the base reads at most; None: not known.
+        weights: what the matrices are kept in.
+        distance: what narrower ones move the vectors by; None: they are not, or it was not measured.
         files: the SHA-256 of each file, by its name.
     """
 
@@ -61,11 +65,13 @@ class EncoderCard(Record):
     base_digest: str = ""
     adapter: str | None = None
     layout: int = 0
-    form: Form
+    form: Form | Shared
     dimensions: int
     padding: int
     pooling: Pooling = MEAN
     longest: int | None = None
+    weights: Weights = "fp32"
+    distance: Distance | None = None
     files: dict[str, str]
 
 
@@ -88,6 +94,11 @@ def export(backbone: Backbone, folder: Path, form: Form, about: Mapping[str, Any
     tokenizer.no_padding()
     tokenizer.save(str(folder / TOKENIZER))
     {"openvino": _write_openvino, "torch": _write_torch, "onnx": _write_onnx}[form](backbone, folder)
+    write_card(backbone, folder, form, about)
+
+
+def write_card(backbone: Backbone, folder: Path, form: Form | Shared, about: Mapping[str, Any]) -> None:
+    """Write what a finished folder was made from, with the hash of every file."""
     card = EncoderCard(
         **about,
         form=form,
@@ -98,6 +109,18 @@ def export(backbone: Backbone, folder: Path, form: Form, about: Mapping[str, Any
         files=digest_folder(folder),
     )
     write_json(folder / CARD, card.to_dict())
+
+
+def narrow(folder: Path, weights: Weights, max_tokens: int, sample: Sequence[str]) -> None:
+    """Keep the matrices of an ONNX export in fp16 or int8, and write down how far the vectors of some texts move."""
+    exact = ExportedEncoder.open(folder, max_tokens, "f32").encode(sample)
+    narrow_weights(folder / ONNX, weights)
+    card = EncoderCard.read(folder / CARD)
+    files = {name: digest_file(folder / name) for name in card.files}
+    write_json(folder / CARD, replace(card, weights=weights, files=files).to_dict())
+    found = ExportedEncoder.open(folder, max_tokens, "f32").encode(sample)
+    distance = Distance.between(exact, found)
+    write_json(folder / CARD, replace(card, weights=weights, files=files, distance=distance).to_dict())
 
 
 def encode_texts(
@@ -158,6 +181,10 @@ class ExportedEncoder:
         """
         card = EncoderCard.read(folder / CARD, "Remove the folder; it is made again.")
         verify_folder(folder, card.files | {CARD: digest_file(folder / CARD)})
+        if card.form in get_args(Shared):
+            raise ArtifactError(
+                f"{folder} is for {card.form}, which opens it. Export openvino, torch or onnx to encode."
+            )
         check_length(card.base, card.longest, max_tokens)
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         tokenizer.enable_truncation(max_tokens)
@@ -250,7 +277,7 @@ def _write_onnx(backbone: Backbone, folder: Path) -> None:
         torch.onnx.export(
             module,
             example,
-            str(folder / "model.onnx"),
+            str(folder / ONNX),
             dynamo=False,  # the newer exporter needs two packages more
             input_names=list(_NAMES),
             output_names=["vectors"],

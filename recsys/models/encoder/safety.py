@@ -5,20 +5,24 @@ beside a base. None of that is needed here: an adapter is what ``save_lora`` wri
 """
 
 import json
+import re
 from pathlib import Path
 
 from recsys.artifacts import ArtifactError, read_json
 
 CONFIGURATION = "adapter_config.json"
+PLAIN = r"[\w.]+"  # the name of a layer, or its end: no regular expression that takes for ever
 WEIGHTS = "adapter_model.safetensors"
 # Only these may differ from PEFT's defaults: others name files, modules or other weights.
 CHOSEN = {
+    "alpha_pattern",
     "base_model_name_or_path",
     "inference_mode",
     "lora_alpha",
     "lora_dropout",
     "peft_version",
     "r",
+    "rank_pattern",
     "target_modules",
     "task_type",
     "use_rslora",
@@ -41,6 +45,10 @@ def check_lora(folder: Path) -> None:
     # A text would be a regular expression, which can take for ever.
     if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
         raise ArtifactError(f"{folder / CONFIGURATION} has no list of names as target_modules. Train it again.")
+    for name in ("rank_pattern", "alpha_pattern"):
+        pattern = settings.get(name, {})
+        if not isinstance(pattern, dict) or not all(re.fullmatch(PLAIN, key) for key in pattern):
+            raise ArtifactError(f"{folder / CONFIGURATION} has a {name} that is no table of names. Train it again.")
     usual = json.loads(json.dumps(LoraConfig().to_dict(), default=str))
     for name, value in settings.items():
         if name not in CHOSEN and (name not in usual or value != usual[name]):

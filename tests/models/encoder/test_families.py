@@ -65,6 +65,10 @@ def distance(one, other):
     return float((1 - (one * other).sum(axis=1)).max())
 
 
+def test_the_head_of_its_own_pooling_is_left_out(tiny):
+    assert not [name for name, _ in tiny.backbone.model.named_parameters() if "pooler" in name]
+
+
 def test_a_text_has_the_same_vector_alone_as_beside_longer_ones(tiny):
     tokens = [tokenize(tiny.backbone, [text], LONGEST) for text in TEXTS]
     alone = np.concatenate([embed_catalogue(tiny.backbone, one) for one in tokens])

@@ -9,10 +9,12 @@ import torch
 from families import LONGEST, WORDS, tiny_base
 
 from recsys.artifacts import ArtifactError
+from recsys.config import LoraConfig
 from recsys.models.encoder.backbone import BaseModelError, load_backbone
 from recsys.models.encoder.export import CARD, EncoderCard, ExportedEncoder, export
 from recsys.models.encoder.pooling import pool
 from recsys.models.encoder.tokens import embed_catalogue, tokenize
+from recsys.store.manifests import AdapterCard
 
 CPU = torch.device("cpu")
 TEXTS = [" ".join(WORDS[: 1 + number]) for number in range(0, 20, 3)]
@@ -66,6 +68,13 @@ def test_what_the_folder_says_is_how_it_pools_and_what_it_is(base, settings, how
         assert EncoderCard.read(tmp_path / form / CARD).pooling == how
         encoded = ExportedEncoder.open(tmp_path / form, LONGEST, "f32").encode(TEXTS)
         assert (1 - (encoded * vectors).sum(axis=1)).max() < 1e-3, form  # bf16 where the processor has it
+
+
+def test_the_default_base_has_the_hash_that_older_cards_have():
+    backbone = load_backbone(LoraConfig().base, CPU)
+    assert backbone.base_digest == "8c7c8f9466a1f32fe27574de66a3908dc56311102dc983ddb76c680b5c5c0397"
+    assert (backbone.pooling, backbone.recorded_pooling, backbone.longest) == ("mean", None, 512)
+    assert "pooling" not in AdapterCard(base="some base").to_dict()
 
 
 def test_an_adapter_of_before_a_base_could_say_so_keeps_the_mean(base):
