@@ -7,6 +7,7 @@ from flows.runtime import open_home
 from recsys.errors import RefusedError
 from recsys.publishing.admission import publish
 from recsys.publishing.gate import Verdict
+from recsys.store.names import GENERATION, meant
 
 
 @flow("publish")
@@ -14,7 +15,7 @@ def publish_generation(generation_id: str, home: str | None = None, force: bool 
     """Serve a generation if the gate lets it pass; running services follow within seconds.
 
     Args:
-        generation_id: what to serve.
+        generation_id: what to serve, or its alias.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         force: serve it whatever the gate says.
 
@@ -22,8 +23,10 @@ def publish_generation(generation_id: str, home: str | None = None, force: bool 
         RefusedError: the gate refused; nothing has changed.
         ArtifactError: the generation is missing or broken; nothing has changed.
     """
+    place = open_home(home)
+    generation_id = meant(place, GENERATION, generation_id)
     with progress.step("Gate"):
-        verdict = publish(open_home(home), generation_id, force)
+        verdict = publish(place, generation_id, force)
     report_verdict(generation_id, verdict, force)
     if not verdict.passed and not force:
         raise RefusedError(generation_id, verdict.findings)

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,6 +73,25 @@ def check_id(name: str, kind: str) -> None:
 def short_id(*parts: Any) -> str:
     """Return a short id for some JSON values: the same values give the same id."""
     return digest(canonical_json(parts))[:ID_DIGITS]
+
+
+def now() -> str:
+    """Return the time (UTC) as it is written beside what is stored: copied files have new dates, and this stays."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def made_at(written: object, path: Path) -> datetime:
+    """Return when something stored was made (UTC): as was written, or as its file is dated where nothing was.
+
+    Args:
+        written: what ``now`` gave; anything else counts as nothing, as older versions wrote it.
+        path: of the file.
+    """
+    try:
+        found = datetime.fromisoformat(str(written))
+    except ValueError:
+        found = datetime.fromtimestamp(path.stat().st_mtime_ns / 1e9, UTC)
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def refuse_links(*paths: Path) -> None:

@@ -1,4 +1,4 @@
-"""Generations and adapters: publish, roll back, list, show, compare, delete."""
+"""Generations and adapters: publish, roll back, list, show, compare, name, delete."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,51 +7,66 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.pretty import Pretty
 
+from flows.commands.names import NAMING, rename, shown_names
 from flows.commands.tables import EMPTY
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Shell, shell, table
 from recsys.artifacts import read_json
 from recsys.errors import RefusedError
 from recsys.home import Home
+from recsys.ranking.parts import Parts, parts_of
 from recsys.store.manifests import CLASSIFICATION, IMPORTED, PRETRAINING, AdapterCard, GenerationManifest
+from recsys.store.names import ADAPTER, GENERATION, meant, read_names
 
-Id = Annotated[str | None, typer.Argument(metavar="[ID]", help="16 hexadecimal digits.")]
+Id = Annotated[str | None, typer.Argument(metavar="[ID]", help="16 hexadecimal digits, an alias, or how one begins.")]
+Remove = Annotated[bool, typer.Option("--remove", help="Take the alias, tag or note away instead.")]
 
 
 def generations(
-    action: Annotated[Literal["list", "show", "delete"], typer.Argument()] = "list",
+    action: Annotated[Literal["list", "show", "delete", "alias", "tag", "note"], typer.Argument()] = "list",
     generation_id: Id = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="An alias, a tag, or a note's text.")] = None,
+    remove: Remove = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """List, show or delete generations."""
-    from recsys.store.generations import current_id, delete_generation, made_at, newest_last, read_generation
+    """List, show, name or delete generations."""
+    from recsys.store.generations import current_id, delete_generation, newest_last, read_generation, when_made
 
-    chosen = _ids(action, generation_id)
+    given = _given(action, remove, generation_id, name)
     with shell(home, as_json, debug) as session:
-        if action == "list":
+        naming = action in NAMING
+        chosen = [] if naming else [meant(session.home, GENERATION, one) for one in given]
+        names, adapters = read_names(session.home, GENERATION), read_names(session.home, ADAPTER)
+        if naming:
+            rename(session, GENERATION, action, given, remove)
+        elif action == "list":
             found = newest_last(session.home)[::-1]
-            served, made = current_id(session.home), {one.id: made_at(session.home, one.id) for one in found}
+            served, made = current_id(session.home), {one.id: when_made(session.home, one) for one in found}
             session.result = {
                 "generations": [
                     one.summary()
                     | {"current": one.id == served, "made": made[one.id].isoformat(timespec="microseconds")}
+                    | names.of(one.id)
+                    | parts_of(session.home.generations / one.id)
                     for one in found
                 ]
             }
-            headings = {"generation": "", "served": "", "made": "", "adapter": "", "snapshot": "", "NDCG@10": "right"}
+            headings = dict.fromkeys(("generation", "names", "served", "made", "adapter", "snapshot"), "")
             rows = [
                 [
-                    one.id, "yes" if one.id == served else "", f"{made[one.id]:%Y-%m-%d %H:%M:%S}",
-                    one.adapter, one.snapshot, _generation_figure(session.home, one),
+                    one.id, shown_names(names, one.id), "yes" if one.id == served else "",
+                    f"{made[one.id]:%Y-%m-%d %H:%M:%S}", adapters.label(one.adapter), one.snapshot,
+                    _generation_figure(session.home, one),
                 ]
                 for one in found
             ]  # fmt: skip
-            session.show(table(headings, rows))
+            session.show(table(headings | {"NDCG@10": "right"}, rows))
         elif action == "show":
             folder, manifest = read_generation(session.home, chosen[0])
             current = current_id(session.home) == chosen[0]
-            _show(session, manifest.summary() | {"current": current, "path": str(folder)})
+            result = manifest.summary() | {"current": current, "path": str(folder)} | names.of(chosen[0])
+            _show(session, result | parts_of(folder))
         else:
             delete_generation(session.home, chosen[0])
             session.result = {"deleted": chosen[0]}
@@ -59,42 +74,60 @@ def generations(
 
 
 def adapters(
-    action: Annotated[Literal["list", "show", "compare", "delete", "import"], typer.Argument()] = "list",
+    action: Annotated[
+        Literal["list", "show", "compare", "delete", "alias", "tag", "note", "import"], typer.Argument()
+    ] = "list",
     adapter_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="16 hexadecimal digits; to import: a PEFT folder.")
+        str | None,
+        typer.Argument(
+            metavar="[ID]", help="16 hexadecimal digits, an alias, or how one begins; to import: a PEFT folder."
+        ),
     ] = None,
-    other_id: Annotated[str | None, typer.Argument(metavar="[OTHER]", help="To compare with.")] = None,
+    other: Annotated[
+        str | None,
+        typer.Argument(metavar="[OTHER]", help="Another adapter to compare with; an alias, a tag, or a note's text."),
+    ] = None,
+    remove: Remove = False,
     base: Annotated[str | None, typer.Option(help="To import: what it was trained on, as a folder says it.")] = None,
     max_tokens: Annotated[int, typer.Option(min=3, help="To import: of a text that it was trained to read.")] = 64,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """List, show, compare, delete or import adapters."""
-    from recsys.store.adapters import delete_adapter, list_adapters, read_card
+    """List, show, compare, name, import or delete adapters."""
+    from recsys.store.adapters import delete_adapter, list_adapters, read_card, when_made
 
-    chosen = _ids(action, adapter_id, other_id)
+    given = _given(action, remove, adapter_id, other)
     with shell(home, as_json, debug) as session:
-        if action == "list":
+        naming = action in NAMING
+        chosen = [] if naming or action == "import" else [meant(session.home, ADAPTER, one) for one in given]
+        names = read_names(session.home, ADAPTER)
+        if naming:
+            rename(session, ADAPTER, action, given, remove)
+        elif action == "list":
             cards = list_adapters(session.home)
-            session.result = {"adapters": [card.summary() for card in cards]}
-            headings = {
-                "adapter": "",
-                "task": "",
-                "snapshot": "",
-                "protocol": "",
-                "parent": "",
-                "figure": "right",
+            session.result = {
+                "adapters": [
+                    card.summary()
+                    | {"made": when_made(session.home, card).isoformat(timespec="microseconds")}
+                    | names.of(card.id)
+                    for card in cards
+                ]
             }
+            headings = dict.fromkeys(("adapter", "names", "task", "snapshot", "protocol", "parent"), "")
             rows = [
-                [card.id, card.task, *map(_text, (card.snapshot, card.protocol, card.parent)), _adapter_figure(card)]
+                [
+                    card.id, shown_names(names, card.id), card.task,
+                    *map(_text, (card.snapshot, card.protocol)),
+                    EMPTY if card.parent is None else names.label(card.parent), _adapter_figure(card),
+                ]
                 for card in cards
-            ]
-            session.show(table(headings, rows))
+            ]  # fmt: skip
+            session.show(table(headings | {"figure": "right"}, rows))
         elif action == "show":
-            _show(session, read_card(session.home, chosen[0]).summary())
+            _show(session, read_card(session.home, chosen[0]).summary() | names.of(chosen[0]))
         elif action == "import":
-            _import(session, Path(chosen[0]), base, max_tokens)
+            _import(session, Path(given[0]), base, max_tokens)
         elif action == "compare":
             _compare(session, read_card(session.home, chosen[0]), read_card(session.home, chosen[1]))
         else:
@@ -118,13 +151,15 @@ def _import(session: Shell, folder: Path, base: str | None, max_tokens: int) -> 
     session.show(f"Adapter {card.id} of {card.base}.\nNext: recsys train --adapter {card.id}")
 
 
-def _ids(action: str, *given: str | None) -> list[str]:
-    """Return the ids that an action needs; too few or too many are bad usage."""
-    wanted = {"list": 0, "compare": 2}.get(action, 1)
-    ids = [name for name in given if name is not None]
-    if len(ids) != wanted:
-        raise typer.BadParameter(f"{action} takes {wanted} ids, not {len(ids)}.")
-    return ids
+def _given(action: str, remove: bool, *given: str | None) -> list[str]:
+    """Return the words that an action needs; too few or too many are bad usage."""
+    wanted = {"list": 0, "compare": 2, "alias": 1 if remove else 2, "tag": 2, "note": 1 if remove else 2}.get(action, 1)
+    words = [word for word in given if word is not None]
+    if len(words) != wanted:
+        raise typer.BadParameter(f"{action} takes {wanted} names, not {len(words)}.")
+    if remove and action not in NAMING:
+        raise typer.BadParameter("--remove takes an alias, a tag or a note away.")
+    return words
 
 
 def _show(session: Shell, result: dict[str, Any]) -> None:
@@ -141,8 +176,21 @@ def _compare(session: Shell, first: AdapterCard, second: AdapterCard) -> None:
     session.result = {"adapters": [first.id, second.id], "comparable": comparable, "values": values}
     headings = {"": "", first.id: "right", second.id: "right"}
     session.show(table(headings, [[name, *map(_text, pair)] for name, pair in values.items()]))
+    for card in (first, second):
+        if (parts := _parts(session.home, card)) is not None:
+            session.show(f"{card.id}: {parts.adapter_part}")
     if not comparable:
         session.show("They were asked different targets, so their metrics cannot be compared.")
+
+
+def _parts(home: Home, card: AdapterCard) -> Parts | None:
+    """Return what the lists by an adapter are made of: as its card says it, or else its newest generation."""
+    from recsys.store.generations import newest_last
+
+    if card.training.get("weights"):
+        return Parts.of(card.training["weights"])
+    made = [one.id for one in newest_last(home) if one.adapter == card.id]
+    return Parts.read(home.generations / made[-1]) if made else None
 
 
 def _generation_figure(home: Home, manifest: GenerationManifest) -> str:
@@ -174,7 +222,9 @@ def _text(value: Any) -> str:
 
 
 def publish(
-    generation: Annotated[str | None, typer.Argument(help="Its id; the newest that is not served by default.")] = None,
+    generation: Annotated[
+        str | None, typer.Argument(help="Id or alias; the newest that is not served by default.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Serve it whatever the gate says.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -185,15 +235,14 @@ def publish(
         from flows.publish import publish_generation
         from recsys.store.generations import newest_id
 
-        chosen = generation or newest_id(session.home, served=False)
-
+        chosen = meant(session.home, GENERATION, generation) if generation else newest_id(session.home, served=False)
         try:
             verdict = publish_generation(chosen, str(session.home.root), force)
         except RefusedError as error:
             session.result = {"generation": chosen, "published": False, "passed": False, "findings": error.findings}
             raise
         session.result = {"generation": chosen, "published": True, **asdict(verdict)}
-        session.show(*verdict.findings, f"Generation {chosen} is served.")
+        session.show(*verdict.findings, f"Generation {read_names(session.home, GENERATION).label(chosen)} is served.")
 
 
 def rollback(home: HomeOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
@@ -202,4 +251,5 @@ def rollback(home: HomeOption = None, as_json: JsonOption = False, debug: DebugO
 
     with shell(home, as_json, debug) as session:
         session.result = {"generation": generations.rollback(session.home)}
-        session.show(f"Generation {session.result['generation']} is served.")
+        label = read_names(session.home, GENERATION).label(session.result["generation"])
+        session.show(f"Generation {label} is served.")

@@ -10,10 +10,11 @@ from flows.commands.terminal import DebugOption, HomeOption, JsonOption, LogOpti
 from recsys.artifacts import read_json
 from recsys.config import LEAVE_ONE_OUT, Protocol
 from recsys.errors import SettingError
+from recsys.store.names import GENERATION, meant
 
 
 def evaluate(
-    generation: Annotated[str | None, typer.Argument(help="Its id; the newest by default.")] = None,
+    generation: Annotated[str | None, typer.Argument(help="Id or alias; the newest by default.")] = None,
     protocol: Annotated[Protocol | None, typer.Option(help="How targets are held out; as in training.")] = None,
     out: Annotated[Path | None, typer.Option(help="Train all systems again and write metrics, lists, a page.")] = None,
     log_file: LogOption = None,
@@ -26,7 +27,8 @@ def evaluate(
         from recsys.evaluation.report import METRICS_FILE
         from recsys.store.generations import newest_id, read_generation
 
-        folder, manifest = read_generation(session.home, generation or newest_id(session.home))
+        chosen = meant(session.home, GENERATION, generation) if generation else newest_id(session.home)
+        folder, manifest = read_generation(session.home, chosen)
         document = read_json(folder / METRICS_FILE)
         if out is not None:
             from flows.evaluate import evaluate_systems
@@ -34,9 +36,9 @@ def evaluate(
             from recsys.evaluation.held_out import allowed_protocols
 
             settings = manifest.config
-            chosen = protocol or allowed_protocols(open_snapshot(session.home, manifest.snapshot), settings)[0]
+            wanted = protocol or allowed_protocols(open_snapshot(session.home, manifest.snapshot), settings)[0]
             root = str(session.home.root)
-            document = evaluate_systems(manifest.snapshot, str(out), root, chosen, settings)
+            document = evaluate_systems(manifest.snapshot, str(out), root, wanted, settings)
         elif protocol:
             document |= {"protocols": {name: part for name, part in document["protocols"].items() if name == protocol}}
             if not document["protocols"]:

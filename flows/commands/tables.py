@@ -8,6 +8,7 @@ from flows.commands.terminal import Shell, table
 if TYPE_CHECKING:
     from recsys.data.quality import TableQuality
     from recsys.evaluation.report import MetricsDocument
+    from recsys.ranking.parts import Parts
 
 EMPTY = "–"
 
@@ -22,6 +23,18 @@ def show_overview(session: Shell, document: "MetricsDocument") -> None:
     headings = {f"{name} {metric}": (name, metric.lower()) for name in protocols for metric in ("NDCG@10", "Recall@10")}
     rows = [[key, *(f"{totals[name][key][metric]:.4f}" for name, metric in headings.values())] for key in systems]
     session.show(table({"system": ""} | dict.fromkeys(headings, "right"), rows, "Held-out events, full ranking"))
+
+
+def show_parts(session: Shell, parts: "Parts") -> None:
+    """Show what each component of a generation weighs, and what its adapter moves."""
+    from recsys.ranking.parts import COMPONENTS
+
+    rows = [
+        [name, f"{parts.weights[name]:g}", f"{100 * share:.0f} %", COMPONENTS.get(name, "")]
+        for name, share in parts.shares.items()
+    ]
+    headings = {"component": "", "weight": "right", "share": "right", "what it is": ""}
+    session.show(table(headings, rows, "What the lists are made of"), parts.adapter_part)
 
 
 def show_quality(session: Shell, tables: "Iterable[TableQuality]") -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import sys
 import time
@@ -19,10 +20,11 @@ from rich.text import Text
 from flows import progress
 from flows.plain import cell, visible
 from flows.runtime import commanded, prepare
-from recsys.artifacts import ArtifactError
+from recsys.artifacts import ID_DIGITS, ArtifactError
 from recsys.config import ModelConfig, read_settings
 from recsys.errors import RecsysError, RefusedError
 from recsys.home import Home
+from recsys.store.names import SNAPSHOT, meant
 
 FAILED, REFUSED = 1, 3  # 0 is done, 2 bad usage
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
@@ -41,7 +43,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 # Whatever says of itself what is wrong and what to do. Anything else is a bug, and says so.
 CLEAR_ERRORS = (RecsysError, RuntimeError, OSError)  # RuntimeError: Prefect says by it that no server came up
 
-Snapshot = Annotated[str | None, typer.Option(help="Snapshot id; the newest by default.")]
+Snapshot = Annotated[str | None, typer.Option(help="Snapshot id, or how it begins; the newest by default.")]
 ModelFile = Annotated[Path | None, typer.Option(help="JSON file with settings of ModelConfig.")]
 MAX_SEED = 2**32 - 1
 Seed = Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Fixes every random choice.")]
@@ -101,10 +103,11 @@ def shell(home: Path | None, as_json: bool, debug: bool, log: Path | None = None
 
 
 def table(headings: dict[str, str], rows: list[list[str]], title: str | None = None) -> Table:
-    """Return a table of texts; ``headings`` maps each heading to ``left`` or ``right``."""
+    """Return a table of texts; ``headings`` maps each heading to ``left`` or ``right``. No id is broken in two."""
     shown = Table(title=None if title is None else Text(cell(title)))
-    for heading, side in headings.items():
-        shown.add_column(heading, justify="right" if side == "right" else "left")
+    for place, (heading, side) in enumerate(headings.items()):
+        whole = ID_DIGITS if any(re.match(f"[0-9a-f]{{{ID_DIGITS}}}", row[place]) for row in rows) else None
+        shown.add_column(heading, justify="right" if side == "right" else "left", min_width=whole)
     for row in rows:
         shown.add_row(*[Text(cell(value)) for value in row])  # a str would be read as markup
     return shown
@@ -158,13 +161,16 @@ def settings(config: Path | None, seed: int | None) -> ModelConfig:
     return model if seed is None else replace(model, seed=seed)
 
 
-def newest_snapshot(session: Shell) -> str:
-    """Return the id of the newest snapshot.
+def named_snapshot(session: Shell, name: str | None) -> str:
+    """Return the id of the snapshot that is named by it, or by how it begins; without a name, of the newest.
 
     Raises:
         ArtifactError: there is none.
     """
     from recsys.data.snapshot import list_snapshots
+
+    if name is not None:
+        return meant(session.home, SNAPSHOT, name)
 
     snapshots = list_snapshots(session.home)
     if not snapshots:

@@ -11,8 +11,9 @@ from flows import progress
 from flows.commands.terminal import MAX_SEED, DebugOption, HomeOption, JsonOption, LogOption, shell, table
 from recsys.config import ClassifierConfig, read_settings
 from recsys.errors import SettingError
+from recsys.store.names import ADAPTER, meant
 
-AdapterOption = Annotated[str | None, typer.Option(help="Adapter id; the one of the served generation by default.")]
+AdapterOption = Annotated[str | None, typer.Option(help="Adapter id or alias; of the served generation by default.")]
 BaseOption = Annotated[str | None, typer.Option(help="A base model without any adapter.")]
 
 
@@ -79,7 +80,8 @@ def export(
 
         if out.exists():
             raise SettingError(f"{out} exists already. Name a new folder.")
-        chosen = adapter if base or adapter else served_adapter(session.home)
+        named = meant(session.home, ADAPTER, adapter) if adapter else None
+        chosen = named if base or named else served_adapter(session.home)
         sample = [] if weights == "fp32" else sample_texts(session.home, chosen, texts)
         with progress.step("Export"):
             card = export_encoder(session.home, out.absolute(), form, base, chosen, weights, sample)

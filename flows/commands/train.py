@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.tables import show_metrics
+from flows.commands.tables import show_metrics, show_parts
 from flows.commands.terminal import (
     DebugOption,
     HomeOption,
@@ -15,7 +15,7 @@ from flows.commands.terminal import (
     ModelFile,
     Seed,
     Snapshot,
-    newest_snapshot,
+    named_snapshot,
     settings,
     shell,
     table,
@@ -23,6 +23,8 @@ from flows.commands.terminal import (
 from recsys.artifacts import read_json
 from recsys.config import PretrainConfig, TuneConfig, read_settings
 from recsys.errors import SettingError
+from recsys.ranking.parts import Parts, parts_of
+from recsys.store.names import ADAPTER, meant
 
 
 def train(
@@ -51,18 +53,22 @@ def train(
         if adapter and (resume_from or pretrained):
             raise SettingError("Give --adapter alone: it stays as it is, and the others are trained.")
         model = settings(config, seed)
-        given = {"pretrained": adapter, "rounds": 0} if adapter else {"pretrained": pretrained} if pretrained else {}
+        kept, begun = (meant(session.home, ADAPTER, one) if one else None for one in (adapter, pretrained))
+        given = {"pretrained": kept, "rounds": 0} if kept else {"pretrained": begun} if begun else {}
         model = replace(model, adapter=replace(model.adapter, **given))
-        chosen = snapshot or newest_snapshot(session)
+        chosen = named_snapshot(session, snapshot)
         from flows.train import train_generation
 
         done = train_generation(chosen, str(session.home.root), model, resume_from)
         show_metrics(session, read_json(Path(done.metrics)))
+        parts = Parts.read(session.home.generations / done.generation)
+        if parts is not None:
+            show_parts(session, parts)
         session.show(
             f"Generation {done.generation}, adapter {done.adapter}{f' of {done.parent}' if done.parent else ''}: "
-            f"{'found done' if done.reused else f'trained in {done.seconds:.0f} s'}.\nNext: recsys publish"
+            f"{'found done' if done.reused else f'trained in {done.seconds:.0f} s'}."
         )
-        session.result = asdict(done)
+        session.result = asdict(done) | parts_of(session.home.generations / done.generation)
 
 
 def pretrain(
@@ -81,7 +87,7 @@ def pretrain(
     with shell(home, as_json, debug, log_file) as session:
         given = read_settings(PretrainConfig, config) if config else PretrainConfig()
         given, judge = replace(given, epochs=epochs or given.epochs), settings(model, seed)
-        chosen = snapshot or newest_snapshot(session)
+        chosen = named_snapshot(session, snapshot)
         from flows.pretrain import pretrain_encoder, verdict
 
         done = pretrain_encoder(chosen, str(session.home.root), given, judge, keep)
@@ -112,7 +118,7 @@ def tune(
     """Search settings of adapter and towers by validation, and train a generation with the best."""
     with shell(home, as_json, debug, log_file) as session:
         search, begin = TuneConfig(trials=trials or TuneConfig().trials), settings(config, seed)
-        chosen = snapshot or newest_snapshot(session)
+        chosen = named_snapshot(session, snapshot)
         from flows.tune import tune_settings
 
         done = tune_settings(chosen, str(session.home.root), begin, search, train)

@@ -15,7 +15,7 @@ import numpy as np
 from infra.load.client import Connection, Timings, closed, paced, prepared
 from recsys.artifacts import read_json, staged_folder
 from recsys.home import Home
-from recsys.ranking.system import SETTINGS
+from recsys.ranking.parts import SETTINGS
 from recsys.store.generations import MANIFEST, commit_generation, current_id, read_generation
 
 EVENTS_A_SECOND, EVENTS_A_REQUEST = 2_000, 100

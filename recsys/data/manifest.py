@@ -33,6 +33,7 @@ class SnapshotManifest(Record):
         files: the SHA-256 of each table's file.
         quality: what was read and set aside, by table; empty where the tables came from elsewhere than an ingest.
         config: the settings of the ingest, as they were written.
+        made: when it was written; None: not said.
     """
 
     id: str
@@ -43,6 +44,7 @@ class SnapshotManifest(Record):
     files: dict[str, str]
     quality: dict[str, TableQuality] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    made: str | None = None
 
     @property
     def content_digest(self) -> str:

@@ -26,6 +26,8 @@ from recsys.artifacts import (
     commit_folder,
     digest_file,
     digest_folder,
+    made_at,
+    now,
     read_each,
     refuse_links,
     staged_folder,
@@ -174,6 +176,7 @@ def write_snapshot(
             files=digest_folder(staging),
             quality={one.table: one for one in quality},
             config=to_dict(config) if config else {},
+            made=now(),
         )
         write_json(staging / MANIFEST, manifest.to_dict())
         commit_folder(staging, home.snapshots / snapshot_id)
@@ -213,7 +216,7 @@ def open_snapshot(home: Home, snapshot_id: str, verify: bool = True, content_dig
 def list_snapshots(home: Home) -> list[Snapshot]:
     """Return all snapshots, unverified, the oldest first; a folder that is none of ours is left out."""
     found = read_each(home.snapshots, MANIFEST, lambda name: open_snapshot(home, name, verify=False))
-    return sorted(found, key=lambda one: (one.path.stat().st_mtime_ns, one.id))
+    return sorted(found, key=lambda one: (made_at(one.manifest.made, one.path / MANIFEST), one.id))
 
 
 def _is_meant(snapshot: Snapshot, content_digest: str | None) -> bool:

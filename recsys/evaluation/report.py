@@ -27,6 +27,12 @@ from recsys.evaluation.headline import OURS as OURS
 from recsys.evaluation.metrics import coverage, diversity, mrr, ndcg, novelty, recall
 from recsys.evaluation.splits import Split
 
+# Systems that read the adapter's text beside the base's, and the same over the base's alone.
+FROZEN = {
+    f"{OURS}.content": "bert-whitened",
+    f"{OURS}.text": f"{OURS}.frozen-text",
+    f"{OURS}.towers": f"{OURS}.frozen-towers",
+}
 LISTS_FILE = "lists.parquet"
 HEAD_SHARE = 0.2
 METRICS = {f"{metric.__name__}@{k}": (metric, k) for metric in (recall, ndcg) for k in (5, 10, 20)} | {

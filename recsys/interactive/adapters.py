@@ -7,9 +7,11 @@ import polars as pl
 
 from recsys.evaluation.report import HEADLINE, OURS
 from recsys.home import Home, Place
-from recsys.store.adapters import list_adapters, read_card
+from recsys.ranking.parts import Parts
+from recsys.store.adapters import list_adapters, read_card, when_made
 from recsys.store.generations import current_id, read_generation
 from recsys.store.manifests import AdapterCard
+from recsys.store.names import ADAPTER, meant, read_names
 
 _FIGURES = {
     HEADLINE: (OURS, HEADLINE),
@@ -30,10 +32,12 @@ def adapters(*, home: Place = None) -> pl.DataFrame:
 
     Returns:
         ``adapter``, ``task``, ``base``, ``snapshot``, ``protocol``, ``parent``, then ``ndcg@10`` (recommendation),
-        ``accuracy`` (classification), ``perplexity`` (pre-training) and ``served``; sorted by id.
+        ``accuracy`` (classification), ``perplexity`` (pre-training), ``share`` (of the blend's weight: what of the
+        lists hangs on it; null where its card does not say), ``served``, ``made``, and their ``aliases``,
+        ``tags`` and ``note``, which ``recsys.interactive.names`` gives; sorted by id.
     """
     place = Home.of(home)
-    current = current_id(place)
+    current, names = current_id(place), read_names(place, ADAPTER)
     served = read_generation(place, current)[1].adapter if current else None
     texts = ("task", "base", "snapshot", "protocol", "parent")
     rows = [
@@ -41,12 +45,23 @@ def adapters(*, home: Place = None) -> pl.DataFrame:
             "adapter": card.id,
             **{name: getattr(card, name) for name in texts},
             **{name: card.metrics.get(group, {}).get(figure) for name, (group, figure) in _FIGURES.items()},
+            "share": _share(card),
             "served": card.id == served,
+            "made": when_made(place, card),
+            **names.of(card.id),
         }
         for card in list_adapters(place)
     ]
-    words, figures = dict.fromkeys(("adapter", *texts), pl.String), dict.fromkeys(_FIGURES, pl.Float64)
-    return pl.DataFrame(rows, schema={**words, **figures, "served": pl.Boolean})
+    kinds: dict[str, pl.DataType] = dict.fromkeys(("adapter", *texts, "note"), pl.String())
+    kinds |= dict.fromkeys((*_FIGURES, "share"), pl.Float64()) | dict.fromkeys(("aliases", "tags"), pl.List(pl.String))
+    kinds |= {"served": pl.Boolean(), "made": pl.Datetime(time_zone="UTC")}
+    order = ("adapter", *texts, *_FIGURES, "share", "served", "made", "aliases", "tags", "note")
+    return pl.DataFrame(rows, schema={name: kinds[name] for name in order})
+
+
+def _share(card: AdapterCard) -> float | None:
+    weights = card.training.get("weights")
+    return Parts.of(weights).adapter_share if weights else None
 
 
 def compare(first: str, second: str, *, home: Place = None) -> pl.DataFrame:
@@ -61,8 +76,8 @@ def compare(first: str, second: str, *, home: Place = None) -> pl.DataFrame:
     Metrics can be compared where no row names snapshot or protocol: both were then asked the same targets.
 
     Args:
-        first: id of an adapter.
-        second: id of another.
+        first: id or alias of an adapter.
+        second: of another.
         home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
 
     Returns:
@@ -72,7 +87,8 @@ def compare(first: str, second: str, *, home: Place = None) -> pl.DataFrame:
     Raises:
         ArtifactError: there is no such adapter.
     """
-    cards = [read_card(Home.of(home), adapter_id) for adapter_id in (first, second)]
+    place = Home.of(home)
+    cards = [read_card(place, meant(place, ADAPTER, name)) for name in (first, second)]
     rows = [
         {"name": name, "first": _text(one), "second": _text(other), "difference": _difference(one, other)}
         for name, (one, other) in differences(*cards).items()

@@ -27,6 +27,7 @@ from recsys.serving.search import TextSearch
 from recsys.serving.users import Users
 from recsys.store.adapters import read_card
 from recsys.store.generations import newest_last, read_generation
+from recsys.store.names import ADAPTER, meant
 
 BATCH = 256  # users whose lists are made together
 
@@ -46,8 +47,8 @@ def load(
     ['u000', 'u000', 'u000', 'u001', 'u001', 'u001']
 
     Args:
-        generation: its id, or what ``train`` gave; None: the one that is served.
-        adapter: open the newest generation that this adapter made instead.
+        generation: its id or alias, or what ``train`` gave; None: the one that is served.
+        adapter: open the newest generation that this adapter, named likewise, made instead.
         home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
         progress: here and in all that is asked of it: True: bars; False: none; or a callback.
 
@@ -55,7 +56,8 @@ def load(
         ArtifactError: nothing is served, there is no such generation or adapter, or something of it has changed.
         SettingError: both a generation and an adapter are named.
     """
-    place, chosen = Home.of(home), generation_id(generation)
+    place = Home.of(home)
+    chosen = generation_id(place, generation)
     if adapter is not None:
         if chosen is not None:
             raise SettingError("Name a generation or an adapter, not both.")
@@ -73,6 +75,7 @@ class Generation:
         snapshot: id of what it was trained on.
         items: its catalogue.
         users: ids of the users of its snapshot.
+        weights: of the blend by component, the largest first: what its lists are made of.
     """
 
     def __init__(self, home: Home, recommender: Recommender, progress: bool | StageProgress = True) -> None:
@@ -80,6 +83,7 @@ class Generation:
         self.snapshot = recommender.snapshot_id
         self.items = recommender.catalogue.items
         self.users = list(recommender.users.rows)
+        self.weights = recommender.scoring.system.parts.weights
         self._home, self._recommender, self._progress = home, recommender, progress
 
     def __repr__(self) -> str:
@@ -241,7 +245,8 @@ class Generation:
             database.close()
 
 
-def _made_with(home: Home, adapter: str) -> str:
+def _made_with(home: Home, name: str) -> str:
+    adapter = meant(home, ADAPTER, name)
     made = [one.id for one in newest_last(home) if one.adapter == adapter]
     if not made:
         task = read_card(home, adapter).task  # or there is no such adapter, which it says

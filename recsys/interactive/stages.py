@@ -18,6 +18,7 @@ from recsys.publishing import admission
 from recsys.publishing.gate import Verdict
 from recsys.publishing.training_run import Training, train_generation
 from recsys.store.generations import newest_id, read_generation
+from recsys.store.names import GENERATION, meant
 from recsys.training.measuring import evaluate_systems
 
 _MODEL = ModelConfig()
@@ -56,7 +57,7 @@ def train(
     Args:
         snapshot: what to train on, or its id; None: the newest.
         config: all settings.
-        resume_from: an adapter to go on from, with newer events and items, by its settings.
+        resume_from: an adapter, or its alias, to go on from, with newer events and items, by its settings.
         home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
         progress: True: bars; False: none; or a callback with stage, done and total.
 
@@ -96,7 +97,7 @@ def evaluate(
     True
 
     Args:
-        generation: its id, or what ``train`` gave; None: the newest.
+        generation: its id or alias, or what ``train`` gave; None: the newest.
         protocol: ``temporal``, ``leave-one-out`` or ``cold-items``; None: all that were measured.
         systems: names of systems to train and rank now, by the generation's settings and on its snapshot, ``recsys``
             being ours; None: nothing is trained.
@@ -113,7 +114,7 @@ def evaluate(
         SettingError: it was not measured by that protocol, or there is no such system or slice.
     """
     place = Home.of(home)
-    folder, manifest = read_generation(place, generation_id(generation) or newest_id(place))
+    folder, manifest = read_generation(place, generation_id(place, generation) or newest_id(place))
     settings = manifest.config
     if systems is None:
         document = read_json(folder / METRICS_FILE)
@@ -145,7 +146,7 @@ def publish(
     (True, True)
 
     Args:
-        generation: its id, or what ``train`` or ``load`` gave; None: the newest that is not served.
+        generation: its id or alias, or what ``train`` or ``load`` gave; None: the newest that is not served.
         force: serve it whatever the gate says.
         home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
         progress: True: bars; False: none; or a callback with stage, done and total.
@@ -158,7 +159,7 @@ def publish(
         ArtifactError: the generation is missing or broken; likewise.
     """
     place = Home.of(home)
-    chosen = generation_id(generation) or newest_id(place, served=False)
+    chosen = generation_id(place, generation) or newest_id(place, served=False)
     with reporting(progress) as report, step(report, "Gate"):
         verdict = admission.publish(place, chosen, force)
     if not verdict.passed and not force:
@@ -166,9 +167,15 @@ def publish(
     return verdict
 
 
-def generation_id(generation: Made | str | None) -> str | None:
-    """Return the id of a generation that is given by it, or as what ``train`` or ``load`` gave."""
-    return generation if generation is None or isinstance(generation, str) else generation.generation
+def generation_id(home: Home, generation: Made | str | None) -> str | None:
+    """Return the id of a generation that is given by it, by an alias, or as what ``train`` or ``load`` gave.
+
+    Raises:
+        ArtifactError: nothing is called that.
+    """
+    if generation is None or not isinstance(generation, str):
+        return None if generation is None else generation.generation
+    return meant(home, GENERATION, generation)
 
 
 def _figures(protocol: str, section: Section, slice: str) -> pl.DataFrame:

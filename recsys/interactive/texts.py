@@ -14,6 +14,7 @@ from recsys.interactive.display import reporting
 from recsys.interactive.frames import Table, as_table
 from recsys.ranking.text_maps import TextMaps
 from recsys.store.generations import current_id, read_generation
+from recsys.store.names import ADAPTER, meant
 from recsys.texts.tables import ID, TEXT, VECTOR, read_texts, texts_of
 from recsys.texts.vectors import TextVectors
 
@@ -38,7 +39,7 @@ def embed(
 
     Args:
         texts: strings; a frame with ``text``, or with ``title`` as a catalogue, and ``id`` or ``item_id``; or a file.
-        adapter: whose vectors; None: the served generation's.
+        adapter: whose vectors, by id or alias; None: the served generation's.
         base: a base model without any adapter.
         max_tokens: of a text that are read, with ``base``.
         home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
@@ -98,7 +99,7 @@ def open_vectors(
     if base:
         return TextVectors.of_base(home, base, max_tokens), TextConfig(max_tokens=max_tokens)
     if adapter:
-        return TextVectors.of_adapter(home, adapter), TextConfig()
+        return TextVectors.of_adapter(home, meant(home, ADAPTER, adapter)), TextConfig()
     vectors = TextVectors.of_adapter(home, served_adapter(home))
     folder, _ = read_generation(home, str(current_id(home)))
     return vectors, TextMaps.load(folder).text

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from recsys.artifacts import ArtifactError
 from recsys.data.columns import ITEM_ID, USER_ID
 from recsys.data.snapshot import open_snapshot
-from recsys.evaluation.report import OURS
+from recsys.evaluation.report import FROZEN, OURS
 from recsys.home import Home
 from recsys.publishing.binding import HELD_OUT, SLICE
-from recsys.publishing.gate import Rehearsal, Verdict, judge, judge_rehearsal
+from recsys.publishing.gate import Rehearsal, Verdict, judge, judge_parts, judge_rehearsal
+from recsys.ranking.parts import Parts
 from recsys.ranking.system import POPULARITY
 from recsys.serving.recommender import Recommender
 from recsys.store.generations import ConflictError, current_id, promote, read_generation
@@ -28,6 +29,7 @@ from recsys.store.generations import ConflictError, current_id, promote, read_ge
 REHEARSED = 100  # histories that a generation answers before it is served
 ROUNDS = 3  # times that each is answered; the quickest counts
 RECALL_AT = 10
+Figures = NDArray[np.float64]
 
 
 def publish(
@@ -81,7 +83,25 @@ def check_gate(home: Home, generation_id: str, served_id: str | None) -> Verdict
     parts = {
         name.removeprefix(SLICE): candidate[name].to_numpy() for name in candidate.columns if name.startswith(SLICE)
     }
-    return judge(candidate[OURS].to_numpy(), candidate[POPULARITY].to_numpy(), served, parts, manifest.config.seed)
+    own, seed = candidate[OURS].to_numpy(), manifest.config.seed
+    verdict = judge(own, candidate[POPULARITY].to_numpy(), served, parts, seed)
+    verdict += judge_parts(own, *_beside(candidate), seed)
+    made_of = Parts.read(folder)
+    if made_of is not None and not made_of.adapter_share:
+        verdict += Verdict(True, (made_of.adapter_part,))
+    return verdict
+
+
+def _beside(held_out: pl.DataFrame) -> tuple[dict[str, Figures], dict[str, tuple[Figures, Figures]]]:
+    """Return what was measured beside a candidate: systems without its towers, and pairs by adapted and frozen text."""
+    no_system = (OURS, POPULARITY, USER_ID, ITEM_ID)
+    names = [name for name in held_out.columns if name not in no_system and not name.startswith((f"{OURS}.", SLICE))]
+    pairs = {
+        adapted.removeprefix(f"{OURS}."): (held_out[adapted].to_numpy(), held_out[base].to_numpy())
+        for adapted, base in FROZEN.items()
+        if {adapted, base} <= set(held_out.columns)
+    }
+    return {name: held_out[name].to_numpy() for name in names}, pairs
 
 
 def check_answers(home: Home, generation_id: str, served_id: str | None, load: Callable[[str], Recommender]) -> Verdict:

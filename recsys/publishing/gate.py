@@ -1,9 +1,10 @@
 """The gate: whether a trained generation may replace the one that is served.
 
 A candidate must beat popularity beyond doubt and must not be worse than the served generation where both were asked the
-same targets, neither in all nor for head, tail, warm or cold items alone. Differences are means over users with paired
-bootstrap intervals. Its index must find what an exact search finds, and it must not answer much slower than what is
-served.
+same targets, neither in all nor for head, tail, warm or cold items alone. Nor may it be worse, beyond doubt, than the
+best of the systems that were measured beside it, the blend of its own parts among them. Differences are means over
+users with paired bootstrap intervals. Its index must find what an exact search finds, and it must not answer much
+slower than what is served.
 """
 
 from collections.abc import Mapping
@@ -16,10 +17,11 @@ from recsys.evaluation.bootstrap import paired_bootstrap
 
 TOLERANCE = 0.01  # relative loss of NDCG@10 that counts as noise even where the interval is narrow
 SLICE_TOLERANCE = 0.1  # likewise within a slice: what one gains another may lose a little
-MIN_SLICE = 50  # targets below which a slice says nothing
+MIN_SLICE = 50  # targets below which a slice, or a comparison with what stands beside, says nothing
 MIN_RECALL = 0.95  # of the index at 10, against an exact search
 SLOWER = 2.0  # times the served generation's 95th percentile that an answer may take
 SLOWER_MILLISECONDS = 5.0  # and so much above it: twice of almost nothing is nothing
+BLEND = "blend"  # of all simple components of a candidate and the baselines beside it
 SLOW_SHARE = 95  # percentile of the answers' times
 
 
@@ -101,6 +103,52 @@ def judge(
                 f"{change.high:+.4f})."
             )
     return Verdict(passed, tuple(findings))
+
+
+def judge_parts(
+    candidate: NDArray[np.float64],
+    simpler: Mapping[str, NDArray[np.float64]],
+    frozen: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
+    seed: int = 0,
+) -> Verdict:
+    """Judge a candidate beside what it could have been without its towers, and say where its adapter does harm.
+
+    Args:
+        candidate: (targets,) NDCG@10 of the candidate.
+        simpler: (targets,) of the systems that were measured beside it, by name.
+        frozen: (targets,) of what reads the adapter's text and of the same over the base's alone, by name; where the
+            adapter's is worse it is said, and passes: the candidate as a whole may make up for it.
+        seed: of the bootstrap.
+    """
+    verdict = Verdict(True, ())
+    if simpler:
+        name = max(simpler, key=lambda name: (simpler[name].mean(), name))
+        best = simpler[name]
+        change = paired_bootstrap(candidate, best, seed=seed)
+        what = f"NDCG@10 {candidate.mean():.4f} {{}} {_called(name)}, {best.mean():.4f}"
+        interval = f"95 % interval of the difference {change.low:+.4f} to {change.high:+.4f}"
+        enough = len(candidate) >= MIN_SLICE
+        if enough and change.high < 0 and change.mean_difference < -TOLERANCE * best.mean():
+            verdict += Verdict(False, (f"{what.format('is below that of')} ({interval}).",))
+        elif change.mean_difference < 0:
+            verdict += Verdict(True, (f"{what.format('is below that of')}, though not beyond doubt ({interval}).",))
+        else:
+            verdict += Verdict(True, (f"{what.format('is no lower than that of')}.",))
+    for name, (adapted, base) in frozen.items():
+        change = paired_bootstrap(adapted, base, seed=seed)
+        if change.mean_difference < 0:
+            sure = "beyond doubt" if change.high < 0 else "though not beyond doubt"
+            finding = (
+                f"By the adapter's text {name} has NDCG@10 {adapted.mean():.4f}, by the frozen base's "
+                f"{base.mean():.4f}: that is worse, {sure} (95 % interval of the difference {change.low:+.4f} to "
+                f"{change.high:+.4f})."
+            )
+            verdict += Verdict(True, (finding,))
+    return verdict
+
+
+def _called(name: str) -> str:
+    return "the blend of its own parts and the baselines without the towers" if name == BLEND else f"{name} alone"
 
 
 def judge_rehearsal(rehearsal: Rehearsal) -> Verdict:

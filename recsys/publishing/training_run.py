@@ -28,6 +28,7 @@ from recsys.store import records
 from recsys.store.adapters import save_adapter
 from recsys.store.generations import clean_up, read_generation
 from recsys.store.manifests import RECOMMENDATION, AdapterCard
+from recsys.store.names import ADAPTER, meant
 from recsys.training.baselines import FROZEN_TOWERS, QUICK
 from recsys.training.fit_system import refit_system
 from recsys.training.measuring import Measured, describe, encode_texts, measure
@@ -79,8 +80,8 @@ def train_generation(
         home: where state lives.
         snapshot_id: what to train on.
         config: all settings. The first of its protocols that the data allows gives the adapter and the gate's targets.
-        resume_from: an adapter to go on from, with newer events and items; the snapshot holds the older ones too. The
-            settings and the protocol are then that adapter's, but for ``resume`` and ``seed``.
+        resume_from: an adapter, by id or alias, to go on from, with newer events and items; the snapshot holds older
+            ones too. The settings and the protocol are then that adapter's, but for ``resume`` and ``seed``.
         notes: what the generation's manifest shall say beside its timings, as JSON values; no part of its id.
         progress: called with stage, done, total.
         run: what runs a stage.
@@ -91,6 +92,7 @@ def train_generation(
     """
     clean_up(home)
     snapshot = open_snapshot(home, snapshot_id)
+    resume_from = meant(home, ADAPTER, resume_from) if resume_from else None
     parent = Parent.open(home, resume_from) if resume_from else None
     config = parent.settings(config) if parent else with_adapter(home, config)
     key = short_id(snapshot.id, to_dict(config), resume_from, version("recsys"))
@@ -190,7 +192,9 @@ def adapter_card(
         snapshot=snapshot.id,
         protocol=protocol,
         settings=to_dict(config),
-        training={"rounds": len(losses)} | ({"first_loss": losses[0], "last_loss": losses[-1]} if losses else {}),
+        training={"rounds": len(losses)}
+        | ({"first_loss": losses[0], "last_loss": losses[-1]} if losses else {})
+        | {"weights": own.trained.system.parts.weights},
         metrics={name: {metric: summary["total"][metric] for metric in CARD_METRICS} for name, summary in ours.items()},
         parent=parent,
     )

@@ -19,6 +19,7 @@ from recsys.experts.popularity import Popularity
 from recsys.experts.sparse import ItemMatrixScorer
 from recsys.models.towers.tower import EVERYTHING, TOWERS, TwoTower
 from recsys.ranking.blend import Blend
+from recsys.ranking.parts import SETTINGS, Parts
 
 IDS = "ids"
 POPULARITY = "popularity"
@@ -26,7 +27,6 @@ CONTENT = "content"
 LEXICAL = "lexical"
 RULES, KNN, EASE = "rules", "knn", "ease"
 LEXICON = "lexicon"
-SETTINGS = "system.json"
 
 
 Chosen = TypedDict(  # what validation chose, and what it saw; a system without towers over ids lacks the last two
@@ -78,6 +78,11 @@ class System:
     def components(self) -> dict[str, Scorer]:
         """All scorers by name."""
         return {**self.learnt, CONTENT: self.content, POPULARITY: self.popularity, **self.experts}
+
+    @property
+    def parts(self) -> Parts:
+        """What the lists are made of, and what of it hangs on the adapter."""
+        return Parts.of(self.blend.weights)
 
     @property
     def item_vectors(self) -> NDArray[np.float32]:

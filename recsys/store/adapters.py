@@ -4,6 +4,7 @@ An adapter's id is the hash of its files and its card's inputs, so the same trai
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from recsys.artifacts import (
@@ -13,6 +14,8 @@ from recsys.artifacts import (
     digest_file,
     digest_folder,
     discard_folder,
+    made_at,
+    now,
     read_each,
     refuse_links,
     staged_folder,
@@ -21,7 +24,8 @@ from recsys.artifacts import (
 )
 from recsys.home import Home
 from recsys.store.generations import list_generations
-from recsys.store.manifests import CARD, AdapterCard
+from recsys.store.manifests import CARD, MADE, AdapterCard
+from recsys.store.names import ADAPTER, forget_names
 
 
 def save_adapter(home: Home, write: Callable[[Path], None], card: AdapterCard) -> str:
@@ -35,7 +39,7 @@ def save_adapter(home: Home, write: Callable[[Path], None], card: AdapterCard) -
     with staged_folder(home.make().adapters) as staging:
         write(staging)
         sealed = card.sealed(digest_folder(staging))
-        write_json(staging / CARD, sealed.to_dict())
+        write_json(staging / CARD, sealed.to_dict() | {MADE: now()})
         commit_folder(staging, home.adapters / sealed.id)
     return sealed.id
 
@@ -76,8 +80,13 @@ def list_adapters(home: Home) -> list[AdapterCard]:
     return read_each(home.adapters, CARD, lambda adapter_id: read_card(home, adapter_id))
 
 
+def when_made(home: Home, card: AdapterCard) -> datetime:
+    """Return when an adapter was stored (UTC)."""
+    return made_at(card.made, home.adapters / card.id / CARD)
+
+
 def delete_adapter(home: Home, adapter_id: str) -> None:
-    """Delete an adapter.
+    """Delete an adapter and its names.
 
     Raises:
         ArtifactError: it does not exist, or a generation uses it.
@@ -87,3 +96,4 @@ def delete_adapter(home: Home, adapter_id: str) -> None:
     if users:
         raise ArtifactError(f"Generation {users[0]} uses adapter {adapter_id}. Delete the generation first.")
     discard_folder(home.adapters / adapter_id)
+    forget_names(home, ADAPTER, adapter_id)

@@ -8,8 +8,8 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING
@@ -23,7 +23,9 @@ from recsys.artifacts import (
     digest_folder,
     discard_folder,
     locked,
+    made_at,
     make_room,
+    now,
     read_each,
     refuse_links,
     remove_staging,
@@ -32,7 +34,8 @@ from recsys.artifacts import (
 )
 from recsys.home import Home
 from recsys.record import Record
-from recsys.store.manifests import GenerationManifest, IndexReference
+from recsys.store.manifests import MADE, GenerationManifest, IndexReference
+from recsys.store.names import GENERATION, forget_names
 
 if TYPE_CHECKING:
     from recsys.data.snapshot import Snapshot
@@ -65,9 +68,10 @@ def commit_generation(home: Home, staging: Path, manifest: GenerationManifest) -
     Args:
         home: where state lives.
         staging: a folder below ``home.generations`` with the generation's own files.
-        manifest: what else the generation stands on; its id and files are filled in.
+        manifest: what else the generation stands on; its id and files are filled in, and when it was made.
     """
     sealed = manifest.sealed(digest_folder(staging))
+    sealed = replace(sealed, notes={**sealed.notes, MADE: now()})
     write_json(staging / MANIFEST, sealed.to_dict())
     commit_folder(staging, home.generations / sealed.id)
     return sealed.id
@@ -113,7 +117,7 @@ def list_generations(home: Home) -> list[GenerationManifest]:
 
 def newest_last(home: Home) -> list[GenerationManifest]:
     """Return the manifests of all generations in the order in which they were made."""
-    return sorted(list_generations(home), key=lambda one: (_made(home, one.id), one.id))
+    return sorted(list_generations(home), key=lambda one: (when_made(home, one), one.id))
 
 
 def newest_id(home: Home, served: bool = True) -> str:
@@ -130,9 +134,14 @@ def newest_id(home: Home, served: bool = True) -> str:
     return found[-1]
 
 
-def made_at(home: Home, generation_id: str) -> datetime:
+def when_made(home: Home, manifest: GenerationManifest) -> datetime:
     """Return when a generation was made (UTC)."""
-    return datetime.fromtimestamp(_made(home, generation_id) / 1e9, UTC)
+    return made_at(manifest.notes.get(MADE), home.generations / manifest.id / MANIFEST)
+
+
+def report_path(home: Home, generation_id: str) -> Path:
+    """Return where the page about a generation's training lies, if it was written."""
+    return home.runs / f"report-{generation_id}.html"
 
 
 def current_id(home: Home) -> str | None:
@@ -230,7 +239,7 @@ def clean_up(home: Home) -> int:
 
 
 def delete_generation(home: Home, generation_id: str) -> None:
-    """Delete a generation that is not served, and its table where no other generation names it.
+    """Delete a generation that is not served, its names and its report, and its table where no other names that.
 
     A table that a service still reads stays until the next ``clean_up``.
 
@@ -245,6 +254,8 @@ def delete_generation(home: Home, generation_id: str) -> None:
         if generation_id in trail:
             _write_pointer(home, [entry for entry in trail if entry != generation_id])
         discard_folder(folder)
+    forget_names(home, GENERATION, generation_id)
+    report_path(home, generation_id).unlink(missing_ok=True)
     _drop_indexes(home)
 
 
@@ -266,10 +277,6 @@ def _named_indexes(home: Home) -> list[IndexReference]:
     """
     folders = [path.parent.name for path in home.generations.glob(f"[!.]*/{MANIFEST}")]
     return [read_generation(home, generation_id)[1].index for generation_id in folders]
-
-
-def _made(home: Home, generation_id: str) -> int:
-    return (home.generations / generation_id / MANIFEST).stat().st_mtime_ns
 
 
 def _pointer(home: Home) -> Pointer | None:

@@ -12,6 +12,7 @@ from recsys.config import ModelConfig, Protocol, TextConfig, from_stored
 from recsys.record import Record
 
 CARD = "card.json"
+MADE = "made"  # when, as ``artifacts.now`` has it: no part of an id
 # An adapter's tasks; of an imported one it is whatever it was trained for elsewhere.
 RECOMMENDATION, CLASSIFICATION, PRETRAINING, IMPORTED = "recommendation", "classification", "pretraining", "imported"
 
@@ -127,6 +128,7 @@ class AdapterCard(Record):
         labels: of a classifier.
         data: of a classifier: its files by what they were for.
         files: the SHA-256 of each of its files, by its name.
+        made: when it was stored; no part of what it is, so ``to_dict`` leaves it out; None: not written.
     """
 
     id: str = ""
@@ -143,6 +145,7 @@ class AdapterCard(Record):
     labels: list[str] | None = None
     data: dict[str, TextFile] | None = None
     files: dict[str, str] = field(default_factory=dict)
+    made: str | None = None
 
     @property
     def max_tokens(self) -> int:
@@ -157,11 +160,11 @@ class AdapterCard(Record):
         return short_id(self.files, about)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON values; only classifiers have labels and data, and few bases a pooling."""
+        """Return everything but when it was made as JSON values; only classifiers have labels, few bases a pooling."""
         return {
             name: value
             for name, value in super().to_dict().items()
-            if value is not None or name not in ("labels", "data", "pooling")
+            if name != MADE and (value is not None or name not in ("labels", "data", "pooling"))
         }
 
     def sealed(self, files: dict[str, str]) -> Self:

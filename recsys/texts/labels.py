@@ -12,7 +12,7 @@ from recsys.data.text import item_texts
 from recsys.errors import DataError, SettingError
 from recsys.home import Home
 from recsys.models.encoder.classifier import Classifier
-from recsys.store.adapters import list_adapters, read_card, verify_adapter
+from recsys.store.adapters import list_adapters, read_card, verify_adapter, when_made
 from recsys.store.manifests import CLASSIFICATION
 
 PREDICTED = "_predicted"  # behind a column's name: whether its value is a prediction
@@ -36,8 +36,8 @@ def open_classifier(home: Home, adapter_id: str) -> Classifier:
 
 def newest_classifier(home: Home) -> str | None:
     """Return the id of the classifier that was stored last, or None where there is none; of two at once the larger."""
-    found = [card.id for card in list_adapters(home) if card.task == CLASSIFICATION]
-    return max(found, key=lambda one: ((home.adapters / one).stat().st_mtime_ns, one), default=None)
+    found = [(when_made(home, card), card.id) for card in list_adapters(home) if card.task == CLASSIFICATION]
+    return max(found, default=(None, None))[1]
 
 
 def rate_reviews(events: pl.DataFrame, classifier: Classifier, config: ReviewConfig) -> pl.DataFrame:

@@ -39,10 +39,11 @@ BASELINES = (
 )
 OUR_TOWERS, OUR_TEXT = f"{OURS}.{TOWERS}", f"{OURS}.text"
 FROZEN_TOWERS, FROZEN_TEXT = f"{OURS}.frozen-towers", f"{OURS}.frozen-text"
-ABLATIONS = (OUR_TOWERS, OUR_TEXT, FROZEN_TOWERS, FROZEN_TEXT)
+OUR_CONTENT = f"{OURS}.content"
+ABLATIONS = (OUR_TOWERS, OUR_TEXT, OUR_CONTENT, FROZEN_TOWERS, FROZEN_TEXT)
 SYSTEMS = (OURS, *ABLATIONS, *BASELINES)
 SIGNED = frozenset({"ials", "bert", "sasrec"})  # baselines whose scores are of any sign
-QUICK = (OURS, OUR_TOWERS, POPULARITY, RULES, KNN, EASE, LEXICAL, "bert", "bert-whitened", "blend")
+QUICK = (OURS, OUR_TOWERS, OUR_CONTENT, POPULARITY, RULES, KNN, EASE, LEXICAL, "bert", "bert-whitened", "blend")
 
 IALS_GRID = ((2.0, 1.0), (2.0, 10.0), (10.0, 1.0), (10.0, 10.0), (40.0, 1.0), (40.0, 10.0))  # confidence, ridge
 
@@ -112,6 +113,8 @@ def _scorer(
         return system
     if name == OUR_TOWERS:
         return system.towers
+    if name == OUR_CONTENT:
+        return fit_content(trained.encoding.features, validation)
     if name == "sasrec" and system.ids is not None:
         return system.ids  # trained on this split with these settings
     if name in system.components:

@@ -1,13 +1,14 @@
 // What serves, what else there is, and switching it, which is asked about first.
 
 import { get, post } from "./api.js";
-import { button, find, make, say } from "./dom.js";
+import { button, find, make, quoted, say } from "./dom.js";
+import { SCORERS } from "./lists.js";
 
 const dialog = find("#confirm"), note = find("#generations-note");
 let known = ""; // what was drawn last, so that a table that stays the same keeps its focus
 let switched = () => {};
 
-/** `onswitch` is called with the adapters and what serves, whenever they have become others. */
+/** `onswitch` is called with the adapters, what serves and the generations, whenever they have become others. */
 export function startGenerations(onswitch) {
   switched = onswitch;
   find("#confirm-no").onclick = () => dialog.close();
@@ -25,11 +26,11 @@ export async function loadGenerations() {
     say(note, reach === "unknown" ? error.message : "Listing generations, and switching them, takes an admin key.");
   }
   await readiness(answer);
-  const state = JSON.stringify([answer, adapters.map((card) => [card.id, card.serving, card.generations]), reach]);
+  const state = JSON.stringify([answer, adapters.map((card) => [card.id, card.serving, card.generations, card.aliases]), reach]);
   if (state !== known) {
     known = state;
-    draw(answer);
-    switched(adapters, answer?.serving ?? null);
+    draw(answer, adapters);
+    switched(adapters, answer?.serving ?? null, answer?.generations ?? []);
   }
   return reach;
 }
@@ -54,7 +55,7 @@ async function readiness(answer) {
   say(find("#serving-adapter"), serving?.adapter ?? "–");
 }
 
-function draw(answer) {
+function draw(answer, adapters) {
   const generations = [...(answer?.generations ?? [])].sort((one, other) => (other.id === answer.serving) - (one.id === answer.serving));
   find("#generations table").hidden = !generations.length;
   find("#roll-back").hidden = !answer;
@@ -62,13 +63,27 @@ function draw(answer) {
     const cell = (label, ...children) => make("td", { data: { label } }, ...children);
     const id = (text) => make("span", { class: "id" }, text ?? "–");
     const serves = one.id === answer.serving;
-    const adapter = one.settings?.adapter;
+    const adapter = one.settings?.adapter, card = adapters.find((other) => other.id === one.adapter);
     const last = serves ? make("td") : make("td", {}, button("Promote", () => ask(one.id, answer.serving), "quiet small", `Promote generation ${one.id}`));
     return make("tr", {},
-      cell("Generation", id(one.id), serves ? make("span", { class: "chip" }, "serving") : one.current ? make("span", { class: "chip alone" }, "wanted") : null),
-      cell("Adapter", id(one.adapter)), cell("Snapshot", id(one.snapshot)),
+      cell("Generation", id(one.id), serves ? make("span", { class: "chip" }, "serving") : one.current ? make("span", { class: "chip alone" }, "wanted") : null, ...names(one)),
+      cell("Adapter", id(one.adapter), ...names(card ?? {}), part(one)), cell("Snapshot", id(one.snapshot)),
       cell("Items", one.index?.rows?.toLocaleString() ?? "–"), cell("Base model", adapter?.lora?.base ?? adapter?.base ?? "–"), last);
   }));
+}
+
+/** What people call it: aliases, tags and a note, which are theirs and stand isolated. */
+function names({ aliases = [], tags = [], note = null }) {
+  const chip = (text, alone) => make("span", { class: alone ? "chip alone" : "chip name" }, quoted(text));
+  return [...aliases.map((one) => chip(one, false)), ...tags.map((one) => chip(one, true)), note ? make("p", { class: "note" }, quoted(note)) : null];
+}
+
+/** What an adapter moves: the sentence where that is nothing, else its share and the weights behind it. */
+function part({ weights, adapter_share: share, adapter_part: sentence }) {
+  if (!weights) return null;
+  if (!share) return make("p", { class: "note none" }, sentence);
+  const rows = Object.entries(weights).map(([name, weight]) => make("li", {}, `${SCORERS[name] ?? name}: ${weight}`));
+  return make("details", { class: "note" }, make("summary", { title: sentence }, `${Math.round(100 * share)} % of the blend’s weight`), make("ul", {}, ...rows));
 }
 
 function ask(id, serving) {

@@ -7,7 +7,7 @@ import { add } from "./person.js";
 
 const SERVED = "served", PLAIN = "plain", OTHER = "other"; // choices beside generations
 const FALLBACKS = { filled: "What is known did not fill the list, so popular items complete it.", popular: "Nothing usable is known, so these are everybody's favourites.", degraded: "The database cannot be read, so these are everybody's favourites." };
-const SCORERS = { towers: "taste (towers)", ids: "taste (ids)", content: "text", lexical: "shared words", rules: "what follows what", knn: "seen together (knn)", ease: "seen together (ease)", popularity: "popularity" };
+export const SCORERS = { towers: "taste (towers)", ids: "taste (ids)", content: "text", lexical: "shared words", rules: "what follows what", knn: "seen together (knn)", ease: "seen together (ease)", popularity: "popularity" };
 const MOST_PARTS = 5;
 const columns = ["A", "B"].map((name) => new Column(name));
 let wishes = () => ({});
@@ -44,17 +44,19 @@ export function startLists(current) {
 }
 
 /** Offer the generations of all adapters, as GET /v1/adapters gives them, the newest first; a choice that is still there stays. */
-export function offer(adapters, serving) {
+export function offer(adapters, serving, generations = []) {
+  const called = new Map([...generations, ...adapters].map((one) => [one.id, one.aliases ?? []]));
+  const name = (id) => [id, ...(called.get(id) ?? [])].join(" · ");
   const others = adapters
     .filter((card) => card.can_answer)
     .flatMap((card) => card.generations.filter((id) => id !== serving).reverse().map((id) => ({ id, adapter: card.id })));
   for (const column of columns) {
     const before = column.choice.value;
     column.choice.replaceChildren(
-      make("option", { value: SERVED }, serving ? `What serves now (${serving})` : "What serves now"),
+      make("option", { value: SERVED }, serving ? `What serves now (${name(serving)})` : "What serves now"),
       make("option", { value: PLAIN }, "What serves now, without filter and diversity"),
-      ...others.map((one) => make("option", { value: one.id }, `Generation ${one.id} (adapter ${one.adapter})`)),
-      make("option", { value: OTHER }, "Another adapter, by id …"),
+      ...others.map((one) => make("option", { value: one.id }, `Generation ${name(one.id)} (adapter ${name(one.adapter)})`)),
+      make("option", { value: OTHER }, "Another adapter, by id or alias …"),
     );
     const usual = column.name === "A" ? SERVED : (others[0]?.id ?? PLAIN);
     const kept = [...column.choice.options].some((option) => option.value === before);

@@ -33,8 +33,8 @@ startLists(() => ({
   explain: find("#explain").checked,
   filter: filter(),
 }));
-startGenerations((adapters, serving) => {
-  offer(adapters, serving);
+startGenerations((adapters, serving, generations) => {
+  offer(adapters, serving, generations);
   loadLists();
 });
 for (const name of ["k", "diversity"]) {

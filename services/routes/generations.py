@@ -5,7 +5,9 @@ from typing import Annotated
 from fastapi import Path, Response
 
 from recsys.artifacts import ArtifactError
+from recsys.ranking.parts import parts_of
 from recsys.store.adapters import list_adapters
+from recsys.store.adapters import when_made as adapter_made
 from recsys.store.generations import (
     current_id,
     list_generations,
@@ -13,7 +15,9 @@ from recsys.store.generations import (
     previous_id,
     read_generation,
     rollback,
+    when_made,
 )
+from recsys.store.names import ADAPTER, GENERATION, read_names
 from recsys_client.schemas.generations import (
     AdapterCard,
     AdaptersAnswer,
@@ -26,12 +30,12 @@ from recsys_client.schemas.generations import (
 from recsys_client.schemas.problems import Code
 from services.edge.auth import guarded_router, scoped
 from services.edge.problems import Refused
-from services.worker.answering import json_response
+from services.worker.answering import by_name, json_response
 from services.worker.shadow import begin_shadow, end_shadow, summary
 from services.worker.state import Worker, WorkerOfApp
 
 router = guarded_router("generations")
-GenerationId = Annotated[str, Path(max_length=64, description="As GET /v1/generations shows it.")]
+GenerationId = Annotated[str, Path(max_length=64, description="As GET /v1/generations shows it, or its alias.")]
 
 
 @router.get("/v1/generations", response_model=GenerationsAnswer, **scoped("admin"))
@@ -101,13 +105,17 @@ async def shadow(worker: WorkerOfApp) -> Response:
 
 
 def _generations(worker: Worker) -> GenerationsAnswer:
-    current = current_id(worker.home)
+    current, names = current_id(worker.home), read_names(worker.home, GENERATION)
     return GenerationsAnswer(
         serving=worker.generation.serving,
         current=current,
         problem=worker.generation.problem,
         generations=[
-            manifest.summary() | {"current": manifest.id == current} for manifest in list_generations(worker.home)
+            one.summary()
+            | {"current": one.id == current, "made": when_made(worker.home, one).isoformat(timespec="microseconds")}
+            | names.of(one.id)
+            | parts_of(worker.home.generations / one.id)
+            for one in list_generations(worker.home)
         ],
     )
 
@@ -115,18 +123,20 @@ def _generations(worker: Worker) -> GenerationsAnswer:
 def _adapters(worker: Worker) -> AdaptersAnswer:
     made, current = newest_last(worker.home), current_id(worker.home)
     serving = next((one.adapter for one in made if one.id == current), None)
-    cards = []
+    cards, names = [], read_names(worker.home, ADAPTER)
     for card in list_adapters(worker.home):
         used = [one.id for one in made if one.adapter == card.id]
         state = {"generations": used, "can_answer": bool(used), "serving": card.id == serving}
-        cards.append(AdapterCard.model_validate(card.summary() | state))
+        state |= parts_of(worker.home.generations / used[-1]) if used else {}
+        written = {"made": adapter_made(worker.home, card).isoformat(timespec="microseconds")}
+        cards.append(AdapterCard.model_validate(card.summary() | state | written | names.of(card.id)))
     return AdaptersAnswer(adapters=cards)
 
 
 def _promote(worker: Worker, generation_id: str, force: bool) -> SwitchAnswer:
     from recsys.publishing.admission import publish  # brings torch
 
-    _load(worker, generation_id)
+    generation_id = _load(worker, generation_id)
     previous = current_id(worker.home)
     try:
         verdict = publish(worker.home, generation_id, force, worker.opened)
@@ -151,7 +161,7 @@ def _roll_back(worker: Worker) -> SwitchAnswer:
 
 
 def _shadow(worker: Worker, generation_id: str, share: float) -> ShadowAnswer:
-    _load(worker, generation_id)
+    generation_id = _load(worker, generation_id)
     begin_shadow(worker.home, generation_id, share)
     worker.shadow.check()
     return _summary(worker)
@@ -159,7 +169,7 @@ def _shadow(worker: Worker, generation_id: str, share: float) -> ShadowAnswer:
 
 def _end_shadow(worker: Worker, generation_id: str) -> ShadowAnswer:
     last = _summary(worker)
-    if last.generation != generation_id:
+    if last.generation != by_name(worker, GENERATION, generation_id):
         raise Refused(Code.NOT_THE_SHADOW, f"{generation_id!r} is not the shadow; GET /v1/shadow says what is.")
     end_shadow(worker.home)
     worker.shadow.check()
@@ -170,8 +180,9 @@ def _summary(worker: Worker) -> ShadowAnswer:
     return summary(worker.home, worker.shadows)
 
 
-def _load(worker: Worker, generation_id: str) -> None:
-    """Load a generation beside the current one: 404 if it does not exist, 409 if it is broken."""
+def _load(worker: Worker, name: str) -> str:
+    """Load a generation beside the current one and return its id: 404 if it does not exist, 409 if it is broken."""
+    generation_id = by_name(worker, GENERATION, name) or name
     try:
         read_generation(worker.home, generation_id)
     except ArtifactError as error:
@@ -180,3 +191,4 @@ def _load(worker: Worker, generation_id: str) -> None:
         worker.cache.open(generation_id)
     except Exception as error:  # whatever a broken file makes its reader raise
         raise Refused(Code.CANNOT_ANSWER, f"Generation {generation_id} cannot be loaded: {error}") from None
+    return generation_id

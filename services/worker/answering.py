@@ -12,6 +12,7 @@ from recsys.artifacts import ArtifactError
 from recsys.ranking.stages import EndStage
 from recsys.selection.filters import FilterError
 from recsys.selection.selection import LimitError, Promotion
+from recsys.store.names import ADAPTER, GENERATION, Kind, by_alias
 from recsys_client.schemas.lists import RankedItem
 from recsys_client.schemas.problems import Code, pointer_to
 from recsys_client.schemas.recommend import FromModel, ListOptions
@@ -36,11 +37,12 @@ def answering(worker: Worker, asked: FromModel) -> "Recommender":
             named at a time are in use.
         StillLoadingError: the generation is being loaded, or the encoder that its live items need.
     """
-    recommender, adapter = worker.generation.recommender(), asked.adapter
-    if asked.generation is None and adapter in (None, recommender.adapter_id):
+    recommender = worker.generation.recommender()
+    adapter, generation = by_name(worker, ADAPTER, asked.adapter), by_name(worker, GENERATION, asked.generation)
+    if generation is None and adapter in (None, recommender.adapter_id):
         return recommender
     try:
-        generation_id = asked.generation or worker.cache.answering(adapter or "")
+        generation_id = generation or worker.cache.answering(adapter or "")
         if generation_id != recommender.generation_id:
             base = worker.cache.named(generation_id)
             worker.items.check(base)
@@ -55,6 +57,18 @@ def answering(worker: Worker, asked: FromModel) -> "Recommender":
         detail = f"Generation {generation_id} was made with adapter {recommender.adapter_id}."
         raise Refused(Code.CANNOT_ANSWER, detail)
     return recommender
+
+
+def by_name(worker: Worker, kind: Kind, name: str | None) -> str | None:
+    """Return the id that a request names by itself or by an alias as it is now; what is neither stays as it is.
+
+    Raises:
+        Refused: the file of the names is broken.
+    """
+    try:
+        return name if name is None else by_alias(worker.home, kind, name) or name
+    except ArtifactError as error:
+        raise Refused(Code.CONFLICT, str(error)) from None
 
 
 def json_response(answer: BaseModel) -> Response:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from recsys.store.adapters import read_card
+from recsys.store.names import ADAPTER, by_alias
 from recsys_client.schemas.problems import Code
 from services.edge.problems import Refused
 from services.worker.loading import LOADING, OFF, BackgroundLoader
@@ -52,6 +53,7 @@ class Classifiers:
                 adapter = self._loader.answering or adapter
         else:
             try:
+                adapter = by_alias(self._home, ADAPTER, adapter) or adapter
                 read_card(self._home, adapter)
             except ArtifactError:
                 detail = f"There is no adapter {adapter!r}; GET /v1/adapters lists them."

@@ -233,6 +233,40 @@ def test_what_is_stored_can_be_looked_at(copied_home: Home) -> None:
     assert not other.exists()
 
 
+def test_an_alias_does_wherever_an_id_is_asked_for(copied_home: Home) -> None:
+    place = ("--home", copied_home.root)
+    served, worse = str(current_id(copied_home)), hopeless_generation(copied_home)
+    adapter = run("generations", "show", served[:6], *place)["adapter"]
+    assert run("generations", "alias", worse, "candidate", *place)["aliases"] == ["candidate"]
+    assert run("adapters", "alias", adapter[:5], "champion", *place)["id"] == adapter
+    assert run("adapters", "tag", "champion", "small data", *place)["tags"] == ["small data"]
+    assert run("adapters", "note", "champion", "For the <b>spring</b> catalogue.", *place)["note"].startswith(
+        "For the <b>"
+    )
+    (card,) = run("adapters", *place)["adapters"]
+    assert (card["aliases"], card["tags"]) == (["champion"], ["small data"])
+    assert card["made"] <= run("generations", *place)["generations"][-1]["made"]
+    listed = shown("adapters", *place)
+    assert all(part in listed for part in (adapter, "champion", "#small"))
+    assert run("publish", "candidate", *place, code=3)["generation"] == worse
+    assert run("publish", "candidate", "--force", *place)["generation"] == worse == current_id(copied_home)
+    assert f"Generation {served} is served" in shown("rollback", *place)
+    assert run("evaluate", "candidate", *place)["generation"] == worse
+    assert run("adapters", "compare", "champion", adapter, *place)["comparable"]
+    said = run("generations", "show", served, *place)["adapter_part"]
+    assert f"{adapter}: {said}" in " ".join(shown("adapters", "compare", "champion", adapter, *place).split())
+    assert "no longer" in shown("generations", "alias", served, "candidate", *place)
+    assert run("generations", "alias", "candidate", "--remove", *place) == {
+        "id": served, "aliases": [], "tags": [], "note": None
+    }  # fmt: skip
+    assert run("adapters", "tag", adapter, "small data", "--remove", *place)["tags"] == []
+    assert run("adapters", "note", adapter, "--remove", *place)["note"] is None
+    assert "Did you mean champion?" in shown("adapters", "show", "champoin", *place, code=1)
+    assert "could be the beginning of an id" in shown("adapters", "alias", adapter, "beef", *place, code=1)
+    for arguments in (["generations", "alias", served], ["generations", "list", "--remove"], ["adapters", "note"]):
+        assert "Usage:" in shown(*arguments, *place, code=2)
+
+
 def test_stored_metrics_are_shown_by_protocol(home: Home) -> None:
     document = run("evaluate", "--home", home.root)
     assert set(document["protocols"]) == {"temporal", "leave-one-out"}

@@ -17,6 +17,7 @@ from recsys.callbacks import note_loss
 from recsys.errors import RefusedError
 from recsys.evaluation.report import METRICS_FILE, OURS
 from recsys.home import Home
+from recsys.interactive import names
 from recsys.interactive.display import Display, reporting
 from recsys.publishing.binding import HELD_OUT
 from recsys.store.adapters import read_card, save_adapter
@@ -115,6 +116,14 @@ def test_adapters_are_listed_and_compared(copied: Home, dataset: Dataset) -> Non
     assert recsys.adapters(home=copied)["served"].to_list().count(True) == 1
     with pytest.raises(ArtifactError, match=f"No generation was made with adapter {other}"):
         recsys.load(adapter=other, home=copied)
+    assert names.name_adapter(row["adapter"], alias="champion", tags=["a"], note="Ours.", home=copied) == row["adapter"]
+    served = names.name_generation(str(current_id(copied)), alias="live", home=copied)
+    assert recsys.load(adapter="champion", home=copied).generation == recsys.load("live", home=copied).generation
+    assert recsys.compare("champion", other, home=copied).equals(compared)
+    assert recsys.publish("live", home=copied).passed
+    assert served == current_id(copied)
+    named = recsys.adapters(home=copied).row(by_predicate=pl.col("adapter") == row["adapter"], named=True)
+    assert (named["aliases"], named["tags"], named["note"]) == (["champion"], ["a"], "Ours.")
 
 
 def test_nothing_to_work_with_is_said(tmp_path: Path) -> None:

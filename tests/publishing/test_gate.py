@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recsys.publishing.gate import MIN_SLICE, Rehearsal, Verdict, judge, judge_rehearsal
+from recsys.publishing.gate import MIN_SLICE, Rehearsal, Verdict, judge, judge_parts, judge_rehearsal
 
 N = 400
 
@@ -77,3 +77,37 @@ def test_a_generation_that_answers_much_slower_is_refused():
 def test_two_verdicts_pass_only_together():
     assert (Verdict(True, ("a",)) + Verdict(True, ("b",))) == Verdict(True, ("a", "b"))
     assert not (Verdict(True, ()) + Verdict(False, ())).passed
+
+
+def test_what_is_below_the_blend_of_its_own_parts_is_said_and_beyond_doubt_refused(figures):
+    blend, _ = figures
+    told = judge_parts(blend * 0.8, {"ease": blend * 0.5, "blend": blend}, {})
+    assert not told.passed
+    assert "is below that of the blend of its own parts and the baselines without the towers" in told.findings[0]
+    rng = np.random.default_rng(1)
+    doubtful = np.where(rng.random(N) < 0.5, blend - 0.11, blend + 0.1)
+    told = judge_parts(doubtful, {"blend": blend}, {})
+    assert told.passed
+    assert "though not beyond doubt" in told.findings[0]
+    told = judge_parts(blend, {"ease": blend * 0.5, "rules": blend * 0.9}, {})
+    assert told == Verdict(
+        True, (f"NDCG@10 {blend.mean():.4f} is no lower than that of rules alone, {told_mean(blend)}.",)
+    )
+    few = slice(MIN_SLICE - 1)
+    told = judge_parts(blend[few] * 0.8, {"blend": blend[few]}, {})
+    assert told.passed  # so few targets are no proof
+    assert "is below" in told.findings[0]
+    assert judge_parts(blend, {}, {}) == Verdict(True, ())  # an older generation has nothing beside it
+
+
+def told_mean(blend):
+    return f"{(blend * 0.9).mean():.4f}"
+
+
+def test_an_adapter_whose_text_is_worse_than_the_frozen_one_is_named(figures):
+    base, _ = figures
+    told = judge_parts(base, {}, {"content": (base * 0.5, base), "towers": (base, base * 0.5)})
+    assert told.passed
+    (finding,) = told.findings
+    assert finding.startswith("By the adapter's text content has NDCG@10")
+    assert "that is worse, beyond doubt" in finding

@@ -16,6 +16,7 @@ from variants import make_variant
 from recsys.home import Home
 from recsys.serving.explanation import TEMPLATES
 from recsys.store.generations import current_id
+from recsys.store.names import GENERATION, set_alias, set_note
 from recsys.texts.vectors import TextVectors
 from services.edge.keys import create_key
 from services.routes.page import FILES, INDEX, POLICY
@@ -63,6 +64,8 @@ def world(
     home = copy_of_home(tmp_path_factory.mktemp("page"))
     first = str(current_id(home))
     second, adapter = make_variant(home, {"content": 1.0})
+    set_alias(home, GENERATION, second, "challenger")
+    set_note(home, GENERATION, second, HOSTILE)
     TextVectors.of_adapter(home, adapter)  # a list with live items waits for the encoder, but not for a slow export
     _, token = create_key(home, "page", ["admin"])
     with running(home) as url:

@@ -15,6 +15,7 @@ from recsys.home import Home
 from recsys.store.adapters import save_adapter
 from recsys.store.generations import current_id, read_generation
 from recsys.store.manifests import AdapterCard
+from recsys.store.names import ADAPTER, GENERATION, remove_alias, set_alias
 from services.serve import running
 
 Eventually = Callable[[Callable[[], bool]], None]
@@ -101,6 +102,44 @@ def test_a_named_adapter_answers_wholly(world: World, known_user: str) -> None:
     refused = world.ask("POST", "/v1/recommend", history=[], adapter=world.unused)
     assert refused.status_code == 409
     assert "No generation" in refused.json()["detail"]
+
+
+def test_an_alias_answers_for_what_it_names_now(world: World, known_user: str) -> None:
+    set_alias(world.home, ADAPTER, world.adapters[world.second], "challenger")
+    set_alias(world.home, GENERATION, world.first, "champion")
+    for named in ({"adapter": "challenger"}, {"generation": "champion"}):
+        expected = world.second if "adapter" in named else world.first
+        for path, asked in (("recommend", {"user_id": known_user}), ("similar", {"item_id": "i000"})):
+            response = world.ask("POST", f"/v1/{path}", **asked, **named)
+            assert (response.status_code, response.json()["generation"]) == (200, expected), response.text
+    set_alias(world.home, ADAPTER, world.adapters[world.first], "challenger")
+    for _ in range(2 * WORKERS):  # whichever worker is asked next
+        assert world.answer(user_id=known_user, adapter="challenger")["generation"] == world.first
+    remove_alias(world.home, ADAPTER, "challenger")
+    unknown = world.ask("POST", "/v1/recommend", history=[], adapter="challenger")
+    assert (unknown.status_code, unknown.json()["detail"][:32]) == (404, "There is no adapter 'challenger'")
+    assert world.ask("POST", "/v1/recommend", history=[], adapter=world.adapters[world.first][:8]).status_code == 404
+    promoted = world.ask("POST", "/v1/generations/champion/promote", force=True)
+    assert promoted.json()["generation"] == world.first
+    shadowed = world.ask("POST", "/v1/generations/champion/shadow", share=0.5)
+    assert shadowed.json()["generation"] == world.first
+    assert world.ask("DELETE", "/v1/generations/champion/shadow").status_code == 200
+    assert world.ask("POST", "/v1/generations/nobody/promote").status_code == 404
+    listed = {one["id"]: one for one in world.ask("GET", "/v1/generations").json()["generations"]}
+    assert [listed[one]["aliases"] for one in (world.first, world.second)] == [["champion"], []]
+    assert listed[world.first]["made"] < listed[world.second]["made"]
+
+
+def test_what_an_adapter_moves_is_said_also_where_that_is_nothing(world: World) -> None:
+    listed = {one["id"]: one for one in world.ask("GET", "/v1/generations").json()["generations"]}
+    cards = {card["id"]: card for card in world.ask("GET", "/v1/adapters").json()["adapters"]}
+    assert listed[world.second]["weights"] == {"content": 1.0}
+    assert listed[world.second]["adapter_share"] == 0
+    assert "no part in this generation's lists" in listed[world.second]["adapter_part"]
+    for generation_id, adapter in world.adapters.items():
+        for field in ("weights", "adapter_share", "adapter_part"):
+            assert cards[adapter][field] == listed[generation_id][field]
+    assert cards[world.unused]["weights"] is None
 
 
 def test_every_answer_in_many_swaps_is_wholly_one_generations(world: World, known_user: str) -> None:

@@ -17,6 +17,8 @@ from recsys.store.generations import (
     current_id,
     delete_generation,
     list_generations,
+    newest_id,
+    newest_last,
     promote,
     read_generation,
     rollback,
@@ -168,3 +170,14 @@ def test_a_broken_pointer_says_so(place):
     (place.generations / POINTER).write_text("{")
     with pytest.raises(ArtifactError, match="not valid JSON"):
         current_id(place)
+
+
+def test_the_newest_is_the_one_that_was_made_last_whatever_its_files_are_dated(place):
+    made = [make(place, content) for content in "123"]
+    for day, one in enumerate(reversed(made)):  # as a copy, a backup or rsync may date them
+        os.utime(place.generations / one / MANIFEST, (1_700_000_000 + 86_400 * day,) * 2)
+    assert [one.id for one in newest_last(place)] == made
+    assert newest_id(place) == made[-1]
+    promote(place, made[-1])
+    assert newest_id(place, served=False) == made[-2]
+    read_generation(place, made[0], verify=True)

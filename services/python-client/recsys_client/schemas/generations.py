@@ -25,6 +25,13 @@ class AdapterCard(BaseModel):
     generations: list[str] = Field(description="Made with it, the newest last.")
     can_answer: bool = Field(description="Whether a request may name it.")
     serving: bool = Field(description="Whether the current generation was made with it.")
+    weights: dict[str, float] | None = Field(None, description="By component, in the newest generation made with it.")
+    adapter_share: float | None = Field(None, description="Of all weight, what hangs on the adapter; 0: no list does.")
+    adapter_part: str | None = Field(None, description="The same in a sentence.")
+    made: str | None = Field(None, description="When it was stored (UTC).")
+    aliases: list[str] = Field([], description="Names that stand for it in a request, and may be moved to another.")
+    tags: list[str] = []
+    note: str | None = None
 
 
 class AdaptersAnswer(BaseModel):

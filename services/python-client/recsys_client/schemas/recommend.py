@@ -22,10 +22,15 @@ WORK_OF_DIVERSITY = 0.015
 WORK_OF_LIMITS = 0.01
 WORK_OF_EXPLAIN = 0.39
 
-Adapter = Annotated[Id | None, Field(description="The adapter that must answer; 404 where it is not served.")]
+Adapter = Annotated[
+    Id | None, Field(description="The adapter that must answer, by id or alias; 404 where it is not served.")
+]
 Generation = Annotated[
     Id | None,
-    Field(description="The generation that must answer, also where one adapter made several; 404 where there is none."),
+    Field(
+        description="The generation that must answer, by id or alias, also where one adapter made several; 404 where "
+        "there is none."
+    ),
 ]
 Fallback = Annotated[
     str | None,

@@ -1,0 +1,40 @@
+"""Names of adapters and generations on the command line: `alias`, `tag` and `note`, and an id by any of its names."""
+
+from flows.commands.terminal import Shell
+from recsys.store.names import Kind, Names, meant, read_names, remove_alias, set_alias, set_note, set_tags
+
+NAMING = ("alias", "tag", "note")
+
+
+def rename(session: Shell, kind: Kind, action: str, words: list[str], remove: bool) -> None:
+    """Give an alias, a tag or a note to one of a kind, or take it away.
+
+    Args:
+        session: of the command.
+        kind: what has names.
+        action: one of ``NAMING``.
+        words: what is named, then the name; an alias that is removed stands alone, and so does what loses its note.
+        remove: take it away instead.
+    """
+    home, name = session.home, words[-1]
+    chosen = remove_alias(home, kind, name) if action == "alias" and remove else meant(home, kind, words[0])
+    if action == "tag":
+        set_tags(home, kind, chosen, **{"remove" if remove else "add": (name,)})
+    elif action == "note":
+        set_note(home, kind, chosen, "" if remove else name)
+    before = set_alias(home, kind, chosen, name) if action == "alias" and not remove else None
+    if action == "alias":
+        said = f"{name} {'no longer ' if remove else ''}stands for {kind.name} {chosen}"
+        session.show(f"{said}{f', no longer for {before}' if before else ''}.")
+    names = read_names(home, kind)
+    session.result = {"id": chosen, **names.of(chosen)}
+    note = session.result["note"]
+    session.show(f"{kind.name.capitalize()} {chosen} is called: {shown_names(names, chosen) or 'nothing'}.")
+    if note:
+        session.show(f"Note: {note}")
+
+
+def shown_names(names: Names, artifact_id: str) -> str:
+    """Return the names of one for a cell: its aliases, then its tags as #tag."""
+    found = names.of(artifact_id)
+    return " ".join([*found["aliases"], *(f"#{tag}" for tag in found["tags"])])
