@@ -1,7 +1,7 @@
 """Artifacts: what a run leaves for people to look at in the Prefect UI.
 
 Keys are fixed, so that the UI shows the history of each: the quality of the input, the metrics by protocol, the chart,
-sample recommendations and the gate's verdict.
+where the training's report lies, sample recommendations and the gate's verdict.
 """
 
 import base64
@@ -16,6 +16,8 @@ from flows.runs import for_the_ui
 from recsys.data.columns import ITEM_ID, TITLE
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.home import Home
+from recsys.ranking.parts import Parts
+from recsys.store.generations import report_path
 
 if TYPE_CHECKING:
     from recsys.publishing.gate import Verdict  # torch, which an ingest has no use for
@@ -49,6 +51,20 @@ def report_metrics(document: Mapping[str, Any]) -> None:
     drawing = base64.b64encode(plot(document, "png")).decode()
     create_image_artifact(
         f"data:image/png;base64,{drawing}", key="ours-against-baselines", description=f"NDCG@10 on {name}."
+    )
+
+
+@for_the_ui
+def report_training(home: Home, generation_id: str) -> None:
+    """Show where a training's report lies, and what it says in a sentence."""
+    path = report_path(home, generation_id)
+    parts = Parts.read(home.generations / generation_id)
+    said = in_markdown(parts.adapter_part) if parts else ""
+    link = f"[The report of generation {generation_id}]({path.as_uri()})"
+    create_markdown_artifact(
+        f"{link}, on the machine that ran this: `{path}`.\n\n{said}",
+        key="training-report",
+        description=f"Curves, slices, lists and times of generation {generation_id}.",
     )
 
 

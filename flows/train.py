@@ -4,6 +4,7 @@ from prefect.runtime import flow_run
 
 from flows import progress
 from flows.evaluate import encode_texts, measure
+from flows.reports import report_training
 from flows.runs import flow, stage
 from flows.runtime import as_tasks, open_home
 from recsys.config import ModelConfig
@@ -37,7 +38,10 @@ def train_generation(
         ArtifactError: there is no such snapshot or adapter.
         DataError: the data allows none of the protocols, holds too few events, or nothing new.
     """
-    return training_run.train_generation(
-        open_home(home), snapshot_id, config, resume_from,
+    place = open_home(home)
+    training = training_run.train_generation(
+        place, snapshot_id, config, resume_from,
         notes={"flow_run": flow_run.id}, progress=progress.report, run=as_tasks(encode_texts, measure, refit, bind),
     )  # fmt: skip
+    report_training(place, training.generation)
+    return training

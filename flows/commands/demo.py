@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from flows import progress
-from flows.commands.tables import show_items, show_overview
+from flows.commands.tables import show_items, show_overview, show_report
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, LogOption, shell
 from flows.runtime import peak_memory
 from recsys.artifacts import read_json
@@ -25,6 +25,7 @@ def demo(
         for user_id, answer in done.answers.items():
             show_items(session, user_id, answer)
         show_overview(session, read_json(Path(done.training.metrics)))
+        show_report(session, done.training.generation)
         place = session.home.generations / done.training.generation
         session.show(
             f"Generation {place}\n{'Found done' if done.training.reused else 'Trained'}; "

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.commands.tables import show_metrics
+from flows import progress
+from flows.commands.tables import show_metrics, show_report
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, LogOption, Seed, shell
 from recsys.artifacts import read_json
 from recsys.config import LEAVE_ONE_OUT, Protocol
@@ -17,6 +18,9 @@ def evaluate(
     generation: Annotated[str | None, typer.Argument(help="Id or alias; the newest by default.")] = None,
     protocol: Annotated[Protocol | None, typer.Option(help="How targets are held out; as in training.")] = None,
     out: Annotated[Path | None, typer.Option(help="Train all systems again and write metrics, lists, a page.")] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write the generation's page again; nothing is trained.")
+    ] = False,
     log_file: LogOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -47,6 +51,12 @@ def evaluate(
                 )
         show_metrics(session, document)
         session.result = {"generation": manifest.id, "out": out, **document}
+        if report:
+            from recsys.publishing.report import write_report
+
+            with progress.step("Write the report"):
+                session.result["report"] = write_report(session.home, manifest.id)
+            show_report(session, manifest.id)
 
 
 def benchmark(

@@ -37,6 +37,17 @@ def show_parts(session: Shell, parts: "Parts") -> None:
     session.show(table(headings, rows, "What the lists are made of"), parts.adapter_part)
 
 
+def show_report(session: Shell, generation_id: str) -> str | None:
+    """Show where a generation's report lies and return the path; nothing, where none was written."""
+    from recsys.store.generations import report_path
+
+    path = report_path(session.home, generation_id)
+    if not path.is_file():
+        return None
+    session.show(f"Report: {path.as_uri()}")
+    return str(path)
+
+
 def show_quality(session: Shell, tables: "Iterable[TableQuality]") -> None:
     """Show how many rows of each table were set aside, and why."""
     headings = {"table": "", "rows": "right", "set aside": "right", "reasons": ""}

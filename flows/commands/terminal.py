@@ -18,12 +18,12 @@ from rich.table import Table
 from rich.text import Text
 
 from flows import progress
-from flows.plain import cell, visible
 from flows.runtime import commanded, prepare
 from recsys.artifacts import ID_DIGITS, ArtifactError
 from recsys.config import ModelConfig, read_settings
 from recsys.errors import RecsysError, RefusedError
 from recsys.home import Home
+from recsys.plain import cell, visible
 from recsys.store.names import SNAPSHOT, meant
 
 FAILED, REFUSED = 1, 3  # 0 is done, 2 bad usage

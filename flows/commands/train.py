@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.tables import show_metrics, show_parts
+from flows.commands.tables import show_metrics, show_parts, show_report
 from flows.commands.terminal import (
     DebugOption,
     HomeOption,
@@ -68,7 +68,9 @@ def train(
             f"Generation {done.generation}, adapter {done.adapter}{f' of {done.parent}' if done.parent else ''}: "
             f"{'found done' if done.reused else f'trained in {done.seconds:.0f} s'}."
         )
-        session.result = asdict(done) | parts_of(session.home.generations / done.generation)
+        report = show_report(session, done.generation)
+        session.show("Next: recsys publish")
+        session.result = asdict(done) | parts_of(session.home.generations / done.generation) | {"report": report}
 
 
 def pretrain(
@@ -134,9 +136,9 @@ def tune(
         session.show(table(headings, rows, "Validation NDCG@10 of the towers; * is the best"), f"Plot: {done.plot}")
         if done.training:
             show_metrics(session, read_json(Path(done.training.metrics)))
-            session.show(
-                f"Generation {done.training.generation}, adapter {done.training.adapter}.\nNext: recsys publish"
-            )
+            session.show(f"Generation {done.training.generation}, adapter {done.training.adapter}.")
+            show_report(session, done.training.generation)
+            session.show("Next: recsys publish")
         else:
             session.show(f"Next: recsys train --snapshot {chosen} --config {done.config}")
         session.result = asdict(done)

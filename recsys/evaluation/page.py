@@ -1,10 +1,9 @@
-"""Show a metrics document to people: a table for the terminal, Markdown, a chart, and one HTML page without network.
+"""Show a metrics document to people: a table for the terminal, Markdown, a picture, one HTML page without network.
 
 Everything here reads the document of ``report.metrics_document`` and nothing else, so an old ``metrics.json`` can be
 shown again at any time.
 """
 
-import html
 import json
 from collections.abc import Mapping
 from io import BytesIO
@@ -17,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from recsys.errors import SettingError
+from recsys.evaluation import charts
+from recsys.evaluation.charts import Bar, escaped
 from recsys.evaluation.report import BEYOND_ACCURACY, HEADLINE, OURS
 
 PAGE_FILE = "report.html"
@@ -34,18 +35,25 @@ COLUMNS = {
 OUR_COLOUR, PART_COLOUR, OTHER_COLOUR, INK = "#12938b", "#9fd0ca", "#b9bec6", "#1f2430"
 EMPTY = "–"
 TERMINAL = ("system", "N@10", "R@10", "N@10 cold", "N@10 tail", "gain of recsys")  # what 80 characters hold
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1f2430; max-width: 72rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.5rem; margin: .5rem 0; } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
-p { margin: .5rem 0; } .note { color: #5b6270; font-size: .875rem; }
-figure { margin: 1rem 0; } figure svg { width: 100%; max-width: 36rem; height: auto; display: block; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .875rem; white-space: nowrap; }
-th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #e3e6ea;
-  font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
-tr.ours td { font-weight: 600; background: #e7f3f2; }
-pre { background: #f5f6f8; padding: .75rem; overflow-x: auto; font-size: .8rem; } summary { cursor: pointer; }
-"""
+SENTENCES = {
+    "recsys": "The whole, as it is served: towers and experts, blended by weights that validation chose.",
+    "recsys.towers": "The towers alone: item texts as the adapter reads them beside the base, and what each item adds.",
+    "recsys.text": "The towers over the adapter's text alone.",
+    "recsys.content": "Nearness to the history by the text that the towers read, the adapter's beside the base's.",
+    "recsys.frozen-towers": "The towers on the base model, without any adapter.",
+    "recsys.frozen-text": "The towers over the base model's text alone.",
+    "blend": "The strongest without our towers: all simple components and the baselines here, by the same search.",
+    "popularity": "What is chosen most, newer events counting more; the same for everybody.",
+    "rules": "What follows what, newer events counting more.",
+    "knn": "What the same people chose (ItemKNN).",
+    "ease": "What goes together, in closed form (EASE).",
+    "ease-undecayed": "EASE as published: every event of a history weighs the same.",
+    "ials": "Matrix factors by implicit alternating least squares.",
+    "lexical": "Words in common with the history's items (BM25).",
+    "bert": "Nearness to the history by the frozen base's text.",
+    "bert-whitened": "Nearness to the history by the frozen base's text, whitened: the component content.",
+    "sasrec": "A Transformer over item ids alone.",
+}  # what each system is
 NOTE = (
     "Full ranking over the whole catalogue, seen items removed; one held-out item a user. N is NDCG, R is recall; "
     "cold: items without a training event; tail: all but the most popular fifth; new users: no history. Intervals are "
@@ -125,29 +133,50 @@ def plot(document: Document, kind: Literal["svg", "png"] = "svg") -> bytes:
 
 def page(document: Document) -> str:
     """Return one HTML file that shows the whole document, needs no network and fits a phone."""
-    drawing = plot(document).decode()
-    drawing = drawing[drawing.index("<svg") :]  # the XML prologue has no place inside HTML
-    drawing = drawing.replace("<svg", '<svg role="img" aria-label="NDCG@10 of every system"', 1)
-    title = f"Evaluation: {document['data'].get('name', 'recsys')}"
-    parts = [f"<h1>{html.escape(title)}</h1>"]
-    for protocol in document["protocols"]:
-        parts.append(f"<p><b>{html.escape(protocol)}.</b> {html.escape(_verdict(document, protocol))}</p>")
-    parts.append(f"<figure>{drawing}</figure>")
+    name = document["data"].get("name", "recsys")
+    return charts.whole_page(f"Evaluation: {name}", [*verdicts(document), *measured(document), *settings(document)])
+
+
+def verdicts(document: Document) -> list[str]:
+    """Return what one would say of each protocol, as HTML."""
+    return [
+        f"<p><b>{escaped(protocol)}.</b> {escaped(_verdict(document, protocol))}</p>"
+        for protocol in document["protocols"]
+    ]
+
+
+def measured(document: Document) -> list[str]:
+    """Return the bars and the table of every protocol as HTML."""
+    parts = []
     for protocol, section in document["protocols"].items():
+        bars = []
+        for system in _ordered(document, protocol):
+            total = section["systems"][system]["total"]
+            value, interval = total[HEADLINE] or 0.0, total.get(f"{HEADLINE}_interval")
+            pair = None if interval is None else (interval[0], interval[1])
+            bars.append(Bar(system, value, f"{value:.4f}", pair, kind_of(system), SENTENCES.get(system, "")))
+        columns = _columns(document, protocol)
         counts = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in section["counts"].items())
-        parts.append(f"<h2>{html.escape(protocol)}</h2>{_html_table(_columns(document, protocol))}")
-        parts.append(f'<p class="note">{html.escape(counts)}.</p>')
-    parts.append(f'<p class="note">{html.escape(NOTE)}</p>')
+        parts += [
+            f"<h2>{escaped(protocol)}: NDCG@10 with its 95 % interval</h2>{charts.bars(bars)}",
+            charts.table(list(columns), _rows(columns), OURS),
+            f'<p class="note">{escaped(counts)}.</p>',
+        ]
+    return [*parts, f'<p class="note">{escaped(NOTE)}</p>']
+
+
+def settings(document: Document) -> list[str]:
+    """Return data, settings and environment, folded up, as HTML."""
+    parts = []
     for name in ("data", "settings", "environment"):
-        content = html.escape(json.dumps(document[name], indent=2, ensure_ascii=False))
+        content = escaped(json.dumps(document[name], indent=2, ensure_ascii=False))
         parts.append(f"<details><summary>{name.capitalize()}</summary><pre>{content}</pre></details>")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+    return parts
+
+
+def kind_of(system: str) -> str:
+    """Return how a system is coloured: ours, a part of ours, or another."""
+    return "ours" if system == OURS else "part" if system.startswith(f"{OURS}.") else ""
 
 
 def _section(document: Document, protocol: str) -> Mapping[str, Any]:
@@ -218,14 +247,5 @@ def _verdict(document: Document, protocol: str) -> str:
     return f"{OURS} has NDCG@10 {ours:.4f}, the best baseline ({best}) {theirs:.4f}: {change}, {sure}."
 
 
-def _html_table(columns: Mapping[str, list[str]]) -> str:
-    head = "".join(f"<th>{html.escape(heading)}</th>" for heading in columns)
-    body = ""
-    for cells in _rows(columns):
-        body += '<tr class="ours">' if cells[0] == OURS else "<tr>"
-        body += "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
 def _colour(name: str) -> str:
-    return OUR_COLOUR if name == OURS else PART_COLOUR if name.startswith(f"{OURS}.") else OTHER_COLOUR
+    return {"ours": OUR_COLOUR, "part": PART_COLOUR}.get(kind_of(name), OTHER_COLOUR)

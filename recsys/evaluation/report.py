@@ -10,7 +10,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -71,6 +71,14 @@ class Environment(TypedDict):
     packages: dict[str, str]
 
 
+class Learning(TypedDict):
+    """How a training went: records by round of the adapter and by epoch of the towers."""
+
+    adapter: list[dict[str, float]]
+    towers: list[dict[str, float]]
+    ids: list[dict[str, float]]
+
+
 class MetricsDocument(TypedDict):
     """The content of ``metrics.json``."""
 
@@ -78,6 +86,7 @@ class MetricsDocument(TypedDict):
     settings: dict[str, Any]
     protocols: dict[str, Section]
     environment: Environment
+    learning: NotRequired[Learning]  # of a training that became a generation
 
 
 def slices(ranking: Ranking, split: Split) -> dict[str, NDArray[np.bool_]]:

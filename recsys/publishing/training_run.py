@@ -17,10 +17,11 @@ from recsys.callbacks import RunStage, StageProgress, call, step
 from recsys.config import ModelConfig, Protocol, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.held_out import allowed_protocols
-from recsys.evaluation.report import HEADLINE, METRICS_FILE, OURS, MetricsDocument, slices
+from recsys.evaluation.report import HEADLINE, METRICS_FILE, OURS, Learning, MetricsDocument, slices
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints
 from recsys.publishing.binding import bind_generation
+from recsys.publishing.report import write_report
 from recsys.ranking.system import System
 from recsys.ranking.text_maps import TextMaps, written_out
 from recsys.serving.recommender import Recommender
@@ -108,6 +109,8 @@ def train_generation(
     checkpoints = Checkpoints(home.runs / f"train-{key}", key)
     texts, frozen = run(encode_texts, snapshot, config, parent, progress)
     encoded = time.process_time() - began
+    clock = {"read texts": time.monotonic() - started}
+    before = time.monotonic()
     measured = {
         protocol: run(
             measure, snapshot, protocol, texts, frozen, config, systems,
@@ -115,21 +118,25 @@ def train_generation(
         )
         for protocol in allowed_protocols(snapshot, config)
     }  # fmt: skip
+    clock["train and measure"] = time.monotonic() - before
     document = describe(snapshot, config, {protocol: part.figures for protocol, part in measured.items()})
     protocol, own = next(iter(measured.items()))
     text = parent.maps.text if parent else written_out(snapshot.items(), config.text)
+    document["learning"] = learning(own)
     maps = TextMaps(text, own.trained.encoding.whitening, frozen.whitening)
     adapter_id = save_adapter(
         home,
         partial(save_training, trained=own.trained, maps=maps),
         adapter_card(snapshot, config, protocol, own, origin),
     )
-    began = time.process_time()
+    began, before = time.process_time(), time.monotonic()
     system = run(refit, snapshot, own, config, checkpoints.under("refit"), parent, progress)
+    clock["refit"] = time.monotonic() - before
     cpu_seconds = {"encode": encoded, "train": own.cpu_seconds, "refit": time.process_time() - began}
     timings = {
         "seconds": round(time.monotonic() - started, 1),
         "cpu_seconds": {name: round(seconds, 1) for name, seconds in cpu_seconds.items()},
+        "stage_seconds": {name: round(seconds, 1) for name, seconds in clock.items()},
     }
     generation_id = run(
         bind, home, snapshot, adapter_id, maps, own, system, document, config, {**(notes or {}), **timings}, progress
@@ -140,6 +147,9 @@ def train_generation(
     training = Training(generation_id, adapter_id, snapshot.id, str(metrics), seconds, origin)
     write_json(record, asdict(training))
     checkpoints.remove()
+    del measured, own, system, texts, frozen, maps  # the generation is opened, and need not stand beside them in memory
+    with step(progress, "Write the report"):
+        write_report(home, generation_id)
     return training
 
 
@@ -176,6 +186,16 @@ def bind(
     with step(progress, "Index and bind"):
         parts = {name: chosen for name, chosen in slices(own.rankings[0], own.split).items() if name in GATED}
         return bind_generation(home, snapshot, adapter_id, maps, system, own.rankings, parts, document, config, notes)
+
+
+def learning(own: Measured) -> Learning:
+    """Return how the training of the adapter and of the towers went, by round and by epoch."""
+    chosen = own.trained.system.chosen
+    return {
+        "adapter": own.trained.records,
+        "towers": chosen.get("tower_history", []),
+        "ids": chosen.get("id_tower_history", []),
+    }
 
 
 def adapter_card(

@@ -34,9 +34,11 @@ def import_adapter(home: Home, folder: Path, base: str | None = None, max_tokens
         SettingError: no base is named, or it reads no text of so many tokens.
     """
     named = read_settings(folder).get("base_model_name_or_path")
-    if base is None and named not in PACKAGED_BASES:
-        raise SettingError(f"Give the base that the adapter was trained on; the folder says {named!r:.120}.")
-    backbone = load_backbone(base or named, torch.device("cpu"))
+    if base is None:
+        if named not in PACKAGED_BASES:
+            raise SettingError(f"Give the base that the adapter was trained on; the folder says {named!r:.120}.")
+        base = str(named)
+    backbone = load_backbone(base, torch.device("cpu"))
     check_length(backbone.name, backbone.longest, max_tokens)
     _check_base(folder, backbone.name, backbone.base_digest)
     carrier, origin = with_foreign(backbone, folder)

@@ -185,6 +185,18 @@ def test_training_with_a_settings_file_finds_the_work_done(copied_home: Home, tm
     done = run("train", "--config", tmp_path / "model.json", "--home", copied_home.root)
     assert done["reused"] is True
     assert done["generation"] == current_id(copied_home)
+    assert sum(done["weights"].values()) > 0
+    Path(done["report"]).unlink()
+    told = shown("train", "--config", tmp_path / "model.json", "--home", copied_home.root)
+    assert done["adapter_part"] in " ".join(told.split())
+    assert "What the lists are made of" in told
+    assert "Report:" not in told
+    again = run("evaluate", "--report", "--home", copied_home.root)["report"]
+    assert again == done["report"]
+    assert Path(again).is_file()
+    assert f"Report: {Path(again).as_uri()}" in shown(
+        "train", "--config", tmp_path / "model.json", "--home", copied_home.root
+    )
     write_json(tmp_path / "typo.json", {"adapter": {"ranks": 4}})
     assert "no setting 'ranks'" in shown(
         "train", "--config", tmp_path / "typo.json", "--home", copied_home.root, code=1

@@ -34,7 +34,7 @@ from recsys.home import Home
 from recsys.publishing.binding import HELD_OUT
 from recsys.serving.recommender import Recommender
 from recsys.store.adapters import read_card
-from recsys.store.generations import commit_generation, current_id, list_generations, read_generation
+from recsys.store.generations import commit_generation, current_id, list_generations, read_generation, report_path
 from recsys.store.index import build_index
 
 KILLED = """
@@ -130,6 +130,10 @@ def test_the_run_leaves_artifacts(home: Home) -> None:
     assert samples.count("### User") == 3
     assert '"rows"' in str(artifact("quality").data)
     assert "beats popularity" in artifact("gate").data
+    assert "the blend of its own parts" in artifact("gate").data
+    told = artifact("training-report").data
+    assert report_path(home, generation_id).as_uri() in told
+    assert report_path(home, generation_id).is_file()
 
 
 def test_the_gate_stops_a_worse_generation(copied_home: Home) -> None:

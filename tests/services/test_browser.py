@@ -13,6 +13,8 @@ import pytest
 from processes import PATIENCE_SECONDS
 from variants import make_variant
 
+from recsys.evaluation import charts
+from recsys.evaluation.charts import Bar
 from recsys.home import Home
 from recsys.serving.explanation import TEMPLATES
 from recsys.store.generations import current_id
@@ -199,6 +201,50 @@ def test_a_search_adds_to_the_history_and_a_hostile_title_stays_text(visit: Visi
     assert page.title() == "recsys"
     assert "hostile" not in shown(page, "A")
     assert visit.errors == []
+
+
+def test_generations_show_their_names_and_what_their_adapters_move(visit: Visit, world: World) -> None:
+    page = visit.page
+    serving, other = (
+        page.locator("#generation-rows tr", has_text="serving"),
+        page.locator("#generation-rows tr", has_text=world.second),
+    )
+    assert "challenger" in other.inner_text()
+    assert HOSTILE in other.inner_text()
+    assert page.locator("#generations img").count() == 0
+    assert "The adapter has no part in this generation's lists" in other.inner_text()
+    weights = serving.locator("details")
+    assert "no part" in serving.inner_text() or "of the blend’s weight" in weights.inner_text()
+    assert "challenger" in page.locator("#list-B select").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert visit.errors == []
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_report_is_cut_nowhere_and_fills_the_width(browser: Any, tmp_path: Path, width: int) -> None:
+    long = [Bar(name, value, "0.1234", (0.0, 1.0), "ours", name) for name, value in ((200 * "W", 1.0), (HOSTILE, 0.5))]
+    lists = [charts.ranked(300 * "W", [(400 * "W", "was 12", 100 * "why "), (HOSTILE, "new", "")])] * 2
+    figures = charts.table(["system", *"abcdefghijklmnop"], [[80 * "W", *16 * ["0.1234–0.5678"]]])
+    drawn = charts.curve(80 * "Loss ", [(1, 2.0), (2, 1.0), (3, 1.5)], "epoch")
+    parts = [charts.bars(long), f'<div class="pair">{"".join(lists)}</div>', figures, drawn]
+    path = tmp_path / "report.html"
+    path.write_text(charts.whole_page(120 * "Title", [*parts, charts.histogram("Scores", range(100))]))
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme="dark")
+    page = context.new_page()
+    page.goto(path.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll("h1, .bars *, .list *, figcaption, .plot, .columns")]
+          .filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
+          .map((one) => one.outerHTML.slice(0, 99))"""
+    )
+    assert cut == []
+    wide = page.locator(".bars").bounding_box()["width"]
+    assert wide >= 0.9 * min(width, 1280)
+    assert page.locator(".columns").bounding_box()["width"] == pytest.approx(wide, abs=2)
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 29)"
+    assert page.locator("img, script").count() == 0
+    context.close()
 
 
 def filtered(page: Any, condition: dict[str, Any]) -> None:
