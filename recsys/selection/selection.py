@@ -91,6 +91,7 @@ def choose(
     diversity: float,
     vectors: NDArray[np.float32],
     pause: Callable[[], object] = lambda: None,
+    before: int = 0,
 ) -> tuple[Rows, Scores]:
     """Choose ``k`` items, fewer only where fewer fit.
 
@@ -104,9 +105,11 @@ def choose(
         diversity: 0: by score; above, up to 1: by ``recsys.selection.diversity``.
         vectors: (items, dimensions) unit vectors.
         pause: is called after every few items that are looked at, for whoever lets others go first.
+        before: how many of the ``k`` stand on earlier pages: the same ones, however many follow them.
 
     Returns:
-        Rows and scores: by score, equal ones as proposed, or in the order in which diversity chose them.
+        Rows and scores: by score, equal ones as proposed, or in the order in which diversity chose them; those of
+        earlier pages first.
     """
     rows, scores = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
     scale: Relevance | None = None
@@ -144,7 +147,12 @@ def choose(
             break
         allowed[rows] = False
         allowed &= ~limits.full()
-    order = np.arange(len(rows)) if diversity > 0 else np.argsort(-scores, kind="stable")
+    if diversity > 0:
+        return rows, scores
+    # what limits had looked for further away may score higher than what was taken before, and is on a later page
+    order = np.concatenate(
+        [np.argsort(-scores[:before], kind="stable"), before + np.argsort(-scores[before:], kind="stable")]
+    )
     return rows[order], scores[order]
 
 

@@ -20,6 +20,7 @@ class ListRequest:
 
     Attributes:
         k: its length; shorter only where fewer items are left.
+        offset: how many items before it are left out: those of earlier pages, which have the same request but for this.
         filter: a structured condition on item columns, see ``recsys.selection.filters``.
         exclude_seen: leave out items of the history.
         exclude_ids: leave out these items.
@@ -32,6 +33,7 @@ class ListRequest:
     """
 
     k: int = 10
+    offset: int = 0
     filter: Condition | None = None
     exclude_seen: bool = True
     exclude_ids: Sequence[str] = ()
@@ -40,6 +42,11 @@ class ListRequest:
     promotions: Sequence[Promotion] = ()
     explain: bool = False
     fields: Sequence[str] = (TITLE,)
+
+    @property
+    def depth(self) -> int:
+        """How many items the whole list has, up to the end of this page."""
+        return self.offset + self.k
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ CANDIDATES = 300  # from each source; 200 hold the 50 best of a scan of everythi
 
 
 def candidates_of(request: ListRequest) -> int:
-    """Return how many candidates each source is asked for."""
+    """Return how many candidates each source is asked for: as many for every page, which are parts of one list then."""
     return max(CANDIDATES, 2 * request.k)
 
 
@@ -55,7 +55,7 @@ class Listing:
     _filling: set[int] = field(default_factory=set, init=False)  # rows that have nothing but their popularity
 
     def chosen(self, allowed: NDArray[np.bool_], promoted: Mapping[int, int]) -> tuple[Rows, str | None]:
-        """Return the rows of the list, in order, and which link of the fallback chain gave them.
+        """Return the rows of the page, in order, and which link of the fallback chain gave them.
 
         Args:
             allowed: (items,) bool, what may be offered to everybody; is changed.
@@ -71,7 +71,8 @@ class Listing:
             limits.take(row, always=True)
         if limits.most:
             allowed &= ~limits.full()
-        wanted = self.request.k - len(promoted)
+        start = self.request.offset
+        wanted = self.request.depth - len(promoted)
         others, _ = choose(
             self._proposed,
             allowed,
@@ -80,10 +81,11 @@ class Listing:
             self.request.diversity,
             self.scoring.system.item_vectors,
             partial(self.end_stage, RULES),
+            before=start - sum(slot <= start for slot in promoted),
         )
-        rows = np.array(place_promoted(others.tolist(), promoted), dtype=np.int64)
+        rows = np.array(place_promoted(others.tolist(), promoted)[start:], dtype=np.int64)
         self.end_stage(RULES)
-        if not self._filling.isdisjoint(others.tolist()):
+        if not self._filling.isdisjoint(rows.tolist()):
             return rows, FILLED
         return rows, self.fallback
 

@@ -213,11 +213,12 @@ class Recommender:
         item_id: str,
         *,
         k: int = 10,
+        offset: int = 0,
         filter: Condition | None = None,
         fields: Sequence[str] = (TITLE,),
         end_stage: EndStage = unmeasured,
     ) -> Answer:
-        """Rank items by the cosine between their vectors and an item's.
+        """Rank items by the cosine between their vectors and an item's; the first ``offset`` are left out.
 
         Raises:
             KeyError: the catalogue does not hold the item, or a field.
@@ -228,10 +229,10 @@ class Recommender:
         end_stage(RULES)
         vectors = self.scoring.system.item_vectors
         cosines = np.where(allowed, vectors @ vectors[row], -np.inf)
-        k = min(k, int(np.count_nonzero(allowed)))
-        least = np.partition(cosines, len(cosines) - k)[len(cosines) - k] if k else np.inf
+        depth = min(offset + k, int(np.count_nonzero(allowed)))
+        least = np.partition(cosines, len(cosines) - depth)[len(cosines) - depth] if depth else np.inf
         rows = np.flatnonzero(cosines >= least)  # ties with the last one, too
-        order = np.lexsort((rows, -cosines[rows]))[:k]
+        order = np.lexsort((rows, -cosines[rows]))[offset:depth]
         rows = rows[order]
         end_stage(SEARCH)
         return self._answer(self._listing(ListRequest(fields=fields), end_stage).shown(rows, cosines[rows]), None, [])

@@ -75,6 +75,7 @@ class TextSearch:
         query: str,
         *,
         k: int = 10,
+        offset: int = 0,
         filter: Condition | None = None,
         fields: Sequence[str] = (TITLE,),
         end_stage: EndStage = unmeasured,
@@ -83,7 +84,8 @@ class TextSearch:
 
         Args:
             query: any text; one without a letter or digit finds what is popular.
-            k: how many items; fewer only where fewer are allowed.
+            k: how many items; fewer only where fewer are allowed, or behind so many as a list of candidates has.
+            offset: how many items before them are left out, those of earlier pages.
             filter: a structured condition on item columns, see ``recsys.selection.filters``.
             fields: item columns to return.
             end_stage: is told when a stage ends, see ``recsys.ranking.stages``.
@@ -98,9 +100,9 @@ class TextSearch:
         fallback: str | None
         if any(character.isalnum() for character in query):
             found, fallback = self._found(query, max(CANDIDATES, 2 * k), allowed, end_stage)
-            found = found[:k]
+            found = found[offset : offset + k]
         else:
-            counts, rows = scoring.system.popularity.counts, scoring.popular(k, allowed)
+            counts, rows = scoring.system.popularity.counts, scoring.popular(offset + k, allowed)[offset:]
             found, fallback = [Fused(row, float(counts[row]), ()) for row in rows.tolist()], POPULAR
         end_stage(SEARCH)
         records = catalogue.records(np.array([one.row for one in found], dtype=np.int64), fields)

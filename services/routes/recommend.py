@@ -129,7 +129,12 @@ def _similar(worker: Worker, request: SimilarRequest) -> SimilarAnswer:
     end_stage(MODEL)
     with refusing(recommender, request.fields):
         answer = recommender.similar(
-            request.item_id, k=request.k, filter=request.filter, fields=request.fields, end_stage=checkpoint
+            request.item_id,
+            k=request.k,
+            offset=request.offset,
+            filter=request.filter,
+            fields=request.fields,
+            end_stage=checkpoint,
         )
     return SimilarAnswer(items=ranked(answer), **_origin(answer, started))
 

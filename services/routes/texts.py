@@ -94,7 +94,12 @@ def _search(worker: Worker, request: SearchRequest) -> SearchAnswer:
     end_stage(MODEL)
     with refusing(recommender, request.fields):
         hits = found_in.search(
-            request.query, k=request.k, filter=request.filter, fields=request.fields, end_stage=end_stage
+            request.query,
+            k=request.k,
+            offset=request.offset,
+            filter=request.filter,
+            fields=request.fields,
+            end_stage=end_stage,
         )
     return SearchAnswer(
         items=[FoundItem.model_validate(hit) for hit in hits.items],

@@ -44,6 +44,55 @@ def test_a_batch_gives_everybody_the_answer_of_a_single_request(
     assert len({found["rec_id"] for found in answer["answers"]}) == len(people)
 
 
+@pytest.mark.parametrize("whom", ["known", "history", "nobody"])
+def test_pages_of_a_list_repeat_nothing(
+    service: httpx.Client, known_user: str, catalogue: list[str], whom: str
+) -> None:
+    person: dict[str, Any] = {
+        "known": {"user_id": known_user},
+        "history": {"history": catalogue[:5]},
+        "nobody": {"user_id": uuid.uuid4().hex},
+    }[whom]
+    wish = person | {"k": 7, "limits": {"genres": 15}, "promotions": [{"item_id": catalogue[9], "slot": 3}]}
+    first = ask(service, "recommend", **wish)
+    pages = [first, *(ask(service, "recommend", **wish, offset=7 * n, generation=first["generation"]) for n in (1, 2))]
+    found = [item for page in pages for item in ids(page)]
+    assert len(set(found)) == len(found) == 21
+    assert set(found) == set(ids(ask(service, "recommend", **wish | {"k": 21})))
+    for page in pages:
+        trace = service.get(f"/v1/recommendations/{page['rec_id']}", params={"replay": True}).json()
+        assert [item["item_id"] for item in trace["items"]] == ids(page)  # each page is an answer of its own
+        assert trace["replay"]["same"]
+    (batched,) = ask(service, "recommend/batch", users=[person], offset=14, **{name: wish[name] for name in LISTED})[
+        "answers"
+    ]
+    assert ids(batched) == ids(pages[2])
+
+
+LISTED = ("k", "limits", "promotions")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("similar", {"item_id": None}), ("search", {"query": "a film"}), ("search", {"query": "!"})]
+)
+def test_pages_of_what_is_alike_and_found_repeat_nothing(
+    service: httpx.Client, catalogue: list[str], path: str, body: dict[str, Any]
+) -> None:
+    body = {name: value or catalogue[0] for name, value in body.items()}
+    whole = ids(ask(service, path, **body, k=40))
+    pages = [ids(ask(service, path, **body, k=8, offset=start)) for start in range(0, 40, 8)]
+    assert [item for page in pages for item in page] == whole
+    assert ids(ask(service, path, **body, k=8, offset=292)) == []
+
+
+@pytest.mark.parametrize("path", ["recommend", "similar", "search"])
+def test_a_list_has_an_end(service: httpx.Client, path: str) -> None:
+    body = {"recommend": {"history": []}, "similar": {"item_id": "x"}, "search": {"query": "x"}}[path]
+    refused = service.post(f"/v1/{path}", json={**body, "k": 200, "offset": 101})
+    assert refused.status_code == 422
+    assert "300" in refused.json()["detail"]
+
+
 def test_given_items_are_ranked_with_the_scores_of_a_recommendation(
     service: httpx.Client, known_user: str, catalogue: list[str]
 ) -> None:

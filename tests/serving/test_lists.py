@@ -116,6 +116,50 @@ def test_limits_are_met_by_looking_further(blended, histories, monkeypatch):
         assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"diversity": 0.6},
+        {"limits": {"genres": 9}},
+        {"limits": {"genres": 9}, "diversity": 0.4},
+        {"exclude_seen": False, "filter": {"field": "genres", "contains": "Comedy"}},
+    ],
+)
+@pytest.mark.parametrize("candidates", [module.CANDIDATES, 30])
+def test_pages_are_parts_of_one_list(blended, histories, monkeypatch, options, candidates):
+    monkeypatch.setattr(module, "CANDIDATES", candidates)
+    for history in (*histories[:4], []):
+        first = ids(blended.recommend(history, k=3, **options))
+        promotions = [Promotion(first[2], 2), Promotion(first[1], 3)]
+        for more in ({}, {"promotions": promotions}):
+            pages = [blended.recommend(history, k=3, offset=start, **options, **more) for start in range(0, 30, 3)]
+            found = [item for page in pages for item in ids(page)]
+            assert len(set(found)) == len(found)
+            behind = ids(blended.recommend(history, k=3, offset=30, **options, **more))
+            assert not set(behind) & set(found)
+            if candidates > 60:  # as many as a list of 30 looks at
+                whole = blended.recommend(history, k=30, **options, **more)
+                assert set(found) == set(ids(whole))
+                if "diversity" in options or "limits" not in options:  # limits look further behind the end of a page
+                    assert found == ids(whole)
+
+
+def test_a_page_says_how_it_was_filled(made, histories):
+    rules = made({"rules": 1.0})
+    (person,) = rules._prepared([rules.catalogue.split(histories[0])[0]], unmeasured)
+    named = len(person.candidates(500, rules.catalogue.allowed(None)))
+    assert rules.recommend(histories[0], k=1, offset=0, exclude_seen=False).fallback is None
+    assert rules.recommend(histories[0], k=1, offset=named, exclude_seen=False).fallback == FILLED
+
+
+def test_pages_of_similar_items_are_parts_of_one_list(blended):
+    whole = ids(blended.similar(blended.catalogue.ids[0], k=79))
+    pages = [ids(blended.similar(blended.catalogue.ids[0], k=10, offset=start)) for start in range(0, 90, 10)]
+    assert [item for page in pages for item in page] == whole
+    assert [len(page) for page in pages] == [10] * 7 + [9, 0]
+
+
 def test_promotions_obey_exclusions_and_count_for_limits(blended, histories):
     history = histories[0]
     seen, first, *_ = [history[0], *ids(blended.recommend(history))]

@@ -20,6 +20,7 @@ class ItemParams(TypedDict, total=False):
     """Which items an answer holds, which model chooses them and how they are shown."""
 
     k: int
+    offset: int
     filter: Mapping[str, Any] | None
     adapter: str | None
     generation: str | None

@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError
 
 MAX_ITEMS = 200  # in one answer
+MAX_DEPTH = 300  # of a list, all of its pages together
 MAX_FIELDS = 50
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
@@ -61,6 +62,17 @@ Fields = Annotated[
     list[Id], Field(fail_fast=True, max_length=MAX_FIELDS, description="Item columns to return with every item.")
 ]
 Count = Annotated[Place, Field(description="How many items to return at most.")]
+Offset = Annotated[
+    int,
+    Field(
+        ge=0,
+        lt=MAX_DEPTH,
+        description=f"How many items of the list stand on earlier pages; offset + k is at most {MAX_DEPTH}. Pages have "
+        "the same request, k among it, but for this, and name the generation of the first one's answer: then no item "
+        "is on two of them, while neither the history nor live items change. A page with fewer than k is the last.",
+    ),
+    BeforeValidator(_number),
+]
 Filter = Annotated[
     dict[str, Any] | None,
     Field(

@@ -5,7 +5,19 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
-from recsys_client.schemas.fields import Count, Fields, Filter, Flag, Id, Number, Place, Request, left_out
+from recsys_client.schemas.fields import (
+    MAX_DEPTH,
+    Count,
+    Fields,
+    Filter,
+    Flag,
+    Id,
+    Number,
+    Offset,
+    Place,
+    Request,
+    left_out,
+)
 from recsys_client.schemas.lists import RankedItem, RecommendedItem
 
 MAX_HISTORY = 1_000
@@ -98,13 +110,26 @@ class NewPromotion(Request):
     """An item for a fixed place of the list."""
 
     item_id: Id
-    slot: Place = Field(description="Place in the list, from 1.")
+    slot: Place = Field(description="Place in the list, from 1, all pages of which count.")
 
 
-class ListOptions(FromModel):
-    """What a list shall be like."""
+class Page(FromModel):
+    """Which part of a list is wanted."""
 
     k: Count = 10
+    offset: Offset = 0
+
+    @model_validator(mode="after")
+    def _not_too_deep(self) -> Self:
+        if self.offset + self.k > MAX_DEPTH:
+            deep = "offset: a list has {most} items at most, so with k = {k} it is at most {last}"
+            raise PydanticCustomError("too_deep", deep, {"most": MAX_DEPTH, "k": self.k, "last": MAX_DEPTH - self.k})
+        return self
+
+
+class ListOptions(Page):
+    """What a list shall be like."""
+
     filter: Filter = None
     exclude_seen: Flag = Field(True, description="Leave out what the history holds.")
     exclude_ids: list[Id] = Field(
@@ -145,15 +170,15 @@ class ListOptions(FromModel):
     def work_of_a_list(self) -> float:
         """How much one list takes to make, in units of the ranking for one user."""
         of_an_item = WORK_OF_AN_ITEM + WORK_OF_EXPLAIN * self.explain
-        of_an_item += WORK_OF_DIVERSITY * (self.diversity > 0) + WORK_OF_LIMITS * bool(self.limits)
-        return 1 + self.k * of_an_item
+        chosen = WORK_OF_DIVERSITY * (self.diversity > 0) + WORK_OF_LIMITS * bool(self.limits)
+        return 1 + self.k * (of_an_item + chosen) + self.offset * chosen
 
     @model_validator(mode="after")
     def _one_item_a_slot(self) -> Self:
         slots = [promotion.slot for promotion in self.promotions]
         if len(set(slots)) < len(slots) or len({promotion.item_id for promotion in self.promotions}) < len(slots):
             raise PydanticCustomError("own_slots", "promotions need a slot and an item each of their own")
-        if max(slots, default=0) > self.k:
+        if max(slots, default=0) > self.offset + self.k:
             outside = "promotions: slot {slot} is outside a list of k = {k}"
             raise PydanticCustomError("slot_outside", outside, {"slot": max(slots), "k": self.k})
         return self
@@ -234,13 +259,12 @@ class RankRequest(UserOrHistory, FromModel):
         return 1 + len(self.item_ids) * (WORK_OF_AN_ITEM + WORK_OF_EXPLAIN * self.explain)
 
 
-class SimilarRequest(FromModel):
+class SimilarRequest(Page):
     """An item, to find others like it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"item_id": "50", "k": 5}]})
 
     item_id: Id
-    k: Count = 10
     filter: Filter = None
     fields: Fields = Field(["title"])
 

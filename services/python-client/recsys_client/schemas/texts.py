@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from recsys_client.schemas.fields import Count, Fields, Filter
-from recsys_client.schemas.recommend import FromModel, Origin
+from recsys_client.schemas.fields import Fields, Filter
+from recsys_client.schemas.recommend import FromModel, Origin, Page
 
 MAX_TEXTS = 256
 MAX_TEXT = 10_000  # characters; the encoder reads the first few dozen tokens
@@ -33,7 +33,7 @@ class EmbedAnswer(Origin):
     )
 
 
-class SearchRequest(FromModel):
+class SearchRequest(Page):
     """Free text: a title, a wish, a question."""
 
     model_config = ConfigDict(
@@ -43,7 +43,6 @@ class SearchRequest(FromModel):
     )
 
     query: str = Field(max_length=MAX_QUERY, description="One without a letter or a digit finds what is popular.")
-    k: Count = 10
     filter: Filter = None
     fields: Fields = Field(["title"])
 
