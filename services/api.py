@@ -12,6 +12,7 @@ from services.edge.keyless import OwnMachine
 from services.edge.metrics import Exposition
 from services.edge.own import Heads
 from services.edge.problems import install_handlers
+from services.edge.representations import Representations
 from services.routes import (
     batch,
     classify,
@@ -19,6 +20,7 @@ from services.routes import (
     generations,
     items,
     lineage,
+    many_items,
     operations,
     page,
     rates,
@@ -33,6 +35,7 @@ MODULES = (
     texts,
     classify,
     events,
+    many_items,
     items,
     users,
     generations,
@@ -58,6 +61,7 @@ def create_app() -> FastAPI:
         redirect_slashes=False,  # who asks for a path that does not exist is told so
     )
     install_handlers(app)
+    app.add_middleware(Representations)
     app.add_middleware(Heads)
     app.add_middleware(OwnMachine)
     for module in MODULES:

@@ -5,7 +5,7 @@ so there is room for so many and no more, of one sender and of all together.
 """
 
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,30 +152,88 @@ class ItemStore:
         Raises:
             RoomError: as much is live as may be; nothing is stored. Deleting always succeeds.
         """
-        record = None if columns is None else canonical_json(dict(columns))
         with self._engine.begin() as connection:
-            version = self._database.bump(connection, CHANGE)  # from here on nobody else takes room
-            row: dict[str, Any] = {"item_id": item_id, "version": version, "sender": sender}
-            if record is None:
-                row |= {"record": None, "bytes": None}
-            else:
-                row |= {"record": record.decode(), "bytes": len(record)}
-                self._check_room(connection, item_id, sender, len(record))
-            insert = self._database.insert(_ITEMS).values(row)
-            connection.execute(insert.on_conflict_do_update(index_elements=["item_id"], set_=row))
-            if columns is None:
-                connection.execute(sql.delete(_VECTORS).where(_VECTORS.c.item_id == item_id))
-        return version
+            self._lock(connection)
+            return self._store(connection, item_id, columns, sender, self._taken(connection))[0]
 
-    def _check_room(self, connection: sql.Connection, item_id: str, sender: str | None, size: int) -> None:
+    def put_all(
+        self, items: Sequence[tuple[str, Mapping[str, Any]]], sender: str | None = None
+    ) -> list[int | RoomError]:
+        """Store different items in one transaction; return for each the version of its change, or why it has no room.
+
+        Arguments as those of ``put``.
+        """
+        found: list[int | RoomError] = []
+        with self._engine.begin() as connection:
+            self._lock(connection)
+            taken = self._taken(connection)
+            for item_id, columns in items:
+                try:
+                    version, taken = self._store(connection, item_id, columns, sender, taken)
+                    found.append(version)
+                except RoomError as error:
+                    found.append(error)
+        return found
+
+    def change(self, item_id: str, changed: Callable[[LiveItem | None], Mapping[str, Any]], sender: str | None) -> int:
+        """Store what a function makes of an item, between which nobody else changes it; return the change's version.
+
+        Args:
+            item_id: of the item.
+            changed: is given what was last put, and may raise: then nothing is stored.
+            sender: whose room it takes.
+
+        Raises:
+            RoomError: as ``put``.
+        """
+        with self._engine.begin() as connection:
+            self._lock(connection)
+            columns = changed(self._find(connection, item_id))
+            return self._store(connection, item_id, columns, sender, self._taken(connection))[0]
+
+    def _lock(self, connection: sql.Connection) -> None:
+        """Let nobody else take room or change an item until the transaction ends; call it first of all."""
+        self._database.count_from_zero(connection, CHANGE)
+        self._database.hold(connection, CHANGE)
+
+    def _store(
+        self,
+        connection: sql.Connection,
+        item_id: str,
+        columns: Mapping[str, Any] | None,
+        sender: str | None,
+        taken: dict[str | None, Taken],
+    ) -> tuple[int, dict[str | None, Taken]]:
+        """Store an item within a transaction; return the version of the change, and the room that is taken then."""
+        record = None if columns is None else canonical_json(dict(columns))
+        row: dict[str, Any] = {"item_id": item_id, "sender": sender, "record": None, "bytes": None}
+        if record is not None:
+            row |= {"record": record.decode(), "bytes": len(record)}
+            taken = self._with_room(connection, item_id, sender, len(record), taken)
+        row["version"] = version = self._database.bump(connection, CHANGE)
+        insert = self._database.insert(_ITEMS).values(row)
+        connection.execute(insert.on_conflict_do_update(index_elements=["item_id"], set_=row))
+        if columns is None:
+            connection.execute(sql.delete(_VECTORS).where(_VECTORS.c.item_id == item_id))
+        return version, taken
+
+    def _with_room(
+        self,
+        connection: sql.Connection,
+        item_id: str,
+        sender: str | None,
+        size: int,
+        before: dict[str | None, Taken],
+    ) -> dict[str | None, Taken]:
+        """Return the room that is taken once an item is stored, for which there must be some."""
         replaced = sql.select(_ITEMS.c.sender, _ITEMS.c.bytes).where(_ITEMS.c.item_id == item_id)
         old = connection.execute(replaced).one_or_none()
-        before = self._taken(connection)
         after = dict(before)
         if old is not None and old.bytes is not None:
             after[old.sender] += Taken(-1, -old.bytes)
         after[sender] = after.get(sender, Taken()) + Taken(1, size)
         self._room.check(before, after, sender)
+        return after
 
     def taken(self) -> dict[str | None, Taken]:
         """Return the room that each sender takes."""
@@ -206,9 +264,18 @@ class ItemStore:
     def find(self, item_id: str) -> LiveItem | None:
         """Return what was last put under an id."""
         with self._engine.connect() as connection:
-            found = sql.select(_ITEMS).where(_ITEMS.c.item_id == item_id)
-            row = connection.execute(found).mappings().one_or_none()
+            return self._find(connection, item_id)
+
+    def _find(self, connection: sql.Connection, item_id: str) -> LiveItem | None:
+        found = sql.select(_ITEMS).where(_ITEMS.c.item_id == item_id)
+        row = connection.execute(found).mappings().one_or_none()
         return None if row is None else _item(row)
+
+    def page(self, after: str, most: int) -> list[LiveItem]:
+        """Return so many items at most behind an id, in the order of their ids, deleted ones among them."""
+        behind = sql.select(_ITEMS).where(_ITEMS.c.item_id > after).order_by(_ITEMS.c.item_id).limit(most)
+        with self._engine.connect() as connection:
+            return [_item(row) for row in connection.execute(behind).mappings()]
 
     def changed(self, since: int = 0) -> list[LiveItem]:
         """Return the items that changed after a version, in the order of their changes."""

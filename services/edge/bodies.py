@@ -58,6 +58,7 @@ A_QUESTION = BodyLimit(512, 20_000)  # an item or a query, and the longest filte
 TEXTS = BodyLimit(4_096, 200_000)
 MANY_USERS = BodyLimit(4_096, 300_000)  # 256 of the longest histories
 EVENTS = BodyLimit(4_096, 20_000)  # 1,000 events of six fields, with the longest ids, also outside ASCII
+ITEMS = BodyLimit(4_096, 100_000)  # of 500 items, a hundred values each
 AN_ITEM = BodyLimit(256, 20_000)  # an item of 64 KiB, also where characters are sent as \\u0416
 
 

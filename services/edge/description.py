@@ -12,6 +12,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from recsys_client.schemas.problems import PROBLEM_JSON, Problem
+from services.edge.representations import describe_validators
 
 SCHEME = "key"
 SCHEME_DESCRIPTION = (
@@ -63,6 +64,7 @@ def describe(generated: dict[str, Any], keyed: bool) -> dict[str, Any]:
         keyed: whether the service asks for keys.
     """
     document: dict[str, Any] = _whole(copy.deepcopy(generated))
+    describe_validators(document)
     document["info"]["description"] = DESCRIPTION + (WITH_KEYS if keyed else WITHOUT_KEYS)
     components = document["components"]
     components["schemas"] |= _schemas_of_errors()

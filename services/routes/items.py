@@ -3,15 +3,18 @@
 How large one may be, and how much a key and all of them together may have, is bounded: every worker holds all of them.
 """
 
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 from fastapi import Path, Response
+from pydantic import ValidationError
 
-from recsys.data.columns import ITEM_ID
-from recsys.database.live_items import RoomError
+from recsys.data.columns import AVAILABLE, ITEM_ID
+from recsys.database.live_items import LiveItem, RoomError
+from recsys_client.errors import invalid
 from recsys_client.schemas.fields import PathId
-from recsys_client.schemas.items import MAX_COLUMNS, ItemAnswer, ItemChange, PutItemRequest
+from recsys_client.schemas.items import MAX_COLUMNS, ItemAnswer, ItemChange, PatchItemRequest, PutItemRequest
 from recsys_client.schemas.problems import Code, pointer_to
 from services.edge.auth import KeyId, guarded_router, scoped
 from services.edge.bodies import AN_ITEM
@@ -21,10 +24,15 @@ from services.edge.problems import Refused
 from services.worker.answering import json_response
 from services.worker.state import Worker, WorkerOfApp
 
+if TYPE_CHECKING:
+    from recsys.serving.recommender import Recommender
+
 WAIT_SECONDS = 4.0  # for other items to be encoded; with the lane's own waiting it stays below the request's timeout
 POLL_SECONDS = 0.05
 TIDY_EVERY = 1_000  # changes
 router = guarded_router("items")
+MERGE_PATCH = "application/merge-patch+json"
+CROWDED = "Many items wait to be encoded; this one was not stored. Come again, and put fewer at once."
 ItemId = Annotated[PathId, Path(description="As in the catalogue, or new.")]
 
 
@@ -35,15 +43,37 @@ async def put_item(item_id: ItemId, request: PutItemRequest, worker: WorkerOfApp
     An upload goes at the pace at which texts are encoded: this waits while many others do, and then answers 503.
     409 says that there is no room for another live item, of this key or of all; deleting makes some.
     """
+    return json_response(await _in_turn(worker, _put, worker, item_id, request, key_id))
+
+
+async def _in_turn(worker: Worker, change: Callable[..., ItemChange | None], *arguments: Any) -> ItemChange:
+    """Change an item as soon as few enough others wait to be encoded, or answer 503."""
     late: float | None = None
-    while (change := await worker.changing.run(_put, worker, item_id, request, key_id)) is None:
+    while (changed := await worker.changing.run(change, *arguments)) is None:
         # where it has waited for the encoder, less is left
         late = late or anyio.current_time() + min(WAIT_SECONDS, LOADED_SECONDS - since_arrival())
         if anyio.current_time() >= late:
-            detail = "Many items wait to be encoded; this one was not stored. Come again, and put fewer at once."
-            raise Refused(Code.OVERLOADED, detail, {"Retry-After": "1"})
+            raise Refused(Code.OVERLOADED, CROWDED, {"Retry-After": "1"})
         await anyio.sleep(POLL_SECONDS)
-    return json_response(change)
+    return changed
+
+
+def _merge_patch() -> dict[str, Any]:
+    """Return the route's arguments, whose body has a media type of its own as well."""
+    arguments = scoped("write", 400, 404, 409, 413, 422, body=AN_ITEM)
+    schema = {"$ref": f"#/components/schemas/{PatchItemRequest.__name__}"}
+    arguments["openapi_extra"]["requestBody"] = {"content": {MERGE_PATCH: {"schema": schema}}}
+    return arguments
+
+
+@router.patch("/v1/items/{item_id:path}", response_model=ItemChange, **_merge_patch())
+async def patch_item(item_id: ItemId, request: PatchItemRequest, worker: WorkerOfApp, key_id: KeyId) -> Response:
+    """Change some columns of an item, live or of the catalogue, and leave the others as they are (RFC 7396).
+
+    An item of the catalogue becomes a live one. Of two that change an item at once neither undoes the other's columns.
+    Else as PUT.
+    """
+    return json_response(await _in_turn(worker, _patch, worker, item_id, request, key_id))
 
 
 @router.get("/v1/items/{item_id:path}", response_model=ItemAnswer, **scoped("recommend", 404, 422))
@@ -60,10 +90,72 @@ async def delete_item(item_id: ItemId, worker: WorkerOfApp, key_id: KeyId) -> Re
 
 def _put(worker: Worker, item_id: str, request: PutItemRequest, key_id: str | None) -> ItemChange | None:
     """Store an item; None, and nothing is stored, where it has to wait."""
+    recommender = worker.generation.recommender()
+    columns = checked_columns(recommender, request.model_dump(exclude_unset=True))
+    if request.available and must_wait(worker, recommender):
+        return None
+    try:
+        version = worker.items.store.put(item_id, columns, key_id)
+    except RoomError as error:
+        raise Refused(Code.NO_ROOM, str(error)) from None
+    if not request.available:
+        worker.generation.hide(item_id, version)
+    return ItemChange(item_id=item_id, version=version)
+
+
+def _patch(worker: Worker, item_id: str, request: PatchItemRequest, key_id: str | None) -> ItemChange | None:
+    """Change an item; None, and nothing is stored, where it has to wait."""
+    recommender = worker.generation.recommender()
+    if request.available is not False and must_wait(worker, recommender):
+        return None
+    stored: dict[str, Any] = {}
+
+    def changed(live: LiveItem | None) -> Mapping[str, Any]:
+        known = live.columns if live is not None else _of_the_catalogue(recommender, item_id)
+        if known is None:
+            raise Refused(Code.UNKNOWN_ITEM, f"There is no item {item_id!r}.")
+        changes = request.model_dump(exclude_unset=True)
+        merged = _merged(known, changes)
+        try:
+            whole = PutItemRequest.model_validate(merged)
+        except ValidationError as error:
+            pointer = pointer_to(error.errors()[0]["loc"])
+            raise Refused(Code.INVALID_ITEM, f"body.{invalid(error).detail}", pointer=pointer) from None
+        stored.update(whole.model_dump(exclude_unset=True))
+        emptied = dict.fromkeys(changes.keys() - stored.keys() - {AVAILABLE})  # a column that is unknown is none
+        checked_columns(recommender, emptied | stored)
+        return stored
+
+    try:
+        version = worker.items.store.change(item_id, changed, key_id)
+    except RoomError as error:
+        raise Refused(Code.NO_ROOM, str(error)) from None
+    if not stored.get("available", True):
+        worker.generation.hide(item_id, version)
+    return ItemChange(item_id=item_id, version=version)
+
+
+def _merged(known: Any, patch: Any) -> Any:
+    """Return what a merge patch makes of a value (RFC 7396, section 2)."""
+    if not isinstance(patch, Mapping):
+        return patch
+    kept = dict(known) if isinstance(known, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            kept.pop(name, None)
+        else:
+            kept[name] = _merged(kept.get(name), value)
+    return kept
+
+
+def checked_columns(recommender: "Recommender", columns: dict[str, Any]) -> dict[str, Any]:
+    """Return an item's columns, which must fit the catalogue.
+
+    Raises:
+        Refused: 422, they do not; 413, they are too much together.
+    """
     from recsys.serving.live_columns import ItemError, check_columns, check_size
 
-    recommender = worker.generation.recommender()
-    columns = request.model_dump(exclude_unset=True)
     if len(columns) > MAX_COLUMNS:
         raise Refused(Code.INVALID_ITEM, f"body: an item has at most {MAX_COLUMNS} columns.", pointer="")
     try:
@@ -74,17 +166,15 @@ def _put(worker: Worker, item_id: str, request: PutItemRequest, key_id: str | No
         check_size(columns)
     except ItemError as error:
         raise Refused(Code.ITEM_TOO_LARGE, str(error)) from None
-    if request.available and worker.items.crowded(recommender):
-        worker.encoders.check(recommender.generation_id)
-        if worker.encoders.find(recommender.generation_id) is not None:  # without one it would wait in vain
-            return None
-    try:
-        version = worker.items.store.put(item_id, columns, key_id)
-    except RoomError as error:
-        raise Refused(Code.NO_ROOM, str(error)) from None
-    if not request.available:
-        worker.generation.hide(item_id, version)
-    return ItemChange(item_id=item_id, version=version)
+    return columns
+
+
+def must_wait(worker: Worker, recommender: "Recommender") -> bool:
+    """Tell whether another item had better wait until those before it are encoded."""
+    if not worker.items.crowded(recommender):
+        return False
+    worker.encoders.check(recommender.generation_id)
+    return worker.encoders.find(recommender.generation_id) is not None  # without one it would wait in vain
 
 
 def _delete(worker: Worker, item_id: str, key_id: str | None) -> ItemChange:
@@ -100,8 +190,20 @@ def _delete(worker: Worker, item_id: str, key_id: str | None) -> ItemChange:
 
 
 def _item(worker: Worker, item_id: str) -> ItemAnswer:
-    recommender = worker.generation.recommender()
-    live = worker.items.store.find(item_id)
+    found = described(worker.generation.recommender(), item_id, worker.items.store.find(item_id))
+    if found is None:
+        raise Refused(Code.UNKNOWN_ITEM, f"There is no item {item_id!r}.")
+    return found
+
+
+def described(recommender: "Recommender", item_id: str, live: LiveItem | None) -> ItemAnswer | None:
+    """Return an item as it is now, live or of the catalogue; None where there is none.
+
+    Args:
+        recommender: that answers.
+        item_id: of the item.
+        live: what was last put under the id.
+    """
     rows, _ = recommender.catalogue.split([item_id])
     offered = bool(rows) and bool(recommender.catalogue.available[rows[0]])
     if live is not None and live.columns is not None:
@@ -109,8 +211,17 @@ def _item(worker: Worker, item_id: str) -> ItemAnswer:
             item_id=item_id, fields=live.columns, source="live", version=live.version, recommendable=offered
         )
     if live is not None or not rows:
-        raise Refused(Code.UNKNOWN_ITEM, f"There is no item {item_id!r}.")
+        return None
     fields = {
         name: value for name, value in recommender.catalogue.items.row(rows[0], named=True).items() if name != ITEM_ID
     }
     return ItemAnswer(item_id=item_id, fields=fields, source="catalogue", version=None, recommendable=offered)
+
+
+def _of_the_catalogue(recommender: "Recommender", item_id: str) -> dict[str, Any] | None:
+    """Return an item's columns as JSON values, those that are not empty."""
+    found = described(recommender, item_id, None)
+    if found is None:
+        return None
+    columns: dict[str, Any] = found.model_dump(mode="json")["fields"]
+    return {name: value for name, value in columns.items() if value is not None}

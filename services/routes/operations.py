@@ -1,5 +1,6 @@
 """For those who run the service: its numbers and its description."""
 
+from functools import cache
 from http import HTTPStatus
 
 from fastapi import Request, Response
@@ -10,6 +11,7 @@ from services.edge.auth import OPEN, guarded_router
 from services.edge.description import documented
 from services.edge.paths import without_paths
 from services.edge.problems import Refused
+from services.edge.representations import etag_of
 from services.worker.answering import json_response
 from services.worker.loading import FAILED
 from services.worker.state import Worker, WorkerOfApp
@@ -29,7 +31,8 @@ async def metrics(request: Request) -> Response:
 @router.get(DOCS, include_in_schema=False, **OPEN)
 async def docs(request: Request, worker: WorkerOfApp) -> Response:
     """Return the OpenAPI document."""
-    return Response(request.app.state.document(worker.guard.asks_for_keys()), media_type="application/json")
+    document = request.app.state.document(worker.guard.asks_for_keys())
+    return Response(document, headers={"ETag": _etag(document)}, media_type="application/json")
 
 
 @router.get(f"{TYPES}{{code}}", include_in_schema=False, **OPEN)
@@ -53,6 +56,11 @@ async def readyz(worker: WorkerOfApp) -> Response:
     A service with ``RECSYS_TEXTS=off`` is ready without what texts need.
     """
     return json_response(_readiness(worker))
+
+
+@cache
+def _etag(document: bytes) -> str:
+    return etag_of(document)
 
 
 def _readiness(worker: Worker) -> Readiness:

@@ -5,15 +5,15 @@ requests of this origin alone, no markup made from text (trusted types), no form
 key that somebody types stays in the page's scripts; the page itself is open, since it shows nothing without one.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi import Request, Response
+from fastapi import Response
 
 from recsys_client.schemas.problems import Code
 from services.edge.auth import OPEN, guarded_router
 from services.edge.problems import Refused
+from services.edge.representations import etag_of
 
 FOLDER = Path(__file__).parent.parent / "page"
 INDEX = "index.html"
@@ -47,32 +47,27 @@ def read_files(folder: Path) -> dict[str, PageFile]:
     files = {}
     for path in sorted(folder.iterdir()):
         content = path.read_bytes()
-        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        files[path.name] = PageFile(content, f"{MEDIA_TYPES[path.suffix]}; charset=utf-8", etag)
+        files[path.name] = PageFile(content, f"{MEDIA_TYPES[path.suffix]}; charset=utf-8", etag_of(content))
     return files
 
 
-def answer_with(file: PageFile, request: Request) -> Response:
-    """Return a file, or 304 to a browser that has it."""
-    headers = HEADERS | {"ETag": file.etag}
-    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")]
-    if file.etag in known:
-        return Response(status_code=304, headers=headers)
-    return Response(file.content, headers=headers | {"Content-Type": file.media_type})
+def answer_with(file: PageFile) -> Response:
+    """Return a file; to a browser that has it ``Representations`` says so instead."""
+    return Response(file.content, headers=HEADERS | {"ETag": file.etag, "Content-Type": file.media_type})
 
 
 FILES = read_files(FOLDER)
 
 
 @router.get("/", include_in_schema=False, **OPEN)
-async def page(request: Request) -> Response:
+async def page() -> Response:
     """Return the page; without this route users would get BentoML's, which loads a tracker."""
-    return answer_with(FILES[INDEX], request)
+    return answer_with(FILES[INDEX])
 
 
 @router.get("/page/{name}", include_in_schema=False, **OPEN)
-async def part_of_page(name: str, request: Request) -> Response:
+async def part_of_page(name: str) -> Response:
     """Return one of the page's own files."""
     if name not in FILES:
         raise Refused(Code.NOT_FOUND, f"The page has no file {name!r}.")
-    return answer_with(FILES[name], request)
+    return answer_with(FILES[name])

@@ -112,8 +112,12 @@ class LiveItems:
 
     def crowded(self, recommender: "Recommender") -> bool:
         """Tell whether what answers lacks so many changes that another one had better wait, too."""
-        room = max(BATCH, min(MOST_WAITING, self._pace * WAITING_SECONDS))
-        return self.store.version() - recommender.items_shown >= room
+        return self.room(recommender) <= 0
+
+    def room(self, recommender: "Recommender") -> int:
+        """Return how many more changes may wait until what answers has them."""
+        most = math.ceil(max(BATCH, min(MOST_WAITING, self._pace * WAITING_SECONDS)))
+        return most - (self.store.version() - recommender.items_shown)
 
     def version(self, base: "Recommender") -> int:
         """Return the changes that a generation is updated with completely."""

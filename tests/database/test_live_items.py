@@ -63,6 +63,49 @@ def test_bytes_are_those_of_the_record_and_an_overwritten_item_counts_its_differ
     assert store.taken() == {"one": Taken(3, 3 * size(SMALL))}
 
 
+def test_of_many_items_those_without_room_are_told_one_by_one(database: Database) -> None:
+    store = ItemStore(database, Room(items=6, bytes=2 * (2 * size(SMALL) + size(LARGE)), share=0.5))
+    outcomes = store.put_all([("a", SMALL), ("b", LARGE), ("c", LARGE), ("d", SMALL), ("e", SMALL)], "one")
+    assert [type(outcome) for outcome in outcomes] == [int, int, RoomError, int, RoomError]
+    assert [item.item_id for item in store.changed()] == ["a", "b", "d"]
+    assert [outcome for outcome in outcomes if isinstance(outcome, int)] == [1, 2, 3]
+    assert store.version() == 3  # what was refused is no change
+    assert store.put_all([("b", SMALL), ("e", SMALL)], "one")[0] == 4
+
+
+def test_changes_of_one_item_lose_nothing(database: Database) -> None:
+    store, ready = ItemStore(database), Barrier(PROCESSES)
+    store.put("a", SMALL)
+
+    def change(number: int) -> int:
+        ready.wait()
+        return store.change("a", lambda item: {**(item.columns if item and item.columns else {}), f"c{number}": 1}, "k")
+
+    with ThreadPoolExecutor(PROCESSES) as threads:
+        versions = set(threads.map(change, range(PROCESSES)))
+    assert versions == {*range(2, PROCESSES + 2)}
+    found = store.find("a")
+    assert found is not None
+    assert found.columns == SMALL | {f"c{number}": 1 for number in range(PROCESSES)}
+
+    def refuse(item: object) -> dict[str, str]:
+        raise KeyError("no")
+
+    with pytest.raises(KeyError):
+        store.change("a", refuse, "k")
+    assert store.version() == PROCESSES + 1
+
+
+def test_pages_go_by_id(database: Database) -> None:
+    store = ItemStore(database)
+    for item_id in ("b", "é", "B", "a", "aa"):
+        store.put(item_id, SMALL)
+    store.put("a", None)
+    found = [(item.item_id, item.columns is None) for item in store.page("", 3)]
+    assert found == [("B", False), ("a", True), ("aa", False)]
+    assert [item.item_id for item in store.page("aa", 3)] == ["b", "é"]
+
+
 def test_deleting_gives_room_back_and_always_goes(database: Database) -> None:
     store = ItemStore(database, Room(items=2, bytes=10_000, share=0.5))
     for number in range(5):

@@ -161,6 +161,95 @@ def test_a_changed_column_keeps_the_trained_vectors_and_a_changed_text_does_not(
     assert trained not in {score() for _ in range(ASKED)}
 
 
+def test_some_columns_change_and_the_others_stay(world: World, eventually: Eventually) -> None:
+    old = world.ask("GET", "/v1/items/i024")["fields"]
+    version = world.ask("PATCH", "/v1/items/i024", year=1901)["version"]  # the catalogue's item becomes a live one
+    item = world.ask("GET", "/v1/items/i024")
+    assert (item["source"], item["version"], item["fields"]) == ("live", version, old | {"year": 1901})
+    eventually(lambda: world.known(version))
+    assert world.listed(filter={"field": "year", "eq": 1901}) == ["i024"]
+    patch = httpx.patch(
+        f"{world.url}/v1/items/i024",
+        content=b'{"year": null, "title": "Prank Uncle"}',
+        headers={"Content-Type": "application/merge-patch+json"},
+        timeout=30,
+    )
+    assert patch.status_code == 200, patch.text
+    changed = world.ask("GET", "/v1/items/i024")["fields"]
+    assert changed == {"title": "Prank Uncle", "genres": old["genres"]}
+    version = world.ask("PATCH", "/v1/items/i024", available=False)["version"]
+    eventually(lambda: world.known(version))
+    assert not world.ask("GET", "/v1/items/i024")["recommendable"]
+    for body, detail in (
+        ({"title": None}, "title"),
+        ({"title": " "}, "title"),
+        ({"colour": None}, "colour: there is no such column"),
+        ({"year": "1999"}, "year: Int64 is wanted"),
+    ):
+        assert detail in world.ask("PATCH", "/v1/items/i024", status=422, **body)["detail"]
+    world.ask("PATCH", "/v1/items/nothing", status=404, year=1999)
+    world.ask("PATCH", "/v1/items/i024", **old, available=None)
+
+
+def test_many_items_are_put_with_a_result_for_each(world: World, eventually: Eventually) -> None:
+    rows: list[Any] = [
+        {"item_id": "row-0", "title": "Haunted Cellar", "year": 2040},
+        {"item_id": "row-1", "title": "Prank Uncle", "colour": "red"},
+        {"item_id": "row-2"},
+        {"title": "No id"},
+        {"item_id": "row-0", "title": "Again"},
+        {"item_id": "row-5", "title": "x", "genres": 4 * [20_000 * "y"]},
+        {"item_id": "row-6", "title": "Saddle Canyon", "year": 2040},
+        {"item_id": "i028", "title": "Hidden", "year": 2040, "available": False},
+    ]
+    answer = world.ask("POST", "/v1/items", items=rows)
+    assert answer["accepted"] == 3
+    told = [(one["index"], one["code"]) for one in answer["rejected"]]
+    assert told == [(1, "invalid"), (2, "invalid"), (3, "invalid"), (4, "repeated"), (5, "too_large")]
+    assert "colour" in answer["rejected"][0]["reason"]
+    eventually(lambda: world.known(answer["version"]))
+    assert {*world.listed(filter={"field": "year", "eq": 2040})} == {"row-0", "row-6"}
+    assert world.send("POST", "/v1/items", items=[]).status_code == 422
+    for item_id in ("row-0", "row-6", "i028"):
+        world.ask("DELETE", f"/v1/items/{item_id}")
+
+
+def test_all_items_are_listed_page_by_page(world: World, eventually: Eventually) -> None:
+    version = world.ask("POST", "/v1/items", items=[{"item_id": "zz-last", "title": "Zebra"}])["version"]
+    eventually(lambda: world.known(version))
+    world.ask("DELETE", "/v1/items/i032")
+
+    def listed(**query: Any) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        after: dict[str, str] = {}
+        while True:
+            page = httpx.get(f"{world.url}/v1/items", params=query | after, timeout=30)
+            assert page.status_code == 200, page.text
+            items += page.json()["items"]
+            assert len(page.json()["items"]) <= query["limit"]
+            if page.json()["next"] is None:
+                return items
+            after = {"after": page.json()["next"]}
+
+    whole = listed(limit=200, fields=["title", "year"])
+    ids = [item["item_id"] for item in whole]
+    assert ids == sorted(set(ids))
+    assert "i032" not in ids
+    assert whole == listed(limit=7, fields=["title", "year"])
+    for source in ("live", "catalogue"):
+        assert listed(limit=9, source=source) == [
+            item | {"fields": {"title": item["fields"]["title"]}} for item in whole if item["source"] == source
+        ]
+    for item in (whole[0], whole[-1]):
+        one = world.ask("GET", f"/v1/items/{item['item_id']}")
+        assert item | {"fields": None} == one | {"fields": None}
+        assert item["fields"] == {name: one["fields"].get(name) for name in ("title", "year")}
+    refused = httpx.get(f"{world.url}/v1/items", params={"fields": "colour"})
+    assert refused.status_code == 404
+    assert "colour" in refused.json()["detail"]
+    world.ask("DELETE", "/v1/items/zz-last")
+
+
 def test_an_upload_does_not_run_ahead_of_the_encoder(world: World, eventually: Eventually) -> None:
     version = world.put("before", title="Prank Uncle", year=2034)
     eventually(lambda: world.known(version))
@@ -174,6 +263,10 @@ def test_an_upload_does_not_run_ahead_of_the_encoder(world: World, eventually: E
         assert (put.status_code, put.headers["Retry-After"]) == (503, "1")
         assert "was not stored" in put.json()["detail"]
         world.ask("GET", path, status=404)
+        assert world.send("PATCH", "/v1/items/ahead-0", title="Prank Uncle").status_code == 503
+        many = world.send("POST", "/v1/items", items=[{"item_id": "many", "title": "Prank Uncle"}])
+        assert (many.status_code, many.json()["accepted"], many.headers["Retry-After"]) == (200, 0, "1")
+        assert [(one["index"], one["code"]) for one in many.json()["rejected"]] == [(0, "busy")]
     version = world.ask("PUT", path, title="Prank Uncle")["version"]
     eventually(lambda: world.known(version))
     assert {*ahead, path.rpartition("/")[2]} <= set(world.listed())

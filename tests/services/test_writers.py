@@ -20,7 +20,7 @@ from recsys.home import Home
 from recsys.serving.live_columns import MAX_BYTES, MAX_MEMBERS, MAX_TEXT
 from services.api import create_app
 from services.edge.auth import Guard
-from services.edge.bodies import AN_ITEM, EVENTS, BodyLimit
+from services.edge.bodies import AN_ITEM, EVENTS, ITEMS, BodyLimit
 from services.edge.keys import Key, Keys, create_key
 from services.edge.lanes import Lane
 from services.edge.metrics import Metrics
@@ -94,9 +94,18 @@ def test_an_item_has_as_many_bytes_as_are_promised_and_no_more(writers: Writers)
         assert writers.ask("one", "DELETE", f"/v1/items/{item_id}").status_code == 200
 
 
-@pytest.mark.parametrize(("path", "limit"), [("/v1/items/x", AN_ITEM), ("/v1/events", EVENTS)], ids=["item", "events"])
-def test_a_body_that_takes_long_to_parse_is_refused_before(writers: Writers, path: str, limit: BodyLimit) -> None:
-    method = "POST" if path.endswith("events") else "PUT"
+@pytest.mark.parametrize(
+    ("method", "path", "limit"),
+    [
+        ("PUT", "/v1/items/x", AN_ITEM),
+        ("PATCH", "/v1/items/x", AN_ITEM),
+        ("POST", "/v1/items", ITEMS),
+        ("POST", "/v1/events", EVENTS),
+    ],
+)
+def test_a_body_that_takes_long_to_parse_is_refused_before(
+    writers: Writers, method: str, path: str, limit: BodyLimit
+) -> None:
     dense = b'{"events":[' + limit.commas * b"{}," + b"{},{}]}"
     assert len(dense) < limit.size
     refused = writers.ask("one", method, path, dense)

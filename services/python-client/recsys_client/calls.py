@@ -4,7 +4,7 @@ Both clients send what is built here. Arguments that are left out are not sent, 
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, Unpack
 from urllib.parse import quote
@@ -25,7 +25,16 @@ from recsys_client.schemas.generations import (
     ShadowRequest,
     SwitchAnswer,
 )
-from recsys_client.schemas.items import ItemAnswer, ItemChange, PutItemRequest
+from recsys_client.schemas.items import (
+    ItemAnswer,
+    ItemChange,
+    ItemsAnswer,
+    PatchItemRequest,
+    PutItemRequest,
+    PutItemsAnswer,
+    PutItemsRequest,
+    Source,
+)
 from recsys_client.schemas.rates import RatesAnswer
 from recsys_client.schemas.readiness import Readiness
 from recsys_client.schemas.recommend import (
@@ -135,6 +144,26 @@ def put_item(item_id: str, /, *, title: str, available: bool | None = None, **co
     return _call("PUT", f"/v1/items/{_segment('item_id', item_id)}", ItemChange, _checked(PutItemRequest, given))
 
 
+def patch_item(item_id: str, /, **columns: Any) -> Call[ItemChange]:
+    """Change some columns of an item and leave the others; None empties a column."""
+    body = _checked(PatchItemRequest, columns)
+    return _call("PATCH", f"/v1/items/{_segment('item_id', item_id)}", ItemChange, body)
+
+
+def put_items(items: Iterable[Mapping[str, Any]]) -> Call[PutItemsAnswer]:
+    """Store up to 500 items whole, each with its ``item_id``; the answer says which were not, and why."""
+    return _call("POST", "/v1/items", PutItemsAnswer, _checked(PutItemsRequest, {"items": list(items)}))
+
+
+def items(
+    *, after: str | None = None, limit: int | None = None, source: Source | None = None, fields: Sequence[str] = ()
+) -> Call[ItemsAnswer]:
+    """Return a page of all items by id, those after ``after``; ``next`` of the answer is where the next one begins."""
+    given = {"after": after, "limit": limit, "source": source, "fields": list(fields) or None}
+    query = {name: value for name, value in given.items() if value is not None}
+    return _call("GET", "/v1/items", ItemsAnswer, query=query)
+
+
 def item(item_id: str) -> Call[ItemAnswer]:
     """Return an item, live or of the catalogue."""
     return _call("GET", f"/v1/items/{_segment('item_id', item_id)}", ItemAnswer)
@@ -228,7 +257,7 @@ def _call(
     answer: type[M],
     body: BaseModel | None = None,
     *,
-    query: Mapping[str, int | bool | str] | None = None,
+    query: Mapping[str, Any] | None = None,
     repeatable: bool = True,
 ) -> Call[M]:
     arguments: dict[str, Any] = {"params": query} if query else {}

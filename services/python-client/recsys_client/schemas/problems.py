@@ -59,6 +59,7 @@ class Code(StrEnum):
     UNKNOWN_RECOMMENDATION = "unknown-recommendation", 404, (
         "No such answer is recorded: it is too old, or its user was forgotten."
     )  # fmt: skip
+    UNKNOWN_COLUMN = "unknown-column", 404, "The address names a column that the catalogue does not have."
     NOT_THE_SHADOW = "not-the-shadow", 404, "The generation is not the shadow."
     METHOD_NOT_ALLOWED = "method-not-allowed", 405, "The path has other methods; `Allow` names them."
     TOO_SLOW = "too-slow", 408, "The request did not arrive in time, or nobody waits for its answer."
