@@ -11,7 +11,7 @@ from recsys.database.engine import TEXT, Database
 from recsys.database.moments import microseconds
 
 SUMMARISED = 10_000  # newest comparisons that a summary reads
-_COMPARISONS = sql.Table(
+COMPARISONS = sql.Table(
     "shadow_answers",
     sql.MetaData(),
     sql.Column("rec_id", TEXT, primary_key=True),
@@ -24,8 +24,9 @@ _COMPARISONS = sql.Table(
     sql.Column("shadow_ms", sql.Double, nullable=False),
     sql.Column("live_cold", sql.Double, nullable=False),
     sql.Column("shadow_cold", sql.Double, nullable=False),
+    sql.Column("shared", TEXT),  # see Comparison, joined by commas; null: of an older version
 )
-sql.Index("shadow_answers_by_shadow", _COMPARISONS.c.shadow, _COMPARISONS.c.time)
+sql.Index("shadow_answers_by_shadow", COMPARISONS.c.shadow, COMPARISONS.c.time)
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Comparison:
         overlap: |live ∩ shadow| / max(|live|, |shadow|) of the two lists; 1 for two empty ones.
         live_ms: time to rank, likewise ``shadow_ms``.
         live_cold: share of the list without a training event, likewise ``shadow_cold``.
+        shared: places of the live list, from 0, whose items the other one holds as well.
     """
 
     rec_id: str
@@ -51,6 +53,7 @@ class Comparison:
     shadow_ms: float
     live_cold: float
     shadow_cold: float
+    shared: Sequence[int] = ()
 
 
 class ShadowStore:
@@ -59,19 +62,22 @@ class ShadowStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._engine = database.engine
-        database.create([_COMPARISONS])
+        database.create([COMPARISONS])
 
     def add(self, comparisons: Sequence[Comparison]) -> None:
         """Store comparisons in one transaction, each at most once."""
-        rows = [asdict(one) | {"time": microseconds(one.time)} for one in comparisons]
+        rows = [
+            asdict(one) | {"time": microseconds(one.time), "shared": ",".join(map(str, one.shared))}
+            for one in comparisons
+        ]
         if rows:
             with self._engine.begin() as connection:
-                connection.execute(self._database.insert(_COMPARISONS).on_conflict_do_nothing(), rows)
+                connection.execute(self._database.insert(COMPARISONS).on_conflict_do_nothing(), rows)
 
     def summary(self, shadow: str) -> dict[str, int | float]:
         """Return ``answers`` and, where there are any, means and percentiles of the newest comparisons of a shadow."""
-        newest = sql.select(_COMPARISONS).where(_COMPARISONS.c.shadow == shadow)
-        newest = newest.order_by(_COMPARISONS.c.time.desc(), _COMPARISONS.c.rec_id).limit(SUMMARISED)
+        newest = sql.select(COMPARISONS).where(COMPARISONS.c.shadow == shadow)
+        newest = newest.order_by(COMPARISONS.c.time.desc(), COMPARISONS.c.rec_id).limit(SUMMARISED)
         with self._engine.connect() as connection:
             rows = connection.execute(newest).mappings().all()
         if not rows:

@@ -53,8 +53,7 @@ _REPEATED = sql.Table(
 )
 sql.Index("repeated_events_by_user", _REPEATED.c.user_id)
 _BROUGHT: dict[str, Any] = {f"{dialect}_where": EVENTS.c.rec_id.is_not(None) for dialect in ("sqlite", "postgresql")}
-sql.Index("events_by_rec_id", EVENTS.c.rec_id, EVENTS.c.item_id, **_BROUGHT)
-sql.Index("events_by_time_brought", EVENTS.c.timestamp, EVENTS.c.rec_id, EVENTS.c.item_id, **_BROUGHT)
+sql.Index("events_by_rec_id", EVENTS.c.rec_id, EVENTS.c.item_id, EVENTS.c.timestamp, **_BROUGHT)
 sql.Index("events_by_user", *(EVENTS.c[name] for name in (columns.USER_ID, *columns.EVENT_ORDER)))
 
 
@@ -234,7 +233,7 @@ class EventStore:
         return connection.execute(sql.delete(EVENTS).where(EVENTS.c.event_id.in_(ids))).rowcount
 
 
-def _noted(row: Mapping[str, Any], timed: bool = True) -> dict[str, Any]:
+def _noted(row: Mapping[Any, Any], timed: bool = True) -> dict[str, Any]:
     """Return what is remembered of an event to tell whether another one with its id is the same."""
     content = [float(row[name]) if isinstance(row[name], int) else row[name] for name in _CONTENT]
     return {"content": digest(canonical_json(content)), columns.TIMESTAMP: row[columns.TIMESTAMP] if timed else None}

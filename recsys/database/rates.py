@@ -14,6 +14,7 @@ from datetime import datetime
 
 import sqlalchemy as sql
 
+from recsys.database.comparisons import COMPARISONS, SUMMARISED
 from recsys.database.engine import Database
 from recsys.database.events import EVENTS, Event
 from recsys.database.impressions import IMPRESSIONS
@@ -83,7 +84,7 @@ class RateStore:
     """Reads what answers have brought; one object serves all threads of a process.
 
     Args:
-        database: with the tables of events and impressions.
+        database: with the tables of events, impressions and comparisons.
     """
 
     def __init__(self, database: Database) -> None:
@@ -120,6 +121,40 @@ class RateStore:
             for row in origins
         ]
         return Rates(rates, left[UNKNOWN], left[UNLISTED])
+
+    def shadowed(self, shadow: str) -> tuple[int, int]:
+        """Return how many clicks live answers have brought that a shadow has answered, too, and of how many items.
+
+        Of its newest comparisons; a click counts as elsewhere here, and the second number those of items that the
+        shadow's list holds as well.
+        """
+        newest = (
+            sql.select(COMPARISONS.c.rec_id, COMPARISONS.c.shared)
+            .where(COMPARISONS.c.shadow == shadow)
+            .order_by(COMPARISONS.c.time.desc(), COMPARISONS.c.rec_id)
+            .limit(SUMMARISED)
+            .subquery()
+        )
+        named = (
+            sql.select(EVENTS.c.rec_id, EVENTS.c.item_id, EVENTS.c.user_id.label("who"), newest.c.shared)
+            .add_columns(IMPRESSIONS.c.user_id, IMPRESSIONS.c.record)
+            .select_from(newest.join(EVENTS, EVENTS.c.rec_id == newest.c.rec_id))
+            .join(IMPRESSIONS, (IMPRESSIONS.c.rec_id == newest.c.rec_id) & _SHOWN)
+            .where(newest.c.shared.is_not(None))
+            .order_by(EVENTS.c.rec_id)
+        )
+        clicks = shared = 0
+        with self._engine.connect() as connection:
+            rows = connection.execute(named).mappings().all()
+        for _, own in itertools.groupby(rows, key=lambda row: row["rec_id"]):
+            together = list(own)
+            outcomes = _judged(together[0], [(row["who"], row["item_id"]) for row in together])
+            places = {int(place) for place in together[0]["shared"].split(",") if place}
+            held = {item for place, item in enumerate(_listed(together[0]["record"])) if place in places}
+            counted = [row["item_id"] for row, one in zip(together, outcomes, strict=True) if one == COUNTED]
+            clicks += len(counted)
+            shared += len(held.intersection(counted))
+        return clicks, shared
 
     def outcomes(self, events: Sequence[Event]) -> Iterator[tuple[str, str]]:
         """Return generation ("" where the answer is unknown) and outcome of events that were stored just now."""
@@ -176,7 +211,7 @@ def _judged(row: sql.RowMapping | None, events: Iterable[tuple[str, str]], befor
         events: in their order.
         before: items that earlier events have counted.
     """
-    listed = _listed(row["record"]) if row is not None else set()
+    listed = set(_listed(row["record"])) if row is not None else set()
     counted = set(before)
     outcomes = []
     for user_id, item_id in events:
@@ -191,9 +226,9 @@ def _judged(row: sql.RowMapping | None, events: Iterable[tuple[str, str]], befor
     return outcomes
 
 
-def _listed(record: str) -> set[str]:
-    """Return the items of an impression's record."""
+def _listed(record: str) -> list[str]:
+    """Return the items of an impression's record, in order."""
     items = json.loads(record)["items"]
     if isinstance(items, dict):
-        return set(items["item_id"])
-    return {item["item_id"] for item in items}  # of an older version
+        return list(items["item_id"])
+    return [item["item_id"] for item in items]  # of an older version

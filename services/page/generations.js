@@ -7,6 +7,16 @@ import { SCORERS } from "./lists.js";
 const dialog = find("#confirm"), note = find("#generations-note");
 let known = ""; // what was drawn last, so that a table that stays the same keeps its focus
 let switched = () => {};
+const RATES_MS = 60_000; // between two looks at what answers have brought, which takes the service longer than the rest
+let rates = { until: 0, of: {} };
+
+async function brought() {
+  if (Date.now() > rates.until) {
+    const answer = await get("/v1/rates?hours=24");
+    rates = { until: Date.now() + RATES_MS, of: Object.fromEntries(answer.rates.map((one) => [one.generation, one])) };
+  }
+  return rates.of;
+}
 
 /** `onswitch` is called with the adapters, what serves and the generations, whenever they have become others. */
 export function startGenerations(onswitch) {
@@ -17,19 +27,19 @@ export function startGenerations(onswitch) {
 
 /** Ask what serves; return how far the key goes: "admin", "limited", "none" or "unknown". */
 export async function loadGenerations() {
-  let reach = "admin", answer = null, adapters = [];
+  let reach = "admin", answer = null, adapters = [], clicked = {};
   try {
-    [answer, { adapters }] = await Promise.all([get("/v1/generations"), get("/v1/adapters")]);
+    [answer, { adapters }, clicked] = await Promise.all([get("/v1/generations"), get("/v1/adapters"), brought().catch(() => ({}))]);
     say(note, answer.generations.length ? "" : "Nothing has been published yet.");
   } catch (error) {
     reach = { 401: "none", 403: "limited" }[error.status] ?? "unknown";
     say(note, reach === "unknown" ? error.message : "Listing generations, and switching them, takes an admin key.");
   }
   await readiness(answer);
-  const state = JSON.stringify([answer, adapters.map((card) => [card.id, card.serving, card.generations, card.aliases]), reach]);
+  const state = JSON.stringify([answer, adapters.map((card) => [card.id, card.serving, card.generations, card.aliases]), reach, clicked]);
   if (state !== known) {
     known = state;
-    draw(answer, adapters);
+    draw(answer, adapters, clicked);
     switched(adapters, answer?.serving ?? null, answer?.generations ?? []);
   }
   return reach;
@@ -55,7 +65,7 @@ async function readiness(answer) {
   say(find("#serving-adapter"), serving?.adapter ?? "–");
 }
 
-function draw(answer, adapters) {
+function draw(answer, adapters, clicked) {
   const generations = [...(answer?.generations ?? [])].sort((one, other) => (other.id === answer.serving) - (one.id === answer.serving));
   find("#generations table").hidden = !generations.length;
   find("#roll-back").hidden = !answer;
@@ -68,7 +78,8 @@ function draw(answer, adapters) {
     return make("tr", {},
       cell("Generation", id(one.id), serves ? make("span", { class: "chip" }, "serving") : one.current ? make("span", { class: "chip alone" }, "wanted") : null, ...names(one)),
       cell("Adapter", id(one.adapter), ...names(card ?? {}), part(one)), cell("Snapshot", id(one.snapshot)),
-      cell("Items", one.index?.rows?.toLocaleString() ?? "–"), cell("Base model", adapter?.lora?.base ?? adapter?.base ?? "–"), last);
+      cell("Items", one.index?.rows?.toLocaleString() ?? "–"), cell("Base model", adapter?.lora?.base ?? adapter?.base ?? "–"),
+      cell("Clicked, 24 h", brings(clicked[one.id])), last);
   }));
 }
 
@@ -84,6 +95,12 @@ function part({ weights, adapter_share: share, adapter_part: sentence }) {
   if (!share) return make("p", { class: "note none" }, sentence);
   const rows = Object.entries(weights).map(([name, weight]) => make("li", {}, `${SCORERS[name] ?? name}: ${weight}`));
   return make("details", { class: "note" }, make("summary", { title: sentence }, `${Math.round(100 * share)} % of the blend’s weight`), make("ul", {}, ...rows));
+}
+
+function brings(rate) {
+  if (!rate) return "–";
+  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  return `${percent(rate.rate)} of ${rate.lists.toLocaleString()} lists (${percent(rate.low)}–${percent(rate.high)})`;
 }
 
 function ask(id, serving) {

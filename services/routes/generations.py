@@ -177,7 +177,11 @@ def _end_shadow(worker: Worker, generation_id: str) -> ShadowAnswer:
 
 
 def _summary(worker: Worker) -> ShadowAnswer:
-    return summary(worker.home, worker.shadows)
+    found = summary(worker.home, worker.shadows)
+    if found.generation is None:
+        return found
+    clicks, shared = worker.rates.shadowed(found.generation)
+    return found.model_copy(update={"clicks": clicks, "clicks_shared": shared / clicks if clicks else None})
 
 
 def _load(worker: Worker, name: str) -> str:

@@ -141,6 +141,7 @@ class Shadow:
             round(seconds * 1_000, 3),
             shown.recommender.cold_share(live),
             shadow.cold_share(other),
+            [place for place, item_id in enumerate(live) if item_id in set(other)],
         )
 
 

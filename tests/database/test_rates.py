@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.database.comparisons import Comparison, ShadowStore
 from recsys.database.engine import Database
 from recsys.database.events import Event, EventStore
 from recsys.database.impressions import Impression, ImpressionStore
@@ -69,6 +70,23 @@ def test_what_becomes_of_new_events_is_told_once(world: tuple[EventStore, Impres
     again = [click("1", "a", event_type="view"), click("1", "b")]
     events.add(again)
     assert list(rates.outcomes(again)) == [("g", "repeated"), ("g", "counted")]
+
+
+def test_a_shadow_is_told_which_clicked_items_it_has_as_well(
+    world: tuple[EventStore, ImpressionStore, RateStore],
+) -> None:
+    events, impressions, rates = world
+    comparisons = ShadowStore(events.database)
+    impressions.add([answer("1", "abc"), answer("2", "abc"), answer("preview", "abc", shown=False)])
+    for rec_id, shadow, shared in (("1", "h", [0, 2]), ("2", "h", []), ("preview", "h", [0]), ("1", "other", [1])):
+        comparisons.add([Comparison(rec_id, "g", shadow, NOON, 3, 0.5, 1, 1, 0, 0, shared)])
+    events.add([click("1", item) for item in "abz"] + [click("2", "a"), click("preview", "a")])
+    assert rates.shadowed("h") == (3, 1)  # a, of a and b of the one and a of the other
+    assert rates.shadowed("other") == (2, 1)
+    assert rates.shadowed("nobody") == (0, 0)
+    with events.database.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE shadow_answers SET shared = NULL")  # as older versions have left them
+    assert rates.shadowed("h") == (0, 0)
 
 
 def test_a_forgotten_user_has_clicked_nothing(world: tuple[EventStore, ImpressionStore, RateStore]) -> None:

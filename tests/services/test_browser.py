@@ -317,6 +317,18 @@ def test_a_phone_scrolls_one_way_and_shows_one_list_at_a_time(visit: Visit, know
     assert visit.errors == []
 
 
+def test_generations_are_shown_with_what_their_answers_have_brought(visit: Visit, world: World) -> None:
+    with httpx.Client(base_url=world.url, headers=_bearer(world.key), timeout=30) as client:
+        listed = client.post("/v1/recommend", json={"user_id": "who clicks", "k": 3}).json()
+        click = {"user_id": "who clicks", "item_id": listed["items"][0]["item_id"], "rec_id": listed["rec_id"]}
+        assert client.post("/v1/events", json={"events": [click]}).json()["accepted"] == 1
+        (rate,) = client.get("/v1/rates").json()["rates"]
+    visit.page.reload()
+    cell = visit.page.locator("#generation-rows td[data-label='Clicked, 24 h']", has_text="%")
+    cell.wait_for()
+    assert cell.inner_text().startswith(f"{100 * rate['rate']:.1f} % of {rate['lists']} lists")
+
+
 def test_promoting_asks_first_then_switches_and_rolls_back(visit: Visit, world: World) -> None:
     page = visit.page
     page.get_by_role("button", name=f"Promote generation {world.second}").click()

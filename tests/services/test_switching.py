@@ -218,6 +218,13 @@ def test_a_shadow_is_compared_and_changes_nothing(world: World, known_user: str,
     assert found["overlap"] == pytest.approx(len(same) / 10)
     assert 0 < found["shadow_p50"] <= found["shadow_p95"]
     assert found["live_cold"] == 0
+    assert (found["clicks"], found["clicks_shared"]) == (0, None)
+    shown, outside = world.answer(user_id=known_user), next(item for item, _ in lists(before) if item not in same)
+    eventually(lambda: world.ask("GET", "/v1/shadow").json()["answers"] > found["answers"])
+    clicks = [{"item_id": item, "user_id": known_user, "rec_id": shown["rec_id"]} for item in (min(same), outside)]
+    assert world.ask("POST", "/v1/events", events=clicks).json()["accepted"] == 2
+    eventually(lambda: world.ask("GET", "/v1/shadow").json()["clicks"] == 2)
+    assert world.ask("GET", "/v1/shadow").json()["clicks_shared"] == 0.5
     assert 'recsys_shadow_answers_total{outcome="answered"} 0.0' not in world.ask("GET", "/metrics").text
     assert world.ask("DELETE", f"/v1/generations/{world.first}/shadow").status_code == 404
     assert world.ask("DELETE", f"/v1/generations/{world.second}/shadow").json()["generation"] == world.second

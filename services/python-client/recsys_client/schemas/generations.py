@@ -74,6 +74,11 @@ class ShadowAnswer(BaseModel):
     since: str | None = None
     answers: int = 0
     overlap: float | None = Field(None, description="Mean share of the items that both lists hold.")
+    clicks: int = Field(0, description="That the live answers among them have brought, see GET /v1/rates.")
+    clicks_shared: float | None = Field(
+        None,
+        description="Share of the clicked items that the shadow's lists hold as well; above overlap speaks for it.",
+    )
     live_p50: float | None = Field(None, description="Milliseconds, like the three below.")
     live_p95: float | None = None
     shadow_p50: float | None = None
