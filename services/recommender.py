@@ -38,6 +38,7 @@ from services.worker.loading import loads_ahead
 from services.worker.shadow import Shadow
 from services.worker.state import Worker
 from services.worker.users import Histories
+from services.worker.wording import Wording
 
 # BentoML leaves a timer of this length behind for every request: no longer than needed. Boundary's limit comes first.
 REQUEST_TIMEOUT_SECONDS = 10
@@ -125,6 +126,7 @@ class RecommenderService:
             classifiers=classifiers,
             rates=rates,
             attribution=self.attribution,
+            wording=Wording.from_environment(),
             **lanes(metrics),
         )
         app.state.observer = self.observer = Observer.from_environment(metrics)

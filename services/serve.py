@@ -23,6 +23,7 @@ import services
 from recsys import telemetry
 from recsys.errors import RecsysError
 from recsys.home import Home
+from services.edge.connections import keep_alive_seconds
 from services.edge.keyless import is_loopback
 from services.edge.keys import REQUIRE_KEYS, read_keys
 from services.edge.logs import LogSettings
@@ -30,6 +31,7 @@ from services.edge.tracing import TracingError, check_tracing
 from services.worker.impression_writer import Retention
 from services.worker.live_items import room_from_environment
 from services.worker.loading import OFF, TEXTS, loads_ahead
+from services.worker.wording import REASONS, Wording
 
 SERVICE = "services.recommender:RecommenderService"
 LOOPBACK = "127.0.0.1"
@@ -162,6 +164,8 @@ def _prepare(
         Retention.from_environment()
         room_from_environment()
         loads_ahead()
+        keep_alive_seconds()
+        Wording.from_environment()
     except (TracingError, ValueError) as error:
         raise ServeError(str(error)) from None
 
@@ -178,6 +182,8 @@ def _prepare(
         "OMP_NUM_THREADS": "1",  # as torch.set_num_threads, for the libraries below numpy
         "OPENBLAS_NUM_THREADS": "1",
     }
+    if reasons := environment.get(REASONS):
+        environment[REASONS] = str(Path(reasons).expanduser().absolute())  # workers have another folder
     environment[REQUIRE_KEYS] = "" if loopback else "1"
     project = Path(services.__file__).parent.parent
     options = {"--working-dir": project, "--host": host, "--port": port, "--timeout-graceful-shutdown": DRAIN_SECONDS}

@@ -7,7 +7,7 @@ from typing import Any
 from recsys.data.columns import TITLE
 from recsys.selection.filters import Condition
 from recsys.selection.selection import Promotion
-from recsys.serving.explanation import Explanation, without_history
+from recsys.serving.explanation import Explanation, sentences, without_history
 
 POPULAR = "popular"
 FILLED = "filled"
@@ -67,6 +67,12 @@ class Recommendation:
     fields: dict[str, Any]
     promoted: bool = False
     explanation: Explanation | None = None
+
+    def said_by(self, table: Mapping[str, str]) -> "Recommendation":
+        """Return the item with its reasons in another language, by a table as ``explanation.ENGLISH`` is one."""
+        if self.explanation is None:
+            return self
+        return replace(self, reasons=sentences(self.explanation.reasons, table))
 
     def without_history(self) -> "Recommendation":
         """Return the item with reasons and an explanation that do not tell which items the history holds."""

@@ -5,8 +5,8 @@ are shared out in proportion to the summands. The tower is not a sum; what it ad
 by closeness, max(cosine, 0), to the history's items: an account of it, not a derivation.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,9 @@ TEMPLATES = {
     LEXICAL: "shares words with {title}",
     POPULARITY: "popular",
 }
-UNNAMED = "an earlier choice"  # in the place of a title that must not be told
+UNNAMED = "unnamed"  # what a table of sentences says in the place of a title that must not be told
+TITLED = frozenset(name for name, template in TEMPLATES.items() if "{title}" in template)
+ENGLISH = {**TEMPLATES, UNNAMED: "an earlier choice"}
 MAX_REASONS = 2
 SHOWN_BY_COMPONENT = 5
 SHOWN = 10
@@ -77,6 +79,20 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Reason:
+    """Why an item stands in a list, for whoever makes sentences.
+
+    Attributes:
+        code: the component.
+        item_id: the item of the history behind it, likewise ``title``; None: there is none, or it must not be told.
+    """
+
+    code: str
+    item_id: str | None = None
+    title: str | None = None
+
+
+@dataclass(frozen=True)
 class Explanation:
     """A score in parts.
 
@@ -87,6 +103,7 @@ class Explanation:
         baseline: what no item of the history accounts for, such as popularity;
             ``score = baseline + sum(history) + other_history``.
         words: most telling first.
+        reasons: the components with the largest parts.
     """
 
     components: list[Component]
@@ -94,6 +111,7 @@ class Explanation:
     other_history: float
     baseline: float
     words: list[Word]
+    reasons: list[Reason] = field(default_factory=list)
 
 
 def in_proportion(part: float, summands: NDArray) -> Shares:
@@ -113,25 +131,39 @@ def by_closeness(part: float, bias: float, cosines: NDArray) -> Shares:
     return Shares(part, (part - bias) * closeness / closeness.sum())
 
 
-def reasons(shares: Mapping[str, Shares], history: NDArray[np.int32], titles: list[str]) -> tuple[str, ...]:
+def reasons(
+    shares: Mapping[str, Shares], history: NDArray[np.int32], ids: list[str], titles: list[str]
+) -> list[Reason]:
     """Name the components with the largest parts of a score, and the history item behind each.
 
     Args:
         shares: by component.
         history: (history,) the different items of the history, oldest first.
-        titles: of all items.
+        ids: of all items.
+        titles: likewise.
     """
-    found: list[str] = []
+    found: list[Reason] = []
     for name in sorted(shares, key=lambda name: (-shares[name].part, name)):
         if shares[name].part <= 0 or len(found) == MAX_REASONS:
             break
-        if "{title}" not in TEMPLATES[name]:
-            found.append(TEMPLATES[name])
+        if name not in TITLED:
+            found.append(Reason(name))
         elif shares[name].history.max(initial=0) > 0:
             # Among equal shares the newest event is the better story.
             source = history[len(history) - 1 - int(np.argmax(shares[name].history[::-1]))]
-            found.append(TEMPLATES[name].format(title=titles[source]))
-    return tuple(dict.fromkeys(found))
+            found.append(Reason(name, ids[source], titles[source]))
+    return found
+
+
+def sentences(found: Iterable[Reason], table: Mapping[str, str] = ENGLISH) -> tuple[str, ...]:
+    """Return reasons in words, each once.
+
+    Args:
+        found: the reasons.
+        table: a template for each code, and what stands for a title that must not be told.
+    """
+    said = (table[one.code].format(title=table[UNNAMED] if one.title is None else one.title) for one in found)
+    return tuple(dict.fromkeys(said))
 
 
 def explanation(
@@ -140,8 +172,9 @@ def explanation(
     ids: list[str],
     titles: list[str],
     words: list[Word],
+    why: list[Reason],
 ) -> Explanation:
-    """Return a score's parts by component and by item of the history; arguments as in ``reasons``."""
+    """Return a score's parts by component and item of the history; arguments as in ``reasons``, which gave ``why``."""
 
     def carried(values: NDArray[np.float64], most: int) -> tuple[list[Carried], float]:
         order = np.lexsort((-np.arange(len(values)), -np.abs(values)))[:most]
@@ -158,7 +191,7 @@ def explanation(
         components.append(Component(name, shares[name].part, shares[name].baseline, shown, other))
     together = np.sum([one.history for one in shares.values()], axis=0) if shares else np.zeros(len(history))
     shown, other = carried(together, SHOWN)
-    return Explanation(components, shown, other, sum(one.baseline for one in shares.values()), words)
+    return Explanation(components, shown, other, sum(one.baseline for one in shares.values()), words, why)
 
 
 def without_history(parts: Explanation) -> tuple[tuple[str, ...], Explanation]:
@@ -167,14 +200,14 @@ def without_history(parts: Explanation) -> tuple[tuple[str, ...], Explanation]:
     def summed(shown: list[Carried], other: float) -> float:
         return other + sum(one.score for one in shown)
 
-    said = [
-        TEMPLATES[one.name].format(title=UNNAMED)
+    why = [
+        Reason(one.name)
         for one in sorted(parts.components, key=lambda one: (-one.score, one.name))
-        if one.score > 0 and (one.history or "{title}" not in TEMPLATES[one.name])
-    ]
+        if one.score > 0 and (one.history or one.name not in TITLED)
+    ][:MAX_REASONS]
     components = [
         replace(one, history=[], other_history=summed(one.history, one.other_history)) for one in parts.components
     ]
     other = summed(parts.history, parts.other_history)
-    hidden = replace(parts, components=components, history=[], other_history=other, words=[])
-    return tuple(dict.fromkeys(said[:MAX_REASONS])), hidden
+    hidden = replace(parts, components=components, history=[], other_history=other, words=[], reasons=why)
+    return sentences(why), hidden

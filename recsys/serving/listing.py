@@ -19,7 +19,7 @@ from recsys.selection.catalogue import Catalogue
 from recsys.selection.selection import Limits, Scores, choose, place_promoted
 from recsys.serving.answers import FILLED, POPULAR, ListRequest, Recommendation
 from recsys.serving.attribution import attribute
-from recsys.serving.explanation import Explanation, Shares, explanation, reasons
+from recsys.serving.explanation import Explanation, Shares, explanation, reasons, sentences
 from recsys.serving.words import SharedWords
 
 EXPLAINED_AT_ONCE = 16  # items; explaining takes long, and whoever is told of the stages may let others go first
@@ -156,5 +156,6 @@ class Listing:
         for row, shares in zip(rows.tolist(), shared, strict=True):
             carried = np.sum([one.history for one in shares.values()], axis=0) if len(past) else np.zeros(0)
             words = self.words.between(row, dict(zip(past.tolist(), carried.tolist(), strict=True)))
-            found.append((reasons(shares, past, titles), explanation(shares, past, ids, titles, words)))
+            why = reasons(shares, past, ids, titles)
+            found.append((sentences(why), explanation(shares, past, ids, titles, words, why)))
         return found

@@ -27,6 +27,7 @@ from services.edge.keys import ADMIN, SCOPES, Key, Keys
 from services.edge.problems import announced_bytes, capped, problem, too_large
 
 READS_HISTORIES = "recsys.reads_histories"  # in a request's scope: whether it may be told what a user did
+ALLOWANCE = "recsys.allowance"  # in a request's scope: headers that say what its key has left
 BURST_SECONDS = 2.0  # how much of its rate a key may use at once
 MOST_AT_ONCE = 100  # requests of one key that a worker has under way; fewer than may wait for a lane
 # To refuse takes time, too: a key that has sent so many bodies lately that are none waits so long for each request that
@@ -101,6 +102,8 @@ class GuardedRoute(APIRoute):
         async def send_noting(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
+            if message["type"] == "http.response.start" and ALLOWANCE in scope:
+                message = {**message, "headers": [*message.get("headers", ()), *scope[ALLOWANCE]]}
             await send(message)
 
         with guard.under_way():
@@ -162,7 +165,7 @@ class Guard:
         context = CURRENT.get()
         if context is not None:
             context.key = key.id
-        return self._take(key)
+        return self._take(scope, key)
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
@@ -196,7 +199,7 @@ class Guard:
         count, then = self._refusals.get(key, (0.0, 0.0))
         return max(0.0, count - REFUSALS_FORGOTTEN * (time.monotonic() - then))
 
-    def _take(self, key: Key) -> Any:
+    def _take(self, scope: Scope, key: Key) -> Any:
         if key.rate is None:
             return None
         now, most = time.monotonic(), max(1.0, key.rate * BURST_SECONDS)
@@ -204,11 +207,27 @@ class Guard:
         tokens = min(most, tokens + (now - before) * key.rate)
         if tokens < 1:
             self._buckets[key.id] = (tokens, now)
-            wait = math.ceil((1 - tokens) / key.rate)
-            detail = f"The key {key.id} may ask {key.rate:g} times a second."
-            return problem(Code.TOO_MANY_REQUESTS, detail, {"Retry-After": str(wait)})
+            headers = allowance(key.rate, most, tokens) | {"Retry-After": str(math.ceil((1 - tokens) / key.rate))}
+            return problem(Code.TOO_MANY_REQUESTS, f"The key {key.id} may ask {key.rate:g} times a second.", headers)
         self._buckets[key.id] = (tokens - 1, now)
+        told = allowance(key.rate, most, tokens - 1)
+        scope[ALLOWANCE] = [(name.lower().encode(), value.encode()) for name, value in told.items()]
         return None
+
+
+def allowance(rate: float, most: float, left: float) -> dict[str, str]:
+    """Return the headers that say what a key may ask a worker for, and what is left of it.
+
+    As draft-ietf-httpapi-ratelimit-headers-10 has them: ``q`` requests at once, which come back within ``w`` seconds;
+    ``r`` are left, and all of them again in ``t`` seconds.
+
+    Args:
+        rate: requests a second.
+        most: requests at once.
+        left: of these.
+    """
+    quota = f'"rate";q={int(most)};w={math.ceil(most / rate)}'
+    return {"RateLimit-Policy": quota, "RateLimit": f'"rate";r={int(left)};t={math.ceil((most - left) / rate)}'}
 
 
 async def _reads_histories(request: Request) -> bool:

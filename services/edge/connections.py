@@ -15,12 +15,15 @@ from starlette.types import ASGIApp
 from uvicorn import config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from recsys.errors import SettingError
 from recsys_client.schemas.problems import PROBLEM_JSON, Code, Problem
+from services.edge.environment import numbers
 from services.edge.observer import abandon, new_id
 
 HEADERS_SECONDS = 10.0  # from the connection, or from a later request's first byte, to the end of its headers
 BODY_SECONDS = 8.0  # from there to the end of the body; less than what an answer may take
 LAST_SECONDS = 1.0  # in which a connection that is idle when the server ends may bring one more request
+KEEP_ALIVE, DEFAULT_KEEP_ALIVE = "RECSYS_KEEP_ALIVE_SECONDS", 5.0  # for which a connection may be idle
 MAX_UNREAD_BYTES = 4 * 2**20  # of a body that comes after its answer: taken, so that an honest client reads the answer
 MAX_HEADER_BYTES = 64 * 2**10  # of path, headers and trailers together
 MAX_HEADER_LINES = 256
@@ -266,6 +269,18 @@ class Connection(HttpToolsProtocol):
             self._answering.message_event.set()
 
 
+def keep_alive_seconds() -> int:
+    """Return for how long a connection may be idle between two requests, as the environment says.
+
+    Raises:
+        SettingError: the variable is no number of seconds from 1 on.
+    """
+    seconds = numbers({"keep_alive": KEEP_ALIVE}).get("keep_alive", DEFAULT_KEEP_ALIVE)
+    if not 1 <= seconds < float("inf"):
+        raise SettingError(f"{KEEP_ALIVE} is {seconds:g}; it must be a number of seconds, 1 or more.")
+    return int(seconds)
+
+
 @cache
 def most_connections() -> int:
     """Return how many connections this process may have; it asks the system for as many open files as it may have."""
@@ -284,9 +299,12 @@ def guard_connections(around: Callable[[ASGIApp], ASGIApp]) -> None:
         around: puts a middleware around the whole application, outside of all that BentoML puts there.
     """
 
+    keep_alive = keep_alive_seconds()
+
     class Guarded(Connection):
         def __init__(self, config: config.Config, *arguments: Any, **named: Any) -> None:
             super().__init__(config, *arguments, **named)
+            self.timeout_keep_alive = keep_alive
             self.app = around(config.loaded_app)
 
     protocols: dict[str, Any] = config.HTTP_PROTOCOLS

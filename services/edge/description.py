@@ -49,6 +49,8 @@ WRITING = ("post", "put", "patch")
 REQUEST_ID = "X-Request-ID"
 HEADERS: dict[str, tuple[Container[int], str]] = {  # the statuses that have one, and what it says
     REQUEST_ID: (range(600), "Under which the service's log knows the request: the caller's own, or a new one."),
+    "RateLimit-Policy": ({429}, "What the key may ask for: requests at once (q), back within so many seconds (w)."),
+    "RateLimit": ({429}, "What is left of it (r), and in how many seconds it is whole again (t)."),
     "Retry-After": ({429, 503}, "Seconds after which to ask again."),
     "WWW-Authenticate": ({401, 403}, "Bearer, and what is wrong with the key; of 403 where it lacks a scope."),
     "Accept": ({415}, "The media type that the route takes."),

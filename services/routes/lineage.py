@@ -13,7 +13,7 @@ from recsys_client.schemas.recommend import ListOptions, RecommendRequest
 from recsys_client.schemas.users import LineageAnswer, Replay
 from services.edge.auth import guarded_router, scoped
 from services.edge.problems import Refused
-from services.worker.answering import json_response, list_request
+from services.worker.answering import json_response, list_request, unkept
 from services.worker.impression_writer import differences
 from services.worker.state import Worker, WorkerOfApp
 
@@ -43,7 +43,7 @@ async def recommendation(
     answer = _lineage(found)
     if replay:
         answer.replay = await worker.loading.run(_replay, worker, found)
-    return json_response(answer)
+    return unkept(json_response(answer))
 
 
 def _find(worker: Worker, rec_id: str) -> Impression | None:

@@ -104,7 +104,7 @@ def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStag
             known or [], request.item_ids, explain=request.explain, fields=request.fields, end_stage=checkpoint
         )
     openly = reads or request.user_id is None
-    answer = as_seen_by_caller(worker, answer, known, openly)
+    answer = as_seen_by_caller(worker, answer, known, openly, request.language)
     items = items_as_json(map(RankedItem.model_validate, answer.items), checkpoint)
     rec_id = None if openly else uuid.uuid4().hex
     if rec_id is not None:  # the order tells something of the user, and no list of it would say that somebody asked

@@ -8,7 +8,7 @@ from fastapi import Path, Query, Response
 from recsys_client.schemas.fields import PathId
 from recsys_client.schemas.users import ForgottenAnswer, HistoryEvent, Removed, UserAnswer
 from services.edge.auth import guarded_router, scoped
-from services.worker.answering import json_response
+from services.worker.answering import json_response, unkept
 from services.worker.state import Worker, WorkerOfApp
 
 router = guarded_router("users")
@@ -27,7 +27,7 @@ async def user(
     limit: Annotated[int, Query(ge=1, le=1_000, description="How many events at most.")] = 100,
 ) -> Response:
     """Return what is known of a user: events with titles and where they are kept; nothing of who is unknown."""
-    return json_response(await worker.reading.run(_user, worker, user_id, limit))
+    return unkept(json_response(await worker.reading.run(_user, worker, user_id, limit)))
 
 
 @router.delete("/v1/users/{user_id:path}", response_model=ForgottenAnswer, **scoped("admin", 422))

@@ -76,6 +76,12 @@ def json_response(answer: BaseModel) -> Response:
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
+def unkept(response: Response) -> Response:
+    """Return a response that nobody on its way may keep: it tells what somebody did."""
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
 def items_as_json(items: Iterable[BaseModel], checkpoint: EndStage) -> list[str]:
     """Return items as JSON texts, in a lane: with explanations they are megabytes, and take as long as ranking."""
     parts = []
@@ -109,7 +115,7 @@ def list_request(request: ListOptions) -> "ListRequest":
     """Return what a request wants of a list."""
     from recsys.serving.answers import ListRequest  # brings torch, for which BentoML's supervisor has no use
 
-    of_the_list = set(ListOptions.model_fields) - set(FromModel.model_fields) - {"promotions", "record"}
+    of_the_list = set(ListOptions.model_fields) - set(FromModel.model_fields) - {"promotions", "record", "language"}
     given = {name: getattr(request, name) for name in of_the_list}
     return ListRequest(**given, promotions=[Promotion(one.item_id, one.slot) for one in request.promotions])
 

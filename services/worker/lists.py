@@ -83,7 +83,7 @@ class Lists:
         lists = []
         for user, history, answer in zip(users, known, answers, strict=True):
             openly = self.reads or user.user_id is None
-            seen = as_seen_by_caller(self.worker, answer, history, openly)
+            seen = as_seen_by_caller(self.worker, answer, history, openly, self.options.language)
             made = UserList(uuid.uuid4().hex, history or [], seen)
             self._count(answer)
             if self.options.record:
@@ -119,10 +119,13 @@ def write_down(
     worker.impressions.record(given)
 
 
-def as_seen_by_caller(worker: Worker, answer: "Answer", history: Sequence[str] | None, openly: bool) -> "Answer":
+def as_seen_by_caller(
+    worker: Worker, answer: "Answer", history: Sequence[str] | None, openly: bool, language: str | None
+) -> "Answer":
     """Return an answer as the caller may see it; count which link of the chain it came from.
 
     It says so where the history could not be read. Unless ``openly``, explanations do not name the history's items.
+    Reasons are in the language that was asked for, where there are sentences for it.
     """
     from recsys.serving.answers import DEGRADED  # brings torch, for which BentoML's supervisor has no use
 
@@ -130,5 +133,8 @@ def as_seen_by_caller(worker: Worker, answer: "Answer", history: Sequence[str] |
         answer = replace(answer, fallback=DEGRADED)
     if not openly:
         answer = replace(answer, items=[item.without_history() for item in answer.items])
+    table = worker.wording.of(language)
+    if table is not None:
+        answer = replace(answer, items=[item.said_by(table) for item in answer.items])
     worker.metrics.answers.labels(answer.fallback or NO_FALLBACK).inc()
     return answer

@@ -21,6 +21,7 @@ from services.worker.impression_writer import Impressions
 from services.worker.live_items import LiveItems
 from services.worker.shadow import Shadow
 from services.worker.users import Histories
+from services.worker.wording import Wording
 
 if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender
@@ -49,6 +50,7 @@ class Worker:
     classifiers: Classifiers
     rates: RateStore
     attribution: Attribution
+    wording: Wording
     scoring: Lane
     batches: Lane
     encoding: Lane

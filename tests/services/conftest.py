@@ -1,5 +1,6 @@
 """A real server process over a copy of the published generation, and what is in it."""
 
+import json
 import os
 import shutil
 import time
@@ -17,6 +18,25 @@ from recsys.store.generations import current_id, read_generation
 from recsys.texts.vectors import TextVectors
 from services.edge.metrics import Metrics
 from services.serve import running
+from services.worker.wording import REASONS
+
+GERMAN = {
+    "rules": "folgt oft auf {title}",
+    "knn": "mögen alle, die {title} mögen",
+    "ease": "passt zu {title}",
+    "towers": "in Text und Gebrauch nah an {title}",
+    "ids": "wird zusammen mit {title} gewählt",
+    "content": "beschrieben wie {title}",
+    "lexical": "teilt Wörter mit {title}",
+    "popularity": "beliebt",
+    "unnamed": "einer früheren Wahl",
+}
+
+
+@pytest.fixture(scope="session")
+def german() -> dict[str, str]:
+    """The table of sentences in German that the shared service has."""
+    return GERMAN
 
 
 @pytest.fixture(scope="session")
@@ -54,10 +74,14 @@ def classifying_home(
 
 
 @pytest.fixture(scope="session")
-def service(classifying_home: Home) -> Iterator[httpx.Client]:
-    """A client of a running service; tests that write use users of their own."""
-    with running(classifying_home) as url, httpx.Client(base_url=url, timeout=30) as client:
-        yield client
+def service(classifying_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of a running service, which gives reasons in German too; tests that write use users of their own."""
+    table = tmp_path_factory.mktemp("languages") / "reasons.json"
+    table.write_text(json.dumps({"de": GERMAN}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(REASONS, str(table))
+        with running(classifying_home) as url, httpx.Client(base_url=url, timeout=30) as client:
+            yield client
 
 
 @pytest.fixture(scope="session")

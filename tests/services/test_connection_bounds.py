@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import pytest
+import uvicorn.config
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
@@ -48,6 +49,24 @@ def connection_over(state: ServerState) -> tuple[Connection, Pipe]:
     connection, pipe = Connection(config=config, server_state=state, app_state={}), Pipe()
     connection.connection_made(pipe)
     return connection, pipe
+
+
+def test_the_environment_says_how_long_a_connection_may_be_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uvicorn.config, "HTTP_PROTOCOLS", dict(uvicorn.config.HTTP_PROTOCOLS))
+
+    def idle_seconds() -> float:
+        connections.guard_connections(lambda app: app)
+        config = Config(app=never, http="auto", interface="asgi3", lifespan="off")
+        config.load()
+        made: Connection = config.http_protocol_class(config=config, server_state=ServerState(), app_state={})  # type: ignore[call-arg, assignment]
+        return made.timeout_keep_alive
+
+    async def main() -> tuple[float, float]:
+        before = idle_seconds()
+        monkeypatch.setenv(connections.KEEP_ALIVE, "75")
+        return before, idle_seconds()
+
+    assert asyncio.run(main()) == (5, 75)
 
 
 @pytest.mark.parametrize("closes", [True, False])

@@ -1,5 +1,6 @@
 """Keys and scopes: every route of the description, asked with every kind of key."""
 
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -118,7 +119,21 @@ def test_a_rate_is_kept_for_each_key(guarded: Guarded) -> None:
     refused = guarded.ask("GET", "/v1/generations", slow)
     assert refused.status_code == refused.json()["status"] == 429
     assert 900 < int(refused.headers["Retry-After"]) <= 1000
+    assert refused.headers["RateLimit-Policy"] == '"rate";q=1;w=1000'
+    assert re.fullmatch(r'"rate";r=0;t=(9\d\d|1000)', refused.headers["RateLimit"])
     assert guarded.ask("GET", "/v1/generations", guarded.tokens["admin"]).status_code == 200
+
+
+def test_a_key_is_told_what_it_has_left(guarded: Guarded) -> None:
+    _, token = create_key(guarded.home, "counted", ["write"], rate=0.01)
+    _, quick = create_key(guarded.home, "quick", ["recommend"], rate=50)
+    told = guarded.ask("DELETE", "/v1/items/nothing", token)
+    assert told.status_code == 404
+    assert (told.headers["RateLimit-Policy"], told.headers["RateLimit"]) == ('"rate";q=1;w=100', '"rate";r=0;t=100')
+    told = guarded.ask("GET", "/v1/items/nothing", quick)
+    assert told.headers["RateLimit-Policy"] == '"rate";q=100;w=2'  # two seconds' worth at once
+    assert told.headers["RateLimit"] == '"rate";r=99;t=1'
+    assert "RateLimit" not in guarded.ask("GET", "/v1/generations", guarded.tokens["admin"]).headers
 
 
 def test_a_key_is_stored_as_its_hash_and_read_by_its_owner_only(tmp_path: Path) -> None:

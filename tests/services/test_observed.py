@@ -225,6 +225,8 @@ def test_the_standard_variables_turn_traces_on(environment: dict[str, str], expo
         ("RECSYS_LOG_REQUESTS", "2", "RECSYS_LOG_REQUESTS is 2.0"),
         ("RECSYS_LOG_SLOW_MS", "-1", "RECSYS_LOG_SLOW_MS is -1"),
         ("RECSYS_LOG_SLOW_MS", "fast", "RECSYS_LOG_SLOW_MS is 'fast'"),
+        ("RECSYS_KEEP_ALIVE_SECONDS", "0", "RECSYS_KEEP_ALIVE_SECONDS is 0"),
+        ("RECSYS_KEEP_ALIVE_SECONDS", "nan", "RECSYS_KEEP_ALIVE_SECONDS is nan"),
     ],
 )
 def test_a_wrong_variable_is_said_before_anything_starts(

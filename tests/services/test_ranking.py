@@ -44,6 +44,33 @@ def test_a_batch_gives_everybody_the_answer_of_a_single_request(
     assert len({found["rec_id"] for found in answer["answers"]}) == len(people)
 
 
+def test_reasons_are_in_the_language_that_is_asked_for(
+    service: httpx.Client, catalogue: list[str], german: dict[str, str]
+) -> None:
+    titles = {one: service.get(f"/v1/items/{one}").json()["fields"]["title"] for one in catalogue[:3]}
+    person = {"history": catalogue[:3]}
+
+    def told(language: str | None) -> list[list[dict[str, Any]]]:
+        listed = ask(service, "recommend", **person, k=5, explain=True, language=language)["items"]
+        (batched,) = ask(service, "recommend/batch", users=[person], k=5, explain=True, language=language)["answers"]
+        order = ask(service, "rank", **person, item_ids=catalogue[5:9], explain=True, language=language)["items"]
+        return [listed, batched["items"], order]
+
+    english = told(None)
+    for ours, theirs in zip(told("de-AT"), english, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            codes = one["explanation"]["reasons"]
+            assert codes == other["explanation"]["reasons"]
+            assert one["reasons"] == [german[why["code"]].format(title=why["title"]) for why in codes]
+            assert one["reasons"] != other["reasons"]
+            assert all(why["title"] == titles.get(why["item_id"] or "") for why in codes)
+    said = [[item["reasons"] for item in items] for items in english]
+    assert [[item["reasons"] for item in items] for items in told("fr")] == said
+    unknown = ask(service, "recommend", history=[], k=1, explain=True, language="DE")["items"]
+    assert unknown[0]["reasons"] == ["beliebt"]
+    assert service.post("/v1/recommend", json={"history": [], "language": "no language"}).status_code == 422
+
+
 @pytest.mark.parametrize("whom", ["known", "history", "nobody"])
 def test_pages_of_a_list_repeat_nothing(
     service: httpx.Client, known_user: str, catalogue: list[str], whom: str

@@ -72,6 +72,22 @@ def test_what_has_changed_is_sent(service: httpx.Client, catalogue: list[str]) -
     assert service.get(path, headers={"If-None-Match": after.headers["etag"]}).status_code == 304
 
 
+def test_no_other_sites_page_is_let_in(service: httpx.Client) -> None:
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,authorization"}
+    preflight = service.options("/v1/recommend", headers=asked)
+    assert preflight.status_code == 405
+    for answer in (preflight, service.get("/docs.json"), service.post("/v1/recommend", json={"history": []})):
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+def test_what_somebody_did_is_kept_nowhere(service: httpx.Client, known_user: str) -> None:
+    listed = service.post("/v1/recommend", json={"user_id": known_user}).json()
+    for path in (f"/v1/users/{known_user}", f"/v1/recommendations/{listed['rec_id']}"):
+        answer = service.get(path)
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+        assert "etag" in answer.headers  # for whoever keeps it on purpose
+
+
 def test_errors_and_changes_have_no_etag(service: httpx.Client) -> None:
     assert "etag" not in service.get("/v1/items/nothing").headers
     assert "etag" not in service.post("/v1/recommend", json={"history": []}).headers

@@ -36,6 +36,7 @@ class ListParams(ItemParams, total=False):
     limits: Mapping[str, int]
     promotions: Sequence[NewPromotion | Mapping[str, Any]]
     explain: bool
+    language: str | None
     record: bool
 
 
@@ -49,4 +50,5 @@ class RankParams(UserParams, total=False):
     adapter: str | None
     generation: str | None
     explain: bool
+    language: str | None
     fields: Sequence[str]

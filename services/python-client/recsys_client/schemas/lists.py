@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recsys_client.schemas.fields import ALWAYS_SENT
+
 
 class Carried(BaseModel):
     """What an item of the history added to a score."""
@@ -42,16 +44,27 @@ class Word(BaseModel):
     weight: float = Field(description="How rare it is, times the share of the carrying items that hold it.")
 
 
+class Reason(BaseModel):
+    """A reason in parts, for a frontend that makes sentences of its own."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    code: str = Field(description="As the components' names.")
+    item_id: str | None = Field(description="The item of the history behind it; null: none, or it must not be told.")
+    title: str | None
+
+
 class Explanation(BaseModel):
     """A score in parts: the components add up to it, and so do ``baseline + sum of history + other_history``."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True) | ALWAYS_SENT
 
     components: list[Component]
     history: list[Carried] = Field(description="Over all components, the items that added most.")
     other_history: float
     baseline: float
     words: list[Word] = Field(description="At most five, the most telling first.")
+    reasons: list[Reason] = Field([], description="What the item's reasons say in sentences.")
 
 
 class RankedItem(BaseModel):
@@ -61,7 +74,7 @@ class RankedItem(BaseModel):
 
     item_id: str
     score: float = Field(description="Higher is better; comparable within one answer only.")
-    reasons: list[str] = Field(description="Sentences, where explain was asked for.")
+    reasons: list[str] = Field(description="Sentences, where explain was asked for; equal ones once.")
     fields: dict[str, Any]
     explanation: Explanation | None = Field(description="The score in parts, where explain was asked for.")
 

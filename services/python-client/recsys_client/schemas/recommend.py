@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from recsys_client.schemas.fields import (
@@ -20,6 +20,7 @@ from recsys_client.schemas.fields import (
 )
 from recsys_client.schemas.lists import RankedItem, RecommendedItem
 
+LANGUAGE = r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$"
 MAX_HISTORY = 1_000
 MAX_EXCLUDED = 1_000
 MAX_USERS = 256  # in one batch
@@ -61,6 +62,15 @@ Explain = Annotated[
     Field(
         description="Say why, in sentences and in parts that add up to each score. What a user_id did is named to keys "
         "with the scope admin alone: others get the same sums, with the history's items under other_history."
+    ),
+]
+
+
+Language = Annotated[
+    Annotated[str, StringConstraints(pattern=LANGUAGE, max_length=35)] | None,
+    Field(
+        description="Of the reasons, as in BCP 47: de-AT is answered in de where there is no de-AT, and what the "
+        "service has no sentences for in English. explanation.reasons says the same in codes."
     ),
 ]
 
@@ -158,6 +168,7 @@ class ListOptions(Page):
         examples=[[{"item_id": "50", "slot": 1}]],
     )
     explain: Explain = False
+    language: Language = None
     record: Flag = Field(
         True,
         description="Remember the list as shown to the user. Without, it leaves no impression, no shadow follows it "
@@ -251,6 +262,7 @@ class RankRequest(UserOrHistory, FromModel):
         fail_fast=True, min_length=1, max_length=MAX_RANKED, description="An id that is repeated counts once."
     )
     explain: Explain = False
+    language: Language = None
     fields: Fields = Field(["title"])
 
     @property
