@@ -45,7 +45,7 @@ TAGS = {
 }
 EVERYWHERE = {400, 408, 431, 500, 503}  # whatever the route: how the request is sent, and how the service does
 ONLY_WITH_KEYS = {401, 429}
-WRITING = ("post", "put", "patch")
+WRITING = ("post", "put", "patch", "delete")
 REQUEST_ID = "X-Request-ID"
 HEADERS: dict[str, tuple[Container[int], str]] = {  # the statuses that have one, and what it says
     REQUEST_ID: (range(600), "Under which the service's log knows the request: the caller's own, or a new one."),

@@ -35,7 +35,10 @@ from services.worker.shadow import begin_shadow, end_shadow, summary
 from services.worker.state import Worker, WorkerOfApp
 
 router = guarded_router("generations")
-GenerationId = Annotated[str, Path(max_length=64, description="As GET /v1/generations shows it, or its alias.")]
+GenerationId = Annotated[
+    str,
+    Path(max_length=64, description="As GET /v1/generations shows it, or its alias.", examples=["0123456789abcdef"]),
+]
 
 
 @router.get("/v1/generations", response_model=GenerationsAnswer, **scoped("admin"))

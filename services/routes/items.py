@@ -33,7 +33,7 @@ TIDY_EVERY = 1_000  # changes
 router = guarded_router("items")
 MERGE_PATCH = "application/merge-patch+json"
 CROWDED = "Many items wait to be encoded; this one was not stored. Come again, and put fewer at once."
-ItemId = Annotated[PathId, Path(description="As in the catalogue, or new.")]
+ItemId = Annotated[PathId, Path(description="As in the catalogue, or new.", examples=["50"])]
 
 
 @router.put("/v1/items/{item_id:path}", response_model=ItemChange, **scoped("write", 400, 409, 413, 422, body=AN_ITEM))

@@ -24,7 +24,7 @@ LOOK_SECONDS = 0.1
 
 @router.get("/v1/recommendations/{rec_id}", response_model=LineageAnswer, **scoped("admin", 404, 409, 422))
 async def recommendation(
-    rec_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="As the answer gave it.")],
+    rec_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="As the answer gave it.", examples=["0" * 32])],
     worker: WorkerOfApp,
     replay: Annotated[bool, Query(description="Make the answer again from its generation, and compare.")] = False,
 ) -> Response:

@@ -12,7 +12,7 @@ from services.worker.answering import json_response, unkept
 from services.worker.state import Worker, WorkerOfApp
 
 router = guarded_router("users")
-UserId = Annotated[PathId, Path(description="As in the events.")]
+UserId = Annotated[PathId, Path(description="As in the events.", examples=["196"])]
 NEXT_INGEST = (
     "The next ingest leaves out this user's events up to forgotten_until, wherever the source still holds them; train "
     "and publish on it, then delete older snapshots and generations."

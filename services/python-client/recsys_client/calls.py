@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from recsys_client.errors import Invalid, ServiceError, error_of, invalid
+from recsys_client.errors import ServiceError, error_of, invalid, invalid_parameter
 from recsys_client.params import ItemParams, ListParams, RankParams, RecommendParams
 from recsys_client.schemas.classify import ClassifyAnswer, ClassifyRequest
 from recsys_client.schemas.events import EventsAnswer, EventsRequest, NewEvent
@@ -280,10 +280,10 @@ def _segment(name: str, value: str) -> str:
     try:
         _ID.validate_python(value)
     except ValidationError as error:
-        raise invalid(error) from None
-    if value in (".", ".."):
-        # servers and proxies resolve these before a route sees them
-        raise Invalid(422, "Unprocessable Content", f"{name}: {value!r} cannot be part of an address.")
+        (entry,) = error.errors(include_url=False, include_input=False)
+        raise invalid_parameter(name, entry["type"].replace("_", "-"), entry["msg"]) from None
+    if value in (".", ".."):  # servers and proxies resolve these before a route sees them
+        raise invalid_parameter(name, "path-segment", f"{value!r} cannot be part of an address.")
     return quote(value, safe="")
 
 

@@ -114,11 +114,20 @@ def retry_after(response: httpx.Response) -> float | None:
 
 
 def invalid(error: ValidationError, schema: Any = None) -> Invalid:
-    """Return the exception for a request that its schema refuses before it is sent."""
+    """Return the exception for a request that its schema, a model, refuses before it is sent."""
     entries = error.errors(include_url=False, include_input=False)
     found = [violation(entry, entry["loc"], schema) for entry in entries]
     told = [
         f"{'.'.join(map(str, entry['loc'])) or 'request'}: {one.detail}"
         for entry, one in zip(entries, found, strict=True)
     ]
-    return Invalid(422, "Unprocessable Content", "; ".join(told), code=Code.INVALID_REQUEST, errors=found)
+    return _unsent("; ".join(told), found)
+
+
+def invalid_parameter(name: str, code: str, detail: str) -> Invalid:
+    """Return the exception for a parameter of a path that breaks a rule, which its code names."""
+    return _unsent(f"{name}: {detail}", [Violation(parameter=name, code=code, detail=detail)])
+
+
+def _unsent(detail: str, errors: Sequence[Violation]) -> Invalid:
+    return Invalid(422, "Unprocessable Content", detail, code=Code.INVALID_REQUEST, errors=errors)

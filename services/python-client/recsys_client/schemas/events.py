@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from recsys_client.schemas.fields import Id, Number, Request, Timestamp
 
@@ -27,6 +27,10 @@ class NewEvent(Request):
 
 class EventsRequest(Request):
     """Events to store; where timestamps are left out, the order of the list is the order in time."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"events": [{"user_id": "196", "item_id": "50", "event_type": "click"}]}]}
+    )
 
     events: list[NewEvent] = Field(min_length=1, max_length=MAX_EVENTS)
 

@@ -25,7 +25,7 @@ class PutItemRequest(Body):
         json_schema_extra={
             "additionalProperties": True,
             "maxProperties": MAX_COLUMNS,
-            "examples": [{"title": "Toy Story 2 (1999)", "genres": ["Animation", "Comedy"], "year": 1999}],
+            "examples": [{"title": "Toy Story 2", "genres": ["Animation", "Comedy"], "year": 1999}],
         },
     )
 

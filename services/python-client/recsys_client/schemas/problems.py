@@ -161,11 +161,11 @@ def violation(error: "ErrorDetails", place: Sequence[str | int], body: Any) -> V
     """Return what pydantic says of a place in a body; beside an unknown field, those that there are.
 
     Args:
-        body: the type of the body, a model.
+        body: the type of the body: a model; None where it is not known.
     """
     detail = error["msg"].removeprefix("Value error, ")
     if error["type"] == EXTRA:
-        detail = f"{detail}; {_instead(str(place[-1]), _fields(body, place[:-1]))}"
+        detail += _instead(str(place[-1]), _fields(body, place[:-1]))
     return Violation(pointer=pointer_to(place), code=error["type"].replace("_", "-"), detail=detail)
 
 
@@ -177,15 +177,17 @@ def pointer_to(place: Iterable[str | int]) -> str:
 
 def _instead(name: str, known: Collection[str]) -> str:
     near = get_close_matches(name, known, n=1) if len(name) <= LONGEST_NAME else []
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; there are {', '.join(sorted(known))}" if known else ""
 
 
 def _fields(kind: Any, place: Iterable[str | int]) -> Collection[str]:
-    """Return the fields that a body may have at a place."""
-    for part in place:
-        fields = next(_models(kind)).model_fields
-        kind = fields[part].annotation if isinstance(part, str) else kind
-    return next(_models(kind)).model_fields
+    """Return the fields that a body may have at a place, if its type tells."""
+    for part in (one for one in place if isinstance(one, str)):
+        model = next(_models(kind), BaseModel)
+        kind = model.model_fields[part].annotation if part in model.model_fields else None
+    return next(_models(kind), BaseModel).model_fields
 
 
 def _models(kind: Any) -> Iterator[type[BaseModel]]:

@@ -157,7 +157,7 @@ class ListOptions(Page):
         json_schema_extra=_by_name,
         description="How many items may hold the same value, by field; each member of a list counts. Items without a "
         "value are not limited.",
-        examples=[{"brand": 2}],
+        examples=[{"year": 2}],
     )
     promotions: list[NewPromotion] = Field(
         [],
