@@ -56,8 +56,10 @@ def report_metrics(document: Mapping[str, Any]) -> None:
 
 @for_the_ui
 def report_training(home: Home, generation_id: str) -> None:
-    """Show where a training's report lies, and what it says in a sentence."""
+    """Show where a training's report lies, if one was written, and what an adapter moves, in a sentence."""
     path = report_path(home, generation_id)
+    if not path.is_file():  # of a training that an older version has recorded
+        return
     parts = Parts.read(home.generations / generation_id)
     said = in_markdown(parts.adapter_part) if parts else ""
     link = f"[The report of generation {generation_id}]({path.as_uri()})"

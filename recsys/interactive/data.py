@@ -12,6 +12,7 @@ from recsys.database.tombstones import Tombstones
 from recsys.home import Home, Place
 from recsys.interactive.display import reporting
 from recsys.interactive.frames import Table, as_table
+from recsys.store.names import ADAPTER, meant
 
 _DEFAULT = IngestConfig()
 
@@ -62,7 +63,8 @@ def _rating(home: Home, config: IngestConfig) -> Complete:
         return unchanged
     from recsys.texts.labels import open_classifier, rate_reviews  # torch, which most tables have no use for
 
-    return partial(rate_reviews, classifier=open_classifier(home, config.reviews.adapter), config=config.reviews)
+    classifier = open_classifier(home, meant(home, ADAPTER, config.reviews.adapter))
+    return partial(rate_reviews, classifier=classifier, config=config.reviews)
 
 
 def _categorising(home: Home, config: IngestConfig) -> Complete:
@@ -71,5 +73,5 @@ def _categorising(home: Home, config: IngestConfig) -> Complete:
         return unchanged
     from recsys.texts.labels import fill_categories, open_classifier
 
-    classifier = open_classifier(home, config.categories.adapter)
+    classifier = open_classifier(home, meant(home, ADAPTER, config.categories.adapter))
     return partial(fill_categories, classifier=classifier, config=config.categories)

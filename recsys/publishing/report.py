@@ -21,12 +21,13 @@ from recsys.evaluation.bootstrap import bootstrap_mean
 from recsys.evaluation.charts import Bar, escaped, quoted
 from recsys.evaluation.report import METRICS_FILE, OURS
 from recsys.home import Home
+from recsys.publishing.admission import check_gate
 from recsys.publishing.binding import HELD_OUT, SLICE
 from recsys.ranking.blend import Blend
 from recsys.ranking.parts import ADAPTED, COMPONENTS
 from recsys.ranking.scoring import Scoring
 from recsys.ranking.system import POPULARITY
-from recsys.serving.answers import ListRequest
+from recsys.serving.answers import Answer, ListRequest
 from recsys.serving.recommender import Recommender
 from recsys.store.generations import current_id, read_generation, report_path, when_made
 from recsys.store.manifests import GenerationManifest
@@ -69,13 +70,9 @@ def report(home: Home, generation_id: str) -> str:
     document = {"data": {}, "protocols": {}, "settings": {}, "environment": {}} | read_json(folder / METRICS_FILE)
     made = _Made(home, folder, manifest, document, Recommender.open(home, generation_id))
     title = f"Training: {read_names(home, GENERATION).label(generation_id)}"
-    return charts.whole_page(
-        title,
-        [
-            *_head(made), *page.verdicts(made.document), *_made_of(made), *_slices(made), *_learning(made),
-            *_lists(made), *_times(manifest), *page.measured(made.document), *page.settings(made.document),
-        ],
-    )  # fmt: skip
+    told = [*_head(made), *page.verdicts(document), *_gate(made), *_made_of(made), *_slices(made), *_learning(made)]
+    told += [*_lists(made), *_times(manifest), *page.measured(document), *page.settings(document)]
+    return charts.whole_page(title, told)
 
 
 def _head(made: _Made) -> list[str]:
@@ -88,6 +85,14 @@ def _head(made: _Made) -> list[str]:
     if names["tags"]:
         parts.append(f"<p>Tags: {', '.join(map(quoted, names['tags']))}</p>")
     return [*parts, *(f"<p>{quoted(line)}</p>" for line in (names["note"] or "").splitlines() if line.strip())]
+
+
+def _gate(made: _Made) -> list[str]:
+    """Return what the gate says of the held-out figures, beside what is served now."""
+    verdict = check_gate(made.home, made.manifest.id, current_id(made.home))
+    findings = "".join(f"<li>{escaped(finding)}</li>" for finding in verdict.findings)
+    said = "lets it pass by these figures" if verdict.passed else "refuses it"
+    return [f"<p>The gate {said}:</p><ul>{findings}</ul>"]
 
 
 def _made_of(made: _Made) -> list[str]:
@@ -180,9 +185,19 @@ def _lists(made: _Made) -> list[str]:
     parts.append(f"<h2>{escaped(heading)}</h2>")
     if before is None:
         parts.append(f"<p>{escaped(named)}</p>")
+    else:
+        others = before.recommend_many(histories, ListRequest(k=10))
+        share = np.mean([_shared(answer, other) for answer, other in zip(answers, others, strict=True)] or [0.0])
+        parts.append(f"<p>Of the ten best items of {len(people)} people {100 * share:.0f} % are in both lists.</p>")
     for number, user in enumerate(_spread(people, SHOWN_PEOPLE), start=1):
         parts += _person(made, number, recommender.history(user), named, before)
     return parts
+
+
+def _shared(answer: Answer, other: Answer) -> float:
+    """Return the share of a list's items that another holds, too."""
+    found = {item.item_id for item in other.items}
+    return sum(item.item_id in found for item in answer.items) / max(1, len(answer.items))
 
 
 def _person(made: _Made, number: int, history: Sequence[str], named: str, before: Recommender | None) -> list[str]:

@@ -72,7 +72,7 @@ class Parts:
             )
         return (
             "The adapter has no part in this generation's lists: the blend gives the towers no weight. It still moves "
-            "similar items, diversity and vectors of texts; search by meaning reads the base alone."
+            "similar items, diversity and vectors of texts; new items and searches stand on the base's text alone."
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from recsys.config import CategoryConfig, IngestConfig, ReviewConfig, to_dict
 from recsys.home import Home
 from recsys.models.optimisation import DivergedError
 from recsys.store.adapters import list_adapters
+from recsys.store.names import ADAPTER, set_alias
 from recsys.texts.labels import newest_classifier, open_classifier
 
 
@@ -86,7 +87,8 @@ def test_reviews_become_values_and_titles_become_categories(place: Home, sentime
         items
     )
     adapter = str(sentiment["adapter"])
-    config = IngestConfig(reviews=ReviewConfig(adapter), categories=CategoryConfig(adapter))
+    set_alias(place, ADAPTER, adapter, "moods")
+    config = IngestConfig(reviews=ReviewConfig(adapter), categories=CategoryConfig("moods"))
     snapshot = open_snapshot(place, ingest_tables(str(events), str(items), str(place.root), config))
 
     table = snapshot.events().filter(pl.col("value_predicted"))

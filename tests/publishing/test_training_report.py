@@ -40,6 +40,7 @@ def test_every_training_leaves_a_page_that_needs_no_network(home: Home, written:
     parts = Parts.read(folder)
     assert parts is not None
     assert parts.adapter_part.replace("'", "&#x27;") in written
+    assert "<p>The gate lets it pass by these figures:</p><ul><li>NDCG@10" in written
     for heading in ("What the lists are made of", "held-out items", "How it learnt", "What is offered", "How long it"):
         assert heading in written
     assert "The adapter&#x27;s loss: from" in written
@@ -70,6 +71,7 @@ def test_lists_stand_beside_those_of_what_is_served(home: Home, tmp_path: Path) 
     without, _ = make_variant(place, {"content": 1.0})
     text = report(place, without)
     assert f"Lists of this generation beside the served generation {served}" in text
+    assert re.search(r"Of the ten best items of \d+ people \d+ % are in both lists", text)
     assert '<em class="new">new</em>' in text
     assert "The adapter has no part in this generation&#x27;s lists" in text
     (place.generations / "current.json").unlink()

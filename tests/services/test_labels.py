@@ -7,10 +7,11 @@ import pytest
 from synthetic import TICKETS
 
 from recsys.home import Home
+from recsys.store.names import ADAPTER, set_alias
 from services.serve import running
 
 
-def test_texts_get_the_label_that_they_were_trained_to_have(service: httpx.Client) -> None:
+def test_texts_get_the_label_that_they_were_trained_to_have(service: httpx.Client, classifying_home: Home) -> None:
     texts = [templates[0].format("late") for templates in TICKETS.values()]
     answer = service.post("/v1/classify", json={"texts": texts}).json()
     assert set(answer) == {"results", "adapter", "took_ms"}
@@ -21,6 +22,9 @@ def test_texts_get_the_label_that_they_were_trained_to_have(service: httpx.Clien
         assert max(result["probabilities"], key=result["probabilities"].get) == result["label"]
     named = service.post("/v1/classify", json={"texts": texts, "adapter": answer["adapter"]}).json()
     assert named["results"] == answer["results"]
+    set_alias(classifying_home, ADAPTER, answer["adapter"], "tickets")
+    called = service.post("/v1/classify", json={"texts": texts, "adapter": "tickets"}).json()
+    assert (called["adapter"], called["results"]) == (answer["adapter"], answer["results"])
 
 
 @pytest.mark.parametrize(
