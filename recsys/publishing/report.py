@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from recsys.artifacts import ArtifactError, read_json, write_atomic
-from recsys.data.columns import ITEM_ID, TITLE
+from recsys.data.columns import TITLE
 from recsys.evaluation import charts, page
 from recsys.evaluation.bootstrap import bootstrap_mean
 from recsys.evaluation.charts import Bar, escaped, quoted
@@ -201,8 +201,9 @@ def _shared(answer: Answer, other: Answer) -> float:
 
 
 def _person(made: _Made, number: int, history: Sequence[str], named: str, before: Recommender | None) -> list[str]:
-    titles = dict(made.recommender.catalogue.items.select(ITEM_ID, TITLE).iter_rows())
-    last = ", ".join(quoted(str(titles[item_id])) for item_id in history[-SHOWN_HISTORY:])
+    catalogue = made.recommender.catalogue
+    titles = [catalogue.titles[catalogue.row(item_id)] for item_id in history[-SHOWN_HISTORY:]]
+    last = ", ".join(map(quoted, titles))
     answer = made.recommender.recommend(history, k=SHOWN_ITEMS, explain=True)
     marks, lists = dict.fromkeys((item.item_id for item in answer.items), ""), []
     if before is not None:
