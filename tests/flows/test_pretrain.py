@@ -89,6 +89,10 @@ def test_an_adapter_from_elsewhere_becomes_a_generation(
     place: Home, given: dict[str, Path], kept: dict[str, Any], tmp_path: Path
 ) -> None:
     run("export", "--form", "peft", "--adapter", kept["adapter"], "--out", tmp_path / "peft", "--home", place.root)
+    narrow = ("--weights", "fp16", "--adapter", kept["adapter"], "--out", tmp_path / "onnx", "--home", place.root)
+    distance = run("export", *narrow)["distance"]
+    assert distance["texts"] == 80  # its catalogue
+    assert 0 < distance["mean"] <= distance["max"] < 1e-6
     settings = tmp_path / "peft" / "adapter_config.json"
     settings.write_text(settings.read_text().replace('"task_type": "FEATURE_EXTRACTION"', '"task_type": "SEQ_CLS"'))
     brought = run("adapters", "import", tmp_path / "peft", "--home", place.root)

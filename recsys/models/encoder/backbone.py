@@ -25,7 +25,7 @@ from recsys.config import LoraConfig
 from recsys.models.devices import attention_for, default_device
 from recsys.models.encoder.families import check_kind, longest_text, read_kind
 from recsys.models.encoder.packaged import PACKAGED_BASES, packaged_folder
-from recsys.models.encoder.pooling import MEAN, Pooling, read_pooling
+from recsys.models.encoder.pooling import MEAN, Pooling, read_pooling, write_pooling
 from recsys.models.encoder.safety import check_base, check_lora
 
 if TYPE_CHECKING:
@@ -197,8 +197,10 @@ def pack_base(backbone: Backbone, path: Path) -> None:
         with quiet():
             copy.deepcopy(model).half().save_pretrained(place)
         backbone.tokenizer.save_pretrained(place)
-        for file in sorted(Path(place).iterdir()):
-            archive.write(file, file.name)
+        if backbone.pooling != MEAN:
+            write_pooling(Path(place), backbone.pooling, backbone.hidden_size)
+        for file in sorted(path for path in Path(place).rglob("*") if path.is_file()):
+            archive.write(file, file.relative_to(place))
 
 
 def unpack_base(path: Path, folder: Path) -> str:

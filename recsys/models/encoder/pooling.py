@@ -15,7 +15,7 @@ from recsys.artifacts import ArtifactError
 
 Pooling = Literal["mean", "cls", "max"]
 MEAN: Pooling = "mean"
-MODULES = "modules.json"
+MODULES, PLACE = "modules.json", "1_Pooling"
 MOST_BYTES = 1 << 20  # of one of its files
 _MODES = {
     "pooling_mode_mean_tokens": "mean",
@@ -67,6 +67,26 @@ def read_pooling(source: str) -> Pooling:
             f"{source} has a {MODULES}, or what it names, as sentence-transformers does not write it. {advice}"
         ) from error
     return found
+
+
+def write_pooling(folder: Path, how: Pooling, width: int) -> None:
+    """Write what ``read_pooling`` reads, beside a model's files, by the names that all releases know.
+
+    Args:
+        folder: of the model.
+        how: it pools.
+        width: of a token's vector.
+    """
+    kinds = (("Transformer", ""), ("Pooling", PLACE), ("Normalize", "2_Normalize"))
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (kind, path) in enumerate(kinds)
+    ]
+    settings: dict[str, Any] = {"word_embedding_dimension": width}
+    settings |= {name: mode == how for name, mode in _MODES.items()} | {"pooling_mode_mean_sqrt_len_tokens": False}
+    (folder / PLACE).mkdir()
+    for name, value in {MODULES: modules, f"{PLACE}/config.json": settings}.items():
+        (folder / name).write_text(json.dumps(value, indent=2) + "\n")
 
 
 def _pooling(source: str, place: str, advice: str) -> Pooling:

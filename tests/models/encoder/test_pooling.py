@@ -10,7 +10,7 @@ from families import LONGEST, WORDS, tiny_base
 
 from recsys.artifacts import ArtifactError
 from recsys.config import LoraConfig
-from recsys.models.encoder.backbone import BaseModelError, load_backbone
+from recsys.models.encoder.backbone import BaseModelError, load_backbone, pack_base, unpack_base
 from recsys.models.encoder.export import CARD, EncoderCard, ExportedEncoder, export
 from recsys.models.encoder.pooling import pool
 from recsys.models.encoder.tokens import embed_catalogue, tokenize
@@ -68,6 +68,8 @@ def test_what_the_folder_says_is_how_it_pools_and_what_it_is(base, settings, how
         assert EncoderCard.read(tmp_path / form / CARD).pooling == how
         encoded = ExportedEncoder.open(tmp_path / form, LONGEST, "f32").encode(TEXTS)
         assert (1 - (encoded * vectors).sum(axis=1)).max() < 1e-3, form  # bf16 where the processor has it
+    pack_base(read, tmp_path / "base.zip")
+    assert load_backbone(unpack_base(tmp_path / "base.zip", tmp_path / "unpacked"), CPU).pooling == how
 
 
 def test_the_default_base_has_the_hash_that_older_cards_have():
