@@ -15,7 +15,7 @@ from recsys.config import ModelConfig, TuneConfig, to_dict
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.held_out import allowed_protocols, make_split
 from recsys.home import Home
-from recsys.training.pretrained import pretrained_folder
+from recsys.training.pretrained import pretrained_folder, with_adapter
 from recsys.training.trials import plot
 from recsys.training.tuning import Trial, best_of, tune, with_settings
 
@@ -66,6 +66,7 @@ def tune_settings(
     """
     place = open_home(home)
     snapshot = open_snapshot(place, snapshot_id)
+    config = with_adapter(place, config)
     key = short_id(snapshot.id, to_dict(config), to_dict(replace(search, trials=0)), version("recsys"))
     base = place.runs / f"tune-{key}"
     trials = run_trials(snapshot, place, config, search, base.with_suffix(".db"))
