@@ -106,9 +106,7 @@ class AdapterConfig(Settings):
 
     lora: LoraConfig = LoraConfig()
     learning_rate: NotNegative = 5e-4
-    rounds: CountOrNone | None = (
-        None  # LoRA steps; None: from the size of the catalogue's text; 0: ``pretrained`` stays
-    )
+    rounds: CountOrNone | None = None  # LoRA steps; None: by the catalogue's text; 0: ``pretrained`` stays as it is
     items_per_round: Count = 512  # items encoded with gradient in one step
     temperature: Positive = 0.07
     pretrained: Id | None = None  # id of an adapter to begin with: of `recsys pretrain`, or imported
