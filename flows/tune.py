@@ -1,7 +1,7 @@
 """The flow that searches settings on validation and trains with the best: every trial in one table and one picture."""
 
 import base64
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def tune_settings(
     place = open_home(home)
     snapshot = open_snapshot(place, snapshot_id)
     config = with_adapter(place, config)
-    key = short_id(snapshot.id, to_dict(config), to_dict(replace(search, trials=0)), version("recsys"))
+    key = short_id(snapshot.id, to_dict(config), to_dict(search) | {"trials": 0}, version("recsys"))
     base = place.runs / f"tune-{key}"
     trials = run_trials(snapshot, place, config, search, base.with_suffix(".db"))
     best = best_of(trials)

@@ -71,10 +71,10 @@ class Shell:
 def shell(home: Path | None, as_json: bool, debug: bool, log: Path | None = None) -> Iterator[Shell]:
     """Run a command's body: progress on stderr, the outcome on stdout, an error as one line and an exit code."""
     session, started = Shell(Home.of(home)), time.time()
-    prepare(session.home)
     errors = _console(stderr=True)
     code = 0
     try:
+        prepare(session.home)
         with contextlib.ExitStack() as stack:
             if as_json:
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # for libraries that print

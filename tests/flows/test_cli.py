@@ -150,6 +150,14 @@ def test_a_failure_is_1_and_one_line(arguments: list[str], told: str, tmp_path: 
         assert told in run(*arguments, "--home", tmp_path, code=1)["error"]
 
 
+def test_a_home_that_can_be_none_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "Not a directory" in run("adapters", "--home", tmp_path / "file" / "home", code=1)["error"]
+    output = shown("train", "--log-file", tmp_path / "file" / "log", "--home", tmp_path / "home", code=1)
+    assert output.startswith("Error: ")
+    assert output.count("\n") == 1
+
+
 def test_validate_counts_and_writes_nothing(dataset: Dataset, tmp_path: Path) -> None:
     arguments = ["validate", "--events", dataset.events, "--items", dataset.items, "--home", tmp_path / "home"]
     report = run(*arguments)
