@@ -13,7 +13,7 @@ from flows.commands.generations import adapters, generations, publish, rollback
 from flows.commands.measure import benchmark, evaluate
 from flows.commands.service import keys, recommend, serve
 from flows.commands.texts import classify, embed, export
-from flows.commands.train import pretrain, train, tune
+from flows.commands.train import pretrain, teach, train, tune
 from flows.commands.ui import ui
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ def main(
 
 # in the order in which `recsys --help` lists them
 for command in (
-    *(demo, ingest, validate, train, pretrain, tune, classify, evaluate, benchmark),
+    *(demo, ingest, validate, train, pretrain, teach, tune, classify, evaluate, benchmark),
     *(publish, rollback, generations, adapters, serve, recommend, embed, export, ui),
 ):
     app.command()(command)

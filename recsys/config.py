@@ -132,6 +132,19 @@ class PretrainConfig(Settings):
 
 
 @dataclass(frozen=True)
+class PairsConfig(Settings):
+    """Fine-tuning an adapter of the search on queries and what was chosen after them."""
+
+    lora: LoraConfig = LoraConfig()
+    learning_rate: NotNegative = 5e-4
+    batch_size: Count = 32  # pairs a step; each query's negatives are what the others of its batch chose
+    epochs: Count = 8
+    temperature: Positive = 0.05  # of the cosines
+    held_out_share: Part = 0.2  # of the different queries, for judging
+    bootstrap_samples: Count = 2_000
+
+
+@dataclass(frozen=True)
 class ClassifierConfig(Settings):
     """A text classifier: base model, LoRA adapter and softmax head."""
 

@@ -14,7 +14,7 @@ from recsys.artifacts import read_json
 from recsys.errors import RefusedError
 from recsys.home import Home
 from recsys.ranking.parts import Parts, parts_of
-from recsys.store.manifests import CLASSIFICATION, IMPORTED, PRETRAINING, AdapterCard, GenerationManifest
+from recsys.store.manifests import CLASSIFICATION, IMPORTED, PRETRAINING, SEARCH, AdapterCard, GenerationManifest
 from recsys.store.names import ADAPTER, GENERATION, meant, read_names
 
 Id = Annotated[str | None, typer.Argument(metavar="[ID]", help="16 hexadecimal digits, an alias, or how one begins.")]
@@ -208,6 +208,8 @@ def _adapter_figure(card: AdapterCard) -> str:
         return EMPTY
     if card.task == PRETRAINING:
         return f"perplexity {card.metrics['perplexity']['after']:.1f}"
+    if card.task == SEARCH:
+        return f"hit@1 {_text(card.metrics['held_out']['given']['hit@1'])}"
     return f"NDCG@10 {_figure(card.metrics)}"
 
 

@@ -1,4 +1,4 @@
-"""`recsys train`, `pretrain` and `tune`: the encoder learns from a snapshot."""
+"""`recsys train`, `pretrain`, `tune` and `teach`: the encoder learns from a snapshot, and from what was chosen."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,6 +8,7 @@ import typer
 
 from flows.commands.tables import show_metrics, show_parts, show_report
 from flows.commands.terminal import (
+    MAX_SEED,
     DebugOption,
     HomeOption,
     JsonOption,
@@ -21,10 +22,10 @@ from flows.commands.terminal import (
     table,
 )
 from recsys.artifacts import read_json
-from recsys.config import PretrainConfig, TuneConfig, read_settings
+from recsys.config import PairsConfig, PretrainConfig, TuneConfig, read_settings
 from recsys.errors import SettingError
 from recsys.ranking.parts import Parts, parts_of
-from recsys.store.names import ADAPTER, meant
+from recsys.store.names import ADAPTER, GENERATION, meant
 
 
 def train(
@@ -103,6 +104,40 @@ def pretrain(
         )
         if done.adapter:
             session.show(f"Next: recsys train --pretrained {done.adapter}")
+        session.result = asdict(done)
+
+
+def teach(
+    pairs: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="Parquet, CSV, TSV, NDJSON: query, item_id, weight.")
+    ],
+    generation: Annotated[
+        str | None, typer.Option(help="Whose search is taught; the served one by default, else the newest.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file with settings of PairsConfig.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the pairs.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Bind the generation whether or not it pays.")] = False,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Fixes every random choice.")] = 0,
+    log_file: LogOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Teach the search by what people chose after a query: a generation, where that pays; it is not served yet."""
+    with shell(home, as_json, debug, log_file) as session:
+        given = read_settings(PairsConfig, config) if config else PairsConfig()
+        given = replace(given, epochs=epochs or given.epochs)
+        from flows.teach import teach_generation, verdict
+        from recsys.store.generations import current_id, newest_id
+
+        named = meant(session.home, GENERATION, generation) if generation else None
+        chosen = named or current_id(session.home) or newest_id(session.home)
+        done = teach_generation(str(pairs), chosen, str(session.home.root), given, seed, keep)
+        headings = dict.fromkeys(("epoch", "loss"), "right")
+        rows = [[f"{row['epoch']:.0f}", f"{row['loss']:.4f}"] for row in done.history]
+        session.show(table(headings, rows), verdict(done))
+        if done.generation:
+            session.show(f"Next: recsys publish {done.generation}")
         session.result = asdict(done)
 
 

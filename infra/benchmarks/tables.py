@@ -23,7 +23,8 @@ from recsys.models.throughput import SHAPES, encoding_flops
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "infra" / "results"
 KINDS = (
-    "quality", "tried", "speed", "encoding", "throughput", "standalone", "life", "classification", "attacks", "lifting"
+    "quality", "tried", "speed", "encoding", "throughput", "standalone", "life", "search", "classification", "attacks",
+    "lifting",
 )  # fmt: skip
 SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
 SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
@@ -228,6 +229,33 @@ def life(path: Path) -> str:
     return "\n".join(lines)
 
 
+def search(path: Path) -> str:
+    """Return the Markdown of what a search finds, by kind of question, and of what it learns from pairs."""
+    document = json.loads(path.read_text())
+    lines = [
+        "| hit@1 (MRR@10) | questions | meaning | words | reciprocal ranks, before | both | over the better alone |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for kind in document["kinds"]:
+        found = kind["systems"]
+        cells = [
+            f"{found[name]['hit@1']:.3f} ({found[name]['mrr@10']:.3f})"
+            for name in ("meaning", "words", "reciprocal ranks", "both")
+        ]
+        change = kind["both_minus_better"]
+        over = f"{change['mean_difference']:+.3f} ({change['low']:+.3f} … {change['high']:+.3f})"
+        lines.append(f"| {kind['name']} | {kind['questions']:,} | {' | '.join(cells)} | {over} |")
+    lines += ["", "| taught by pairs | learnt | held out | before | after | difference |", "|---|---|---|---|---|---|"]
+    for one in document["taught"]:
+        before, after, change = one["before"], one["after"], one["after_minus_before"]
+        over = f"{change['mean_difference']:+.3f} ({change['low']:+.3f} … {change['high']:+.3f})"
+        lines.append(
+            f"| help desk, seed {one['seed']} | {one['learnt']} | {one['held_out']} | "
+            f"{before['hit@1']:.3f} ({before['mrr@10']:.3f}) | {after['hit@1']:.3f} ({after['mrr@10']:.3f}) | {over} |"
+        )
+    return "\n".join([*lines, ""])
+
+
 def filled(page: Path, blocks: dict[str, str]) -> str:
     """Return a page with each block in the place of what stands between the markers of its name.
 
@@ -270,6 +298,7 @@ def pages() -> dict[Path, str]:
         "encoding": "\n".join(map(encoding, of["encoding"])),
         "throughput": "\n".join([*map(throughput, of["throughput"]), *map(standalone, of["standalone"])]),
         "life": "\n".join(map(life, of["life"])),
+        "search": "\n".join(map(search, of["search"])),
         "classifier": "\n".join(f"{epochs(path)}\n{tries(path)}" for path in of["classification"]),
         "attacks": attacks.tables(of["attacks"]),
         "lifting": "\n".join(lift.table(lift.outcomes(json.loads(path.read_text()))) for path in of["lifting"]),

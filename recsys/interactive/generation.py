@@ -1,5 +1,6 @@
 """A generation in the hand of whoever looks at it: lists, items like an item, search and vectors, as frames."""
 
+import typing
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -23,7 +24,7 @@ from recsys.selection.filters import Condition
 from recsys.serving.answers import Answer, ListRequest
 from recsys.serving.new_texts import Encoder
 from recsys.serving.recommender import Recommender
-from recsys.serving.search import TextSearch
+from recsys.serving.search import BOTH, Mode, TextSearch
 from recsys.serving.users import Users
 from recsys.store.adapters import read_card
 from recsys.store.generations import newest_last, read_generation
@@ -186,9 +187,10 @@ class Generation:
         *,
         k: int = 10,
         filter: Condition | None = None,
+        mode: Mode = BOTH,
         fields: Sequence[str] = (TITLE,),
     ) -> pl.DataFrame:
-        """Find items by free text, by meaning and by words.
+        """Find items by free text, by meaning and by words, or by ``meaning`` or ``words`` alone.
 
         >>> import recsys
         >>> found = recsys.load().search("a sheriff in the desert", k=2)
@@ -199,11 +201,14 @@ class Generation:
             ArtifactError: the adapter or its base is missing or another.
             FilterError: the filter does not fit the catalogue.
             KeyError: a field does not exist.
-            RequestError: k is not positive.
+            RequestError: k is not positive, or there is no such mode.
+            UnreadableError: by words alone, and their index cannot be read.
         """
         fields = _listed(fields)
+        if mode not in typing.get_args(Mode):
+            raise RequestError(f"mode is {mode!r}; it must be one of {', '.join(typing.get_args(Mode))}.")
         found = {
-            query: self._search.search(query, k=_positive(k), filter=filter, fields=fields).items
+            query: self._search.search(query, k=_positive(k), filter=filter, mode=mode, fields=fields).items
             for query in as_ids(queries)
         }
         found_by = [list(hit.found_by) for hits in found.values() for hit in hits]

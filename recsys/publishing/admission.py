@@ -19,8 +19,8 @@ from recsys.data.columns import ITEM_ID, USER_ID
 from recsys.data.snapshot import open_snapshot
 from recsys.evaluation.report import FROZEN, OURS
 from recsys.home import Home
-from recsys.publishing.binding import HELD_OUT, SLICE
-from recsys.publishing.gate import Rehearsal, Verdict, judge, judge_parts, judge_rehearsal
+from recsys.publishing.binding import BASE, CHOSEN, HELD_OUT, QUERY, SEARCHED, SLICE, TAUGHT
+from recsys.publishing.gate import Rehearsal, Verdict, judge, judge_parts, judge_rehearsal, judge_search
 from recsys.ranking.parts import Parts
 from recsys.ranking.system import POPULARITY
 from recsys.serving.recommender import Recommender
@@ -58,7 +58,7 @@ def publish(
     served = current_id(home)
     if expected is not ... and served != expected:
         raise ConflictError(f"Generation {served} is served, not {expected}. Look again before you publish.")
-    verdict = check_gate(home, generation_id, served)
+    verdict = check_gate(home, generation_id, served) + check_search(home, generation_id, served)
     if verdict.passed and not force:
         verdict += check_answers(home, generation_id, served, load or partial(Recommender.open, home))
     if verdict.passed or force:
@@ -102,6 +102,26 @@ def _beside(held_out: pl.DataFrame) -> tuple[dict[str, Figures], dict[str, tuple
         if {adapted, base} <= set(held_out.columns)
     }
     return {name: held_out[name].to_numpy() for name in names}, pairs
+
+
+def check_search(home: Home, generation_id: str, served_id: str | None) -> Verdict:
+    """Judge what a generation's search has learnt from pairs, against the served one where both held out the same.
+
+    Raises:
+        ArtifactError: there is no such generation.
+    """
+    path = read_generation(home, generation_id)[0] / SEARCHED
+    before = None if served_id in (None, generation_id) else read_generation(home, str(served_id))[0] / SEARCHED
+    if not path.is_file():
+        if before is None or not before.is_file():
+            return Verdict(True, ())
+        return Verdict(True, ("The served generation's search has learnt from pairs, this one's not: `recsys teach`.",))
+    own, served = pl.read_parquet(path), None
+    if before is not None and before.is_file():
+        other = pl.read_parquet(before)
+        if other.select(QUERY, CHOSEN).equals(own.select(QUERY, CHOSEN)):
+            served = other[TAUGHT].to_numpy()
+    return judge_search(own[TAUGHT].to_numpy(), own[BASE].to_numpy(), served)
 
 
 def check_answers(home: Home, generation_id: str, served_id: str | None, load: Callable[[str], Recommender]) -> Verdict:

@@ -30,6 +30,8 @@ from recsys.store.manifests import GenerationManifest, IndexReference
 
 HELD_OUT = "held_out.parquet"
 TUNING_HISTORIES = 100
+SEARCHED = "searched.parquet"  # reciprocal ranks of held-out queries, where the search has learnt from pairs
+QUERY, CHOSEN, BASE, TAUGHT = "query", "chosen", "base", "taught"  # its columns; texts and ids are hashed
 SLICE = "slice:"  # before the name of a slice's column
 
 

@@ -151,6 +151,26 @@ def _called(name: str) -> str:
     return "the blend of its own parts and the baselines without the towers" if name == BLEND else f"{name} alone"
 
 
+def judge_search(
+    taught: NDArray[np.float64], base: NDArray[np.float64], served: NDArray[np.float64] | None, seed: int = 0
+) -> Verdict:
+    """Judge a search that has learnt from pairs by the reciprocal rank of each held-out query.
+
+    Args:
+        taught: (queries,) of the candidate.
+        base: (queries,) of its base.
+        served: (queries,) of the served generation on the same queries; None where there is none to compare.
+        seed: of the bootstrap.
+    """
+    finding = f"Of {len(taught):,} held-out queries the search's MRR@10 is {taught.mean():.4f}, its base's "
+    finding += f"{base.mean():.4f}"
+    against, name = (base, "its base's") if served is None else (served, "the served generation's")
+    change = paired_bootstrap(taught, against, seed=seed)
+    if change.high < 0 and change.mean_difference < -TOLERANCE * against.mean():
+        return Verdict(False, (f"{finding}; that is beyond doubt below {name} {against.mean():.4f}.",))
+    return Verdict(True, (f"{finding}.",))
+
+
 def judge_rehearsal(rehearsal: Rehearsal) -> Verdict:
     """Judge how a generation answers: by the recall of its index, and by its time beside the served one."""
     found = rehearsal.recall >= MIN_RECALL

@@ -5,8 +5,10 @@ same question: the items with the largest dot product among those that are allow
 """
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -14,8 +16,11 @@ import numpy as np
 from lancedb.query import MatchQuery
 from numpy.typing import NDArray
 
+from recsys.experts.lexical import WORD
+from recsys.experts.word_weights import WordWeights
 from recsys.store.index import (
     APPROXIMATE_FROM,
+    BATCH,
     ROW,
     TEXT,
     IndexReference,
@@ -58,6 +63,24 @@ class Prefetch:
 NO_PREFETCH = Prefetch()
 
 
+@dataclass(frozen=True)
+class Worded:
+    """What holds words of a query.
+
+    Attributes:
+        rows: (found,).
+        shares: (found,) of the query's words that each holds, by weight: see ``WordWeights``.
+    """
+
+    rows: NDArray[np.int64]
+    shares: NDArray[np.float64]
+
+    def best_first(self, count: int) -> "Worded":
+        """Return the ``count`` largest shares, ties by row."""
+        order = np.lexsort((self.rows, -self.shares))[:count]
+        return Worded(self.rows[order], self.shares[order])
+
+
 class CandidateSource(Protocol):
     """Proposes items by their vectors and by their words."""
 
@@ -92,8 +115,12 @@ class CandidateSource(Protocol):
             prefetched: this query's of ``prefetch``, where there was one.
         """
 
-    def worded(self, query: str, count: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return at most ``count`` allowed rows whose texts hold words of a query, best first, ties by row.
+    @property
+    def word_weights(self) -> WordWeights:
+        """What each word of the texts weighs; counted when it is first asked for."""
+
+    def worded(self, query: str, count: int, allowed: NDArray[np.bool_]) -> Worded:
+        """Return at most ``count`` allowed rows whose texts hold words of a query, best first.
 
         The query is nothing but words: there is no syntax in it that could be wrong.
 
@@ -131,6 +158,7 @@ class VectorSource:
         self.kind: Kind = "exact" if reference.rows < APPROXIMATE_FROM else "approximate"
         self._partitions = partitions(reference.rows)
         self.probes = reference.probes or self._partitions  # all of it where nobody has measured
+        self._counting = threading.Lock()
 
     def prefetch(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]) -> list[Prefetch]:
         """See ``CandidateSource``."""
@@ -182,19 +210,37 @@ class VectorSource:
         )
         return next(enough, self._partitions)
 
-    def worded(self, query: str, count: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """See ``CandidateSource``; the best is the one with the highest BM25."""
+    @property
+    def word_weights(self) -> WordWeights:
+        """See ``CandidateSource``.
+
+        Raises:
+            UnreadableError: LanceDB cannot read the texts.
+        """
+        with self._counting:
+            return self._word_weights
+
+    def worded(self, query: str, count: int, allowed: NDArray[np.bool_]) -> Worded:
+        """See ``CandidateSource``; they are those with the highest BM25."""
         wanted = 2 * count
         while True:
             with reading(self._table):
                 search = self._table.search(MatchQuery(query, TEXT), query_type="fts")
-                found = search.select([ROW, "_score"]).limit(wanted).to_arrow()
-            rows = found[ROW].to_numpy()
-            rows = rows[np.lexsort((rows, -found["_score"].to_numpy()))]
-            kept: NDArray[np.int64] = rows[allowed[rows]]
-            if len(kept) >= count or len(rows) < wanted:
-                return kept[:count]
+                found = search.select([ROW, TEXT, "_score"]).limit(wanted).to_arrow()
+            rows, scores = found[ROW].to_numpy(), found["_score"].to_numpy()
+            order = np.lexsort((rows, -scores))
+            order = order[allowed[rows[order]]]
+            if len(order) >= count or len(rows) < wanted:
+                kept = order[:count]
+                texts = [WORD.findall(text.lower()) for text in found[TEXT].take(kept).to_pylist()]
+                return Worded(rows[kept], self.word_weights.shares(query, scores[kept], texts)).best_first(count)
             wanted *= 8  # what is not allowed has taken the places
+
+    @cached_property
+    def _word_weights(self) -> WordWeights:
+        with reading(self._table):
+            batches = self._table.search().select([TEXT]).limit(self._table.count_rows()).to_batches(BATCH)
+            return WordWeights(batch[TEXT].to_pylist() for batch in batches)
 
     def _parts(self, share: float) -> int:
         return min(max(1, round(share * self._partitions)), self._partitions)

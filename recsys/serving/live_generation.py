@@ -44,7 +44,7 @@ def with_live_items(
         base: a generation as it was opened.
         encoder: its encoder; None where nothing was encoded.
         live: all live items; deleted and unavailable ones are not offered, those without a vector are not there yet.
-        vectors: what ``encoder.encode`` made of items' texts, by id.
+        vectors: what ``encoder.encode_items`` made of items' texts, by id.
         version: of the live items.
         shown: the change up to which all of them are among these; None: all are.
     """
@@ -63,11 +63,14 @@ def with_live_items(
             fresh.append((number, vectors[item.item_id]))
     order = np.concatenate([places, [len(own) + number for number, _ in fresh]]).astype(np.int64)
     items = pl.concat([own.items, frame])[order.tolist()]
-    scoring, words = base.scoring, base.words
+    scoring, words, search_vectors = base.scoring, base.words, base.search_vectors
     if fresh or changed:
         assert encoder is not None
         rewritten = np.array([row for row, _ in changed], dtype=np.int64)
-        dense = encoder.dense_vectors(np.array([vector for _, vector in [*changed, *fresh]], dtype=np.float32))
+        made = np.array([vector for _, vector in [*changed, *fresh]], dtype=np.float32)
+        dense = encoder.dense_vectors(made)
+        if search_vectors is not None:
+            search_vectors = _replaced(search_vectors, encoder.search_vectors(made), rewritten)
         written = encoder.item_texts(items[[*rewritten.tolist(), *range(len(own), len(items))]])
         system = _system(base.scoring.system, dense, written, rewritten)
         index = _replaced(base.scoring.source.vectors, np.concatenate([*dense.values()], axis=1), rewritten)
@@ -79,6 +82,7 @@ def with_live_items(
         catalogue=Catalogue(items, hidden),
         scoring=scoring,
         words=words,
+        search_vectors=search_vectors,
         items_version=version,
         items_shown=version if shown is None else shown,
     )

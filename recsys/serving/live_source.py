@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.experts.lexical import WORD
-from recsys.ranking.candidates import NO_PREFETCH, CandidateSource, Kind, Prefetch, best_rows, exact_products
+from recsys.experts.word_weights import WordWeights, asked
+from recsys.ranking.candidates import NO_PREFETCH, CandidateSource, Kind, Prefetch, Worded, best_rows, exact_products
 
 
 class LiveSource:
@@ -32,8 +33,8 @@ class LiveSource:
         self._own = np.ones(len(base.vectors), dtype=bool)
         self._own[rewritten] = False
         self._live = np.concatenate([rewritten, np.arange(len(base.vectors), len(vectors))])
-        words = (set(WORD.findall(text.lower())) for text in written)
-        self._words = dict(zip(self._live.tolist(), words, strict=True))
+        self._words = [WORD.findall(text.lower()) for text in written]
+        self._different = [set(words) for words in self._words]
 
     def prefetch(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]) -> list[Prefetch]:
         """See ``CandidateSource``."""
@@ -51,12 +52,20 @@ class LiveSource:
         rows = np.concatenate([found, self._live[allowed[self._live]]])
         return best_rows(self.vectors, query, count, rows)
 
-    def worded(self, query: str, count: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """See ``CandidateSource``; live items that hold every word stand first: the index of words has none of them."""
-        words = set(WORD.findall(query.lower()))
-        live = [row for row in self._live.tolist() if words and words <= self._words[row] and allowed[row]]
-        found = self._base.worded(query, count, self._of_base(allowed))
-        return np.array([*sorted(live), *found.tolist()][:count], dtype=np.int64)
+    @property
+    def word_weights(self) -> WordWeights:
+        """See ``CandidateSource``; live items change them next to nothing, and are left out."""
+        return self._base.word_weights
+
+    def worded(self, query: str, count: int, allowed: NDArray[np.bool_]) -> Worded:
+        """See ``CandidateSource``; live items are weighed here: the index of words has none of them."""
+        found, weights, words = self._base.worded(query, count, self._of_base(allowed)), self.word_weights, asked(query)
+        holding = [not own.isdisjoint(words) for own in self._different]
+        places = np.flatnonzero(np.array(holding, dtype=bool) & allowed[self._live])
+        texts = [self._words[place] for place in places]
+        shares = weights.shares(query, weights.scores(query, texts), texts)
+        rows = np.concatenate([self._live[places], found.rows])
+        return Worded(rows, np.concatenate([shares, found.shares])).best_first(count)
 
     def named(self, queries: NDArray[np.float32], count: int) -> list[NDArray[np.int64]]:
         """See ``CandidateSource``; every live row is among them."""

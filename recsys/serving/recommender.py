@@ -15,6 +15,7 @@ from recsys.data.text import item_texts
 from recsys.home import Home
 from recsys.ranking.candidates import CandidateSource, VectorSource, recall
 from recsys.ranking.scoring import PreparedHistory, Scoring
+from recsys.ranking.search_vectors import load_search_vectors
 from recsys.ranking.stages import RANKER, RULES, SEARCH, EndStage, unmeasured
 from recsys.ranking.system import System
 from recsys.selection.catalogue import Catalogue
@@ -40,6 +41,7 @@ class Recommender:
         scoring: its components, their blend, and the index of their vectors.
         users: what its snapshot knows of users.
         words: what texts have in common, for explanations.
+        search_vectors: (items, width) by the adapter of the search, or None where there is none.
         items_version: of the live items that this holds; 0: none.
         items_shown: the change of live items up to which it holds all of them: the texts of later ones are not encoded
             yet.
@@ -50,6 +52,7 @@ class Recommender:
     scoring: Scoring
     users: SnapshotUsers
     words: SharedWords
+    search_vectors: NDArray[np.float32] | None = None
     items_version: int = 0
     items_shown: int = 0
 
@@ -61,6 +64,7 @@ class Recommender:
         source: CandidateSource,
         items: pl.DataFrame,
         users: SnapshotUsers,
+        search_vectors: NDArray[np.float32] | None = None,
     ) -> "Recommender":
         """Return a recommender of a system over its index.
 
@@ -70,10 +74,11 @@ class Recommender:
             source: the index of their vectors.
             items: the catalogue, a row an item, in the order of the vectors.
             users: of the snapshot.
+            search_vectors: see there.
         """
         text = manifest.config.text
         words = SharedWords(lambda: item_texts(items, text))
-        return cls(manifest, Catalogue(items), Scoring(system, source), users, words)
+        return cls(manifest, Catalogue(items), Scoring(system, source), users, words, search_vectors)
 
     @classmethod
     def open(cls, home: Home, generation_id: str | None = None) -> "Recommender":
@@ -91,7 +96,11 @@ class Recommender:
         source = VectorSource(home.lance, manifest.index)
         system = System.load(folder)
         _check_index(system, source, generation_id)
-        return cls.of(manifest, system, source, snapshot.items(), SnapshotUsers.of(snapshot))
+        search_vectors = None
+        if manifest.search_adapter is not None:
+            verify_adapter(home, manifest.search_adapter)
+            search_vectors = load_search_vectors(folder)
+        return cls.of(manifest, system, source, snapshot.items(), SnapshotUsers.of(snapshot), search_vectors)
 
     @property
     def generation_id(self) -> str:

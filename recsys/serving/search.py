@@ -1,29 +1,35 @@
-"""Free text to items: by meaning and by words, fused, whatever the query is: a title, a wish, a question.
+"""Free text to items: by meaning and by words, whatever the query is: a title, a wish, a question.
 
 By meaning: the query is encoded as the items' texts are and compared by cosine. By words: BM25 over the same texts.
-Reciprocal rank fusion makes one list of both; items whose title is the query stand before it.
+The scores of both are fused into one list; items whose title is the query stand before it.
 """
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.columns import TITLE
+from recsys.ranking.candidates import Worded
 from recsys.ranking.stages import ENCODE, FIELDS, RULES, SEARCH, EndStage, unmeasured
 from recsys.ranking.system import CONTENT
 from recsys.selection.filters import Condition
 from recsys.serving.answers import POPULAR
-from recsys.serving.fusion import RANK_CONSTANT, Fused, fuse
+from recsys.serving.fusion import WORDS_WEIGHT, Fused, fused_scores
 from recsys.serving.new_texts import Encoder
 from recsys.serving.recommender import Recommender
 from recsys.store.index import UnreadableError
 
 CANDIDATES = 100  # from each list, at least
 MEANING, WORDS, EXACT = "meaning", "words", "title"
+Mode = Literal["both", "meaning", "words"]
+BOTH: Mode = "both"
+EXACT_BONUS = 1 + WORDS_WEIGHT  # being the title outweighs all else
+NOTHING = Worded(np.empty(0, dtype=np.int64), np.empty(0))
 _LOG = logging.getLogger(__name__)
 
 
@@ -32,7 +38,8 @@ class Hit:
     """One item that was found.
 
     Attributes:
-        score: the fused score; comparable within one answer.
+        score: the fused score, by meaning alone the cosine, by words alone the share of the query's words that the
+            text holds, by weight; comparable within one answer.
         found_by: which lists hold it: ``meaning``, ``words``, and ``title`` where that is the query.
         fields: columns of the catalogue.
     """
@@ -67,8 +74,11 @@ class TextSearch:
     def __init__(self, recommender: Recommender, encoder: Encoder) -> None:
         self.encoder = encoder
         self._recommender = recommender
-        self._vectors = recommender.scoring.source.vectors[:, recommender.scoring.block(CONTENT)]
-        self._norms = encoder.meaning_norms(self._vectors)
+        scoring = recommender.scoring
+        content = scoring.source.vectors[:, scoring.block(CONTENT)]
+        self._meaning = encoder.meaning(content, recommender.search_vectors)
+        with suppress(UnreadableError):  # who asks for words is told
+            _ = scoring.source.word_weights  # counted now, not while somebody waits
 
     def search(
         self,
@@ -77,6 +87,7 @@ class TextSearch:
         k: int = 10,
         offset: int = 0,
         filter: Condition | None = None,
+        mode: Mode = BOTH,
         fields: Sequence[str] = (TITLE,),
         end_stage: EndStage = unmeasured,
     ) -> Hits:
@@ -87,19 +98,21 @@ class TextSearch:
             k: how many items; fewer only where fewer are allowed, or behind so many as a list of candidates has.
             offset: how many items before them are left out, those of earlier pages.
             filter: a structured condition on item columns, see ``recsys.selection.filters``.
+            mode: by ``both`` meaning and words, or by ``meaning`` or ``words`` alone: then no title comes first.
             fields: item columns to return.
             end_stage: is told when a stage ends, see ``recsys.ranking.stages``.
 
         Raises:
             FilterError: the filter does not fit the catalogue.
             KeyError: a field does not exist.
+            UnreadableError: by words alone, and their index cannot be read.
         """
         catalogue, scoring = self._recommender.catalogue, self._recommender.scoring
         allowed = catalogue.allowed(filter)
         end_stage(RULES)
         fallback: str | None
         if any(character.isalnum() for character in query):
-            found, fallback = self._found(query, max(CANDIDATES, 2 * k), allowed, end_stage)
+            found, fallback = self._found(query, max(CANDIDATES, 2 * k), allowed, mode, end_stage)
             found = found[offset : offset + k]
         else:
             counts, rows = scoring.system.popularity.counts, scoring.popular(offset + k, allowed)[offset:]
@@ -114,34 +127,44 @@ class TextSearch:
         return Hits(hits, self._recommender.generation_id, self._recommender.adapter_id, fallback)
 
     def _found(
-        self, query: str, count: int, allowed: NDArray[np.bool_], end_stage: EndStage
+        self, query: str, count: int, allowed: NDArray[np.bool_], mode: Mode, end_stage: EndStage
     ) -> tuple[list[Fused], str | None]:
-        """Return what all lists find, fused, and the fallback where the words' index cannot be read."""
-        lists = {
-            EXACT: [row for row in self._recommender.catalogue.titled(query) if allowed[row]],
-            MEANING: self._by_meaning(query, count, allowed, end_stage),
-        }
-        fallback = None
-        try:
-            lists[WORDS] = self._recommender.scoring.source.worded(query, count, allowed).tolist()
-        except UnreadableError as error:
-            _LOG.warning("%s. Searching by meaning alone.", error)
-            fallback = MEANING
-        # being the title outweighs any places in the other two lists
-        found = [
-            Fused(one.row, one.score + (2 / RANK_CONSTANT if EXACT in one.found_by else 0.0), one.found_by)
-            for one in fuse(lists)
-        ]
-        return sorted(found, key=lambda one: (-one.score, one.row)), fallback
-
-    def _by_meaning(self, query: str, count: int, allowed: NDArray[np.bool_], end_stage: EndStage) -> list[int]:
-        """Return allowed rows by cosine, ties by row; every item is compared: its norm is in no index."""
-        rows = np.flatnonzero(allowed)
+        """Return what a query finds, best first, and the fallback where the words' index cannot be read."""
+        worded, fallback = NOTHING, None
+        if mode != MEANING:
+            try:
+                worded = self._recommender.scoring.source.worded(query, count, allowed)
+            except UnreadableError as error:
+                if mode == WORDS:
+                    raise
+                _LOG.warning("%s. Searching by meaning alone.", error)
+                fallback = MEANING
+        found_by = dict.fromkeys(worded.rows.tolist(), (WORDS,))
+        if mode == WORDS:
+            pairs = zip(worded.rows.tolist(), worded.shares.tolist(), strict=True)
+            return [Fused(row, share, found_by[row]) for row, share in pairs], None
         end_stage(SEARCH)
-        vector = self.encoder.meaning_queries([query])[0]
+        vector = self.encoder.query(query)
         end_stage(ENCODE)
-        cosines = (self._vectors @ vector / self._norms)[rows]
-        if len(rows) > count:
-            best = np.argpartition(-cosines, count - 1)[:count]
-            rows, cosines = rows[best], cosines[best]
-        return rows[np.lexsort((rows, -cosines))].tolist()
+        cosines = self._meaning.cosines(vector)
+        for row in nearest(cosines, np.flatnonzero(allowed), count).tolist():
+            found_by[row] = (MEANING, *found_by.get(row, ()))
+        titled = self._recommender.catalogue.titled(query) if mode == BOTH else []
+        for row in (row for row in titled if allowed[row]):
+            found_by[row] = (EXACT, *found_by.get(row, ()))
+        shares = np.zeros(len(cosines))
+        shares[worded.rows] = worded.shares
+        rows = np.fromiter(found_by, dtype=np.int64, count=len(found_by))
+        scores = fused_scores(cosines[rows], shares[rows])
+        scores += EXACT_BONUS * np.isin(rows, titled)
+        order = np.lexsort((rows, -scores)).tolist()
+        return [Fused(int(rows[one]), float(scores[one]), found_by[int(rows[one])]) for one in order], fallback
+
+
+def nearest(cosines: NDArray[np.floating], rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return the ``count`` of some rows with the largest cosines, (items,), in no order; of equal ones the first."""
+    if len(rows) <= count:
+        return rows
+    least = np.partition(cosines[rows], len(rows) - count)[len(rows) - count]
+    above, equal = rows[cosines[rows] > least], rows[cosines[rows] == least]
+    return np.concatenate([above, equal[: count - len(above)]])

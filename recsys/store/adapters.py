@@ -92,7 +92,7 @@ def delete_adapter(home: Home, adapter_id: str) -> None:
         ArtifactError: it does not exist, or a generation uses it.
     """
     read_card(home, adapter_id)
-    users = [manifest.id for manifest in list_generations(home) if manifest.adapter == adapter_id]
+    users = [one.id for one in list_generations(home) if adapter_id in (one.adapter, one.search_adapter)]
     if users:
         raise ArtifactError(f"Generation {users[0]} uses adapter {adapter_id}. Delete the generation first.")
     discard_folder(home.adapters / adapter_id)

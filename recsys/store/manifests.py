@@ -14,7 +14,8 @@ from recsys.record import Record
 CARD = "card.json"
 MADE = "made"  # when, as ``artifacts.now`` has it: no part of an id
 # An adapter's tasks; of an imported one it is whatever it was trained for elsewhere.
-RECOMMENDATION, CLASSIFICATION, PRETRAINING, IMPORTED = "recommendation", "classification", "pretraining", "imported"
+RECOMMENDATION, CLASSIFICATION, PRETRAINING = "recommendation", "classification", "pretraining"
+SEARCH, IMPORTED = "search", "imported"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class GenerationManifest(Record):
         snapshot: id of what it was trained on.
         snapshot_digest: the SHA-256 over what it reads of that; None: made before generations bound it.
         adapter: id of the adapter behind it.
+        search_adapter: id of the adapter that its search reads meaning by; None: the base alone.
         index: where its vectors are.
         settings: the ``ModelConfig``, as it was written; ``config`` reads it.
         files: the SHA-256 of each file of its own, by its name.
@@ -57,6 +59,7 @@ class GenerationManifest(Record):
     snapshot: str
     snapshot_digest: str | None = None
     adapter: str
+    search_adapter: str | None = None
     index: IndexReference
     settings: dict[str, Any]
     files: dict[str, str] = field(default_factory=dict)
@@ -82,11 +85,15 @@ class GenerationManifest(Record):
         return self.notes.get("flow_run")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON values; a manifest from before snapshots were bound has no digest of one."""
-        values = super().to_dict()
-        if self.snapshot_digest is None:
-            values.pop("snapshot_digest", None)
-        return values
+        """Return everything as JSON values.
+
+        A manifest from before snapshots were bound has no digest of one, most have no adapter of the search.
+        """
+        return {
+            name: value
+            for name, value in super().to_dict().items()
+            if value is not None or name not in ("snapshot_digest", "search_adapter")
+        }
 
     @property
     def content_id(self) -> str:

@@ -9,11 +9,13 @@ import numpy as np
 from fastapi import Response
 
 from recsys.ranking.stages import ENCODE
+from recsys_client.schemas.problems import Code
 from recsys_client.schemas.recommend import FromModel
 from recsys_client.schemas.texts import EmbedAnswer, EmbedRequest, FoundItem, SearchAnswer, SearchRequest
 from services.edge.auth import guarded_router, scoped
 from services.edge.bodies import A_QUESTION, TEXTS
 from services.edge.context import MODEL, end_stage
+from services.edge.problems import Refused
 from services.worker.answering import ERRORS, answering, json_response, milliseconds_since, refusing
 from services.worker.state import Worker, WorkerOfApp
 
@@ -50,6 +52,8 @@ async def embed(request: EmbedRequest, worker: WorkerOfApp) -> Response:
 @router.post("/v1/search", response_model=SearchAnswer, **scoped("recommend", *ERRORS, body=A_QUESTION))
 async def search(request: SearchRequest, worker: WorkerOfApp) -> Response:
     """Find items by free text: by meaning and by words, fused; an item whose title is the text comes first.
+
+    By words alone, 503 where their index cannot be read; by both, the answer is then by meaning, and says so.
 
     After a switch the generation before answers until the new one's encoder is loaded.
     """
@@ -88,19 +92,21 @@ def _encoder(worker: Worker, asked: EmbedRequest) -> "tuple[Recommender, Encoder
 
 
 def _search(worker: Worker, request: SearchRequest) -> SearchAnswer:
+    from recsys.store.index import UnreadableError  # brings LanceDB, which BentoML's supervisor does not need
+
     started = time.perf_counter()
     recommender = _answering(worker, request)
     found_in = worker.encoders.search_of(recommender)
     end_stage(MODEL)
     with refusing(recommender, request.fields):
-        hits = found_in.search(
-            request.query,
-            k=request.k,
-            offset=request.offset,
-            filter=request.filter,
-            fields=request.fields,
-            end_stage=end_stage,
-        )
+        try:
+            hits = found_in.search(
+                request.query, k=request.k, offset=request.offset, filter=request.filter, mode=request.mode,
+                fields=request.fields, end_stage=end_stage,
+            )  # fmt: skip
+        except UnreadableError as error:
+            detail = f"Words cannot be looked up at the moment: {error}. Ask by meaning, or again later."
+            raise Refused(Code.UNAVAILABLE, detail, {"Retry-After": "10"}) from None
     return SearchAnswer(
         items=[FoundItem.model_validate(hit) for hit in hits.items],
         fallback=hits.fallback,

@@ -170,12 +170,13 @@ class LiveItems:
         rows, _ = own.split(texts)
         trained = dict(zip((own.ids[row] for row in rows), encoder.item_texts(own.items[rows]), strict=True))
         wanted = {item_id: text for item_id, text in texts.items() if trained.get(item_id) != text}
-        vectors = self._vectors(base.adapter_id, encoder, wanted)
+        vectors = self._vectors(encoder, wanted)
         missing = [item.version for item in there if item.item_id in wanted and item.item_id not in vectors]
         return with_live_items(base, encoder, items, vectors, version, min(missing) - 1 if missing else version)
 
-    def _vectors(self, adapter: str, encoder: "Encoder", texts: dict[str, str]) -> dict[str, NDArray[np.float32]]:
+    def _vectors(self, encoder: "Encoder", texts: dict[str, str]) -> dict[str, NDArray[np.float32]]:
         """Return the vectors of texts by item id, encoding for a while what nobody has encoded yet, oldest first."""
+        adapter = encoder.key
         digests = {item_id: digest(text.encode()) for item_id, text in texts.items()}
         known = self._known.setdefault(adapter, {})
         if len(known) > 2 * len(texts) + SPARE:  # most of them are of items that are gone
@@ -189,7 +190,7 @@ class LiveItems:
                 while missing and time.monotonic() - started < ENCODING_SECONDS:
                     batch, missing = missing[:BATCH], missing[BATCH:]
                     begun = time.monotonic()
-                    made = encoder.encode([texts[item_id] for item_id in batch], names=batch)
+                    made = encoder.encode_items([texts[item_id] for item_id in batch], names=batch)
                     if len(batch) == BATCH:
                         self._pace = BATCH / max(time.monotonic() - begun, 1e-6)
                     self.store.add_vectors(adapter, batch, [digests[item_id] for item_id in batch], made)

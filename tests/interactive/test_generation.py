@@ -13,6 +13,7 @@ from recsys.artifacts import ArtifactError
 from recsys.data.sources import SourceError
 from recsys.database.engine import Database
 from recsys.database.events import Event
+from recsys.errors import RequestError
 from recsys.home import Home
 from recsys.interactive import generation as module
 from recsys.interactive.generation import Generation
@@ -108,6 +109,9 @@ def test_similar_items_and_search_are_the_services(served: Generation, recommend
     assert hits["query"].to_list() == [title] * 3 + ["a wedding"] * 3
     assert hits["item_id"][0] == served.items["item_id"][3]
     assert set(hits["found_by"][0]) == {"title", "meaning", "words"}
+    assert set(served.search(title, mode="words")["found_by"].explode()) == {"words"}
+    with pytest.raises(RequestError, match="mode is 'sense'"):
+        served.search(title, mode="sense")
 
 
 def test_texts_frames_and_files_become_the_same_vectors(served: Generation, trained: Home, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recsys.publishing.gate import MIN_SLICE, Rehearsal, Verdict, judge, judge_parts, judge_rehearsal
+from recsys.publishing.gate import MIN_SLICE, Rehearsal, Verdict, judge, judge_parts, judge_rehearsal, judge_search
 
 N = 400
 
@@ -72,6 +72,17 @@ def test_a_generation_that_answers_much_slower_is_refused():
     assert "41.0 ms, the served generation's 20.0 ms: that is too slow" in verdict.findings[1]
     assert judge_rehearsal(rehearsal(milliseconds=6.0, served=1.5)).passed  # milliseconds are no matter
     assert judge_rehearsal(rehearsal(milliseconds=500.0, served=None)).passed
+
+
+def test_a_search_that_has_learnt_must_find_no_worse_than_what_is_served():
+    random = np.random.default_rng(0)
+    base, taught = 0.4 * random.random(80), 0.4 + 0.6 * random.random(80)
+    assert judge_search(taught, base, None).passed
+    assert judge_search(taught, base, taught).passed
+    refused = judge_search(base, base, taught)
+    assert not refused.passed
+    assert "beyond doubt below the served generation's" in refused.findings[0]
+    assert not judge_search(base, taught, None).passed
 
 
 def test_two_verdicts_pass_only_together():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recsys.selection.catalogue import KEPT_MASKS, Catalogue
 from recsys.selection.selection import LimitError, Limits, choose, place_promoted
-from recsys.serving.fusion import fuse
+from recsys.serving.fusion import fused_scores
 
 ITEMS = 60
 RANDOM = np.random.default_rng(0)
@@ -136,8 +136,9 @@ def test_titles_are_found_whatever_their_case_and_punctuation():
     assert CATALOGUE.titled("Item") == []
 
 
-def test_fusion_adds_reciprocal_ranks_and_breaks_ties_by_row():
-    fused = fuse({"a": [5, 3], "b": [3, 9], "c": [1]})
-    assert [one.row for one in fused] == [3, 1, 5, 9]
-    assert fused[0].score == pytest.approx(1 / 62 + 1 / 61)
-    assert fused[0].found_by == ("a", "b")
+def test_fusion_follows_the_meaning_unless_nearly_all_of_a_query_was_found():
+    cosines = np.array([0.6, 0.2, 0.5, 0.5])
+    assert fused_scores(cosines, np.zeros(4)) == pytest.approx(cosines)
+    assert fused_scores(cosines, np.array([0, 0.5, 0, 0])).argmax() == 0
+    assert fused_scores(cosines, np.array([0, 0.9, 0, 0])).argmax() == 1
+    assert fused_scores(cosines, np.array([0, 1, 0, 1])).argmax() == 3

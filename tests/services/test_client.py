@@ -66,6 +66,7 @@ def steps(mark: str, known_user: str, item: str, other: str, rec_id: str, genera
         Step("rank", ([other, item, "nothing"],), {"user_id": known_user}),
         Step("similar", (item,), filtered),
         Step("search", ("a film",), filtered),
+        Step("search", ("haunted",), {"mode": "words"}),
         Step("embed", (["a film", "another"],)),
         Step("classify", (["My parcel is late"],)),
         Step("add_events", ([NewEvent(user_id=mark, item_id=item), {"user_id": mark, "item_id": "nothing"}],)),
@@ -198,7 +199,7 @@ def test_the_options_are_those_of_the_schemas() -> None:
     assert set(get_type_hints(params.RecommendParams)) == user | set(ListOptions.model_fields)
     assert set(get_type_hints(params.RankParams)) == set(RankRequest.model_fields) - {"item_ids"}
     assert set(get_type_hints(params.ItemParams)) == set(SimilarRequest.model_fields) - {"item_id"}
-    assert set(get_type_hints(params.ItemParams)) == set(SearchRequest.model_fields) - {"query"}
+    assert set(get_type_hints(params.SearchParams)) == set(SearchRequest.model_fields) - {"query"}
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,16 @@
 """Texts over HTTP: as vectors, and as searches."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from fastapi import HTTPException
+
+from recsys.store.index import UnreadableError
+from recsys_client.schemas.texts import SearchRequest
+from services.routes import texts as routes
 
 STRANGE = [
     "the",
@@ -73,6 +79,30 @@ def test_a_search_finds_by_words_and_by_meaning(service: httpx.Client) -> None:
     assert sum(item["fields"]["genres"] == ["Horror"] for item in meaning["items"]) >= 6
 
 
+def test_a_search_is_by_both_by_meaning_or_by_words(service: httpx.Client) -> None:
+    asked = {"query": "haunted", "k": 50}
+    words, meaning, both = (ask(service, "search", **asked, mode=one)["items"] for one in ("words", "meaning", "both"))
+    assert {tuple(item["found_by"]) for item in words} == {("words",)}
+    assert {tuple(item["found_by"]) for item in meaning} == {("meaning",)}
+    assert both == ask(service, "search", **asked)["items"]
+    assert {item["item_id"] for item in both[: len(words)]} == {item["item_id"] for item in words}
+    assert all("Haunted" in item["fields"]["title"] for item in words)
+    assert all(-1 <= item["score"] <= 1 for item in [*words, *meaning])
+    assert ask(service, "search", query="nothing of that kind", mode="words")["items"] == []
+
+
+def test_by_words_alone_is_refused_while_they_cannot_be_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise UnreadableError("LanceDB cannot read items-x: gone")
+
+    recommender = SimpleNamespace(field_names=["title"])
+    worker = SimpleNamespace(encoders=SimpleNamespace(search_of=lambda _: SimpleNamespace(search=fail)))
+    monkeypatch.setattr(routes, "_answering", lambda *_: recommender)
+    with pytest.raises(HTTPException, match="Words cannot be looked up at the moment") as refused:
+        routes._search(worker, SearchRequest(query="a", mode="words"))  # type: ignore[arg-type]
+    assert (refused.value.status_code, refused.value.headers) == (503, {"Retry-After": "10"})
+
+
 def test_a_filter_holds_and_still_fills_the_list(service: httpx.Client) -> None:
     answer = ask(
         service,
@@ -107,6 +137,7 @@ def test_a_query_without_a_word_finds_what_is_popular(service: httpx.Client, cat
         ("embed", {"texts": ["a" * 10_001]}, 422, "body.texts.0"),
         ("embed", {"texts": ["a"], "adapter": "another"}, 404, "'another'"),
         ("search", {"query": "a" * 1_001}, 422, "body.query"),
+        ("search", {"query": "a", "mode": "sense"}, 422, "body.mode"),
         ("search", {"query": "a", "fields": ["nothing"]}, 422, "'nothing'"),
         ("search", {"query": "a", "filter": {"field": "nothing", "eq": 1}}, 422, "body.filter"),
         ("search", {"query": "a", "adapter": "another"}, 404, "'another'"),

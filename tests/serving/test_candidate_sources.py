@@ -99,8 +99,21 @@ def test_words_find_what_is_allowed_and_no_more_than_is_asked_for(case):
     allowed = np.zeros(case.items, dtype=bool)
     allowed[::101] = True
     odd = [row for row in range(0, ITEMS[case.source.kind], 101) if row % 2 and row not in REWRITTEN]
-    assert case.source.worded("odd", 5, allowed).tolist() == odd[:5]
-    assert len(case.source.worded("nowhere", 10, allowed)) == 0
+    assert case.source.worded("odd", 5, allowed).rows.tolist() == odd[:5]
+    assert len(case.source.worded("nowhere", 10, allowed).rows) == 0
     everything = np.ones(case.items, dtype=bool)
-    found = case.source.worded("live comedy", 10, everything).tolist()
-    assert found == ([int(REWRITTEN[0]), case.items - 1] if case.live else [])
+    found = case.source.worded("live comedy", 10, everything)
+    whole, half = [int(REWRITTEN[0]), case.items - 1], [int(REWRITTEN[1])]
+    assert found.rows.tolist() == (whole + half if case.live else [])
+    assert (found.shares[:2] > 0.75).all()  # all of the query, in texts that are longer than most
+    assert (found.shares[2:] < 0.5).all()
+
+
+def test_a_share_says_how_much_of_a_query_was_found_whoever_holds_it(case):
+    everything = np.ones(case.items, dtype=bool)
+    known = case.source.worded("odd", 5, everything).shares
+    half = case.source.worded("odd unheard", 5, everything).shares
+    assert (known > 0.9).all()
+    assert (half > 0).all()
+    assert (half < 0.2).all()  # what nobody holds weighs more than what half of them hold
+    assert case.source.worded("what is the odd, please", 5, everything).shares == pytest.approx(known)

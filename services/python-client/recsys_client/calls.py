@@ -13,7 +13,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from recsys_client.errors import ServiceError, error_of, invalid, invalid_parameter
-from recsys_client.params import ItemParams, ListParams, RankParams, RecommendParams
+from recsys_client.params import ItemParams, ListParams, RankParams, RecommendParams, SearchParams
 from recsys_client.schemas.classify import ClassifyAnswer, ClassifyRequest
 from recsys_client.schemas.events import EventsAnswer, EventsRequest, NewEvent
 from recsys_client.schemas.fields import Id
@@ -105,7 +105,7 @@ def similar(item_id: str, **params: Unpack[ItemParams]) -> Call[SimilarAnswer]:
     return _call("POST", "/v1/similar", SimilarAnswer, _checked(SimilarRequest, {"item_id": item_id, **params}))
 
 
-def search(query: str, **params: Unpack[ItemParams]) -> Call[SearchAnswer]:
+def search(query: str, **params: Unpack[SearchParams]) -> Call[SearchAnswer]:
     """Find items by free text, by meaning and by words."""
     return _call("POST", "/v1/search", SearchAnswer, _checked(SearchRequest, {"query": query, **params}))
 

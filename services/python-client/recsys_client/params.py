@@ -4,7 +4,7 @@ Every one may be left out, and then the service's default holds; ``schemas.recom
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from recsys_client.schemas.recommend import NewPromotion
 
@@ -25,6 +25,12 @@ class ItemParams(TypedDict, total=False):
     adapter: str | None
     generation: str | None
     fields: Sequence[str]
+
+
+class SearchParams(ItemParams, total=False):
+    """Which items a search finds, and by what."""
+
+    mode: Literal["both", "meaning", "words"]
 
 
 class ListParams(ItemParams, total=False):

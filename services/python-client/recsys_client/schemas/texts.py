@@ -1,6 +1,6 @@
 """Texts as vectors, and texts as searches: requests and answers."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -44,6 +44,11 @@ class SearchRequest(Page):
 
     query: str = Field(max_length=MAX_QUERY, description="One without a letter or a digit finds what is popular.")
     filter: Filter = None
+    mode: Literal["both", "meaning", "words"] = Field(
+        "both",
+        description="both: meaning and words, fused, an item whose title is the query first. meaning: cosines alone. "
+        "words: BM25 alone; fewer than k items where fewer hold a word.",
+    )
     fields: Fields = Field(["title"])
 
 
@@ -53,7 +58,11 @@ class FoundItem(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     item_id: str
-    score: float = Field(description="Reciprocal rank fusion; comparable within one answer only.")
+    score: float = Field(
+        description="both: the cosine and three times the fourth power of the share of the query's words, by weight, "
+        "that the item holds; four more where the query is its title. meaning: the cosine. words: that share. "
+        "Comparable within one answer only."
+    )
     found_by: list[str] = Field(
         description="meaning: near the query's vector; words: holds its words; title: is the title, and comes first."
     )

@@ -1,0 +1,69 @@
+"""The flow from pairs of queries and choices to a generation whose search has learnt from them, where that pays."""
+
+from pathlib import Path
+
+from prefect.runtime import flow_run
+
+from flows import progress
+from flows.locations import TableLocation, located_flow
+from flows.runs import show_table, stage
+from flows.runtime import as_tasks, open_home
+from recsys.config import PairsConfig
+from recsys.publishing.search_run import SearchTraining, teach_search
+from recsys.training import pairs as training
+
+_DEFAULT = PairsConfig()
+
+learn_pairs = stage("learn from pairs")(training.learn_pairs)
+
+
+@located_flow("teach")
+def teach_generation(
+    pairs: TableLocation,
+    generation_id: str,
+    home: str | None = None,
+    config: PairsConfig = _DEFAULT,
+    seed: int = 0,
+    keep: bool = False,
+) -> SearchTraining:
+    """Teach a generation's search by what people chose after a query, or find what the same pairs gave before.
+
+    A training that was killed goes on from its last whole epoch and ends with the same weights.
+
+    Args:
+        pairs: a table with query and item_id, and weight if pairs do not count alike: Parquet, CSV, TSV or NDJSON.
+        generation_id: whose items are searched; the new generation recommends as it does.
+        home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
+        config: settings of the training.
+        seed: fixes what is held out, initialisation and order.
+        keep: bind the generation whether or not it pays.
+
+    Raises:
+        ArtifactError: there is no such generation.
+        SourceError, DataError: the pairs cannot be read, or there are too few of the catalogue's items.
+    """
+    done = teach_search(
+        open_home(home), generation_id, Path(pairs), config, seed, keep,
+        notes={"flow_run": flow_run.id}, progress=progress.report, run=as_tasks(learn_pairs),
+    )  # fmt: skip
+    show_table(
+        [{name: round(value, 4) for name, value in row.items()} for row in done.history],
+        key="search",
+        description=verdict(done),
+    )
+    return done
+
+
+def verdict(done: SearchTraining) -> str:
+    """Say whether what was learnt pays, and what became of it."""
+    figures = done.figures
+    without, given, difference = figures["without"], figures["given"], figures["mrr_difference"]
+    says = (
+        f"Of {figures['queries']:,} held-out queries, by meaning: hit@1 {without['hit@1']:.3f} without, "
+        f"{given['hit@1']:.3f} with; MRR@10 {without['mrr@10']:.3f} and {given['mrr@10']:.3f}, "
+        f"{difference['mean_difference']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f}): "
+    )
+    if figures["pays"]:
+        return f"{says}it pays. Generation {done.generation} searches by adapter {done.adapter}."
+    kept = "nothing is kept" if done.generation is None else f"generation {done.generation} is bound all the same"
+    return f"{says}it does not pay; {kept}."
