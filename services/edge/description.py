@@ -70,6 +70,8 @@ def describe(generated: dict[str, Any], keyed: bool) -> dict[str, Any]:
     document["info"]["description"] = DESCRIPTION + (WITH_KEYS if keyed else WITHOUT_KEYS)
     components = document["components"]
     components["schemas"] |= _schemas_of_errors()
+    for schema in components["schemas"].values():
+        _require_defaults(schema)
     if keyed:
         components["securitySchemes"] = {
             SCHEME: {"type": "http", "scheme": "bearer", "description": SCHEME_DESCRIPTION}
@@ -108,6 +110,19 @@ def _error(status: int) -> dict[str, Any]:
 
 def _header(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/headers/{name}"}
+
+
+def _require_defaults(schema: dict[str, Any]) -> None:
+    """Describe the fields of an answer that have a default as what they are: always sent.
+
+    Their defaults are for clients that ask an older service; bodies tell theirs in words.
+    """
+    fields = schema.get("properties", {})
+    told = [name for name, field in fields.items() if "default" in field]
+    for name in told:
+        del fields[name]["default"]
+    if told:
+        schema["required"] = [name for name in fields if name in {*schema.get("required", ()), *told}]
 
 
 def _schemas_of_errors() -> dict[str, Any]:

@@ -83,9 +83,6 @@ Filter = Annotated[
     ),
 ]
 
-# Of an answer whose defaults are for what older services leave out: this one sends every field.
-ALWAYS_SENT = ConfigDict(json_schema_serialization_defaults_required=True)
-
 
 def left_out(schema: dict[str, Any]) -> None:
     """Describe a field of an answer that is left out where it says nothing, and is never null."""

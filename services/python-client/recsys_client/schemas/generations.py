@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from recsys_client.schemas.fields import ALWAYS_SENT, Flag, Number, Request
+from recsys_client.schemas.fields import Flag, Number, Request
 
 
 class GenerationsAnswer(BaseModel):
@@ -66,8 +66,6 @@ class ShadowRequest(Request):
 
 class ShadowAnswer(BaseModel):
     """The shadow, compared with what was answered, over its newest 10,000 answers; null where there are none."""
-
-    model_config = ALWAYS_SENT
 
     generation: str | None = None
     share: float | None = None

@@ -5,8 +5,6 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from recsys_client.schemas.fields import ALWAYS_SENT
-
 
 class HistoryEvent(BaseModel):
     """One event of a user."""
@@ -65,8 +63,6 @@ class Replay(BaseModel):
 
 class LineageAnswer(BaseModel):
     """Where an answer came from."""
-
-    model_config = ALWAYS_SENT
 
     rec_id: str
     time: datetime
