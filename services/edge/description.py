@@ -76,6 +76,7 @@ def describe(generated: dict[str, Any], keyed: bool) -> dict[str, Any]:
         components["securitySchemes"] = {
             SCHEME: {"type": "http", "scheme": "bearer", "description": SCHEME_DESCRIPTION}
         }
+    used: set[str] = set()
     for operations in document["paths"].values():
         for method, operation in operations.items():
             answers = {status: response for status, response in operation["responses"].items() if int(status) < 400}
@@ -89,8 +90,11 @@ def describe(generated: dict[str, Any], keyed: bool) -> dict[str, Any]:
                 operation["security"] = []
                 statuses = statuses - ONLY_WITH_KEYS | {403} | ({415} if method in WRITING else set())
             operation["responses"] = answers | {str(status): _error(status) for status in sorted(statuses)}
+            used.update(*(response["headers"] for response in operation["responses"].values()))
     components["headers"] = {
-        name: {"schema": {"type": "string"}, "description": meaning} for name, (_, meaning) in HEADERS.items()
+        name: {"schema": {"type": "string"}, "description": meaning}
+        for name, (_, meaning) in HEADERS.items()
+        if name in used
     }
     return document
 

@@ -153,7 +153,7 @@ def test_every_error_is_described_with_its_shape_and_its_headers() -> None:
                     assert "X-Request-ID" in response["headers"]
                     assert told.get(int(status), "X-Request-ID") in response["headers"]
                     if int(status) < 400:
-                        assert list(response["content"]) in (["application/json"], ["text/plain"])
+                        assert list(response.get("content", {})) in (["application/json"], ["text/plain"], [])
                         continue
                     shape = {"schema": {"$ref": "#/components/schemas/Problem"}}
                     assert response["content"] == {"application/problem+json": shape}
