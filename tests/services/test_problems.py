@@ -109,7 +109,7 @@ def test_an_answer_that_nobody_waits_for_is_no_fault(
     assert not caplog.records
 
 
-@pytest.mark.parametrize(("method", "path"), [("PUT", "/v1/items"), ("POST", "/v1/recommend/")])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/users"), ("POST", "/v1/recommend/")])
 def test_a_slash_too_few_or_too_many_is_a_404_and_no_redirect(method: str, path: str, metrics: Metrics) -> None:
     app = create_app()
     app.state.worker = Faulty(RuntimeError("not asked"), metrics)

@@ -4,8 +4,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from recsys_client.schemas.fields import ALWAYS_SENT
-
 
 class Carried(BaseModel):
     """What an item of the history added to a score."""
@@ -57,7 +55,7 @@ class Reason(BaseModel):
 class Explanation(BaseModel):
     """A score in parts: the components add up to it, and so do ``baseline + sum of history + other_history``."""
 
-    model_config = ConfigDict(from_attributes=True) | ALWAYS_SENT
+    model_config = ConfigDict(from_attributes=True)
 
     components: list[Component]
     history: list[Carried] = Field(description="Over all components, the items that added most.")
