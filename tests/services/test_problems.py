@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from recsys.home import Home
 from recsys_client import Client, Invalid
-from recsys_client.schemas.problems import Code
+from recsys_client.schemas.problems import PROBLEM_JSON, Code
 from recsys_client.schemas.recommend import RecommendRequest
 from services.api import create_app
 from services.edge import problems
@@ -268,8 +268,10 @@ def test_a_body_that_is_sent_as_something_else_is_refused(keyed: bool, metrics: 
 
 
 def test_a_wrong_method_is_told_the_right_ones_whichever_it_is(ask_with: Ask) -> None:
-    for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"):
-        refused = ask_with(method, "/v1/events", headers=JSON)
-        assert refused.status_code == 405
-        assert refused.headers["Allow"] == "POST"
-        assert refused.headers["Content-Type"] == problems.PROBLEM_JSON
+    for path, methods in json.loads(create_app().state.document(False))["paths"].items():
+        right = {method.upper() for method in methods} | ({"HEAD"} if "get" in methods else set())
+        for method in {"GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} - right:
+            refused = ask_with(method, path, headers=JSON)
+            assert refused.status_code == 405, (method, path)
+            assert refused.headers["Allow"] == ", ".join(sorted(right))
+            assert refused.headers["Content-Type"] == PROBLEM_JSON
