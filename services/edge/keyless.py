@@ -32,7 +32,7 @@ FOREIGN_PAGE = (
     f"{MAKE_A_KEY}."
 )
 NO_JSON = (
-    "Without keys a POST or PUT needs `content-type: application/json`, also where it has no body; send it, "
+    "Without keys a POST, PUT or PATCH needs `content-type: application/json`, also where it has no body; send it, "
     f"{MAKE_A_KEY}."
 )
 PROXY_HEADERS = re.compile(

@@ -41,7 +41,7 @@ def _add_events(worker: Worker, request: EventsRequest, key_id: str | None, told
         # events without a time happened in the order in which they were sent
         timestamp = new.timestamp or now + timedelta(microseconds=index)
         if not recommender.known_item(new.item_id):
-            rejected.append(Rejection(index=index, reason=f"There is no item {new.item_id!r}.", code="unknown_item"))
+            rejected.append(Rejection(index=index, reason=f"There is no item {new.item_id!r}.", code="unknown-item"))
             continue
         try:
             if timestamp > now + FUTURE_TOLERANCE:
@@ -50,7 +50,7 @@ def _add_events(worker: Worker, request: EventsRequest, key_id: str | None, told
             events.append(Event(**new.model_dump() | given))
             places.append(index)
         except ValueError as error:
-            rejected.append(Rejection(index=index, reason=str(error), code="invalid"))
+            rejected.append(Rejection(index=index, reason=str(error), code="invalid-event"))
     end_stage(WORK)
     added = worker.events.add(events, key_id, told_all)
     end_stage(STORE)

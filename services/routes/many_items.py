@@ -32,7 +32,6 @@ from services.worker.answering import items_as_json, json_response, with_items
 from services.worker.state import Worker, WorkerOfApp
 
 router = guarded_router("items")
-CODES = {Code.INVALID_ITEM: "invalid", Code.ITEM_TOO_LARGE: "too_large"}
 
 
 @dataclass
@@ -47,7 +46,7 @@ class Upload:
     rows: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)
     answer: PutItemsAnswer = field(default_factory=lambda: PutItemsAnswer(accepted=0, version=None, rejected=[]))
 
-    def reject(self, index: int, reason: str, code: Any) -> None:
+    def reject(self, index: int, reason: str, code: str) -> None:
         """Note that an item is not stored."""
         self.answer.rejected.append(RejectedItem(index=index, reason=reason, code=code))
 
@@ -70,7 +69,7 @@ async def put_items(request: PutItemsRequest, worker: WorkerOfApp, key_id: KeyId
     """Put up to 500 items, each as PUT does, with a result for each: one that is wrong keeps none of the others out.
 
     They are stored in their order, at the pace at which texts are encoded; what cannot be stored within some seconds is
-    ``rejected`` as ``busy``, to be sent again.
+    ``rejected`` as ``overloaded``, to be sent again.
     """
     upload = await worker.changing.run(_checked, worker, request)
     late: float | None = None
@@ -87,7 +86,7 @@ async def put_items(request: PutItemsRequest, worker: WorkerOfApp, key_id: KeyId
         if not stored:
             await anyio.sleep(POLL_SECONDS)
     for index, _, _ in upload.rows:
-        upload.reject(index, CROWDED, "busy")
+        upload.reject(index, CROWDED, Code.OVERLOADED)
     upload.answer.rejected.sort(key=lambda one: one.index)
     response = json_response(upload.answer)
     if upload.rows:
@@ -124,14 +123,14 @@ def _checked(worker: Worker, request: PutItemsRequest) -> Upload:
             columns = NewItem.model_validate(given).model_dump(exclude_unset=True)
             item_id = columns.pop(ITEM_ID)
             if item_id in ids:
-                upload.reject(index, f"The item {item_id!r} comes twice in this request.", "repeated")
+                upload.reject(index, f"The item {item_id!r} comes twice in this request.", "repeated-item")
                 continue
             upload.rows.append((index, item_id, checked_columns(recommender, columns)))
             ids.add(item_id)
         except ValidationError as error:
-            upload.reject(index, invalid(error).detail, "invalid")
+            upload.reject(index, invalid(error).detail, Code.INVALID_ITEM)
         except Refused as error:
-            upload.reject(index, error.detail.removeprefix("body."), CODES[error.code])
+            upload.reject(index, error.detail.removeprefix("body."), error.code)
     return upload
 
 
@@ -145,7 +144,7 @@ def _put_some(worker: Worker, upload: Upload, key_id: str | None) -> int:
     outcomes = worker.items.store.put_all([(item_id, columns) for _, item_id, columns in some], key_id)
     for (index, item_id, columns), outcome in zip(some, outcomes, strict=True):
         if isinstance(outcome, RoomError):
-            upload.reject(index, str(outcome), "no_room")
+            upload.reject(index, str(outcome), Code.NO_ROOM)
             continue
         upload.answer.accepted += 1
         upload.answer.version = outcome

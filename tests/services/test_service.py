@@ -184,7 +184,7 @@ def test_an_event_id_with_another_content_is_a_conflict_and_the_first_stays(
     other = {**first, "item_id": catalogue[1]}
     answer = post_events(service, first, {"user_id": user, "item_id": "nothing"}, other, first)
     assert (answer["accepted"], answer["duplicates"]) == (1, 1)
-    assert [(one["index"], one["code"]) for one in answer["rejected"]] == [(1, "unknown_item"), (2, "conflict")]
+    assert [(one["index"], one["code"]) for one in answer["rejected"]] == [(1, "unknown-item"), (2, "conflict")]
     assert f"{user}-1" in answer["rejected"][1]["reason"]
     again = post_events(service, other)
     assert (again["accepted"], again["duplicates"], again["rejected"][0]["code"]) == (0, 0, "conflict")

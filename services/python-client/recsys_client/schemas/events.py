@@ -1,7 +1,5 @@
 """Live events: what is sent, and what became of it."""
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys_client.schemas.fields import Id, Number, Request, Timestamp
@@ -40,9 +38,10 @@ class Rejection(BaseModel):
 
     index: int = Field(description="Place in the request, from 0.")
     reason: str
-    code: Literal["unknown_item", "invalid", "conflict"] = Field(
-        description="unknown_item: the catalogue does not hold it (yet). invalid: its time cannot be. conflict: "
-        "another event with this event_id was sent before, by the same key or, with admin, by any; that one stays."
+    code: str = Field(  # no Literal: a client reads those of newer services, too
+        json_schema_extra={"enum": ["unknown-item", "invalid-event", "conflict"]},
+        description="unknown-item: the catalogue does not hold it (yet). invalid-event: its time cannot be. conflict: "
+        "another event with this event_id was sent before, by the same key or, with admin, by any; that one stays.",
     )
 
 

@@ -70,9 +70,10 @@ class RejectedItem(BaseModel):
 
     index: int = Field(description="Place in the request, from 0.")
     reason: str
-    code: Literal["invalid", "too_large", "repeated", "no_room", "busy"] = Field(
-        description="busy: many items wait to be encoded; send this one again. no_room: as many are live as may be. "
-        "repeated: an item before has the same id."
+    code: str = Field(  # no Literal: a client reads those of newer services, too
+        json_schema_extra={"enum": ["invalid-item", "item-too-large", "repeated-item", "no-room", "overloaded"]},
+        description="overloaded: many items wait to be encoded; send this one again. no-room: as many are live as may "
+        "be. repeated-item: an item before has the same id.",
     )
 
 
