@@ -76,7 +76,7 @@ function draw(answer, adapters, clicked) {
     const adapter = one.settings?.adapter, card = adapters.find((other) => other.id === one.adapter);
     const last = serves ? make("td") : make("td", {}, button("Promote", () => ask(one.id, answer.serving), "quiet small", `Promote generation ${one.id}`));
     return make("tr", {},
-      cell("Generation", id(one.id), serves ? make("span", { class: "chip" }, "serving") : one.current ? make("span", { class: "chip alone" }, "wanted") : null, ...names(one)),
+      cell("Generation", id(one.id), serves ? make("span", { class: "chip" }, "serving") : one.current ? make("span", { class: "chip alone" }, "wanted") : null, ...names(one), one.made ? make("p", { class: "note" }, `made ${new Date(one.made).toLocaleString()}`) : null),
       cell("Adapter", id(one.adapter), ...names(card ?? {}), part(one)), cell("Snapshot", id(one.snapshot)),
       cell("Items", one.index?.rows?.toLocaleString() ?? "–"), cell("Base model", adapter?.lora?.base ?? adapter?.base ?? "–"),
       cell("Clicked, 24 h", brings(clicked[one.id])), last);
