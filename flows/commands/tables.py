@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
 from flows.commands.terminal import Shell, table
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def show_report(session: Shell, generation_id: str) -> str | None:
     path = report_path(session.home, generation_id)
     if not path.is_file():
         return None
-    session.show(f"Report: {path.as_uri()}")
+    session.show(Text.assemble("Report: ", (path.as_uri(), f"link {path.as_uri()}")))  # a link, however it is wrapped
     return str(path)
 
 
