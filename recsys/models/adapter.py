@@ -27,6 +27,10 @@ from recsys.models.towers.whitening import Whitening
 
 ENCODE_TOKENS = {"cpu": 2048, "cuda": 131_072}  # padded tokens encoded with gradient at once
 WARM_STEPS = 150  # of the towers that the adapter learns through
+WARM_EVENTS = 64  # for each of these steps: few events are gone through often enough in fewer
+LEAST_WARM_STEPS = 40
+ROUNDS, LEAST_ROUNDS = 12, 3  # of the adapter, where two passes over the catalogue are fewer
+MANY_TEXTS = 1_024  # from here on a catalogue gets all of these rounds
 CHECKPOINT_ROUNDS = 5  # of the adapter's training from one checkpoint to the next
 
 
@@ -236,4 +240,10 @@ class _Batches:
 def adapter_rounds(tokens: Tokens) -> int:
     """Return how many rounds fine-tune a catalogue's texts where the settings leave it open."""
     # Two passes over the catalogue: this is the dearest stage, and six passes did not beat frozen text.
-    return max(12, 2 * len(tokens) // 512)
+    texts = len(tokens)
+    return max(min(ROUNDS, max(LEAST_ROUNDS, ROUNDS * texts // MANY_TEXTS)), 2 * texts // 512)
+
+
+def warm_steps(train: Sequences) -> int:
+    """Return how many steps the towers take before the adapter learns through them: fewer where events are few."""
+    return min(WARM_STEPS, max(LEAST_WARM_STEPS, len(train.items) // WARM_EVENTS))
