@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import Any, Literal
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 from rich.text import Text
 
@@ -95,6 +92,10 @@ def plot(document: Document, kind: Literal["svg", "png"] = "svg") -> bytes:
     Returns:
         A whole SVG or PNG file; the same document gives the same SVG.
     """
+    import matplotlib as mpl  # here: a table needs none of it
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     names = {protocol: _ordered(document, protocol) for protocol in document["protocols"]}
     heights = [len(systems) + 2.2 for systems in names.values()]
     # text as paths and a fixed salt: the drawing needs no font on the reader's side and no id is random
