@@ -52,7 +52,7 @@ QUICK = ModelConfig(
     evaluation=EvaluationConfig(protocols=("leave-one-out",), bootstrap_samples=200),
 )
 RANKS = "reciprocal ranks"  # of the two lists, at equal weight: what the search did before
-WEIGHTS, POWERS = (1.0, 2.0, 3.0, 4.0), (1, 2, 3, 4, 5)
+WEIGHTS, POWERS = (1.0, 2.0, 4.0, 8.0), (1, 2, 3, 4, 5, 6)
 TEN = 10
 TEACHING = PairsConfig(held_out_share=0.3)
 CHOSEN = ", chosen on"

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from recsys.experts.lexical import LENGTH_SHARE, SATURATION, WORD
 
 KEPT_FROM = 100_000  # texts; of more, words that one in so many holds are not told from unknown ones
-FUNCTION_WORDS = frozenset(  # nobody looks for them; the index leaves out most of them
+FUNCTION_WORDS = frozenset(  # they are about what is looked for; the index leaves out most of them
     WORD.findall(
         """a about after again all am an and any are aren as at be because been before being below between both but by
-        can could d did didn do does doing don down during each few for from further get got had has have having he her
-        here hers him his how i if in into is isn it its itself just let like ll m many may me might more most much must
-        my need no nor not now of off on one or other our ours out over own please re s same shall she should so some
-        such t than that the their theirs them then there these they this those through to too under until up us ve very
-        want was we were what when where which while who whom why will with won would you your yours"""
+        can could d did didn do does doing don down during each few find for from further get give got had has have
+        having he her here hers him his how i if in into is isn it its itself just know let like ll look looking m
+        many may me might more most much must my need no nor not now of off on one or other our ours out over own
+        please re s same search searching see shall she should show so some such t tell than that the their theirs
+        them then there these they this those through to too under until up us ve very want was we were what when
+        where which while who whom why will with won would you your yours"""
     )
 )
 
@@ -59,8 +60,8 @@ class WordWeights:
         """Return what share of a query some texts hold, (texts,), from 0 to 1: the mean of two ways to say that.
 
         Words that a text of mean length holds once add their idf to its BM25, so their sum is what the query asks for
-        in all, and BM25 is a share of it: less in a long text. The other is the weight of the words that a text holds
-        as they are, however long it is; it is no less than the first, which knows stems of words as well.
+        in all, and BM25 is a share of it: less in a long text, as much for a word of the same stem. The other is the
+        weight of the words that a text holds as they are, however long it is.
 
         Args:
             query: free text.
@@ -73,7 +74,7 @@ class WordWeights:
             return np.zeros(len(scores))
         known = np.clip(np.asarray(scores, dtype=np.float64) / whole, 0.0, 1.0)
         held = [sum(idf for word, idf in words if word in text) / whole for text in map(set, texts)]
-        return (known + np.maximum(known, held)) / 2
+        return (known + np.array(held, dtype=np.float64)) / 2
 
     def scores(self, query: str, texts: Sequence[Sequence[str]]) -> NDArray[np.float64]:
         """Return the BM25 of some other texts, (texts,), each given by its words; it knows no stems of words."""
@@ -87,5 +88,6 @@ class WordWeights:
 
 
 def asked(query: str) -> list[str]:
-    """Return the different words of a query that say what is looked for, in their order."""
-    return [word for word in dict.fromkeys(WORD.findall(query.lower())) if word not in FUNCTION_WORDS]
+    """Return the different words of a query that say what is looked for, in their order; all where none does."""
+    words = list(dict.fromkeys(WORD.findall(query.lower())))
+    return [word for word in words if word not in FUNCTION_WORDS] or words

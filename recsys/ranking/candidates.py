@@ -17,7 +17,7 @@ from lancedb.query import MatchQuery
 from numpy.typing import NDArray
 
 from recsys.experts.lexical import WORD
-from recsys.experts.word_weights import WordWeights
+from recsys.experts.word_weights import WordWeights, asked
 from recsys.store.index import (
     APPROXIMATE_FROM,
     BATCH,
@@ -222,10 +222,10 @@ class VectorSource:
 
     def worded(self, query: str, count: int, allowed: NDArray[np.bool_]) -> Worded:
         """See ``CandidateSource``; they are those with the highest BM25."""
-        wanted = 2 * count
+        wanted, words = 2 * count, " ".join(asked(query))
         while True:
             with reading(self._table):
-                search = self._table.search(MatchQuery(query, TEXT), query_type="fts")
+                search = self._table.search(MatchQuery(words, TEXT), query_type="fts")
                 found = search.select([ROW, TEXT, "_score"]).limit(wanted).to_arrow()
             rows, scores = found[ROW].to_numpy(), found["_score"].to_numpy()
             order = np.lexsort((rows, -scores))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-WORDS_WEIGHT, WORDS_POWER = 3.0, 4
+WORDS_WEIGHT, WORDS_POWER = 4.0, 5
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Fused:
 
 
 def fused_scores(cosines: NDArray[np.floating], shares: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return ``cosine + 3 · share⁴`` of each item, (items,).
+    """Return ``cosine + 4 · share⁵`` of each item, (items,).
 
     Args:
         cosines: (items,) between the query and the items.

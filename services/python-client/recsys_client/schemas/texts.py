@@ -59,8 +59,8 @@ class FoundItem(BaseModel):
 
     item_id: str
     score: float = Field(
-        description="both: the cosine and three times the fourth power of the share of the query's words, by weight, "
-        "that the item holds; four more where the query is its title. meaning: the cosine. words: that share. "
+        description="both: the cosine and four times the fifth power of the share of the query's words, by weight, "
+        "that the item holds; five more where the query is its title. meaning: the cosine. words: that share. "
         "Comparable within one answer only."
     )
     found_by: list[str] = Field(
