@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from recsys_client import Client
 from recsys_client.schemas.classify import ClassifyRequest
 from recsys_client.schemas.events import EventsRequest, NewEvent
 from recsys_client.schemas.generations import PromoteRequest, ShadowRequest
-from recsys_client.schemas.items import PutItemRequest
+from recsys_client.schemas.items import PatchItemRequest, PutItemRequest, PutItemsRequest
 from recsys_client.schemas.recommend import (
     BatchRequest,
     NewPromotion,
@@ -41,6 +42,8 @@ BODIES: dict[type[BaseModel], list[dict[str, Any]]] = {  # as small as they may 
     NewEvent: [{"user_id": "7", "item_id": "50"}],
     NewPromotion: [{"item_id": "50", "slot": 1}],
     PutItemRequest: [{"title": "x"}],
+    PutItemsRequest: [{"items": [{"item_id": "1", "title": "x"}]}],
+    PatchItemRequest: [{"year": 1999}],
     PromoteRequest: [{}],
     ShadowRequest: [{}],
 }
@@ -93,6 +96,12 @@ def test_every_word_of_a_schema_is_json_schemas(document: dict[str, Any]) -> Non
     fields = [one for schema in document["components"]["schemas"].values() for one in schema["properties"].values()]
     assert not [field for field in fields if "default" in field]  # generators would have callers send it
     assert {"id", "aliases", "generations"} <= set(document["components"]["schemas"]["AdapterCard"]["required"])
+
+
+def test_no_body_is_left_out_below() -> None:
+    sent = (operation.get("requestBody", {}) for methods in KEYLESS["paths"].values() for operation in methods.values())
+    found = re.findall(r"#/components/schemas/(\w+)", json.dumps(list(sent)))
+    assert set(found) <= {model.__name__ for model in BODIES}
 
 
 @pytest.mark.parametrize("model", BODIES, ids=lambda model: model.__name__)
