@@ -173,8 +173,10 @@ def test_answers_are_the_services_schemas(service: httpx.Client, known_user: str
         assert explanation is not None
         assert sum(part.score for part in explanation.components) == pytest.approx(answer.items[0].score)
         assert "recsys_request_duration_seconds" in client.metrics()
-        with pytest.raises(Invalid, match="there is no 'nothing'"):
+        with pytest.raises(Invalid, match="there is no 'nothing'") as refused:
             client.similar(catalogue[0], fields=["nothing"])
+        assert refused.value.code == "unknown-field"
+        assert [error.pointer for error in refused.value.errors] == ["/fields/0"]
         with pytest.raises(Invalid, match=r"filter"):
             client.search("a film", filter={"field": "year", "like": 3})
 

@@ -220,6 +220,16 @@ def test_parameters_are_named(ask_with: Ask) -> None:
         assert "pointer" not in error
 
 
+def test_the_client_names_the_parameters_that_it_does_not_send() -> None:
+    with Client("http://localhost") as client:
+        for item_id, code in (("a\nb", "string-pattern-mismatch"), ("", "string-too-short"), ("..", "path-segment")):
+            with pytest.raises(Invalid) as refused:
+                client.item(item_id)
+            (error,) = refused.value.errors
+            assert (error.parameter, error.code) == ("item_id", code)
+            assert error.detail in str(refused.value)
+
+
 def test_errors_of_a_large_body_are_not_told_without_end(ask_with: Ask) -> None:
     problem = ask_with("POST", "/v1/events", json={"events": [{}] * 1_000}).json()
     assert len(problem["errors"]) == problems.MAX_VIOLATIONS
