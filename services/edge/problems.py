@@ -41,7 +41,7 @@ class Refused(HTTPException):
         code: which one; its status is the answer's.
         detail: what is wrong, and what to do about it.
         headers: of the answer.
-        pointer: where in the body, where it is one place of it.
+        pointer: which place of the body is wrong, where it is one; the detail begins with it, as body.NAME.
     """
 
     def __init__(

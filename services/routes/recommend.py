@@ -125,7 +125,7 @@ def _similar(worker: Worker, request: SimilarRequest) -> SimilarAnswer:
     recommender = answering(worker, request)
     if not recommender.known_item(request.item_id):
         detail = f"There is no item {request.item_id!r} in generation {recommender.generation_id}."
-        raise Refused(Code.UNKNOWN_ITEM, detail, pointer="/item_id")
+        raise Refused(Code.UNKNOWN_ITEM, detail)
     end_stage(MODEL)
     with refusing(recommender, request.fields):
         answer = recommender.similar(

@@ -137,7 +137,7 @@ class Problem(BaseModel):
     )
     detail: str = Field(description="What is wrong and what to do about it, for people.")
     errors: list[Violation] | None = Field(
-        default=None, json_schema_extra=left_out, description="Of 422: what is wrong where, the first of many."
+        default=None, json_schema_extra=left_out, description="What is wrong where, the first of many; of 422 always."
     )
     request_id: str | None = Field(
         default=None, json_schema_extra=left_out, description="As in X-Request-ID and in the service's log."
