@@ -27,9 +27,9 @@ from recsys.models.towers.whitening import Whitening
 
 ENCODE_TOKENS = {"cpu": 2048, "cuda": 131_072}  # padded tokens encoded with gradient at once
 WARM_STEPS = 150  # of the towers that the adapter learns through
-WARM_EVENTS = 64  # for each of these steps: few events are gone through often enough in fewer
-LEAST_WARM_STEPS = 40
-ROUNDS, LEAST_ROUNDS = 12, 3  # of the adapter, where two passes over the catalogue are fewer
+WARM_EVENTS = 128  # for each of these steps: few events are gone through often enough in fewer
+LEAST_WARM_STEPS = 20
+ROUNDS, LEAST_ROUNDS = 12, 2  # of the adapter, where two passes over the catalogue are fewer
 MANY_TEXTS = 1_024  # from here on a catalogue gets all of these rounds
 CHECKPOINT_ROUNDS = 5  # of the adapter's training from one checkpoint to the next
 

@@ -19,6 +19,7 @@ from recsys.config import (
     IngestConfig,
     LoraConfig,
     ModelConfig,
+    PairsConfig,
     PretrainConfig,
     ReviewConfig,
     Settings,
@@ -32,7 +33,7 @@ from recsys.config import (
 )
 from recsys.errors import SettingError
 
-ROOTS = (ModelConfig, IngestConfig, PretrainConfig, ClassifierConfig, TuneConfig)
+ROOTS = (ModelConfig, IngestConfig, PretrainConfig, PairsConfig, ClassifierConfig, TuneConfig)
 ID = "0123456789abcdef"
 FULL = IngestConfig(reviews=ReviewConfig(ID), categories=CategoryConfig(ID))
 

@@ -26,9 +26,9 @@ def test_a_large_catalogue_gets_the_rounds_that_it_always_had(count: int, rounds
 @given(st.integers(1, 5_000))
 def test_more_texts_and_more_events_never_get_fewer_steps(count: int) -> None:
     assert LEAST_ROUNDS <= adapter_rounds(texts(count)) <= adapter_rounds(texts(count + 1))
-    assert LEAST_WARM_STEPS <= warm_steps(events(4 * count)) <= warm_steps(events(4 * count + 4)) <= WARM_STEPS
+    assert LEAST_WARM_STEPS <= warm_steps(events(8 * count)) <= warm_steps(events(8 * count + 8)) <= WARM_STEPS
 
 
 def test_few_of_both_are_gone_through_in_few_steps() -> None:
-    assert (adapter_rounds(texts(200)), warm_steps(events(3_000))) == (LEAST_ROUNDS, 46)
-    assert warm_steps(events(9_600)) == WARM_STEPS
+    assert (adapter_rounds(texts(200)), warm_steps(events(3_000))) == (LEAST_ROUNDS, 23)
+    assert warm_steps(events(19_200)) == WARM_STEPS
