@@ -236,6 +236,12 @@ def test_errors_of_a_large_body_are_not_told_without_end(ask_with: Ask) -> None:
     assert problem["detail"].endswith("and 1995 more")
 
 
+def test_every_code_is_given_somewhere() -> None:
+    sources = "".join(file.read_text() for file in (Path(__file__).parents[2] / "services").rglob("*.py"))
+    unused = [code for code in Code if f"Code.{code.name}" not in sources]
+    assert unused == [Code.METHOD_NOT_ALLOWED]  # Starlette's
+
+
 def test_the_page_lists_every_code() -> None:
     page = (Path(__file__).parents[2] / "services/README.md").read_text()
     rows = re.findall(r"^\| (\d{3}) \| `([a-z-]+)` \| (.+) \|$", page, re.MULTILINE)

@@ -26,7 +26,7 @@ EXTRA = "extra_forbidden"  # pydantic's name for a field that is not declared
 class Code(StrEnum):
     """Why a request is refused, for programs: a word that stays, its HTTP status, and when it happens.
 
-    The first of a status is the general one.
+    The first of a status stands for whatever has no word of its own.
     """
 
     status: int
@@ -43,7 +43,6 @@ class Code(StrEnum):
     INVALID_JSON = "invalid-json", 400, "The body is no JSON."
     UNAUTHORISED = "missing-key", 401, "There is no `Authorization: Bearer …`."
     UNKNOWN_KEY = "unknown-key", 401, "The key was never made here, or is revoked."
-    FORBIDDEN = "forbidden", 403, "The request may not be made."
     MISSING_SCOPE = "missing-scope", 403, "The key lacks the scope that the route needs."
     THIS_MACHINE_ONLY = "this-machine-only", 403, (
         "The service has no keys, and the request comes from another machine, through a proxy, from another page, or "
