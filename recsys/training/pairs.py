@@ -15,6 +15,7 @@ from recsys.evaluation.metrics import mrr, recall
 from recsys.models.checkpoints import Checkpoint
 from recsys.models.encoder.backbone import Backbone, add_lora, load_backbone
 from recsys.models.encoder.export import encode_texts
+from recsys.models.encoder.fitting import check_fit
 from recsys.models.encoder.pairs import train_pairs
 
 TEN = 10
@@ -105,6 +106,7 @@ def learn_pairs(
         checkpoint: where the training stands; a killed one goes on from there.
     """
     base = load_backbone(config.lora.base)
+    check_fit(base, config.lora, max_tokens, "lora", "text.max_tokens")
     queries = [one.text for one in held_out]
     before = _ranks(base, texts, queries, held_out, max_tokens, progress)[0]
     backbone = add_lora(base, config.lora, seed)

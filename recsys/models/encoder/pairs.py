@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from recsys.callbacks import Progress
+from recsys.callbacks import Progress, note_loss
 from recsys.config import PairsConfig
 from recsys.models.checkpoints import Checkpoint, TrainingState
 from recsys.models.devices import autocast
@@ -88,6 +88,7 @@ def train_pairs(
             optimizer.step()
             schedule.step()
             losses.append(loss.item())
+            note_loss(loss.detach().item)
             if progress:
                 progress(state.steps, steps)
         history.append({"epoch": float(len(history) + 1), "loss": float(np.mean(losses))})
