@@ -3,7 +3,7 @@
 Prefect, torch and polars are imported when a command needs them, after ``shell`` has prepared their environment.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,8 +15,18 @@ from flows.commands.service import keys, recommend, serve
 from flows.commands.texts import classify, embed, export
 from flows.commands.train import pretrain, teach, train, tune
 from flows.commands.ui import ui
+from flows.runtime import begin_command
 
-app = typer.Typer(
+
+class Command(typer.Typer):
+    """What a process runs: it is that command's alone, unlike one in which tests or a notebook call commands."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        begin_command()
+        return super().__call__(*args, **kwargs)
+
+
+app = Command(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from flows import progress
 from flows.reports import report_metrics
-from flows.runs import flow, stage
-from flows.runtime import as_tasks, open_home
+from flows.runs import as_tasks, flow, stage
+from flows.runtime import open_home
 from recsys.artifacts import write_atomic
 from recsys.config import LEAVE_ONE_OUT, ModelConfig, Protocol
 from recsys.data.snapshot import open_snapshot

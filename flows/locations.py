@@ -4,14 +4,16 @@ A signed URL has a name instead: ``secret:NAME`` is a Prefect block of type Secr
 variable RECSYS_SOURCE_NAME of whoever runs the flow, a worker or the command line.
 """
 
+import functools
 import os
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
 from pydantic import WithJsonSchema
 
-from flows.runs import CalledFlow
+from flows.runs import Called, Run
+from flows.runtime import alone
 from recsys.data.locations import holds_credential, scheme_of
 from recsys.errors import SettingError
 
@@ -35,19 +37,29 @@ PATTERN = rf"^(?:{_PATH}|{_WEB}|{_STORE})$"
 TableLocation = Annotated[str, WithJsonSchema({"type": "string", "pattern": PATTERN})]
 
 
-class LocatedFlow(CalledFlow[P, R]):
-    """A flow that is told where tables are. A credential is refused before Prefect hears of it."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        for value in (*args, *kwargs.values()):
-            if isinstance(value, str):
-                check(value)
-        return super().__call__(*args, **kwargs)
-
-
-def located_flow(name: str) -> Callable[[Callable[P, R]], CalledFlow[P, R]]:
+def located_flow(name: str) -> Callable[[Callable[P, R]], Run[P, R]]:
     """Make a flow of a function, as ``prefect.flow`` does, that no location with a credential is given to."""
-    return lambda function: LocatedFlow(function, name=name)
+    if alone():
+        return lambda function: Called(_checked(function))
+    from flows.located import LocatedFlow
+
+    return lambda function: cast(Any, LocatedFlow(function, name=name))
+
+
+def _checked(function: Callable[P, R]) -> Callable[P, R]:
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        check_all(*args, *kwargs.values())
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def check_all(*values: Any) -> None:
+    """Raise SettingError where a text among some values is a location that holds a credential."""
+    for value in values:
+        if isinstance(value, str):
+            check(value)
 
 
 def check(location: str) -> None:

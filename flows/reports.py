@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
-
 from flows.plain import in_markdown
-from flows.runs import for_the_ui
+from flows.runs import for_the_ui, show_image, show_markdown, show_table
 from recsys.data.columns import ITEM_ID, TITLE
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.home import Home
@@ -35,7 +33,7 @@ def report_quality(snapshot: Snapshot) -> None:
         for one in snapshot.manifest.quality.values()
     ]
     counts = ", ".join(f"{count:,} {name}" for name, count in asdict(snapshot.manifest.counts).items())
-    create_table_artifact(rows, key="quality", description=f"Snapshot {snapshot.id}: {counts}.")
+    show_table(rows, key="quality", description=f"Snapshot {snapshot.id}: {counts}.")
 
 
 @for_the_ui
@@ -45,13 +43,9 @@ def report_metrics(document: Mapping[str, Any]) -> None:
 
     name = document["data"]["name"]
     for protocol in document["protocols"]:
-        create_markdown_artifact(
-            markdown(document, protocol), key=f"metrics-{protocol}", description=f"Metrics on {name}."
-        )
+        show_markdown(markdown(document, protocol), key=f"metrics-{protocol}", description=f"Metrics on {name}.")
     drawing = base64.b64encode(plot(document, "png")).decode()
-    create_image_artifact(
-        f"data:image/png;base64,{drawing}", key="ours-against-baselines", description=f"NDCG@10 on {name}."
-    )
+    show_image(f"data:image/png;base64,{drawing}", key="ours-against-baselines", description=f"NDCG@10 on {name}.")
 
 
 @for_the_ui
@@ -63,7 +57,7 @@ def report_training(home: Home, generation_id: str) -> None:
     parts = Parts.read(home.generations / generation_id)
     said = in_markdown(parts.adapter_part) if parts else ""
     link = f"[The report of generation {generation_id}]({path.as_uri()})"
-    create_markdown_artifact(
+    show_markdown(
         f"{link}, on the machine that ran this: `{path}`.\n\n{said}",
         key="training-report",
         description=f"Curves, slices, lists and times of generation {generation_id}.",
@@ -90,7 +84,7 @@ def report_samples(home: Home, generation_id: str) -> None:
             for item in answer.items
         ]
         parts.append("")
-    create_markdown_artifact("\n".join(parts), key="sample-recommendations", description="What some users are offered.")
+    show_markdown("\n".join(parts), key="sample-recommendations", description="What some users are offered.")
 
 
 @for_the_ui
@@ -98,7 +92,7 @@ def report_verdict(generation_id: str, verdict: "Verdict", force: bool) -> None:
     """Show what the gate found."""
     outcome = "passed" if verdict.passed else "published against the gate" if force else "refused"
     lines = [f"Generation {generation_id}: **{outcome}**.", "", *(f"- {finding}" for finding in verdict.findings)]
-    create_markdown_artifact("\n".join(lines), key="gate", description=f"The gate on {generation_id}.")
+    show_markdown("\n".join(lines), key="gate", description=f"The gate on {generation_id}.")
 
 
 def sample_users(snapshot: Snapshot, count: int = SAMPLE_USERS) -> list[str]:

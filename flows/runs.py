@@ -1,51 +1,63 @@
-"""Flows and their stages as Prefect knows them; a command without a server calls them, and starts none to be seen by.
+"""Flows and their stages: runs of Prefect's, or plain calls in a command that names no server for anybody to see them.
 
-Where settings name a server, and where somebody else than a command calls a flow, each call is a run of Prefect's.
+Such a command does not import Prefect either, which takes longer than most commands do. What a module's flows are is
+decided as it is imported, once for the whole process.
 """
 
 import functools
 import time
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
-
-from prefect import Flow, Task, artifacts
-from prefect.cache_policies import NO_CACHE
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from flows.runtime import alone
+from recsys.callbacks import RunStage
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class CalledFlow(Flow[P, R]):
-    """A flow whose function is called where nobody would see its run."""
+class Run(Protocol[P, R_co]):
+    """A flow or a stage.
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.fn(*args, **kwargs) if alone() else super().__call__(*args, **kwargs)
+    Attributes:
+        fn: the function behind it.
+    """
+
+    fn: Callable[..., Any]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
 
-class Stage(Task[P, R]):
-    """A task whose function is called where nobody would see its run, again after a failure as the task would be."""
+class Called(Generic[P, R]):
+    """A flow or a stage that is called and nothing else, again after a failure as a task would be."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not alone():
-            return super().__call__(*args, **kwargs)
-        for _ in range(self.retries):
+    def __init__(self, function: Callable[P, R], retries: int = 0, retry_delay_seconds: float = 0) -> None:
+        self.fn: Callable[..., Any] = function
+        self._retries, self._delay = retries, retry_delay_seconds
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        for _ in range(self._retries):
             try:
-                return self.fn(*args, **kwargs)
+                return cast(R, self.fn(*args, **kwargs))
             except Exception:
-                time.sleep(self.retry_delay_seconds)  # type: ignore[arg-type]  # a number wherever a stage has retries
-        return self.fn(*args, **kwargs)
+                time.sleep(self._delay)
+        return cast(R, self.fn(*args, **kwargs))
 
 
-def flow(name: str) -> Callable[[Callable[P, R]], CalledFlow[P, R]]:
+def flow(name: str) -> Callable[[Callable[P, R]], Run[P, R]]:
     """Make a flow of a function, as ``prefect.flow`` does."""
-    return lambda function: CalledFlow(function, name=name)
+    if alone():
+        return Called
+    from prefect import Flow
+
+    return lambda function: cast(Any, Flow(function, name=name))
 
 
 def stage(
     name: str, run_name: str | None = None, retries: int = 0, retry_delay_seconds: float = 0
-) -> Callable[[Callable[P, R]], Stage[P, R]]:
+) -> Callable[[Callable[P, R]], Run[P, R]]:
     """Make a task of a function, as ``prefect.task`` does, without its cache: what is done is found by its inputs.
 
     Args:
@@ -54,26 +66,56 @@ def stage(
         retries: after a failure.
         retry_delay_seconds: before each.
     """
-    return lambda function: Stage(
-        function,
-        name=name,
-        task_run_name=run_name,
-        retries=retries,
-        retry_delay_seconds=retry_delay_seconds,
-        cache_policy=NO_CACHE,
-    )
+    again: dict[str, Any] = {"retries": retries, "retry_delay_seconds": retry_delay_seconds}
+    if alone():
+        return lambda function: Called(function, **again)
+    from prefect import Task
+    from prefect.cache_policies import NO_CACHE
+
+    given = {"name": name, "task_run_name": run_name, "cache_policy": NO_CACHE, **again}
+    return lambda function: cast(Any, Task(function, **given))
 
 
-def for_the_ui(report: Callable[P, Any]) -> Callable[P, None]:
-    """Return a report, an artifact of Prefect's, that is made only where somebody can look at it."""
+def as_tasks(*tasks: Run[..., Any]) -> RunStage:
+    """Return what runs each stage of the library as the task that was made of it."""
+    by_stage = {one.fn: one for one in tasks}
 
-    @functools.wraps(report)
-    def made(*args: P.args, **kwargs: P.kwargs) -> None:
-        if not alone():
-            report(*args, **kwargs)
+    def run(stage: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return by_stage[stage](*args, **kwargs)
 
-    return made
+    return run
 
 
-show_table = for_the_ui(artifacts.create_table_artifact)
-show_image = for_the_ui(artifacts.create_image_artifact)
+def run_id() -> str | None:
+    """Return the id of the flow run under way, None where there is none."""
+    if alone():
+        return None
+    from prefect.runtime import flow_run
+
+    return cast("str | None", flow_run.id)
+
+
+def for_the_ui(report: Callable[P, Any]) -> Callable[P, Any]:
+    """Return a report, artifacts of Prefect's, that is made only where somebody can look at it."""
+    return (lambda *args, **kwargs: None) if alone() else report
+
+
+@for_the_ui
+def show_table(rows: list[dict[str, Any]], key: str, description: str) -> None:
+    from prefect.artifacts import create_table_artifact
+
+    create_table_artifact(rows, key=key, description=description)
+
+
+@for_the_ui
+def show_markdown(text: str, key: str, description: str) -> None:
+    from prefect.artifacts import create_markdown_artifact
+
+    create_markdown_artifact(text, key=key, description=description)
+
+
+@for_the_ui
+def show_image(url: str, key: str, description: str) -> None:
+    from prefect.artifacts import create_image_artifact
+
+    create_image_artifact(url, key=key, description=description)

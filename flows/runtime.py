@@ -7,21 +7,17 @@ is called without a home takes RECSYS_HOME from it.
 import os
 import resource
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flows.server import passing_secret, private_folder
-from recsys.callbacks import RunStage
 from recsys.home import Home
 
-if TYPE_CHECKING:
-    from prefect import Task
-
-_commanded: ContextVar[bool] = ContextVar("commanded", default=False)
+_alone = False
 
 SERVER_START_SECONDS = 300  # the server that Prefect starts for a single command is slow beside other work
 
@@ -55,33 +51,32 @@ def prepare(home: Home) -> None:
         private_folder(Path(os.environ["PREFECT_HOME"]))  # Prefect would make it open to everybody
 
 
-@contextmanager
-def commanded() -> Iterator[None]:
-    """Mark the block as a command's, whose flows need no server where none is named."""
-    token = _commanded.set(True)
-    try:
-        yield
-    finally:
-        _commanded.reset(token)
+def begin_command() -> None:
+    """Say that this process is a command's, before it imports a flow: where no server is named it needs no Prefect."""
+    global _alone
+    _alone = not _names_server(os.environ, Path.cwd())
 
 
 def alone() -> bool:
-    """Tell whether a command runs where no server is named: to start one takes longer than most commands."""
-    if not _commanded.get():
-        return False
-    from prefect.settings import get_current_settings  # here, because Prefect reads its settings when it is imported
-
-    return get_current_settings().api.url is None
+    """Tell whether this process is a command that names no server, so that nobody would see its runs."""
+    return _alone
 
 
-def as_tasks(*tasks: "Task[..., Any]") -> RunStage:
-    """Return what runs each stage of the library as the task that was made of it."""
-    by_stage = {one.fn: one for one in tasks}
-
-    def run(stage: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return by_stage[stage](*args, **kwargs)
-
-    return run
+def _names_server(environment: Mapping[str, str], folder: Path) -> bool:
+    """Tell whether Prefect would find a server named: by a variable, a profile of one's own, or a file in a folder."""
+    if any(environment.get(name) for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILES_PATH")):
+        return True
+    for name, table in (("prefect.toml", ()), ("pyproject.toml", ("tool", "prefect"))):
+        try:
+            found: Any = tomllib.loads((folder / name).read_text())
+        except (OSError, ValueError):
+            continue
+        for key in (*table, "api"):
+            found = found.get(key, {})
+        if found.get("url"):
+            return True
+    file = folder / ".env"
+    return file.is_file() and "PREFECT_API_URL" in file.read_text(errors="replace")
 
 
 @contextmanager

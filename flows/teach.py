@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from prefect.runtime import flow_run
-
 from flows import progress
 from flows.locations import TableLocation, located_flow
-from flows.runs import show_table, stage
-from flows.runtime import as_tasks, open_home
+from flows.runs import as_tasks, run_id, show_table, stage
+from flows.runtime import open_home
 from recsys.config import PairsConfig
 from recsys.publishing.search_run import SearchTraining, teach_search
 from recsys.training import pairs as training
@@ -44,7 +42,7 @@ def teach_generation(
     """
     done = teach_search(
         open_home(home), generation_id, Path(pairs), config, seed, keep,
-        notes={"flow_run": flow_run.id}, progress=progress.report, run=as_tasks(learn_pairs),
+        notes={"flow_run": run_id()}, progress=progress.report, run=as_tasks(learn_pairs),
     )  # fmt: skip
     show_table(
         [{name: round(value, 4) for name, value in row.items()} for row in done.history],

@@ -1,12 +1,10 @@
 """The flow from a snapshot to a generation: the stages as tasks. Nothing is served by it."""
 
-from prefect.runtime import flow_run
-
 from flows import progress
 from flows.evaluate import encode_texts, measure
 from flows.reports import report_training
-from flows.runs import flow, stage
-from flows.runtime import as_tasks, open_home
+from flows.runs import as_tasks, flow, run_id, stage
+from flows.runtime import open_home
 from recsys.config import ModelConfig
 from recsys.publishing import training_run
 from recsys.publishing.training_run import Training, recorded
@@ -41,7 +39,7 @@ def train_generation(
     place = open_home(home)
     training = training_run.train_generation(
         place, snapshot_id, config, resume_from,
-        notes={"flow_run": flow_run.id}, progress=progress.report, run=as_tasks(encode_texts, measure, refit, bind),
+        notes={"flow_run": run_id()}, progress=progress.report, run=as_tasks(encode_texts, measure, refit, bind),
     )  # fmt: skip
     report_training(place, training.generation)
     return training

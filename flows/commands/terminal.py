@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows import progress
-from flows.runtime import commanded, prepare
+from flows.runtime import prepare
 from recsys.artifacts import ID_DIGITS, ArtifactError
 from recsys.config import ModelConfig, read_settings
 from recsys.errors import RecsysError, RefusedError
@@ -82,7 +82,6 @@ def shell(home: Path | None, as_json: bool, debug: bool, log: Path | None = None
                 stack.enter_context(warnings.catch_warnings())
                 warnings.simplefilter("ignore")
             stack.enter_context(_unwinding_on_sigterm())
-            stack.enter_context(commanded())
             stack.enter_context(progress.shown(errors, log))
             yield session
     except typer.Exit as end:
