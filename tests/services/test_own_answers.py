@@ -1,10 +1,15 @@
 """What is answered at all: what the description and the page name, by GET and HEAD alike, and nothing of BentoML's."""
 
+import json
+import socket
 import subprocess
 import sys
 
 import httpx
 import pytest
+from processes import PATIENCE_SECONDS
+
+from recsys_client.schemas.problems import Code
 
 OTHERS = ["/", "/docs.json", "/page/page.js", "/problems/not-found"]
 BENTOML = ["/healthz", "/schema.json", "/static_content/", "/static_content/swagger-ui.css", "/assets/", "/is_alive"]
@@ -81,6 +86,24 @@ def test_every_wrong_method_is_told_the_right_ones(service: httpx.Client) -> Non
         answer = service.options(path)
         assert answer.status_code == answer.json()["status"] == 405
         assert answer.headers["Allow"] == allowed
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", Code.BAD_REQUEST),
+        (b"GET * HTTP/1.1\r\nHost: localhost\r\n\r\n", Code.BAD_REQUEST),
+        (b"no request at all\r\n\r\n", Code.BAD_REQUEST),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + 300 * b"A: b\r\n" + b"\r\n", Code.HEADERS_TOO_LARGE),
+    ],
+)
+def test_what_reaches_no_route_has_a_code_too(service: httpx.Client, sent: bytes, code: Code) -> None:
+    with socket.create_connection((service.base_url.host, service.base_url.port), PATIENCE_SECONDS) as connection:
+        connection.sendall(sent)
+        head, _, body = b"".join(iter(lambda: connection.recv(65_536), b"")).partition(b"\r\n\r\n")
+    problem = json.loads(body)
+    assert head.startswith(b"HTTP/1.1 %d " % code.status)
+    assert (problem["code"], problem["type"], problem["status"]) == (code, f"/problems/{code}", code.status)
 
 
 def test_bentomls_own_clients_find_no_description_of_theirs(service: httpx.Client) -> None:
