@@ -17,9 +17,8 @@ from typing import Any
 from flows.server import passing_secret, private_folder
 from recsys.home import Home
 
-_alone = False
-
 SERVER_START_SECONDS = 300  # the server that Prefect starts for a single command is slow beside other work
+_alone = False  # of this process, before a command has begun
 
 
 def open_home(home: str | None) -> Home:
@@ -72,8 +71,8 @@ def _names_server(environment: Mapping[str, str], folder: Path) -> bool:
         except (OSError, ValueError):
             continue
         for key in (*table, "api"):
-            found = found.get(key, {})
-        if found.get("url"):
+            found = found.get(key) if isinstance(found, dict) else None
+        if isinstance(found, dict) and found.get("url"):
             return True
     file = folder / ".env"
     return file.is_file() and "PREFECT_API_URL" in file.read_text(errors="replace")

@@ -30,6 +30,7 @@ finally:
         (None, "pyproject.toml", "[tool.ruff]\nline-length = 120", True),
         (None, "pyproject.toml", '[tool.prefect.api]\nurl = "http://127.0.0.1:9/api"', False),
         (None, "pyproject.toml", "no TOML [", True),
+        (None, "pyproject.toml", 'tool = "box"', True),
         (None, ".env", "PREFECT_API_URL=http://127.0.0.1:9/api", False),
     ],
 )
