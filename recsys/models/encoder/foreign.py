@@ -106,11 +106,11 @@ def read_settings(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise ArtifactError(f"{folder / CONFIGURATION} is no configuration of PEFT's ({error!r}).") from None
     if kind != "LORA":
-        raise ArtifactError(f"{folder} is {kind}, and LoRA is what is read. {MERGE}")
+        raise ArtifactError(f"{folder} is {_text(kind)}, and LoRA is what is read. {MERGE}")
     for name, value in settings.items():
         if name in IDLE | READ or value in (None, False, "none", [], {}):
             continue
-        raise ArtifactError(f"{folder} sets {name}: it {REASONS.get(name, 'asks for more than LoRA')}. {MERGE}")
+        raise ArtifactError(f"{folder} sets {_text(name)}: it {REASONS.get(name, 'asks for more than LoRA')}. {MERGE}")
     if settings.get("init_lora_weights", True) not in (True, False, "gaussian", "orthogonal", "eva"):
         raise ArtifactError(
             f"{folder} was begun by {settings['init_lora_weights']!r:.40}, which changes the base. Save it again with "
@@ -176,11 +176,15 @@ def _assigned(
             sides[inner][match["side"]] = tensor
             names[inner] = name.removeprefix("base_model.model.")
         elif path[start:] and path[start] in HEADS:
-            left_out.add(inner if match else inner.rpartition(".")[0])
+            left_out.add(str(_text(inner if match else inner.rpartition(".")[0])))
         elif match:
-            raise ArtifactError(f"{folder} changes {inner}, a layer that {backbone.name} has not. Name its own base.")
+            raise ArtifactError(
+                f"{folder} changes {_text(inner)}, a layer that {backbone.name} has not. Name its own base."
+            )
         else:
-            reason = "is DoRA" if "lora_magnitude_vector" in key else f"brings {key:.80}, which is no LoRA of a layer"
+            reason = (
+                "is DoRA" if "lora_magnitude_vector" in key else f"brings {_text(key)}, which is no LoRA of a layer"
+            )
             raise ArtifactError(f"{folder} {reason}. {MERGE}")
     if not sides:
         raise ArtifactError(f"{folder} has no LoRA weights of a layer of {backbone.name}. Name its own base.")
@@ -197,7 +201,7 @@ def _check_patterns(folder: Path, settings: Mapping[str, Any], names: set[str]) 
                 raise ArtifactError(f"{folder} has a {kind} that is a regular expression ({pattern!r:.60}). {MERGE}")
             if not any(_ends(name, pattern) for name in names) and not HEADS & set(pattern.split(".")):
                 raise ArtifactError(
-                    f"{folder} has a {kind} for {pattern:.60}, which is none of its layers. Save it again."
+                    f"{folder} has a {kind} for {_text(pattern)}, which is none of its layers. Save it again."
                 )
 
 

@@ -164,6 +164,7 @@ REFUSED = {
     "replication": ({"layer_replication": [[0, 1]]}, "repeats layers"),
     "quantised": ({"loftq_config": {"loftq_bits": 4}}, "quantised base"),
     "begun": ({"init_lora_weights": "pissa"}, "begun by 'pissa', which changes the base"),
+    "hidden": ({"some\u202e\n" + "x" * 500: True}, r"sets somex{116}: it asks"),
     "unknown": ({"some_new_thing": True}, "sets some_new_thing: it asks for more than LoRA"),
     "import": ({"megatron_config": {"a": 1}, "megatron_core": "antigravity"}, "sets megatron_config"),
     "rank": ({"r": 2}, "does not fit.*rank 2"),
