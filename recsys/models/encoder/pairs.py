@@ -2,7 +2,9 @@
 
 The loss is the cross-entropy of the right item among all of the batch, over cosines by a temperature (Henderson et al.,
 "Efficient natural language response suggestion", 2017; multiple negatives ranking). An item stands in a batch once,
-however many queries chose it, and what else was chosen after a query is no negative of it.
+however many queries chose it, and what else was chosen after a query is no negative of it. Pairs are few and the base
+knows much, so in the end the learnt weights go back a part of the way to it (Wortsman et al., "Robust fine-tuning of
+zero-shot models", 2022).
 """
 
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ from recsys.models.encoder.backbone import Backbone, lora_weights, set_lora_weig
 from recsys.models.encoder.tokens import Tokens, forward, tokenize
 from recsys.models.optimisation import MAX_GRADIENT_NORM, WARMUP_SHARE, check_descent, warm_cosine
 
+LORA_OUT = "lora_B"  # in the names of the second of LoRA's two matrices, as PEFT has them
 NEVER = -1e9  # the cosine of what is no negative, by the temperature
 
 
@@ -72,7 +75,7 @@ def train_pairs(
     history, found = state.history, state.restore()
     if found is not None:
         set_lora_weights(backbone, found["lora"])
-    backbone.model.eval()  # the base's own dropout was meant for longer pre-training
+    backbone.model.eval()  # the base's own dropout was meant for longer pre-training, and helps nothing here
     while len(history) < config.epochs:
         order = rng.permutation(len(pairs))
         if not even:
@@ -93,6 +96,10 @@ def train_pairs(
                 progress(state.steps, steps)
         history.append({"epoch": float(len(history) + 1), "loss": float(np.mean(losses))})
         state.save({"lora": lora_weights(backbone)})
+    with torch.no_grad():
+        for name, weight in lora_weights(backbone).items():
+            if LORA_OUT in name:  # of the product of the two: the other stays
+                weight.mul_(config.kept_share)
     return history
 
 

@@ -1,5 +1,7 @@
 """Fine-tuning on pairs: what is no negative, the same weights again, and a killed training that goes on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -71,3 +73,10 @@ def test_pairs_that_weigh_more_are_drawn_more_often(monkeypatch):
     monkeypatch.setattr(pairs, "_loss", seen)
     trained(weights=[np.array([50.0]), *WEIGHTS[1:]])
     assert drawn.count(0) > len(drawn) / 2
+
+
+def test_what_is_learnt_is_kept_in_part():
+    whole, part = (trained(replace(CONFIG, kept_share=share))[1] for share in (1.0, 0.5))
+    assert any(weight.abs().max() > 0 for name, weight in whole.items() if pairs.LORA_OUT in name)
+    for name, weight in whole.items():
+        torch.testing.assert_close(part[name], weight * (0.5 if pairs.LORA_OUT in name else 1.0))
