@@ -94,10 +94,17 @@ def test_sentence_transformers_finds_what_it_opens(stored, tmp_path):
         np.testing.assert_allclose(theirs, vectors, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def fp32(stored, tmp_path_factory):
+    home, adapter_id, _ = stored
+    folder = tmp_path_factory.mktemp("fp32") / "out"
+    export_encoder(home, folder, "onnx", adapter_id=adapter_id)
+    return folder
+
+
 @pytest.mark.parametrize(("weights", "most", "size"), [("fp16", 1e-6, 0.52), ("int8", 2e-3, 0.28)])
-def test_narrower_onnx_says_how_far_its_vectors_are(stored, tmp_path, weights, most, size):
+def test_narrower_onnx_says_how_far_its_vectors_are(stored, fp32, tmp_path, weights, most, size):
     home, adapter_id, vectors = stored
-    export_encoder(home, tmp_path / "fp32", "onnx", adapter_id=adapter_id)
     card = export_encoder(home, tmp_path / "out", "onnx", None, adapter_id, weights, TEXTS)
     assert card.weights == weights
     assert card.distance.texts == len(TEXTS)
@@ -105,9 +112,9 @@ def test_narrower_onnx_says_how_far_its_vectors_are(stored, tmp_path, weights, m
     measured = 1 - (found.astype(np.float64) * vectors).sum(axis=1)
     assert 0 < card.distance.mean <= card.distance.max < most
     assert abs(card.distance.max - measured.max()) < 1e-5
-    bytes_ = [(tmp_path / name / "model.onnx").stat().st_size for name in ("out", "fp32")]
+    bytes_ = [(folder / "model.onnx").stat().st_size for folder in (tmp_path / "out", fp32)]
     assert bytes_[0] < size * bytes_[1]
-    assert EncoderCard.read(tmp_path / "fp32" / CARD).distance is None
+    assert EncoderCard.read(fp32 / CARD).distance is None
 
 
 def test_what_cannot_be_exported_is_said(stored, tmp_path):
