@@ -137,10 +137,10 @@ class PairsConfig(Settings):
 
     lora: LoraConfig = LoraConfig()
     learning_rate: NotNegative = 5e-4
-    batch_size: Count = 32  # pairs a step; each query's negatives are what the others of its batch chose
-    epochs: Count = 4
+    batch_size: Count = 64  # pairs a step; each query's negatives are what the others of its batch chose
+    epochs: Count = 7
     temperature: Positive = 0.05  # of the cosines
-    kept_share: Share = 0.7  # of what the weights have learnt: a part of it misleads where pairs are few
+    kept_share: Share = 0.8  # of what the weights have learnt: a part of it misleads where pairs are few
     held_out_share: Part = 0.2  # of the different queries, for judging
     bootstrap_samples: Count = 2_000
 

@@ -62,9 +62,9 @@ def test_as_much_of_the_index_is_read_as_queries_need(source):
 def test_words_are_found_whatever_the_filter_leaves(source):
     allowed = np.zeros(ITEMS, dtype=bool)
     allowed[::1_001] = True
-    assert source.worded("odd", 10, allowed).tolist() == [row for row in range(0, ITEMS, 1_001) if row % 2][:10]
-    assert len(source.worded("odd", 300, np.ones(ITEMS, dtype=bool))) == 300
-    assert len(source.worded("nowhere", 10, allowed)) == 0
+    assert source.worded("odd", 10, allowed).rows.tolist() == [row for row in range(0, ITEMS, 1_001) if row % 2][:10]
+    assert len(source.worded("odd", 300, np.ones(ITEMS, dtype=bool)).rows) == 300
+    assert len(source.worded("nowhere", 10, allowed).rows) == 0
 
 
 def test_an_index_that_cannot_be_read_is_made_up_for(tmp_path):

@@ -113,7 +113,7 @@ def test_vectors_that_another_generation_shares_go_on_serving(home):
     delete_generation(home, first)
     source = VectorSource(home.lance, same)
     np.testing.assert_array_equal(source.vectors, vectors(1))
-    assert source.worded("title", 3, np.ones(ITEMS, dtype=bool)).tolist() == [0, 1, 2]
+    assert source.worded("title", 3, np.ones(ITEMS, dtype=bool)).rows.tolist() == [0, 1, 2]
 
 
 def test_what_is_served_keeps_its_table_and_cannot_be_deleted(home):
@@ -130,7 +130,7 @@ def test_a_table_that_a_worker_reads_stays_until_it_is_done(home):
     source = VectorSource(home.lance, index)
     delete_generation(home, deleted)
     assert tables(home) == {index.table}
-    assert len(source.worded("title", 3, np.ones(ITEMS, dtype=bool))) == 3  # it still answers from it
+    assert len(source.worded("title", 3, np.ones(ITEMS, dtype=bool)).rows) == 3  # it still answers from it
     del source
     assert clean_up(home) == 1
     assert tables(home) == set()
