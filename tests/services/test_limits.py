@@ -347,7 +347,7 @@ def test_a_key_that_asks_for_nonsense_waits_for_its_answers(monkeypatch: pytest.
     copy_context().run(main)
 
 
-def test_a_name_of_no_generation_is_nonsense_and_a_broken_one_is_not() -> None:
+def test_a_name_of_no_generation_is_nonsense_and_a_broken_one_is_not(tmp_path: Path) -> None:
     noted: list[str] = []
     serving = SimpleNamespace(generation_id="now", adapter_id="a")
 
@@ -357,6 +357,7 @@ def test_a_name_of_no_generation_is_nonsense_and_a_broken_one_is_not() -> None:
         raise HTTPException(404 if name == "nothing" else 503, name)
 
     worker: Any = SimpleNamespace(
+        home=Home(tmp_path),
         generation=SimpleNamespace(recommender=lambda: serving),
         cache=SimpleNamespace(named=named),
         guard=SimpleNamespace(refused=lambda: noted.append("refused")),
