@@ -3,7 +3,8 @@
 A convex combination of scores beats one of ranks (Bruch, Gai and Ingber, "An analysis of fusion functions for hybrid
 retrieval", 2023) where both are on a scale of their own. Meaning says something of every item, words only where an item
 holds nearly all that was asked for: a name, a model's number. So the share that it holds counts by a high power.
-Weight and power were chosen on one half of what ``infra/benchmarks/search.py`` asks.
+Weight and power are those by which no kind of question of ``infra/benchmarks/search.py`` loses much: smaller weights
+suit questions in other words, larger ones names of which a part is missing.
 """
 
 from dataclasses import dataclass
