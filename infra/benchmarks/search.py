@@ -3,8 +3,8 @@
     python infra/benchmarks/search.py --out infra/results/search.json
 
 Each catalogue of ``collections_of_texts.py`` becomes a home of its own, with a generation trained in seconds on
-made-up events, and is asked as ``POST /v1/search`` would be. Weights and powers of the fusion are compared on every other
-question of the help desk and of the products. ``--items`` asks another catalogue, too.
+made-up events, and is asked as ``POST /v1/search`` would be. Weights and powers of the fusion are compared on every
+other question of the help desk and of the products. ``--items`` asks another catalogue, too.
 The help desk's search is then taught by most of its questions, as ``recsys teach`` does it, and asked the others.
 """
 
