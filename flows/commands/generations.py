@@ -196,9 +196,10 @@ def _parts(home: Home, card: AdapterCard) -> Parts | None:
 def _generation_figure(home: Home, manifest: GenerationManifest) -> str:
     from recsys.evaluation.headline import METRICS_FILE
 
-    measured = read_json(home.generations / manifest.id / METRICS_FILE)["protocols"]
-    own = next(name for name in manifest.config.evaluation.protocols if name in measured)
-    return _figure({name: summary["total"] for name, summary in measured[own]["systems"].items()})
+    measured = read_json(home.generations / manifest.id / METRICS_FILE).get("protocols", {})
+    own = next((name for name in manifest.config.evaluation.protocols if name in measured), None)
+    systems = measured[own]["systems"] if own else {}  # of a generation that nobody has measured
+    return _figure({name: summary["total"] for name, summary in systems.items()})
 
 
 def _adapter_figure(card: AdapterCard) -> str:
@@ -216,7 +217,7 @@ def _adapter_figure(card: AdapterCard) -> str:
 def _figure(metrics: dict[str, Any]) -> str:
     from recsys.evaluation.headline import HEADLINE, OURS
 
-    return _text(metrics[OURS][HEADLINE])
+    return _text(metrics.get(OURS, {}).get(HEADLINE))
 
 
 def _text(value: Any) -> str:

@@ -2,9 +2,9 @@
 
 The tables stand between markers in ``infra/results/README.md``, the shortest of them in the README as well. A result
 file is a ``metrics.json`` that ``recsys benchmark`` or ``recsys train`` wrote, stored under the data's name, or what
-``encoding.py`` and ``life.py`` beside this file, ``infra/load/measure.py``, ``infra/attack/run.py``,
-``recsys.models.throughput`` and ``recsys.training.standalone`` wrote; ``tried.json`` says what else was tried, and what
-it brought.
+``encoding.py``, ``life.py``, ``search.py`` and ``small.py`` beside this file, ``infra/load/measure.py``,
+``infra/attack/run.py``, ``recsys.models.throughput`` and ``recsys.training.standalone`` wrote; ``tried.json`` says what
+else was tried, and what it brought.
 """
 
 import json
@@ -23,8 +23,8 @@ from recsys.models.throughput import SHAPES, encoding_flops
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "infra" / "results"
 KINDS = (
-    "quality", "tried", "speed", "encoding", "throughput", "standalone", "life", "search", "classification", "attacks",
-    "lifting",
+    "quality", "tried", "speed", "encoding", "throughput", "standalone", "life", "search", "small", "classification",
+    "attacks", "lifting",
 )  # fmt: skip
 SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
 SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
@@ -256,6 +256,29 @@ def search(path: Path) -> str:
     return "\n".join([*lines, ""])
 
 
+def small(path: Path) -> str:
+    """Return the Markdown of what small data costs from files to an answer: medians, and the span of all rounds."""
+    document = json.loads(path.read_text())
+    trees = [name for name in ("before", "now") if name in document]
+    lines = [
+        f"{document['users']} users, {document['items']} items; {document['rounds']} rounds by turns; "
+        f"{document['processor']}, {document['cores']} cores, threads: {document['threads']}.",
+        "",
+        f"| CPU seconds (wall) | {' | '.join(trees)} |",
+        f"|---|{'---|' * len(trees)}",
+    ]
+    for name in ("ingest", "train", "publish", "recommend", "together"):
+        cells = []
+        for tree in trees:
+            (least, middle, most), wall = document[tree][name]["cpu"], document[tree][name]["wall"][1]
+            cells.append(f"{middle:.1f}, {least:.1f} to {most:.1f} ({wall:.1f})")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for protocol in document["now"]["ndcg@10"]:
+        cells = [f"{document[tree]['ndcg@10'][protocol]:.4f}" for tree in trees]
+        lines.append(f"| NDCG@10, {protocol} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
 def filled(page: Path, blocks: dict[str, str]) -> str:
     """Return a page with each block in the place of what stands between the markers of its name.
 
@@ -299,6 +322,7 @@ def pages() -> dict[Path, str]:
         "throughput": "\n".join([*map(throughput, of["throughput"]), *map(standalone, of["standalone"])]),
         "life": "\n".join(map(life, of["life"])),
         "search": "\n".join(map(search, of["search"])),
+        "small": "\n".join(map(small, of["small"])),
         "classifier": "\n".join(f"{epochs(path)}\n{tries(path)}" for path in of["classification"]),
         "attacks": attacks.tables(of["attacks"]),
         "lifting": "\n".join(lift.table(lift.outcomes(json.loads(path.read_text()))) for path in of["lifting"]),

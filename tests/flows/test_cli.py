@@ -410,3 +410,10 @@ def test_a_refusal_is_an_exit_code_of_its_own_in_every_command(tmp_path: Path, m
 
     monkeypatch.setattr("flows.demo.demo_movielens", refused)
     assert "gate refused generation 0123456789abcdef. It is worse." in run("demo", "--home", tmp_path, code=3)["error"]
+
+
+def test_a_generation_that_nobody_has_measured_is_listed_without_a_figure(copied_home: Home) -> None:
+    write_json(copied_home.generations / str(current_id(copied_home)) / "metrics.json", {})
+    shown = CliRunner().invoke(app, ["generations", "--home", str(copied_home.root)])
+    assert shown.exit_code == 0, shown.output
+    assert "–" in shown.output
