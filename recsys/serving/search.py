@@ -55,12 +55,15 @@ class Hits:
     """What was found, best first.
 
     Attributes:
+        adapter: of the generation; the search does not read it.
+        search_adapter: what the query and the items are compared by; None: the base alone.
         fallback: ``popular`` where the query holds no word, ``meaning`` where words cannot be looked up, else None.
     """
 
     items: list[Hit]
     generation: str
     adapter: str
+    search_adapter: str | None
     fallback: str | None
 
 
@@ -124,7 +127,8 @@ class TextSearch:
             Hit(catalogue.ids[one.row], one.score, one.found_by, record)
             for one, record in zip(found, records, strict=True)
         ]
-        return Hits(hits, self._recommender.generation_id, self._recommender.adapter_id, fallback)
+        manifest = self._recommender.manifest
+        return Hits(hits, manifest.id, manifest.adapter, manifest.search_adapter, fallback)
 
     def _found(
         self, query: str, count: int, allowed: NDArray[np.bool_], mode: Mode, end_stage: EndStage

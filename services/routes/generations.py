@@ -125,11 +125,12 @@ def _generations(worker: Worker) -> GenerationsAnswer:
 
 def _adapters(worker: Worker) -> AdaptersAnswer:
     made, current = newest_last(worker.home), current_id(worker.home)
-    serving = next((one.adapter for one in made if one.id == current), None)
+    serving = next(((one.adapter, one.search_adapter) for one in made if one.id == current), ())
     cards, names = [], read_names(worker.home, ADAPTER)
     for card in list_adapters(worker.home):
         used = [one.id for one in made if one.adapter == card.id]
-        state = {"generations": used, "can_answer": bool(used), "serving": card.id == serving}
+        searched = [one.id for one in made if one.search_adapter == card.id]
+        state = {"generations": used or searched, "can_answer": bool(used), "serving": card.id in serving}
         state |= parts_of(worker.home.generations / used[-1]) if used else {}
         written = {"made": adapter_made(worker.home, card).isoformat(timespec="microseconds")}
         cards.append(AdapterCard.model_validate(card.summary() | state | written | names.of(card.id)))

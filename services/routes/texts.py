@@ -112,5 +112,6 @@ def _search(worker: Worker, request: SearchRequest) -> SearchAnswer:
         fallback=hits.fallback,
         generation=hits.generation,
         adapter=hits.adapter,
+        search_adapter=hits.search_adapter,
         took_ms=milliseconds_since(started),
     )

@@ -104,7 +104,10 @@ def test_a_live_item_is_found_by_what_was_learnt(place: Home, taught: SearchTrai
     text = encoder.item_texts(pl.DataFrame([one.columns for one in live]))
     vectors = dict(zip(["fresh"], encoder.encode_items(text), strict=True))
     extended = TextSearch(with_live_items(base, encoder, live, vectors, version=1), encoder)
-    hits = extended.search("a blorp film", k=81, mode=MEANING).items
+    found = extended.search("a blorp film", k=81, mode=MEANING)
+    assert found.search_adapter == taught.adapter
+    assert opened(place, taught.parent).search("x").search_adapter is None
+    hits = found.items
     assert len(hits) == 81
     assert [hit.item_id for hit in hits].index("fresh") < 30
     assert extended.search("999", k=1).items[0].item_id == "fresh"

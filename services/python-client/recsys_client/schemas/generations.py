@@ -22,9 +22,9 @@ class AdapterCard(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     id: str
-    generations: list[str] = Field(description="Made with it, the newest last.")
+    generations: list[str] = Field(description="That recommend, or search, by it, the newest last.")
     can_answer: bool = Field(description="Whether a request may name it.")
-    serving: bool = Field(description="Whether the current generation was made with it.")
+    serving: bool = Field(description="Whether the current generation recommends, or searches, by it.")
     weights: dict[str, float] | None = Field(None, description="By component, in the newest generation made with it.")
     adapter_share: float | None = Field(None, description="Of all weight, what hangs on the adapter; 0: no list does.")
     adapter_part: str | None = Field(None, description="The same in a sentence.")

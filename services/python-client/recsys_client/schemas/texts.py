@@ -76,3 +76,8 @@ class SearchAnswer(Origin):
     fallback: str | None = Field(
         description="popular: the query holds no word. meaning: words cannot be looked up at the moment."
     )
+    search_adapter: str | None = Field(
+        None,
+        description="By which query and items are compared, where the search has learnt from pairs; null: the base "
+        "alone. The generation's adapter is not read.",
+    )
