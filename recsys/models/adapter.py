@@ -27,8 +27,6 @@ from recsys.models.towers.whitening import Whitening
 
 ENCODE_TOKENS = {"cpu": 2048, "cuda": 131_072}  # padded tokens encoded with gradient at once
 WARM_STEPS = 150  # of the towers that the adapter learns through
-WARM_EVENTS = 128  # for each of these steps: few events are gone through often enough in fewer
-LEAST_WARM_STEPS = 20
 ROUNDS, LEAST_ROUNDS = 12, 2  # of the adapter, where two passes over the catalogue are fewer
 MANY_TEXTS = 1_024  # from here on a catalogue gets all of these rounds
 CHECKPOINT_ROUNDS = 5  # of the adapter's training from one checkpoint to the next
@@ -242,8 +240,3 @@ def adapter_rounds(tokens: Tokens) -> int:
     # Two passes over the catalogue: this is the dearest stage, and six passes did not beat frozen text.
     texts = len(tokens)
     return max(min(ROUNDS, max(LEAST_ROUNDS, ROUNDS * texts // MANY_TEXTS)), 2 * texts // 512)
-
-
-def warm_steps(train: Sequences) -> int:
-    """Return how many steps the towers take before the adapter learns through them: fewer where events are few."""
-    return min(WARM_STEPS, max(LEAST_WARM_STEPS, len(train.items) // WARM_EVENTS))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig
 from recsys.data.sequences import Sequences
-from recsys.models.adapter import train_adapter, warm_steps
+from recsys.models.adapter import WARM_STEPS, train_adapter
 from recsys.models.checkpoints import Checkpoints, checkpoint_of
 from recsys.models.encoder.backbone import Backbone, add_lora, continue_lora, load_backbone
 from recsys.models.encoder.export import encode_texts
@@ -74,7 +74,7 @@ def adapted_encoding(
         len(texts),
         replace(config.tower, residual_norm=0.0),
         config.seed,
-        steps=warm_steps(train),
+        steps=WARM_STEPS,
         progress=stage(progress, "Warm up towers"),
         checkpoint=checkpoint_of(checkpoints, "warm-up"),
     ).towers

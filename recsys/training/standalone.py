@@ -30,7 +30,7 @@ from recsys.errors import DataError
 from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.metrics import ndcg, recall
 from recsys.evaluation.splits import Split, Targets, leave_one_out, sample
-from recsys.models.adapter import train_adapter, warm_steps
+from recsys.models.adapter import WARM_STEPS, train_adapter
 from recsys.models.devices import team
 from recsys.models.encoder.backbone import Backbone, add_lora, load_backbone, pack_base, unpack_base
 from recsys.models.encoder.tokens import Tokens, embed_catalogue, tokenize
@@ -140,8 +140,7 @@ def train(
     started = time.perf_counter()
     features, _ = text_features([frozen])
     text_alone = replace(config.tower, residual_norm=0.0)
-    steps = warm_steps(split.train)
-    warm = train_towers(features, split.train, split.catalogue, text_alone, config.seed, steps=steps).towers
+    warm = train_towers(features, split.train, split.catalogue, text_alone, config.seed, steps=WARM_STEPS).towers
     journal.done("warm up towers", started)
 
     started = time.perf_counter()

@@ -116,11 +116,15 @@ def lived(
 
         before = numbers()
         eventually(lambda: client.post(f"/v1/generations/{other}/shadow", json={"share": 1}).is_success)
-        for user in ("stranger", known_user):
-            client.post("/v1/recommend", json={"user_id": user, "k": 80}).raise_for_status()
+        for user in (known_user, "stranger"):
+            answer = client.post("/v1/recommend", json={"user_id": user, "k": 80}).raise_for_status().json()
         event = {"user_id": USER, "item_id": "i001", "event_id": "once"}
         unknown = {"user_id": USER, "item_id": "no such item"}
         client.post("/v1/events", json={"events": [event, event, unknown]}).raise_for_status()
+        eventually(lambda: client.get(f"/v1/recommendations/{answer['rec_id']}").is_success)
+        click = {"user_id": "stranger", "item_id": answer["items"][0]["item_id"], "rec_id": answer["rec_id"]}
+        client.post("/v1/events", json={"events": [click]}).raise_for_status()
+        eventually(lambda: total("recsys_clicks_total", outcome="counted") > 0)
         client.put("/v1/items/new", json={"title": "Of which training saw nothing"})
         assert client.get("/v1/items/none").status_code == 404
         eventually(lambda: total("recsys_shadow_answers_total", outcome="answered") > 0)
