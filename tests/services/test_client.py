@@ -122,7 +122,7 @@ class Recorded(httpx.HTTPTransport):
 
 
 def test_every_operation_has_a_method_and_both_clients_give_equal_answers(
-    service: httpx.Client, known_user: str, catalogue: list[str]
+    service: httpx.Client, known_user: str, catalogue: list[str], eventually: Callable[[Callable[[], bool]], None]
 ) -> None:
     url, sent = str(service.base_url), Recorded()
     first = service.post("/v1/recommend", json={"history": catalogue[:2]}).json()
@@ -130,7 +130,15 @@ def test_every_operation_has_a_method_and_both_clients_give_equal_answers(
     def walk(mark: str) -> list[Step]:
         return steps(mark, known_user, catalogue[0], catalogue[1], first["rec_id"], first["generation"])
 
+    def settle() -> None:
+        """Wait until all workers know of every item that was put and deleted so far: scores stand beside all others."""
+        service.put("/v1/items/last", json={"title": "Last"}).raise_for_status()
+        version = service.delete("/v1/items/last").raise_for_status().json()["version"]
+        known = re.compile(r"^recsys_live_items_version (\S+)$", re.MULTILINE)
+        eventually(lambda: float(known.findall(service.get("/metrics").text)[0]) >= version)
+
     def in_sync() -> Iterator[Any]:
+        settle()
         with Client(url, timeout=30, transport=sent) as client:
             for step in walk(f"sync-{uuid.uuid4().hex[:8]}"):
                 try:
@@ -140,6 +148,7 @@ def test_every_operation_has_a_method_and_both_clients_give_equal_answers(
 
     async def in_async() -> list[Any]:
         outcomes: list[Any] = []
+        settle()
         async with AsyncClient(url, timeout=30) as client:
             for step in walk(f"async-{uuid.uuid4().hex[:8]}"):
                 try:
