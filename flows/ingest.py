@@ -31,6 +31,9 @@ def write_snapshot(events: str, items: str, home: Home, config: IngestConfig) ->
     return ingest(resolved(events), resolved(items), config, home=home, progress=progress.report)
 
 
+write_remote_snapshot = stage("write snapshot", retries=REMOTE_RETRIES, retry_delay_seconds=10)(write_snapshot.fn)
+
+
 @located_flow("ingest")
 def ingest_tables(
     events: TableLocation, items: TableLocation, home: str | None = None, config: IngestConfig = _DEFAULT
@@ -48,8 +51,7 @@ def ingest_tables(
         SettingError: a location holds a credential, or names one that is not there.
         QualityError: too many rows are bad.
     """
-    remote = is_remote(events) or is_remote(items)
-    write = stage("write snapshot", retries=REMOTE_RETRIES, retry_delay_seconds=10)(write_snapshot.fn)
-    snapshot = (write if remote else write_snapshot)(events, items, open_home(home), config)
+    write = write_remote_snapshot if is_remote(events) or is_remote(items) else write_snapshot
+    snapshot = write(events, items, open_home(home), config)
     report_quality(snapshot)
     return snapshot.id

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from flows.plain import in_markdown
 from flows.runs import for_the_ui, show_image, show_markdown, show_table
 from recsys.data.columns import ITEM_ID, TITLE
 from recsys.data.snapshot import Snapshot, open_snapshot
+from recsys.evaluation.plain import in_markdown
 from recsys.home import Home
 from recsys.ranking.parts import Parts
 from recsys.store.generations import report_path

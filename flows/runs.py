@@ -5,6 +5,7 @@ decided as it is imported, once for the whole process.
 """
 
 import functools
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
@@ -15,6 +16,7 @@ from recsys.callbacks import RunStage
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+_LOG = logging.getLogger(__name__)
 
 
 class Run(Protocol[P, R_co]):
@@ -41,7 +43,8 @@ class Called(Generic[P, R]):
         for _ in range(self._retries):
             try:
                 return cast(R, self.fn(*args, **kwargs))
-            except Exception:
+            except Exception as error:
+                _LOG.warning("%s failed and is tried again in %g s: %s", self.fn.__name__, self._delay, error)
                 time.sleep(self._delay)
         return cast(R, self.fn(*args, **kwargs))
 

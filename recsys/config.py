@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from recsys.bounds import (
+from recsys.settings.bounds import (
     Bound,
     Count,
     CountOrNone,
@@ -25,7 +25,7 @@ from recsys.bounds import (
     Share,
     Tokens,
 )
-from recsys.settings import Settings, from_dict, from_stored, read_settings, to_dict
+from recsys.settings.reading import Settings, from_dict, from_stored, read_settings, to_dict
 
 __all__ = ["Settings", "from_dict", "from_stored", "read_settings", "to_dict"]
 

@@ -17,15 +17,18 @@ def rename(session: Shell, kind: Kind, action: str, words: list[str], remove: bo
         remove: take it away instead.
     """
     home, name = session.home, words[-1]
-    chosen = remove_alias(home, kind, name) if action == "alias" and remove else meant(home, kind, words[0])
-    if action == "tag":
+    if action == "alias" and remove:
+        chosen = remove_alias(home, kind, name)
+        session.show(f"{name} no longer stands for {kind.name} {chosen}.")
+    else:
+        chosen = meant(home, kind, words[0])
+    if action == "alias" and not remove:
+        before = set_alias(home, kind, chosen, name)
+        session.show(f"{name} stands for {kind.name} {chosen}{f', no longer for {before}' if before else ''}.")
+    elif action == "tag":
         set_tags(home, kind, chosen, **{"remove" if remove else "add": (name,)})
     elif action == "note":
         set_note(home, kind, chosen, "" if remove else name)
-    before = set_alias(home, kind, chosen, name) if action == "alias" and not remove else None
-    if action == "alias":
-        said = f"{name} {'no longer ' if remove else ''}stands for {kind.name} {chosen}"
-        session.show(f"{said}{f', no longer for {before}' if before else ''}.")
     names = read_names(home, kind)
     session.result = {"id": chosen, **names.of(chosen)}
     note = session.result["note"]

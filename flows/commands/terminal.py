@@ -22,8 +22,8 @@ from flows.runtime import prepare
 from recsys.artifacts import ID_DIGITS, ArtifactError
 from recsys.config import ModelConfig, read_settings
 from recsys.errors import RecsysError, RefusedError
+from recsys.evaluation.plain import cell, visible
 from recsys.home import Home
-from recsys.plain import cell, visible
 from recsys.store.names import SNAPSHOT, meant
 
 FAILED, REFUSED = 1, 3  # 0 is done, 2 bad usage

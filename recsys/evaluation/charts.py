@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from recsys.plain import cell
+from recsys.evaluation.plain import cell
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2430; --soft: #5b6270; --line: #e3e6ea; --ground: #fff; --tint: #e7f3f2;
@@ -206,9 +206,7 @@ def _mark(mark: str) -> str:
     return f' <em class="{"new" if mark == NEW else ""}">{escaped(mark)}</em>' if mark else ""
 
 
-def table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], marked: str | None = None, kind: str = "figures"
-) -> str:
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], marked: str | None = None) -> str:
     """Return a table; a row whose first cell is ``marked`` is ours. Cells are texts of others."""
     head = "".join(f"<th>{escaped(heading)}</th>" for heading in headings)
     body = ""

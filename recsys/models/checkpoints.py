@@ -8,13 +8,17 @@ import io
 import logging
 import pickle
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from recsys.artifacts import write_atomic
+from recsys.callbacks import note_loss
+from recsys.models.optimisation import MAX_GRADIENT_NORM, check_descent
 
 _LOG = logging.getLogger(__name__)
 
@@ -118,6 +122,21 @@ class TrainingState:
     def steps(self) -> int:
         """How many steps were taken, those before a restart included."""
         return int(self.schedule.last_epoch)
+
+    def step(self, loss: torch.Tensor, weights: Sequence[torch.Tensor], setting: str) -> float:
+        """Take one step down a loss, the gradient of some weights cut to its longest; return the loss.
+
+        Raises:
+            DivergedError: it is not finite; the message names the epoch, and the setting to lower.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
+        check_descent(loss, norm, f"epoch {len(self.history) + 1}", setting)
+        self.optimizer.step()
+        self.schedule.step()
+        note_loss(loss.detach().item)
+        return loss.item()
 
     def restore(self) -> dict[str, Any] | None:
         """Go on, in place, from where the checkpoint stands; return what else was saved there, None where nothing was.

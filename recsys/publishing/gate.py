@@ -127,13 +127,16 @@ def judge_parts(
         change = paired_bootstrap(candidate, best, seed=seed)
         what = f"NDCG@10 {candidate.mean():.4f} {{}} {_called(name)}, {best.mean():.4f}"
         interval = f"95 % interval of the difference {change.low:+.4f} to {change.high:+.4f}"
-        enough = len(candidate) >= MIN_SLICE
-        if enough and change.high < 0 and change.mean_difference < -TOLERANCE * best.mean():
-            verdict += Verdict(False, (f"{what.format('is below that of')} ({interval}).",))
-        elif change.mean_difference < 0:
-            verdict += Verdict(True, (f"{what.format('is below that of')}, though not beyond doubt ({interval}).",))
-        else:
+        if change.mean_difference >= 0:
             verdict += Verdict(True, (f"{what.format('is no lower than that of')}.",))
+        elif change.high >= 0:
+            verdict += Verdict(True, (f"{what.format('is below that of')}, though not beyond doubt ({interval}).",))
+        elif change.mean_difference >= -TOLERANCE * best.mean():
+            verdict += Verdict(True, (f"{what.format('is below that of')}, though by less than 1 % ({interval}).",))
+        elif len(candidate) < MIN_SLICE:
+            verdict += Verdict(True, (f"{what.format('is below that of')}, though of few targets ({interval}).",))
+        else:
+            verdict += Verdict(False, (f"{what.format('is below that of')} ({interval}).",))
     for name, (adapted, base) in frozen.items():
         change = paired_bootstrap(adapted, base, seed=seed)
         if change.mean_difference < 0:

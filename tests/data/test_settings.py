@@ -11,7 +11,6 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from recsys import config
-from recsys.bounds import Bound
 from recsys.config import (
     CategoryConfig,
     ClassifierConfig,
@@ -32,6 +31,7 @@ from recsys.config import (
     to_dict,
 )
 from recsys.errors import SettingError
+from recsys.settings.bounds import Bound
 
 ROOTS = (ModelConfig, IngestConfig, PretrainConfig, PairsConfig, ClassifierConfig, TuneConfig)
 ID = "0123456789abcdef"

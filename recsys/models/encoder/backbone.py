@@ -123,9 +123,8 @@ def load_backbone(name: str, device: torch.device | None = None, expected: str |
         ) from error
     check_kind(model, source)
     found, pooling = _base_digest(model, tokenizer), MEAN
-    if (
-        found != expected
-    ):  # else an adapter of this base that was trained on the mean: before a base could say otherwise
+    # An adapter that names this digest was trained on the mean, before a base could say otherwise.
+    if found != expected:
         pooling = read_pooling(source)
         found = found if pooling == MEAN else digest(canonical_json([found, pooling]))
     if expected is not None and found != expected:
@@ -146,9 +145,8 @@ def load_model(source: str, dtype: torch.dtype, attention: str) -> Any:
         attention: what computes it where the kind of model has a choice; else it is eager.
     """
     config, kind = read_kind(source)
-    headless = (
-        {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
-    )
+    has_pooler = "add_pooling_layer" in inspect.signature(kind.__init__).parameters
+    headless = {"add_pooling_layer": False} if has_pooler else {}
     with quiet():  # the report of the pooling head that is left out on purpose is no news
         return kind.from_pretrained(
             source,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from recsys.callbacks import Progress, note_loss
+from recsys.callbacks import Progress
 from recsys.config import ClassifierConfig
 from recsys.errors import DataError
 from recsys.models.checkpoints import Checkpoint, TrainingState
@@ -21,7 +21,7 @@ from recsys.models.encoder.backbone import add_lora, load_backbone, lora_weights
 from recsys.models.encoder.classifier import Classifier, LabelledTexts, numbered
 from recsys.models.encoder.fitting import check_fit
 from recsys.models.encoder.tokens import Tokens, tokenize
-from recsys.models.optimisation import MAX_GRADIENT_NORM, check_descent, warm_linear
+from recsys.models.optimisation import warm_linear
 
 SORTED_BATCHES = 64  # batches that are cut from one shuffled part after sorting it by length
 AVERAGING_DELAY = 10  # the mean over the first n steps forgets by n / (n + this)
@@ -107,15 +107,8 @@ def train_classifier(
             logits = classifier.logits(tokens, batch, config.dropout)
             batch_targets = torch.from_numpy(targets[batch]).to(logits.device)
             loss = functional.cross_entropy(logits, batch_targets)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
-            check_descent(loss, norm, f"epoch {len(history) + 1}", "learning_rate")
-            optimizer.step()
-            schedule.step()
+            losses += state.step(loss, weights, "learning_rate") * len(batch)
             _average(averaged, weights, min(config.averaging, state.steps / (state.steps + AVERAGING_DELAY)))
-            note_loss(loss.detach().item)
-            losses += loss.item() * len(batch)
             right += int((logits.argmax(1) == batch_targets).sum())
             if progress:
                 progress(state.steps, steps)

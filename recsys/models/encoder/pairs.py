@@ -12,16 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from torch.nn import functional
 
-from recsys.callbacks import Progress, note_loss
+from recsys.callbacks import Progress
 from recsys.config import PairsConfig
 from recsys.models.checkpoints import Checkpoint, TrainingState
 from recsys.models.devices import autocast
 from recsys.models.encoder.backbone import Backbone, lora_weights, set_lora_weights
 from recsys.models.encoder.tokens import Tokens, forward, tokenize
-from recsys.models.optimisation import MAX_GRADIENT_NORM, WARMUP_SHARE, check_descent, warm_cosine
+from recsys.models.optimisation import WARMUP_SHARE, warm_cosine
 
 LORA_OUT = "lora_B"  # in the names of the second of LoRA's two matrices, as PEFT has them
 NEVER = -1e9  # the cosine of what is no negative, by the temperature
@@ -84,14 +83,7 @@ def train_pairs(
         for start in range(0, len(order), config.batch_size):
             batch = pairs[order[start : start + config.batch_size]]
             loss = _loss(backbone, asked, read, batch, chosen, config.temperature)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(lora, MAX_GRADIENT_NORM)
-            check_descent(loss, norm, f"epoch {len(history) + 1}", "learning_rate")
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-            note_loss(loss.detach().item)
+            losses.append(state.step(loss, lora, "learning_rate"))
             if progress:
                 progress(state.steps, steps)
         history.append({"epoch": float(len(history) + 1), "loss": float(np.mean(losses))})

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from recsys.artifacts import ArtifactError
-from recsys.callbacks import Progress, note_loss
+from recsys.callbacks import Progress
 from recsys.config import PretrainConfig
 from recsys.errors import DataError
 from recsys.models.checkpoints import Checkpoint, TrainingState
@@ -34,7 +34,7 @@ from recsys.models.encoder.backbone import (
 from recsys.models.encoder.families import read_kind
 from recsys.models.encoder.fitting import check_fit
 from recsys.models.encoder.tokens import Tokens, tokenize
-from recsys.models.optimisation import MAX_GRADIENT_NORM, WARMUP_SHARE, check_descent, warm_cosine
+from recsys.models.optimisation import WARMUP_SHARE, warm_cosine
 
 MASKED, REPLACED = 0.8, 0.1  # of the chosen tokens; the rest stay as they are
 IGNORED = -100
@@ -265,14 +265,7 @@ def _run(
         for number in range(steps_per_epoch):
             rows = order[number * config.batch_size : (number + 1) * config.batch_size]
             loss = model.loss(*masks.batch(tokens, rows, rng))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
-            check_descent(loss, norm, f"epoch {len(history) + 1}", "the learning rate")
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-            note_loss(loss.detach().item)
+            losses.append(state.step(loss, weights, "the learning rate"))
             progress(state.steps, steps)
         perplexity = _perplexity(model, masks, judged, seed)
         history.append({"epoch": float(len(history) + 1), "loss": float(np.mean(losses)), "perplexity": perplexity})

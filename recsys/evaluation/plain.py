@@ -4,6 +4,7 @@ On a terminal a control character can clear the screen, write to the clipboard o
 turn round what stands beside them, and those without a width make two ids look like one. They are written out.
 """
 
+import re
 import unicodedata
 
 LONGEST = 500  # characters of a cell
@@ -12,6 +13,7 @@ MOST_MARKS = 4  # accents on one character; more of them grow over the lines abo
 UNSEEN = {"Cc", "Cf", "Zl", "Zp", "Cs"}  # controls, what has no form, line ends, halves of characters
 FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"  # letters without a form
 JOINERS = "\u200c\u200d"  # between two characters they spell words and emoji
+MARKUP = re.compile(r"[\\`*_{}\[\]<>()#+!|~$&:@-]")
 
 
 def visible(text: str, lines: bool = False) -> str:
@@ -37,6 +39,11 @@ def cell(text: str) -> str:
     """Return a text for a cell of a table: in one line, and cut where it is long."""
     shown = visible(text[:MOST_READ])
     return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
+
+
+def in_markdown(text: str) -> str:
+    """Return a text that Markdown shows as it is, without links, images and HTML."""
+    return MARKUP.sub(r"\\\g<0>", cell(text)).replace(r"\<", "&lt;").replace(r"\&", "&amp;")
 
 
 def _is_unseen(character: str) -> bool:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from flows.commands.tables import show_items
 from flows.commands.terminal import Shell, table
-from flows.plain import LONGEST, cell, in_markdown, visible
+from recsys.evaluation.plain import LONGEST, cell, in_markdown, visible
 from recsys.home import Home
 
 ESCAPE = "\x1b]52;c;ZXZpbA==\x07\x1b[2J"  # writes to the clipboard, and clears the screen
