@@ -4,6 +4,7 @@ What a training gave is recorded by its inputs below ``runs``; the same inputs a
 runs a stage is the caller's choice: a plain call by default, a task with retries in a flow.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -39,6 +40,7 @@ from recsys.training.resuming import Parent, continue_system, save_training
 GATED = ("cold_items", "warm_items", "head_items", "tail_items")  # slices in which a generation must not be worse
 CARD_METRICS = (HEADLINE, "recall@10", "mrr@20")
 _DEFAULT = ModelConfig()
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def train_generation(
     checkpoints.remove()
     del measured, own, system, texts, frozen, maps  # the generation is opened, and need not stand beside them in memory
     with step(progress, "Write the report"):
-        write_report(home, generation_id)
+        try_report(home, generation_id)
     return training
 
 
@@ -186,6 +188,14 @@ def bind(
     with step(progress, "Index and bind"):
         parts = {name: chosen for name, chosen in slices(own.rankings[0], own.split).items() if name in GATED}
         return bind_generation(home, snapshot, adapter_id, maps, system, own.rankings, parts, document, config, notes)
+
+
+def try_report(home: Home, generation_id: str) -> None:
+    """Write the report; a page that fails is told in the log, and keeps nobody from what was trained."""
+    try:
+        write_report(home, generation_id)
+    except Exception:
+        _LOG.exception("No report of generation %s. `recsys evaluate --report` tries it again.", generation_id)
 
 
 def learning(own: Measured) -> Learning:

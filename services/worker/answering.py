@@ -63,12 +63,9 @@ def by_name(worker: Worker, kind: Kind, name: str | None) -> str | None:
     """Return the id that a request names by itself or by an alias as it is now; what is neither stays as it is.
 
     Raises:
-        Refused: the file of the names is broken.
+        ArtifactError: the file of the names is broken.
     """
-    try:
-        return name if name is None else by_alias(worker.home, kind, name) or name
-    except ArtifactError as error:
-        raise Refused(Code.CONFLICT, str(error)) from None
+    return name if name is None else by_alias(worker.home, kind, name) or name
 
 
 def json_response(answer: BaseModel) -> Response:

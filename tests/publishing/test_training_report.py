@@ -15,6 +15,7 @@ from recsys.evaluation.page import SENTENCES
 from recsys.home import Home
 from recsys.publishing import report as module
 from recsys.publishing.report import report, write_report
+from recsys.publishing.training_run import try_report
 from recsys.ranking.parts import Parts
 from recsys.selection.catalogue import Catalogue
 from recsys.serving.recommender import Recommender
@@ -102,3 +103,13 @@ def test_pieces_bear_what_is_empty_or_odd() -> None:
     assert "width:0.00%" in bars([Bar("nothing", 0.0, "0")])
     assert quoted("<b>") == "<bdi>&lt;b&gt;</bdi>"
     assert set(SENTENCES) == set(SYSTEMS)
+
+
+def test_a_page_that_fails_is_told_and_keeps_nobody_from_what_was_trained(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    nothing = Home(tmp_path)
+    try_report(nothing, "0" * 16)
+    assert f"No report of generation {'0' * 16}" in caplog.text
+    assert "ArtifactError" in caplog.text
+    assert not report_path(nothing, "0" * 16).exists()

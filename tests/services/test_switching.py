@@ -125,6 +125,13 @@ def test_an_alias_answers_for_what_it_names_now(world: World, known_user: str) -
     assert shadowed.json()["generation"] == world.first
     assert world.ask("DELETE", "/v1/generations/champion/shadow").status_code == 200
     assert world.ask("POST", "/v1/generations/nobody/promote").status_code == 404
+    file = world.home.generations / "names.json"
+    written = file.read_bytes()
+    file.write_text("{")
+    broken = world.ask("POST", "/v1/recommend", history=[], generation="champion")
+    assert (broken.status_code, broken.json()["code"]) == (503, "files-damaged")
+    assert world.answer(user_id=known_user, generation=world.first)["generation"] == world.first  # an id needs no names
+    file.write_bytes(written)
     listed = {one["id"]: one for one in world.ask("GET", "/v1/generations").json()["generations"]}
     assert [listed[one]["aliases"] for one in (world.first, world.second)] == [["champion"], []]
     assert listed[world.first]["made"] < listed[world.second]["made"]

@@ -2,7 +2,7 @@
 
 Weights alone are narrowed, each output channel by a scale of its own; what flows between the layers stays in fp32. That
 is standard ONNX of opset 13, without operators of one runtime. It saves size and no time. Rounding the activations as
-well, as dynamic int8 does, is faster and moves vectors ten to fifty times as far: ``recsys/README.md`` has the figures.
+well, as dynamic int8 does, is faster and moves vectors ten to fifty times as far.
 """
 
 from dataclasses import dataclass

@@ -62,7 +62,6 @@ class Code(StrEnum):
     NOT_THE_SHADOW = "not-the-shadow", 404, "The generation is not the shadow."
     METHOD_NOT_ALLOWED = "method-not-allowed", 405, "The path has other methods; `Allow` names them."
     TOO_SLOW = "too-slow", 408, "The request did not arrive in time, or nobody waits for its answer."
-    CONFLICT = "conflict", 409, "What is stored does not allow it."
     CANNOT_ANSWER = "cannot-answer", 409, (
         "The generation or adapter exists and cannot be used: it is broken, or made for something else."
     )  # fmt: skip
