@@ -9,6 +9,7 @@ from flows.runs import flow, show_table, stage
 from flows.runtime import open_home
 from recsys.artifacts import short_id, write_json
 from recsys.config import ModelConfig, PretrainConfig, to_dict
+from recsys.data.signals import signals_of, with_signals
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.data.text import item_texts
 from recsys.evaluation.held_out import allowed_protocols, make_split
@@ -70,6 +71,7 @@ def pretrain_encoder(
     """
     place = open_home(home)
     snapshot = open_snapshot(place, snapshot_id)
+    model = with_signals(snapshot, model)
     protocol = allowed_protocols(snapshot, model)[0]
     key = short_id(snapshot.id, to_dict(config), to_dict(model), keep, version("recsys"))
     record = place.runs / f"pretrain-{key}.json"
@@ -124,7 +126,7 @@ def judge(
     checkpoints: Checkpoints,
 ) -> Worth:
     """Compare text-only towers over base and over pre-trained vectors on validation targets."""
-    split = make_split(snapshot.sequences(), len(texts), protocol, model)
+    split = make_split(snapshot.sequences(signals=signals_of(model)), len(texts), protocol, model)
     return judge_pretraining(split, texts, run.backbone, config, model, progress.report, checkpoints)
 
 

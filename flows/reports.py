@@ -74,7 +74,7 @@ def report_samples(home: Home, generation_id: str) -> None:
     titles = dict(snapshot.items().select(ITEM_ID, TITLE).iter_rows())
     parts = [f"Generation {generation_id}, adapter {recommender.adapter_id}.\n"]
     for user_id in sample_users(snapshot):
-        history = recommender.history(user_id)
+        history = recommender.past(user_id)
         answer = recommender.recommend(history, k=SAMPLE_ITEMS, explain=True)
         last = ", ".join(in_markdown(titles[item]) for item in history[-HISTORY_ITEMS:])
         parts.append(f"### User {in_markdown(user_id)}\n\nLast: {last}\n")

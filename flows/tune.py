@@ -12,6 +12,7 @@ from flows.runtime import open_home
 from flows.train import Training, train_generation
 from recsys.artifacts import short_id, write_atomic, write_json
 from recsys.config import ModelConfig, TuneConfig, to_dict
+from recsys.data.signals import signals_of, with_signals
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.held_out import allowed_protocols, make_split
 from recsys.home import Home
@@ -66,7 +67,7 @@ def tune_settings(
     """
     place = open_home(home)
     snapshot = open_snapshot(place, snapshot_id)
-    config = with_adapter(place, config)
+    config = with_signals(snapshot, with_adapter(place, config))
     key = short_id(snapshot.id, to_dict(config), to_dict(search) | {"trials": 0}, version("recsys"))
     base = place.runs / f"tune-{key}"
     trials = run_trials(snapshot, place, config, search, base.with_suffix(".db"))
@@ -98,5 +99,7 @@ def run_trials(snapshot: Snapshot, home: Home, config: ModelConfig, search: Tune
     """Run the trials on the training part and the validation targets of the first protocol that the data allows."""
     pretrained = pretrained_folder(home, config.adapter)
     texts, frozen = encode_texts(snapshot, config, progress=progress.report)
-    split = make_split(snapshot.sequences(), len(texts), allowed_protocols(snapshot, config)[0], config)
+    split = make_split(
+        snapshot.sequences(signals=signals_of(config)), len(texts), allowed_protocols(snapshot, config)[0], config
+    )
     return tune(split.train, split.validation, texts, frozen, config, search, storage, pretrained, progress.report)

@@ -15,6 +15,7 @@ from recsys.settings.bounds import (
     Decay,
     Distinct,
     Dropout,
+    Finite,
     Id,
     Name,
     Names,
@@ -25,12 +26,37 @@ from recsys.settings.bounds import (
     Share,
     Tokens,
 )
-from recsys.settings.reading import Settings, from_dict, from_stored, read_settings, to_dict
+from recsys.settings.reading import LATER, Settings, from_dict, from_stored, read_settings, to_dict
 
 __all__ = ["Settings", "from_dict", "from_stored", "read_settings", "to_dict"]
 
 Protocol = Literal["leave-one-out", "temporal", "cold-items"]
 LEAVE_ONE_OUT, TEMPORAL, COLD_ITEMS = typing.get_args(Protocol)
+
+Role = Literal["target", "positive", "negative", "seen", "ignored"]
+TARGET, POSITIVE, NEGATIVE, SEEN, IGNORED = typing.get_args(Role)
+
+
+@dataclass(frozen=True)
+class SignalConfig(Settings):
+    """What some events mean. Of several that fit an event the first speaks; see ``recsys.data.signals``."""
+
+    role: Role  # target: asked for; positive, negative: counts for, against; seen: known; ignored: as if it were not
+    event_type: Name | None = None  # of the events; None: of any type
+    at_least: Finite | None = None  # the value; an event without one does not fit
+    below: Finite | None = None  # the value, likewise
+    weight: Positive = 1.0  # of a target, a positive or a negative event
+    per_value: Positive | None = None  # the value that has this weight, others in proportion: 60.0 for an hour watched
+    half_life_days: Positive | None = None  # in which the weight halves
+    ttl_days: Positive | None = None  # after which the event is ignored
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if self.at_least is not None and self.below is not None and self.at_least >= self.below:
+            yield "below", f"is {self.below:g} beside at_least {self.at_least:g}: no value fits."
+        if self.role in (SEEN, IGNORED):
+            for name in ("per_value", "half_life_days"):
+                if getattr(self, name) is not None:
+                    yield name, f"says how much an event counts, and one with the role {self.role} does not."
 
 
 @dataclass(frozen=True)
@@ -243,6 +269,9 @@ class ModelConfig(Settings):
     experts: ExpertsConfig = ExpertsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     seed: Seed = 0
+    signals: tuple[SignalConfig, ...] | None = field(
+        default=None, metadata=LATER
+    )  # what events mean; None: as their types and values suggest; []: all the same
 
 
 @dataclass(frozen=True)

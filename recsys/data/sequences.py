@@ -1,4 +1,4 @@
-"""Interaction sequences of many users as three flat arrays: what every scorer trains on and answers from.
+"""Interaction sequences of many users as flat arrays: what every scorer trains on and answers from.
 
 Items and users are small integers here; the snapshot holds the tables that turn them back into ids.
 """
@@ -10,6 +10,41 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.config import POSITIVE, TARGET, Role
+
+
+@dataclass(frozen=True)
+class EventSignals:
+    """What each event of some sequences means.
+
+    Attributes:
+        kinds: (events,) int8, which rule spoke for it; see ``recsys.data.signals``.
+        weights: (events,) float32: above 0 it counts so much, 0: it was only seen, below 0: a dislike.
+        roles: by kind.
+    """
+
+    kinds: NDArray[np.int8]
+    weights: NDArray[np.float32]
+    roles: tuple[Role, ...]
+
+    def at(self, places: NDArray[np.integer] | NDArray[np.bool_]) -> "EventSignals":
+        """Return the signals of some events."""
+        return EventSignals(self.kinds[places], self.weights[places], self.roles)
+
+    def are(self, *roles: Role) -> NDArray[np.bool_]:
+        """Return which events have one of some roles, (events,)."""
+        return np.array([role in roles for role in self.roles], dtype=bool)[self.kinds]
+
+    @property
+    def targets(self) -> NDArray[np.bool_]:
+        """Which events an evaluation may ask for, (events,)."""
+        return self.are(TARGET)
+
+    @property
+    def taken(self) -> NDArray[np.bool_]:
+        """Which events take their item out of the user's lists, (events,): all but those that only count a little."""
+        return ~self.are(POSITIVE)
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -19,11 +54,13 @@ class Sequences:
         items: (events,) int32, item indices of all rows, one row after the other.
         offsets: (rows + 1,) int64; row ``r`` is ``items[offsets[r]:offsets[r + 1]]``.
         times: (events,) int64 Unix seconds, or None where times are unknown or not needed.
+        signals: what the events mean, or None where all count the same.
     """
 
     items: NDArray[np.int32]
     offsets: NDArray[np.int64]
     times: NDArray[np.int64] | None = None
+    signals: EventSignals | None = None
 
     @classmethod
     def from_lists(cls, rows: Iterable[Sequence[int]]) -> "Sequences":
@@ -32,6 +69,25 @@ class Sequences:
         lengths = np.fromiter((len(row) for row in lists), dtype=np.int64, count=len(lists))
         items = np.concatenate(lists) if lists else np.empty(0, np.int32)
         return cls(items, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+    @classmethod
+    def single(cls, row: "Sequences | Sequence[int] | NDArray[np.int32]") -> "Sequences":
+        """Return one row of item indices as sequences; sequences as they are."""
+        if isinstance(row, Sequences):
+            return row
+        return cls(np.asarray(row, dtype=np.int32), np.array([0, len(row)], dtype=np.int64))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Sequences"]) -> "Sequences":
+        """Return the rows of several, which all have signals of the same roles or none; times are left out."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        signals = [part.signals for part in parts if part.signals is not None]
+        joined = None
+        if signals:
+            kinds, weights = (np.concatenate([getattr(one, name) for one in signals]) for name in ("kinds", "weights"))
+            joined = EventSignals(kinds, weights, signals[0].roles)
+        return cls(np.concatenate([part.items for part in parts]), offsets, signals=joined)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -57,18 +113,68 @@ class Sequences:
         lengths = ends - starts
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         positions = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - starts, lengths)
-        times = None if self.times is None else self.times[positions]
-        return Sequences(self.items[positions], offsets, times)
+        return self._at(positions, offsets)
 
     def only(self, chosen: NDArray[np.bool_]) -> "Sequences":
         """Return every row without the events that are not chosen, (events,); a row may become empty."""
         running = np.concatenate([[0], np.cumsum(chosen)])
-        times = None if self.times is None else self.times[chosen]
-        return Sequences(self.items[chosen], running[self.offsets], times)
+        return self._at(chosen, running[self.offsets])
 
     def last(self, count: int) -> "Sequences":
         """Return every row cut to its ``count`` newest items."""
         return self.slice(np.maximum(self.offsets[:-1], self.offsets[1:] - count), self.offsets[1:])
+
+    def taught(self) -> "Sequences":
+        """Return every row without the events that teach nothing: those that were only seen."""
+        return self if self.signals is None else self.only(self.signals.weights != 0)
+
+    def taught_before(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many events ``taught`` keeps of the first ``counts`` events of each row, (rows,)."""
+        if self.signals is None:
+            return counts
+        running = np.concatenate([[0], np.cumsum(self.signals.weights != 0)])
+        return running[self.offsets[:-1] + counts] - running[self.offsets[:-1]]
+
+    def counting(self) -> NDArray[np.int32]:
+        """Return the items of the events that count for them, (events,): no dislikes, nothing that was only seen."""
+        return self.items if self.signals is None else self.items[self.signals.weights > 0]
+
+    def liked(self) -> "Sequences":
+        """Return every row without dislikes, what was only seen, and what a later dislike took back."""
+        if self.signals is None:
+            return self
+        weights = self.signals.weights
+        return self.only((weights > 0) & (np.arange(len(weights)) > self.newest_of_item(weights < 0)))
+
+    def taken(self) -> "Sequences":
+        """Return every row without the events that leave their item in the user's lists: what counts only a little."""
+        if self.signals is None:
+            return self
+        undone = (self.signals.weights < 0) & ~self.disliked()
+        return self.only(self.signals.taken & ~undone)
+
+    def disliked(self) -> NDArray[np.bool_]:
+        """Return which events are of an item that its user dislikes, (events,): no later event that counts undid it."""
+        if self.signals is None:
+            return np.zeros(len(self.items), dtype=bool)
+        weights = self.signals.weights
+        return self.newest_of_item(weights < 0) > self.newest_of_item(weights > 0)
+
+    def newest_of_item(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return for every event the place of the newest chosen event of its row and item, -1 for none, (events,)."""
+        rows, places = self.rows(), np.where(chosen, np.arange(len(self.items)), -1)
+        order = np.lexsort((self.items, rows))
+        first = np.ones(len(order), dtype=bool)
+        first[1:] = (np.diff(rows[order]) != 0) | (np.diff(self.items[order]) != 0)
+        newest = np.maximum.reduceat(places[order], np.flatnonzero(first)) if len(order) else places
+        found = np.empty(len(order), dtype=np.int64)
+        found[order] = newest[np.cumsum(first) - 1]
+        return found
+
+    def _at(self, places: NDArray[np.integer] | NDArray[np.bool_], offsets: NDArray[np.int64]) -> "Sequences":
+        times = None if self.times is None else self.times[places]
+        signals = None if self.signals is None else self.signals.at(places)
+        return Sequences(self.items[places], offsets, times, signals)
 
     def ages(self) -> NDArray[np.int64]:
         """Return for every event how many newer ones its row holds: 0 for the newest, shape (events,)."""

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -40,6 +40,9 @@ from recsys.data.manifest import EVENTS, ITEMS, QUARANTINE, SnapshotCounts, Snap
 from recsys.data.quality import TableQuality
 from recsys.data.sequences import Sequences
 from recsys.home import Home
+
+if TYPE_CHECKING:
+    from recsys.data.signals import Signals
 
 FORMAT = 1
 _SLICE = 250_000  # rows hashed at once, so that a large table is not copied whole
@@ -101,19 +104,20 @@ class Snapshot:
         """Return the sorted ids of items; an item's index is the place here."""
         return self.items()[columns.ITEM_ID].to_list()
 
-    def sequences(self, tie_seed: int | None = None) -> Sequences:
+    def sequences(self, tie_seed: int | None = None, signals: "Signals | None" = None) -> Sequences:
         """Return a row of item indices for every user, oldest first, with times in Unix seconds where all are known.
 
         Args:
             tie_seed: of the order of one user's events at equal known times; None: position and event id decide.
+            signals: what events mean: those that are ignored are left out, and a row may become empty. None: all count.
         """
-        sequences = self._sequences(self.events(), tie_seed)
+        sequences = _meaningful(self._sequences(self.events(), tie_seed, signals))
         return sequences if self.times_known else replace(sequences, times=None)
 
-    def timed_sequences(self, tie_seed: int | None = None) -> Sequences:
+    def timed_sequences(self, tie_seed: int | None = None, signals: "Signals | None" = None) -> Sequences:
         """Return ``sequences`` with times, without the events whose time is made up; a row may become empty."""
         events = self.events()
-        return self._sequences(events, tie_seed).only(_known(events).to_numpy())
+        return _meaningful(self._sequences(events, tie_seed, signals).only(_known(events).to_numpy()))
 
     def unknown_times(self) -> int:
         """Return how many events have a made-up time."""
@@ -124,14 +128,16 @@ class Snapshot:
         _, sizes = np.unique(_ties(self.events()), return_counts=True)
         return int(sizes[sizes > 1].sum())
 
-    def _sequences(self, events: pl.DataFrame, tie_seed: int | None) -> Sequences:
+    def _sequences(self, events: pl.DataFrame, tie_seed: int | None, signals: "Signals | None") -> Sequences:
         lengths = events[columns.USER_ID].rle().struct.field("len").cast(pl.Int64)
         offsets = pl.concat([pl.Series([0], dtype=pl.Int64), lengths.cum_sum()])
         codes = events[columns.ITEM_ID].cast(pl.Enum(self.item_ids())).to_physical().cast(pl.Int32).to_numpy()
         times = events[columns.TIMESTAMP].dt.epoch("s").cast(pl.Int64).to_numpy()
+        meaning = None if signals is None else signals.of_events(events)
         if tie_seed is not None:
-            codes = codes[np.lexsort((np.random.default_rng(tie_seed).random(len(codes)), _ties(events)))]
-        return Sequences(codes, offsets.to_numpy(), times)
+            order = np.lexsort((np.random.default_rng(tie_seed).random(len(codes)), _ties(events)))
+            codes, meaning = codes[order], None if meaning is None else meaning.at(order)
+        return Sequences(codes, offsets.to_numpy(), times, meaning)
 
 
 def write_snapshot(
@@ -259,6 +265,11 @@ def _feed(sha: Any, values: pl.Series) -> None:
         physical = values.to_physical()
         kind = pl.Float64 if physical.dtype.is_float() else pl.UInt64 if physical.dtype == pl.UInt64 else pl.Int64
         sha.update(physical.cast(kind).fill_null(0).to_numpy().tobytes())
+
+
+def _meaningful(sequences: Sequences) -> Sequences:
+    """Return sequences without the events that no kind speaks for."""
+    return sequences if sequences.signals is None else sequences.only(sequences.signals.kinds >= 0)
 
 
 def _known(events: pl.DataFrame) -> pl.Series:

@@ -103,7 +103,8 @@ def _rank(
     places = np.empty(catalogue, dtype=np.int64)
     places[order] = np.arange(catalogue)
     keys = _keys(scores, places)
-    keys[histories.rows(), histories.items] = REMOVED
+    taken = histories.taken()
+    keys[taken.rows(), taken.items] = REMOVED
     own = keys[np.arange(len(keys)), targets]
     ranks = np.where(own == REMOVED, np.inf, 1.0 + np.count_nonzero(keys > own[:, None], axis=1))
 

@@ -2,6 +2,7 @@
 
 from recsys.config import COLD_ITEMS, LEAVE_ONE_OUT, TEMPORAL, ModelConfig, Protocol
 from recsys.data.sequences import Sequences
+from recsys.data.signals import signals_of
 from recsys.data.snapshot import Snapshot
 from recsys.errors import DataError, SettingError
 from recsys.evaluation.splits import Split, cold_items, leave_one_out, temporal
@@ -54,11 +55,11 @@ def read_sequences(
         special["tied_events_shuffled"] = snapshot.tied_events()
         if not special["tied_events_shuffled"]:
             raise DataError(f"Snapshot {snapshot.id} has no ties to shuffle: no user has two events at one known time.")
-    seed = config.seed if shuffle_ties else None
+    seed, signals = config.seed if shuffle_ties else None, signals_of(config)
     if protocol == TEMPORAL and not snapshot.times_known:
         special["events_of_unknown_time_left_out"] = snapshot.unknown_times()
-        return snapshot.timed_sequences(seed), special
-    return snapshot.sequences(seed), special
+        return snapshot.timed_sequences(seed, signals), special
+    return snapshot.sequences(seed, signals), special
 
 
 def make_split(sequences: Sequences, catalogue: int, protocol: str, config: ModelConfig) -> Split:

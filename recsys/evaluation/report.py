@@ -107,7 +107,7 @@ def slices(ranking: Ranking, split: Split) -> dict[str, NDArray[np.bool_]]:
         "warm_items": ~is_cold,
         "head_items": is_head,
         "tail_items": ~is_head,
-        "cold_users": targets.histories.lengths == 0,
+        "cold_users": targets.histories.taught().lengths == 0,
     }
 
 
@@ -202,7 +202,7 @@ def split_counts(split: Split) -> dict[str, int]:
         "validation_targets": len(split.validation),
         "test_targets": len(split.test),
         "test_targets_cold_items": int((~seen[split.test.items]).sum()),
-        "test_targets_cold_users": int((split.test.histories.lengths == 0).sum()),
+        "test_targets_cold_users": int((split.test.histories.taught().lengths == 0).sum()),
     }
 
 
@@ -315,7 +315,7 @@ def _mean(summaries: Sequence[Summary]) -> Summary:
 
 
 def _training_counts(split: Split) -> NDArray[np.int64]:
-    return np.bincount(split.train.items, minlength=split.catalogue)
+    return np.bincount(split.train.counting(), minlength=split.catalogue)
 
 
 def _version(package: str) -> str | None:

@@ -59,7 +59,8 @@ def leave_one_out(sequences: Sequences, *, catalogue: int | None = None) -> Spli
     """Hold out the last event of every user with three events or more for the test, the one before for validation.
 
     The rest of those rows and all shorter rows are for training. Histories reach back to the user's first event,
-    so the history of a test target ends with the validation target.
+    so the history of a test target ends with the validation target. Where events have signals, the last two targets of
+    every user who did something before both are held out; what was done after the first of them is not learnt from.
 
     Args:
         sequences: a row a user, oldest first.
@@ -69,19 +70,25 @@ def leave_one_out(sequences: Sequences, *, catalogue: int | None = None) -> Spli
         DataError: no user has three events, or an item index does not fit the catalogue.
     """
     starts, ends = sequences.offsets[:-1], sequences.offsets[1:]
-    users = np.flatnonzero(sequences.lengths >= 3)
+    before, last = _last_two_targets(sequences)
+    users = np.flatnonzero(before > starts)
+    if len(users) == 0 and sequences.signals is not None:
+        raise DataError(
+            "Leave-one-out needs a user with two targets and an event before them, and there is none. Bring more "
+            "events, or give the role target to more of them."
+        )
     if len(users) == 0:
         raise DataError(
             f"Leave-one-out needs a user with three events or more; the longest of {len(sequences):,} rows has "
             f"{sequences.lengths.max(initial=0)}. Bring more events."
         )
     train_ends = ends.copy()
-    train_ends[users] -= 2
+    train_ends[users] = before[users]
     return Split(
         LEAVE_ONE_OUT,
         sequences.slice(starts, train_ends),
-        _targets(sequences, users, ends[users] - 2),
-        _targets(sequences, users, ends[users] - 1),
+        _targets(sequences, users, before[users]),
+        _targets(sequences, users, last[users]),
         _catalogue(sequences, catalogue),
     )
 
@@ -164,8 +171,9 @@ def cold_items(sequences: Sequences, *, share: float = 0.1, seed: int = 0, catal
 
     of_event, rows, everyone = part[sequences.items], sequences.rows(), np.arange(len(sequences))
     last = [np.full(len(sequences), -1), np.full(len(sequences), -1)]  # the place of the last such event of each user
+    asked_for = _askable(sequences)
     for number in (1, 2):
-        places = np.flatnonzero(of_event == number)
+        places = np.flatnonzero((of_event == number) & asked_for)
         last[number - 1][rows[places]] = places  # ascending, so that the last one stays
     tested = everyone[last[1] >= 0]
     asked = everyone[(last[0] >= 0) & (last[1] < 0)]
@@ -227,6 +235,19 @@ def check_split(split: Split, sequences: Sequences) -> None:
         _check_cuts(split, sequences)
 
 
+def _last_two_targets(sequences: Sequences) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places of every row's last target but one and of its last, -1 where there are fewer, (rows,)."""
+    if sequences.signals is None:
+        ends, lengths = sequences.offsets[1:], sequences.lengths
+        return np.where(lengths >= 2, ends - 2, -1), np.where(lengths >= 1, ends - 1, -1)
+    places, rows = np.flatnonzero(sequences.signals.targets), sequences.rows()
+    counts = np.bincount(rows[places], minlength=len(sequences))
+    ends = np.cumsum(counts)
+    before, last = (np.full(len(sequences), -1, dtype=np.int64) for _ in range(2))
+    before[counts >= 2], last[counts >= 1] = places[ends[counts >= 2] - 2], places[ends[counts >= 1] - 1]
+    return before, last
+
+
 def _targets(sequences: Sequences, users: NDArray[np.int64], positions: NDArray[np.int64]) -> Targets:
     histories = sequences.slice(sequences.offsets[:-1][users], positions)
     return Targets(users.astype(np.int32), histories, sequences.items[positions].astype(np.int32))
@@ -244,6 +265,11 @@ def _draw(
     rows = np.repeat(np.arange(len(sequences)), lengths)
     first = np.cumsum(lengths) - lengths  # place of each window among all drawn-from events
     positions = np.arange(len(rows)) - first[rows] + starts[rows]
+    if sequences.signals is not None:
+        asked = sequences.signals.targets[positions]
+        rows, positions = rows[asked], positions[asked]
+        counts = np.bincount(rows, minlength=len(sequences))
+        first = np.cumsum(counts) - counts
     order = np.lexsort((random.random(len(rows)), rows))
     chosen = np.sort(order[np.arange(len(rows)) - first[rows] < per_user])
     return _targets(sequences, rows[chosen], positions[chosen])
@@ -312,6 +338,11 @@ def _check_cuts(split: Split, sequences: Sequences) -> None:
             raise ValueError(f"The {what} overlap in time: {earlier.max()} is not before {later.min()}.")
 
 
+def _askable(sequences: Sequences) -> NDArray[np.bool_]:
+    """Return which events may be asked for, (events,)."""
+    return np.ones(len(sequences.items), dtype=bool) if sequences.signals is None else sequences.signals.targets
+
+
 def _by_birth(sequences: Sequences, used: NDArray[np.integer], seed: int) -> NDArray[np.integer]:
     """Return items by their first event, equal ones by index; at random where times are unknown."""
     if sequences.times is None:
@@ -336,7 +367,8 @@ def _check_cold(split: Split, sequences: Sequences) -> None:
         _check_prefix(f"The {name} history", targets.histories, targets.users, split.train)
         for user, item in zip(targets.users, targets.items, strict=True):
             row = sequences.row(user)
-            place = np.flatnonzero(row == item)
+            own = slice(*sequences.offsets[user : user + 2].tolist())
+            place = np.flatnonzero((row == item) & _askable(sequences)[own])
             before = row[: place[-1]] if len(place) else row[:0]
             if not len(place) or not np.array_equal(before[learnt[before]], split.train.row(user)):
                 raise ValueError(f"The training row of user row {user} is not what came before the {name} target.")

@@ -17,11 +17,13 @@ class Content:
     Attributes:
         vectors: (catalogue, width) float32 unit vectors.
         decay: weight of an event per newer event in the history.
+        aversion: how much a dislike takes from what is like its item, against what a like gives; 0: nothing.
     """
 
-    def __init__(self, vectors: NDArray[np.float32], decay: float) -> None:
+    def __init__(self, vectors: NDArray[np.float32], decay: float, aversion: float = 1.0) -> None:
         self.vectors = self.unit(vectors)
         self.decay = decay
+        self.aversion = aversion
 
     @staticmethod
     def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -31,7 +33,7 @@ class Content:
 
     def queries(self, histories: Sequences) -> NDArray[np.float32]:
         """Return (rows, width) unit vectors; zero for an empty history."""
-        means = history_matrix(histories, len(self.vectors), self.decay) @ self.vectors
+        means = history_matrix(histories, len(self.vectors), self.decay, aversion=self.aversion) @ self.vectors
         means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
         return np.asarray(means, dtype=np.float32)
 
@@ -40,22 +42,23 @@ class Content:
         return self.queries(histories) @ self.vectors.T
 
     def contributions(
-        self, history: NDArray[np.int32], past: NDArray[np.int32], items: NDArray[np.integer]
+        self, history: Sequences | NDArray[np.int32], past: NDArray[np.int32], items: NDArray[np.integer]
     ) -> NDArray[np.float32]:
         """Return numbers in proportion to what items of a history add to some items' cosines, (past, items).
 
         Args:
-            history: (events,) item indices, oldest first.
+            history: one row, or its item indices, oldest first.
             past: items of the history, each once.
             items: whose cosines.
         """
-        row = Sequences(history, np.array([0, len(history)], dtype=np.int64))
-        weights = history_matrix(row, len(self.vectors), self.decay)[0, past].toarray().T
+        row = Sequences.single(history)
+        weights = history_matrix(row, len(self.vectors), self.decay, aversion=self.aversion)[0, past].toarray().T
         return np.asarray(weights * (self.vectors[past] @ self.vectors[items].T), dtype=np.float32)
 
     def save(self, folder: Path, name: str) -> None:
         """Write ``name.safetensors`` into a folder."""
-        tensors = {"vectors": self.vectors, "decay": np.array([self.decay])}
+        settings = [self.decay] if self.aversion == 1.0 else [self.decay, self.aversion]
+        tensors = {"vectors": self.vectors, "decay": np.array(settings)}
         save_file(tensors, folder / f"{name}.safetensors")
 
     @classmethod
@@ -63,5 +66,6 @@ class Content:
         """Read what ``save`` wrote."""
         tensors = {key: tensor.numpy() for key, tensor in read_tensors(folder / f"{name}.safetensors").items()}
         loaded = cls.__new__(cls)  # normalising once more would change the last bits
-        loaded.vectors, loaded.decay = tensors["vectors"], float(tensors["decay"][0])
+        loaded.vectors = tensors["vectors"]
+        loaded.decay, loaded.aversion = [*tensors["decay"].tolist(), 1.0][:2]
         return loaded

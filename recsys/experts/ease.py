@@ -19,7 +19,7 @@ def fit_ease(train: Sequences, catalogue: int, ridge: float, neighbours: int, de
 
     Memory is 4 · catalogue² bytes for a moment; items without training events get no weights.
     """
-    users = history_matrix(train, catalogue, decay=1.0)
+    users = history_matrix(train.liked(), catalogue, decay=1.0)
     known = np.flatnonzero(np.asarray(users.sum(axis=0)).ravel())
     if len(known) == 0:
         return ItemMatrixScorer(sparse.csr_matrix((catalogue, catalogue), dtype=np.float32), decay)

@@ -65,7 +65,7 @@ def fit_ials(
         model = AlternatingLeastSquares(
             factors=FACTORS, regularization=ridge, iterations=ITERATIONS, num_threads=1, random_state=seed
         )
-    model.fit(_confident(history_matrix(train, catalogue, decay=1.0), confidence), show_progress=False)
+    model.fit(_confident(history_matrix(train.liked(), catalogue, decay=1.0), confidence), show_progress=False)
     return ImplicitFactors(model, confidence, decay)
 
 

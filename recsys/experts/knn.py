@@ -14,7 +14,7 @@ SHRINKAGE = 10.0
 
 def fit_knn(train: Sequences, catalogue: int, neighbours: int, decay: float) -> ItemMatrixScorer:
     """Return ItemKNN: ``|U_i ∩ U_j| / (sqrt(|U_i| |U_j|) + shrinkage)``, the diagonal left out."""
-    users = history_matrix(train, catalogue, decay=1.0)
+    users = history_matrix(train.liked(), catalogue, decay=1.0)
     together = sparse.csr_matrix(users.T @ users).astype(np.float32)
     counts = together.diagonal()
     together.setdiag(0)

@@ -19,17 +19,22 @@ class Popularity:
 
     @classmethod
     def fit(cls, train: Sequences, catalogue: int, half_life_days: float | None = None) -> "Popularity":
-        """Count events; with a half-life an event of age a weighs ``0.5 ** (a / half-life)``.
+        """Count events, by their weights where they have signals.
+
+        With a half-life an event of age a weighs ``0.5 ** (a / half-life)`` of that.
 
         Raises:
             SettingError: a half-life is given and the sequences have no times.
         """
+        train = train.liked()
+        own = None if train.signals is None else train.signals.weights
         if half_life_days is None:
-            return cls(np.bincount(train.items, minlength=catalogue).astype(np.float32))
+            return cls(np.bincount(train.items, own, minlength=catalogue).astype(np.float32))
         if train.times is None:
             raise SettingError("A popularity half-life needs events with times; leave popularity_half_life_days unset.")
         age_days = (train.times.max(initial=0) - train.times) / 86_400
         weights = np.exp2(-age_days / half_life_days)
+        weights = weights if own is None else weights * own
         return cls(np.bincount(train.items, weights, minlength=catalogue).astype(np.float32))
 
     def score(self, histories: Sequences) -> NDArray[np.float32]:

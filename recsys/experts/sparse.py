@@ -10,15 +10,26 @@ from scipy import sparse
 from recsys.data.sequences import Sequences
 
 
-def history_matrix(histories: Sequences, catalogue: int, decay: float, window: int | None = None) -> sparse.csr_matrix:
+def history_matrix(
+    histories: Sequences, catalogue: int, decay: float, window: int | None = None, aversion: float = 1.0
+) -> sparse.csr_matrix:
     """Return (rows, catalogue) weights of the items of each history: ``decay`` to the power of the event's age.
 
-    An item that occurs twice keeps its newest weight. ``window`` drops events older than that many.
+    An item that occurs twice keeps its newest weight. ``window`` drops events older than that many. Where events have
+    signals the weights are multiplied by theirs: an item keeps the largest since it was last disliked, and one that is
+    disliked still a negative one, times ``aversion``.
     """
+    histories = histories.taught()
     ages = histories.ages()
     keep = np.ones(len(ages), dtype=bool) if window is None else ages < window
+    weights = np.power(decay, ages)
+    if histories.signals is not None:
+        signs = histories.signals.weights
+        stands = np.arange(len(ages)) >= histories.newest_of_item(signs < 0)
+        keep &= stands & ((signs > 0) | histories.disliked())
+        weights = weights * np.where(signs < 0, aversion * signs, signs)
     # Where an item repeats, the larger weight is the newer one: sort by weight and let the last one win.
-    rows, columns, weights = histories.rows()[keep], histories.items[keep], np.power(decay, ages[keep])
+    rows, columns, weights = histories.rows()[keep], histories.items[keep], weights[keep]
     order = np.lexsort((weights, columns, rows))
     rows, columns, weights = rows[order], columns[order], weights[order]
     last = np.ones(len(rows), dtype=bool)
@@ -46,16 +57,20 @@ class ItemMatrixScorer:
         matrix: (catalogue, catalogue) sparse float32; row: item of the history, column: item that gets the score.
         decay: weight of an event per newer event in the history.
         window: how many of the newest events count; None: all.
+        aversion: how much a dislike takes from what is like its item, against what a like gives; 0: nothing.
     """
 
-    def __init__(self, matrix: sparse.csr_matrix, decay: float, window: int | None = None) -> None:
+    def __init__(
+        self, matrix: sparse.csr_matrix, decay: float, window: int | None = None, aversion: float = 1.0
+    ) -> None:
         self.matrix = matrix.tocsr().astype(np.float32)
         self.decay = decay
         self.window = window
+        self.aversion = aversion
 
     def sparse_scores(self, histories: Sequences) -> sparse.csr_matrix:
         """Return (rows, catalogue) scores; an absent entry is 0."""
-        weights = history_matrix(histories, self.matrix.shape[0], self.decay, self.window)
+        weights = history_matrix(histories, self.matrix.shape[0], self.decay, self.window, self.aversion)
         return (weights @ self.matrix).tocsr()
 
     def score(self, histories: Sequences) -> NDArray[np.float32]:
@@ -63,26 +78,29 @@ class ItemMatrixScorer:
         return np.asarray(self.sparse_scores(histories).todense(), dtype=np.float32)
 
     def contributions(
-        self, history: NDArray[np.int32], past: NDArray[np.int32], items: NDArray[np.integer]
+        self, history: Sequences | NDArray[np.int32], past: NDArray[np.int32], items: NDArray[np.integer]
     ) -> NDArray[np.float32]:
         """Return what items of a history add to the scores of some items, (past, items).
 
         Args:
-            history: (events,) item indices, oldest first.
+            history: one row, or its item indices, oldest first.
             past: items of the history, each once; over all of them the columns add up to the scores.
             items: whose scores.
         """
-        row = Sequences(history, np.array([0, len(history)], dtype=np.int64))
-        weights = history_matrix(row, self.matrix.shape[0], self.decay, self.window)[0, past].toarray().T
+        row = Sequences.single(history)
+        weights = history_matrix(row, self.matrix.shape[0], self.decay, self.window, self.aversion)
+        weights = weights[0, past].toarray().T
         return np.asarray(weights * self.matrix[past][:, items].toarray(), dtype=np.float32)
 
     def save(self, folder: Path, name: str) -> None:
         """Write ``name.safetensors`` into a folder."""
+        settings = [self.decay, -1 if self.window is None else self.window]
+        settings += [] if self.aversion == 1.0 else [self.aversion]
         tensors = {
             "data": self.matrix.data,
             "indices": self.matrix.indices.astype(np.int32),
             "indptr": self.matrix.indptr.astype(np.int64),
-            "settings": np.array([self.decay, -1 if self.window is None else self.window], dtype=np.float64),
+            "settings": np.array(settings, dtype=np.float64),
         }
         save_file(tensors, folder / f"{name}.safetensors")
 
@@ -92,5 +110,5 @@ class ItemMatrixScorer:
         tensors = load_file(folder / f"{name}.safetensors")
         size = len(tensors["indptr"]) - 1
         matrix = sparse.csr_matrix((tensors["data"], tensors["indices"], tensors["indptr"]), shape=(size, size))
-        decay, window = tensors["settings"].tolist()
-        return cls(matrix, decay, None if window < 0 else int(window))
+        decay, window, *aversion = tensors["settings"].tolist()
+        return cls(matrix, decay, None if window < 0 else int(window), *aversion)

@@ -239,7 +239,7 @@ class Generation:
     def _texts(self) -> TextConfig:
         return TextMaps.load(read_generation(self._home, self.generation)[0]).text
 
-    def _histories(self, users: str | Iterable[str] | Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    def _histories(self, users: str | Iterable[str] | Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
         if isinstance(users, Mapping):
             return {str(name): [str(item_id) for item_id in item_ids] for name, item_ids in users.items()}
         database = Database.of(self._home)

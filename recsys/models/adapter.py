@@ -96,6 +96,7 @@ def train_adapter(
         optimizer, lambda step: warm_cosine(step, min(10, rounds // 5), rounds)
     )
     low = computes_bf16(device)
+    train = train.taught()
     batches = _Batches(training_windows(train, warm.shape.max_history), is_long(train), tower_config, device)
     runner, shaped = prepared(backbone, tokens, rounds * config.items_per_round)
     order = np.empty(0, dtype=np.int64)

@@ -23,6 +23,7 @@ from recsys.publishing.binding import BASE, CHOSEN, HELD_OUT, QUERY, SEARCHED, S
 from recsys.publishing.gate import Rehearsal, Verdict, judge, judge_parts, judge_rehearsal, judge_search
 from recsys.ranking.parts import Parts
 from recsys.ranking.system import POPULARITY
+from recsys.serving.history import History
 from recsys.serving.recommender import Recommender
 from recsys.store.generations import ConflictError, current_id, promote, read_generation
 
@@ -171,8 +172,8 @@ def rehearse(
     return Rehearsal(recall, quickest[0], None if served is None else quickest[1])
 
 
-def sample_histories(home: Home, recommender: Recommender) -> list[list[str]]:
+def sample_histories(home: Home, recommender: Recommender) -> list[History]:
     """Return the histories of up to ``REHEARSED`` people of a generation's snapshot, evenly spread over all of them."""
     users = open_snapshot(home, recommender.snapshot_id, verify=False).user_ids()
     count = min(REHEARSED, len(users))
-    return [recommender.history(users[place * len(users) // count]) for place in range(count)]
+    return [recommender.past(users[place * len(users) // count]) for place in range(count)]

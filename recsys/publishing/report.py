@@ -164,7 +164,7 @@ def _lists(made: _Made) -> list[str]:
     """Return what is offered, how its scores lie, and a few people's lists before and after."""
     recommender = made.recommender
     people = [user for user in _spread(list(recommender.users.rows), COUNTED_PEOPLE) if recommender.history(user)]
-    histories = [recommender.history(user) for user in people]
+    histories = [recommender.past(user) for user in people]
     answers = recommender.recommend_many(histories, ListRequest(k=10, explain=True))
     items = [item for answer in answers for item in answer.items]
     named, before = _before(made)
@@ -190,7 +190,7 @@ def _lists(made: _Made) -> list[str]:
         share = np.mean([_shared(answer, other) for answer, other in zip(answers, others, strict=True)] or [0.0])
         parts.append(f"<p>Of the ten best items of {len(people)} people {100 * share:.0f} % are in both lists.</p>")
     for number, user in enumerate(_spread(people, SHOWN_PEOPLE), start=1):
-        parts += _person(made, number, recommender.history(user), named, before)
+        parts += _person(made, number, recommender.past(user), named, before)
     return parts
 
 

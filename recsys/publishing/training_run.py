@@ -16,6 +16,7 @@ from typing import Any
 from recsys.artifacts import short_id, write_json
 from recsys.callbacks import RunStage, StageProgress, call, step
 from recsys.config import ModelConfig, Protocol, to_dict
+from recsys.data.signals import signals_of, with_signals
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.held_out import allowed_protocols
 from recsys.evaluation.report import HEADLINE, METRICS_FILE, OURS, Learning, MetricsDocument, slices
@@ -97,7 +98,7 @@ def train_generation(
     snapshot = open_snapshot(home, snapshot_id)
     resume_from = meant(home, ADAPTER, resume_from) if resume_from else None
     parent = Parent.open(home, resume_from) if resume_from else None
-    config = parent.settings(config) if parent else with_adapter(home, config)
+    config = parent.settings(config) if parent else with_signals(snapshot, with_adapter(home, config))
     key = short_id(snapshot.id, to_dict(config), resume_from, version("recsys"))
     record = home.runs / f"train-{key}.json"
     found = recorded(home, record, progress)
@@ -164,7 +165,7 @@ def refit(
     progress: StageProgress | None = None,
 ) -> System:
     """Fit the chosen settings again on all events of the snapshot, for serving; what went on from a parent goes on."""
-    trained, sequences = own.trained, snapshot.sequences()
+    trained, sequences = own.trained, snapshot.sequences(signals=signals_of(config))
     features = trained.encoding.features
     if parent is None:
         return refit_system(trained.system, sequences, features, config, progress, checkpoints)

@@ -153,8 +153,8 @@ def _contenders(
 ) -> _Contenders:
     """Score all rows, ``size`` at a time, and keep each one's target and the ``DEPTH`` best of every component."""
     batches: list[tuple[dict[tuple[str, float], NDArray[np.float32]], NDArray[np.bool_]]] = []
-    lost = np.zeros(len(targets), dtype=bool)
-    lost[histories.rows()[histories.items == targets[histories.rows()]]] = True
+    lost, taken = np.zeros(len(targets), dtype=bool), histories.taken()
+    lost[taken.rows()[taken.items == targets[taken.rows()]]] = True
     for start in range(0, len(targets), size):
         rows = np.arange(start, min(start + size, len(targets)))
         past, own = histories.take(rows), targets[rows]
@@ -180,7 +180,8 @@ def _best_columns(scores: list[NDArray[np.float32]], past: Sequences, own: NDArr
     """Return (rows, width) items, each row's target first, its others in the catalogue's order, -1 behind them."""
     rows = np.arange(len(own))
     named = np.zeros(scores[0].shape, dtype=bool)
-    seen = (past.rows(), past.items)
+    taken = past.taken()
+    seen = (taken.rows(), taken.items)
     for one in scores:
         open_ = one.copy()
         open_[seen] = -np.inf

@@ -34,6 +34,7 @@ Chosen = TypedDict(  # what validation chose, and what it saw; a system without 
     {
         "decays": dict[str, float],  # of the history, by expert
         "ridge": float | None,
+        "aversions": dict[str, float],  # how much dislikes take, by expert, where it is not as much as likes give
         "expert_ndcg@10": dict[str, float],
         "validation_ndcg@10": float,  # of the blend
         "epochs": int,

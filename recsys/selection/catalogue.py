@@ -73,6 +73,10 @@ class Catalogue:
         """
         return self._rows[item_id]
 
+    def find(self, item_id: str) -> int | None:
+        """Return an item's row, or None where there is no such item."""
+        return self._rows.get(item_id)
+
     def split(self, item_ids: Iterable[str]) -> tuple[list[int], list[str]]:
         """Return the rows of the known ids and the unknown ids, each in the given order."""
         rows, missing = [], []

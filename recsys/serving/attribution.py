@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.data.sequences import Sequences
 from recsys.ranking.scoring import PreparedHistory, Rows, Scoring
 from recsys.ranking.system import CONTENT
 from recsys.serving.explanation import Shares, by_closeness, in_proportion
@@ -11,7 +12,7 @@ from recsys.serving.explanation import Shares, by_closeness, in_proportion
 def attribute(
     scoring: Scoring,
     prepared: PreparedHistory,
-    history: NDArray[np.int32],
+    history: Sequences,
     rows: Rows,
     parts: dict[str, NDArray[np.float32]],
 ) -> tuple[NDArray[np.int32], list[dict[str, Shares]]]:
@@ -20,11 +21,11 @@ def attribute(
     Args:
         scoring: what scored.
         prepared: the history, prepared.
-        history: (events,) item indices, oldest first.
+        history: one row.
         rows: the items whose scores are explained.
         parts: what ``prepared.parts(rows)`` returned.
     """
-    past = _different(history)
+    past = _different(history.items)
     summands = {name: _summands(scoring, name, history, past, rows) for name in parts}
     found: list[dict[str, Shares]] = []
     for place, row in enumerate(rows):
@@ -43,14 +44,12 @@ def attribute(
     return past, found
 
 
-def _summands(
-    scoring: Scoring, name: str, history: NDArray[np.int32], past: NDArray[np.int32], rows: Rows
-) -> NDArray | None:
+def _summands(scoring: Scoring, name: str, history: Sequences, past: NDArray[np.int32], rows: Rows) -> NDArray | None:
     """Return (history, rows) numbers in whose proportion a component's parts are shared out, or None."""
     system = scoring.system
     if name in system.learnt:
         towers = system.learnt[name]
-        read = np.isin(past, history[-towers.shape.max_history :])
+        read = np.isin(past, history.items[-towers.shape.max_history :])
         vectors = towers.vectors.cpu().numpy()
         return np.asarray((vectors[past] @ vectors[rows].T) * read[:, None])
     scorer = system.content if name == CONTENT else system.experts.get(name)

@@ -20,6 +20,7 @@ from recsys.selection.selection import Limits, Scores, choose, place_promoted
 from recsys.serving.answers import FILLED, POPULAR, ListRequest, Recommendation
 from recsys.serving.attribution import attribute
 from recsys.serving.explanation import Explanation, Shares, explanation, reasons, sentences
+from recsys.serving.history import KnownHistory
 from recsys.serving.words import SharedWords
 
 EXPLAINED_AT_ONCE = 16  # items; explaining takes long, and whoever is told of the stages may let others go first
@@ -40,7 +41,7 @@ class Listing:
         scoring: of the generation that answers.
         words: what texts have in common.
         request: what the list shall be like.
-        history: catalogue rows, oldest first; those that are known.
+        history: what the user did, as far as it is known.
         prepared: the history, ready to score items; None where nothing usable is known.
         end_stage: is told when a stage ends.
     """
@@ -49,7 +50,7 @@ class Listing:
     scoring: Scoring
     words: SharedWords
     request: ListRequest
-    history: list[int] = field(default_factory=list)
+    history: KnownHistory | None = None
     prepared: PreparedHistory | None = None
     end_stage: EndStage = unmeasured
     _filling: set[int] = field(default_factory=set, init=False)  # rows that have nothing but their popularity
@@ -61,8 +62,8 @@ class Listing:
             allowed: (items,) bool, what may be offered to everybody; is changed.
             promoted: rows by slot, from 1; all of them are allowed.
         """
-        if self.request.exclude_seen:
-            allowed[self.history] = False
+        if self.history is not None:
+            allowed[self.history.rows if self.request.exclude_seen else self.history.disliked] = False
         first = np.array(sorted(promoted.values()), dtype=np.int64)
         allowed[first] = False
         limits = Limits(self.catalogue, self.request.limits)
@@ -149,8 +150,8 @@ class Listing:
         ids, titles = self.catalogue.ids, self.catalogue.titles
         past = np.empty(0, dtype=np.int32)
         shared = [{POPULARITY: Shares(float(score), np.zeros(0))} for score in scores]
-        if self.prepared is not None:
-            history = np.array(self.history, dtype=np.int32)
+        if self.prepared is not None and self.history is not None:
+            history = self.history.taught
             past, shared = attribute(self.scoring, self.prepared, history, rows, self.prepared.parts(rows))
         found: list[tuple[tuple[str, ...], Explanation | None]] = []
         for row, shares in zip(rows.tolist(), shared, strict=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from recsys.artifacts import ArtifactError
 from recsys.data.columns import TITLE
 from recsys.data.sequences import Sequences
+from recsys.data.signals import Signals, signals_of
 from recsys.data.text import item_texts
 from recsys.home import Home
 from recsys.ranking.candidates import CandidateSource, VectorSource, recall
@@ -21,6 +23,7 @@ from recsys.ranking.system import System
 from recsys.selection.catalogue import Catalogue
 from recsys.selection.filters import Condition
 from recsys.serving.answers import Answer, ListRequest, Recommendation
+from recsys.serving.history import History, KnownHistory
 from recsys.serving.listing import Listing, candidates_of
 from recsys.serving.users import SnapshotUsers
 from recsys.serving.words import SharedWords
@@ -102,6 +105,11 @@ class Recommender:
             search_vectors = load_search_vectors(folder)
         return cls.of(manifest, system, source, snapshot.items(), SnapshotUsers.of(snapshot), search_vectors)
 
+    @cached_property
+    def signals(self) -> Signals | None:
+        """What events mean, by the settings that it was trained with; None: all count the same."""
+        return signals_of(self.manifest.config)
+
     @property
     def generation_id(self) -> str:
         """Id of the generation."""
@@ -130,6 +138,10 @@ class Recommender:
         """Return the item ids of a user's events in the snapshot, oldest first."""
         return self.users.history(user_id)
 
+    def past(self, user_id: str) -> History:
+        """Return a user's events in the snapshot, oldest first, with all that is known of them."""
+        return self.users.past(user_id)
+
     def cold_share(self, item_ids: Sequence[str]) -> float:
         """Return the share of some items that have no training event; 0 for none."""
         rows, _ = self.catalogue.split(item_ids)
@@ -140,11 +152,10 @@ class Recommender:
 
         1 where vectors are compared exactly.
         """
-        split = [self.catalogue.split(history)[0] for history in histories]
-        known = [rows for rows in split if rows]
+        known = [taught for history in histories if len((taught := self._known(history)[0].taught).items)]
         if not known or self.scoring.source.kind == "exact":
             return 1.0
-        return recall(self.scoring.source, self.scoring.queries(Sequences.from_lists(known)), count)
+        return recall(self.scoring.source, self.scoring.queries(Sequences.joined(known)), count)
 
     def recommend(self, history: Sequence[str], **request: Any) -> Answer:
         """Rank items for a history of item ids, oldest first; keywords are those of ``ListRequest``.
@@ -170,7 +181,7 @@ class Recommender:
             FilterError, LimitError, KeyError: as ``recommend``.
         """
         allowed = self.catalogue.allowed(request.filter)
-        split = [self.catalogue.split(history) for history in histories]
+        split = [self._known(history) for history in histories]
         excluded, unknown = self.catalogue.split(request.exclude_ids)
         allowed[excluded] = False
         promoted: dict[int, int] = {}
@@ -180,7 +191,7 @@ class Recommender:
             if rows and allowed[rows[0]] and rows[0] not in promoted.values():
                 promoted[promotion.slot] = rows[0]
         end_stage(RULES)
-        prepared = self._prepared([known for known, _ in split], end_stage, candidates_of(request), allowed)
+        prepared = self._prepared([known.taught for known, _ in split], end_stage, candidates_of(request), allowed)
         answers = []
         for (known, missing), one in zip(split, prepared, strict=True):
             listing = self._listing(request, end_stage, known, one)
@@ -207,9 +218,9 @@ class Recommender:
         Raises:
             KeyError: a field does not exist.
         """
-        known, missing = self.catalogue.split(history)
+        known, missing = self._known(history)
         wanted, unknown = self.catalogue.split(item_ids)
-        (prepared,) = self._prepared([known], end_stage)
+        (prepared,) = self._prepared([known.taught], end_stage)
         listing = self._listing(ListRequest(explain=explain, fields=fields), end_stage, known, prepared)
         rows = np.unique(np.array(wanted, dtype=np.int64))
         scores = listing.scores(rows)
@@ -246,24 +257,30 @@ class Recommender:
         end_stage(SEARCH)
         return self._answer(self._listing(ListRequest(fields=fields), end_stage).shown(rows, cosines[rows]), None, [])
 
+    def _known(self, history: Sequence[str]) -> tuple[KnownHistory, list[str]]:
+        return KnownHistory.of(history, self.catalogue, self.signals)
+
     def _prepared(
-        self, histories: list[list[int]], end_stage: EndStage, count: int = 0, allowed: NDArray[np.bool_] | None = None
+        self,
+        histories: Sequence[Sequences | Sequence[int]],
+        end_stage: EndStage,
+        count: int = 0,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> list[PreparedHistory | None]:
         """Prepare all histories together, for candidates where ``allowed`` says which; None for unknown users."""
-        usable = [history for history in histories if history]
-        prepared = iter(
-            self.scoring.prepared(Sequences.from_lists(usable), count, allowed, end_stage) if usable else []
-        )
-        return [next(prepared) if history else None for history in histories]
+        rows = [Sequences.single(history) for history in histories]
+        usable = [one for one in rows if len(one.items)]
+        prepared = iter(self.scoring.prepared(Sequences.joined(usable), count, allowed, end_stage) if usable else [])
+        return [next(prepared) if len(one.items) else None for one in rows]
 
     def _listing(
         self,
         request: ListRequest,
         end_stage: EndStage,
-        history: Sequence[int] = (),
+        history: KnownHistory | None = None,
         prepared: PreparedHistory | None = None,
     ) -> Listing:
-        return Listing(self.catalogue, self.scoring, self.words, request, list(history), prepared, end_stage)
+        return Listing(self.catalogue, self.scoring, self.words, request, history, prepared, end_stage)
 
     def _answer(self, items: list[Recommendation], fallback: str | None, missing: list[str]) -> Answer:
         return Answer(items, self.generation_id, self.adapter_id, fallback, missing)

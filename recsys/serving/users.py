@@ -1,9 +1,15 @@
 """What is known of a user, from the snapshot and since, and how all of it is forgotten."""
 
+import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.data import columns
 from recsys.data.sequences import Sequences
 from recsys.data.snapshot import Snapshot
 from recsys.database.engine import Database
@@ -11,6 +17,7 @@ from recsys.database.events import EventStore
 from recsys.database.impressions import ImpressionStore
 from recsys.database.moments import microseconds, moment
 from recsys.database.tombstones import Removal, Tombstones
+from recsys.serving.history import History
 
 SNAPSHOT, LIVE = "snapshot", "live"
 
@@ -23,17 +30,32 @@ class SnapshotUsers:
         rows: where a user's history stands, by user id.
         histories: item indices, oldest first, with times in Unix seconds where they are known.
         item_ids: by index.
+        types: (events,) what each event is, a place in ``type_names`` or -1; None: events have no types.
+        type_names: what there is.
+        values: (events,) float64, NaN where there is none; None: events have no values.
     """
 
     rows: Mapping[str, int]
     histories: Sequences
     item_ids: Sequence[str]
+    types: NDArray[np.int16] | None = None
+    type_names: Sequence[str] = ()
+    values: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> "SnapshotUsers":
         """Read the users of a snapshot."""
         rows = {user_id: row for row, user_id in enumerate(snapshot.user_ids())}
-        return cls(rows, snapshot.sequences(), snapshot.item_ids())
+        events = snapshot.events().select(pl.col("^(event_type|value)$"))
+        names: list[str] = []
+        types = values = None
+        if columns.EVENT_TYPE in events.columns:
+            names = events[columns.EVENT_TYPE].drop_nulls().unique().sort().to_list()
+            codes = events[columns.EVENT_TYPE].replace_strict(names, range(len(names)), default=-1)
+            types = codes.cast(pl.Int16).to_numpy()
+        if columns.VALUE in events.columns:
+            values = events[columns.VALUE].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        return cls(rows, snapshot.sequences(), snapshot.item_ids(), types, names, values)
 
     def __contains__(self, user_id: str) -> bool:
         return user_id in self.rows
@@ -48,6 +70,26 @@ class SnapshotUsers:
             return [(item_id, None) for item_id in item_ids]
         own = self.histories.times[self.histories.offsets[row] : self.histories.offsets[row + 1]]
         return [(item_id, int(time) * 1_000_000) for item_id, time in zip(item_ids, own, strict=True)]
+
+    def past(self, user_id: str, after: int | None = None) -> History:
+        """Return a user's events, oldest first; arguments as in ``history``."""
+        row = self.rows.get(user_id)
+        if row is None:
+            return History.of([])
+        events, own = self.events(user_id), slice(*self.histories.offsets[row : row + 2].tolist())
+        kept = [place for place, (_, time) in enumerate(events) if after is None or (time or 0) > after]
+        types: Sequence[str | None] = [None] * len(events)
+        values: Sequence[float | None] = [None] * len(events)
+        if self.types is not None:
+            types = [None if code < 0 else self.type_names[code] for code in self.types[own].tolist()]
+        if self.values is not None:
+            values = [None if math.isnan(value) else value for value in self.values[own].tolist()]
+        return History(
+            [events[place][0] for place in kept],
+            [events[place][1] for place in kept],
+            [types[place] for place in kept],
+            [values[place] for place in kept],
+        )
 
     def history(self, user_id: str, after: int | None = None) -> list[str]:
         """Return the item ids of a user's events, oldest first.
@@ -67,6 +109,7 @@ class PastEvent:
     time: datetime | None
     source: str
     event_type: str | None = None
+    value: float | None = None
 
 
 class Users:
@@ -84,8 +127,8 @@ class Users:
         self.tombstones = Tombstones(database)
         self.impressions = ImpressionStore(database, self.tombstones)
 
-    def history(self, known: SnapshotUsers, offered: Container[str], user_id: str) -> list[str]:
-        """Return the item ids that an answer for a user is made from, oldest first.
+    def history(self, known: SnapshotUsers, offered: Container[str], user_id: str) -> History:
+        """Return the events that an answer for a user is made from, oldest first.
 
         Args:
             known: what the snapshot knows.
@@ -94,21 +137,29 @@ class Users:
         """
         until = self.tombstones.read().when(user_id)
         live = [
-            event.item_id
+            event
             for event in self.events.history(user_id)
             if event.item_id in offered and (until is None or microseconds(event.timestamp) > until)
         ]
-        return known.history(user_id, until) + live
+        return known.past(user_id, until) + History(
+            [event.item_id for event in live],
+            [microseconds(event.timestamp) for event in live],
+            [event.event_type for event in live],
+            [event.value for event in live],
+        )
 
     def past(self, known: SnapshotUsers, user_id: str) -> list[PastEvent]:
         """Return the events of a user, oldest first: the snapshot's, then the live ones; none that is forgotten."""
         until = self.tombstones.read().when(user_id)
+        then = known.past(user_id)
         old = [
-            PastEvent(item_id, None if time is None else moment(time), SNAPSHOT)
-            for item_id, time in known.events(user_id)
+            PastEvent(item_id, None if time is None else moment(time), SNAPSHOT, event_type, value)
+            for item_id, time, event_type, value in zip(
+                then.item_ids, then.times, then.event_types, then.values, strict=True
+            )
         ]
         live = self.events.history(user_id)
-        new = [PastEvent(event.item_id, event.timestamp, LIVE, event.event_type) for event in live]
+        new = [PastEvent(event.item_id, event.timestamp, LIVE, event.event_type, event.value) for event in live]
         if until is None:
             return old + new
         return [event for event in old + new if event.time is not None and microseconds(event.time) > until]

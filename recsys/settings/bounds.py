@@ -78,6 +78,7 @@ class Distinct:
 
 Count = Annotated[int, Bound(at_least=1)]
 CountOrNone = Annotated[int, Bound(at_least=0)]
+Finite = Annotated[float, Bound()]
 Share = Annotated[float, Bound(at_least=0, at_most=1)]
 Part = Annotated[float, Bound(above=0, below=1)]  # of a whole of which something must be left
 NotNegative = Annotated[float, Bound(at_least=0)]

@@ -41,11 +41,16 @@ class Settings:
         yield from ()
 
 
+LATER: dict[str, Any] = {"left out": None}  # metadata of a setting that came later: None is not written, nor hashed
+
+
 def to_dict(config: Any) -> dict[str, Any]:
-    """Return a dataclass as JSON values."""
+    """Return a dataclass as JSON values; a setting that came later than others is left out where it is None."""
+    values = {item.name: (getattr(config, item.name), item.metadata) for item in dataclasses.fields(config)}
     return {
-        item.name: to_dict(value) if dataclasses.is_dataclass(value := getattr(config, item.name)) else _plain(value)
-        for item in dataclasses.fields(config)
+        name: _plain(value)
+        for name, (value, metadata) in values.items()
+        if not (value is None and "left out" in metadata)
     }
 
 
@@ -145,6 +150,13 @@ def _read(
         if nested is not None and (value is not None or types.NoneType not in _kinds(hint)):
             inner = standing[name] if isinstance(standing[name], nested) else None
             standing[name] = _read(nested, value, inner, path, faults, stored)
+            continue
+        listed = _listed(hint)
+        if listed is not None and isinstance(value, list | tuple):
+            parts = [
+                _read(listed, part, None, f"{path}[{number}]", faults, stored) for number, part in enumerate(value)
+            ]
+            standing[name] = tuple(part for part in parts if part is not None)
             continue
         standing[name] = value = tuple(value) if isinstance(value, list) else value
         if not stored:
@@ -275,9 +287,17 @@ def _nested(hint: Any) -> Any:
     return next((kind for kind in _kinds(hint) if dataclasses.is_dataclass(kind)), None)
 
 
+def _listed(hint: Any) -> Any:
+    """Return the dataclass that a list holds, or None."""
+    lists = (typing.get_args(base) for base, _ in map(_unbound, _kinds(hint)) if typing.get_origin(base) is tuple)
+    return next((inner[0] for inner in lists if inner and dataclasses.is_dataclass(inner[0])), None)
+
+
 def _default(item: "dataclasses.Field[Any]") -> Any:
     return item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value

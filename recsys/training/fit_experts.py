@@ -1,5 +1,7 @@
 """Fitting the experts: each setting is chosen by validation NDCG@10."""
 
+from itertools import product
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,20 +18,25 @@ from recsys.experts.sparse import ItemMatrixScorer
 from recsys.ranking.system import EASE, KNN, LEXICAL, RULES, Chosen, System
 from recsys.training.validation import validation_ndcg
 
+AVERSIONS = (0.0, 0.3, 1.0)
 DECAYS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 RIDGES = (20.0, 100.0, 500.0)
 
 
 def fit_content(features: NDArray[np.float32], validation: Targets) -> Content:
     """Return content-based filtering over some text features, its history decay chosen by validation NDCG@10."""
-    scorers = [Content(features, decay) for decay in DECAYS]
+    scorers = [Content(features, decay, aversion) for decay in DECAYS for aversion in aversions(validation.histories)]
     return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))
 
 
 def fit_best_lexical(lexicon: Lexicon, validation: Targets, progress: Progress | None = None) -> ItemMatrixScorer:
     """Return the scorer by words in common, its history decay chosen by validation NDCG@10."""
     matrix = fit_lexical(lexicon, 1.0, progress).matrix
-    scorers = [ItemMatrixScorer(matrix, decay) for decay in DECAYS]
+    scorers = [
+        ItemMatrixScorer(matrix, decay, aversion=aversion)
+        for decay in DECAYS
+        for aversion in aversions(validation.histories)
+    ]
     return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))
 
 
@@ -41,7 +48,9 @@ def refit_experts(
     return {
         name: expert  # words have read no events
         if name == LEXICAL
-        else fit_expert(name, sequences, catalogue, config, chosen["decays"][name], chosen.get("ridge"))
+        else fit_expert(
+            name, sequences, catalogue, config, chosen["decays"][name], chosen.get("ridge"), expert.aversion
+        )
         for name, expert in system.experts.items()
     }
 
@@ -67,8 +76,8 @@ def fit_experts(
         best = -1.0
         for ridge in ridges:
             expert = fit_expert(name, train, catalogue, config, config.history_decay, ridge)
-            for decay in DECAYS:
-                candidate = ItemMatrixScorer(expert.matrix, decay, expert.window)
+            for decay, aversion in product(DECAYS, aversions(validation.histories)):
+                candidate = ItemMatrixScorer(expert.matrix, decay, expert.window, aversion)
                 figure = validation_ndcg(candidate, validation)
                 if figure > best:
                     best, experts[name] = figure, candidate
@@ -81,13 +90,28 @@ def fit_experts(
 
 
 def fit_expert(
-    name: str, train: Sequences, catalogue: int, config: ExpertsConfig, decay: float, ridge: float | None
+    name: str,
+    train: Sequences,
+    catalogue: int,
+    config: ExpertsConfig,
+    decay: float,
+    ridge: float | None,
+    aversion: float = 1.0,
 ) -> ItemMatrixScorer:
     """Fit one expert by name."""
     if name == RULES:
-        return fit_rules(train, catalogue, config.rule_window, config.neighbours, decay)
-    if name == KNN:
-        return fit_knn(train, catalogue, config.neighbours, decay)
-    if name == EASE:
-        return fit_ease(train, catalogue, RIDGES[1] if ridge is None else ridge, config.neighbours, decay)
-    raise ValueError(f"There is no expert {name!r}; there are {RULES}, {KNN} and {EASE}.")
+        expert = fit_rules(train, catalogue, config.rule_window, config.neighbours, decay)
+    elif name == KNN:
+        expert = fit_knn(train, catalogue, config.neighbours, decay)
+    elif name == EASE:
+        expert = fit_ease(train, catalogue, RIDGES[1] if ridge is None else ridge, config.neighbours, decay)
+    else:
+        raise ValueError(f"There is no expert {name!r}; there are {RULES}, {KNN} and {EASE}.")
+    expert.aversion = aversion
+    return expert
+
+
+def aversions(histories: Sequences) -> tuple[float, ...]:
+    """Return how much dislikes may take, among which validation chooses; one choice where there are none."""
+    signals = histories.signals
+    return AVERSIONS if signals is not None and bool((signals.weights < 0).any()) else (1.0,)

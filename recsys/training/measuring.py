@@ -11,6 +11,7 @@ from pathlib import Path
 
 from recsys.callbacks import RunStage, StageProgress, call, under
 from recsys.config import ModelConfig, Protocol, to_dict
+from recsys.data.signals import with_signals
 from recsys.data.snapshot import Snapshot
 from recsys.data.text import item_texts
 from recsys.evaluation.full_ranking import Ranking
@@ -80,7 +81,7 @@ def evaluate_systems(
         DataError, SettingError: the data does not allow the protocol, there are no ties to shuffle, or a system does
             not exist.
     """
-    config = with_adapter(home, config)
+    config = with_signals(snapshot, with_adapter(home, config))
     pretrained = pretrained_folder(home, config.adapter)
     texts, frozen = run(encode_texts, snapshot, config, progress=progress)
     measured = run(

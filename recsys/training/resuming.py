@@ -16,6 +16,7 @@ from recsys.artifacts import ArtifactError
 from recsys.callbacks import StageProgress, stage
 from recsys.config import COLD_ITEMS, ModelConfig, Protocol, from_stored
 from recsys.data.sequences import Scorer, Sequences
+from recsys.data.signals import signals_of
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.errors import DataError
 from recsys.evaluation.held_out import make_split
@@ -23,6 +24,7 @@ from recsys.evaluation.splits import Split, Targets, sample
 from recsys.experts.content import Content
 from recsys.experts.lexical import Lexicon, fit_lexical
 from recsys.experts.popularity import Popularity
+from recsys.experts.sparse import ItemMatrixScorer
 from recsys.home import Home
 from recsys.models.adapter import adapter_rounds, train_adapter
 from recsys.models.checkpoints import Checkpoints, checkpoint_of
@@ -129,7 +131,7 @@ class Parent:
         """
         if self.protocol == COLD_ITEMS:
             raise DataError("A training that held items out cannot be gone on from: other items are held out now.")
-        sequences = self.snapshot.sequences()
+        sequences = self.snapshot.sequences(signals=signals_of(self.config))
         older = make_split(sequences, len(self.snapshot.item_ids()), self.protocol, self.config).train
         places = {user_id: place for place, user_id in enumerate(self.snapshot.user_ids())}
         rows = np.array([places.get(user_id, -1) for user_id in snapshot.user_ids()], dtype=np.int64)
@@ -154,6 +156,9 @@ def save_training(folder: Path, trained: Trained, maps: TextMaps) -> None:
     maps.save(state)
     decays = {name: expert.decay for name, expert in system.experts.items()} | {CONTENT: system.content.decay}
     experts = {"decays": decays, "ridge": system.chosen.get("ridge")}
+    scorers: dict[str, ItemMatrixScorer | Content] = {**system.experts, CONTENT: system.content}
+    aversions = {name: scorer.aversion for name, scorer in scorers.items() if scorer.aversion != 1.0}
+    experts |= {"aversions": aversions} if aversions else {}
     settings = {"towers": sorted(system.learnt), "experts": experts}
     (state / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
@@ -257,7 +262,8 @@ def _adapted(
     if config.adapter.rounds == 0:  # the parent took it as it is
         return TextEncoding(joined, whitening.apply(joined), whitening), backbone, []
     warm = carried_over(parent.towers[TOWERS], rows, whitening.apply(joined), config.seed)
-    newer, older = newer_windows(split.train, learnt, warm.shape.max_history)
+    learnable = split.train.taught()
+    newer, older = newer_windows(learnable, split.train.taught_before(learnt), warm.shape.max_history)
     rounds = config.adapter.rounds if config.adapter.rounds is not None else adapter_rounds(tokens)
     settings = replace(
         config.adapter,
@@ -294,15 +300,17 @@ def _composed(
 ) -> System:
     """Fit the experts with the parent's choices and search the weights of the blend again."""
     decays, ridge = parent.chosen["decays"], parent.chosen["ridge"]
+    aversions = parent.chosen.get("aversions", {})
     experts = {
-        name: fit_expert(name, split.train, split.catalogue, config.experts, decay, ridge)
+        name: fit_expert(name, split.train, split.catalogue, config.experts, decay, ridge, aversions.get(name, 1.0))
         for name, decay in decays.items()
         if name not in (CONTENT, LEXICAL)
     }
     lexicon = Lexicon.fit(texts) if LEXICAL in decays and len(texts) <= config.experts.max_lexical_items else None
     if lexicon is not None:
         experts[LEXICAL] = fit_lexical(lexicon, decays[LEXICAL])
-    content = Content(frozen.features, decays[CONTENT])
+        experts[LEXICAL].aversion = aversions.get(LEXICAL, 1.0)
+    content = Content(frozen.features, decays[CONTENT], aversions.get(CONTENT, 1.0))
     popularity = Popularity.fit(split.train, split.catalogue, config.experts.popularity_half_life_days)
     components: dict[str, Scorer] = {**towers, CONTENT: content, POPULARITY: popularity, **experts}
     judged = sample(validation, config.resume.blend_targets, config.seed)

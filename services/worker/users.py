@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from recsys_client.schemas.recommend import UserOrHistory
 
 if TYPE_CHECKING:
+    from recsys.serving.history import History
     from recsys.serving.recommender import Recommender
     from recsys.serving.users import Users
 
@@ -24,15 +25,15 @@ class Histories:
         self._users = users
         self._away_until = 0.0
 
-    def of(self, recommender: "Recommender", users: Sequence[UserOrHistory]) -> list[list[str] | None]:
-        """Return each one's item ids, oldest first: those given, or a user's of the snapshot and the live events.
+    def of(self, recommender: "Recommender", users: Sequence[UserOrHistory]) -> "list[Sequence[str] | None]":
+        """Return each one's events, oldest first: those given, or a user's of the snapshot and the live events.
 
         None stands for a user who cannot be looked up. The snapshot alone must not answer then: who has been forgotten
         stands in the database.
         """
         return [user.history or [] if user.user_id is None else self._user(recommender, user.user_id) for user in users]
 
-    def _user(self, recommender: "Recommender", user_id: str) -> list[str] | None:
+    def _user(self, recommender: "Recommender", user_id: str) -> "History | None":
         if time.monotonic() < self._away_until:
             return None
         try:

@@ -22,6 +22,7 @@ from recsys.config import (
     PretrainConfig,
     ReviewConfig,
     Settings,
+    SignalConfig,
     TextConfig,
     TowerConfig,
     TuneConfig,
@@ -35,7 +36,10 @@ from recsys.settings.bounds import Bound
 
 ROOTS = (ModelConfig, IngestConfig, PretrainConfig, PairsConfig, ClassifierConfig, TuneConfig)
 ID = "0123456789abcdef"
-FULL = IngestConfig(reviews=ReviewConfig(ID), categories=CategoryConfig(ID))
+FULL = {
+    IngestConfig: IngestConfig(reviews=ReviewConfig(ID), categories=CategoryConfig(ID)),
+    ModelConfig: ModelConfig(signals=(SignalConfig("target"),)),
+}
 
 
 def paths(kind: Any, place: tuple[str, ...] = ()) -> typing.Iterator[tuple[tuple[str, ...], Any]]:
@@ -61,7 +65,7 @@ NAMED = [".".join((root.__name__, *path)) for root, path, _ in SETTINGS]
 
 @pytest.mark.parametrize(("root", "path", "hint"), SETTINGS, ids=NAMED)
 def test_no_setting_takes_what_is_of_another_type(root: Any, path: tuple[str, ...], hint: Any) -> None:
-    defaults = FULL if root is IngestConfig else root()
+    defaults = FULL[IngestConfig] if root is IngestConfig else root()
     optional = type(None) in typing.get_args(hint)
     for wrong in ([{}], *(() if optional else (None,))):
         with pytest.raises(SettingError, match=f"^{'.'.join(path)}"):
@@ -82,7 +86,7 @@ def test_every_number_has_a_bound_which_the_form_has_too(root: Any, path: tuple[
     form = TypeAdapter(root)
     for wrong in (low - 1, True, "8", math.nan, math.inf):
         with pytest.raises(SettingError, match=f"^{'.'.join(path)} is "):
-            from_dict(root, within(path, wrong), FULL if root is IngestConfig else None)
+            from_dict(root, within(path, wrong), FULL[IngestConfig] if root is IngestConfig else None)
         if root is not IngestConfig:
             with pytest.raises(ValidationError):
                 form.validate_python(within(path, wrong))
@@ -100,7 +104,7 @@ def test_all_that_is_wrong_is_told_at_once_by_its_whole_path() -> None:
         from_dict(ModelConfig, given)
     assert str(told.value).splitlines() == [
         "8 settings are wrong:",
-        "- ModelConfig has no setting 'sede'; it has adapter, evaluation, experts, resume, seed, text, tower. "
+        "- ModelConfig has no setting 'sede'; it has adapter, evaluation, experts, resume, seed, signals, text, tower. "
         "Did you mean 'seed'?",
         "- text is null; it takes an object of settings.",
         "- adapter.lora.alfa: LoraConfig has no setting 'alfa'; it has alpha, base, rank, rslora, targets. "
@@ -177,7 +181,7 @@ def test_a_file_that_cannot_be_read_says_where(content: bytes | None, told: str,
 
 def test_all_settings_are_read_by_somebody_s_command() -> None:
     """A dataclass of settings that no root holds would be checked by nobody."""
-    made = [FULL if root is IngestConfig else root() for root in ROOTS]
+    made = [FULL.get(root) or root() for root in ROOTS]
     held = {type(part) for one in made for part in parts(one)}
     assert held == {one for one in vars(config).values() if isinstance(one, type) and issubclass(one, Settings)} - {
         Settings
@@ -187,5 +191,7 @@ def test_all_settings_are_read_by_somebody_s_command() -> None:
 def parts(given: Any) -> typing.Iterator[Any]:
     yield given
     for item in dataclasses.fields(given):
-        if dataclasses.is_dataclass(value := getattr(given, item.name)):
-            yield from parts(value)
+        value = getattr(given, item.name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if dataclasses.is_dataclass(one):
+                yield from parts(one)

@@ -141,12 +141,12 @@ def tower_loss(
         softmax_rows = torch.searchsorted(rows, among.items)
     with torch.autocast(batch.items.device.type, dtype=torch.bfloat16, enabled=low):
         vectors = towers.item_vectors(rows)
-        hidden, real = towers.encode(histories, vectors)
+        hidden, real = towers.encode(histories, vectors, batch.kinds)
     bias = items.item_bias()[among.items] + among.corrections
     # A padded target weighs nothing but is looked up all the same.
     targets = among.places(batch.targets)
     return catalogue_cross_entropy(
-        hidden[real].float(), vectors[softmax_rows], bias, items.scale, targets, batch.weights, low
+        hidden[real].float(), vectors[softmax_rows], bias, items.scale, targets, batch.weights, low, batch.importance
     )
 
 

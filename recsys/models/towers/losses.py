@@ -20,8 +20,9 @@ def catalogue_cross_entropy(
     targets: torch.Tensor,
     weights: torch.Tensor,
     low_precision: bool = False,
+    importance: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the mean over positions of ``-Σ_j w_j · log softmax(scale · q·V + bias)[t_j]``.
+    """Return the mean over positions of ``-c Σ_j w_j · log softmax(scale · q·V + bias)[t_j]``.
 
     Args:
         queries: (positions, d).
@@ -31,18 +32,19 @@ def catalogue_cross_entropy(
         targets: (positions, m) int64 item indices.
         weights: (positions, m); each row sums to 1.
         low_precision: multiply in bf16; sums and exponentials stay in fp32.
+        importance: (positions,), what each position counts, the c of the formula; None: 1.
 
     Returns:
         A scalar; its gradient reaches queries, items, bias and scale.
     """
     dtype = torch.bfloat16 if low_precision else torch.float32
-    loss: torch.Tensor = _CatalogueCrossEntropy.apply(queries, items, bias, scale, targets, weights, dtype)
+    loss: torch.Tensor = _CatalogueCrossEntropy.apply(queries, items, bias, scale, targets, weights, dtype, importance)
     return loss
 
 
 class _CatalogueCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, queries, items, bias, scale, targets, weights, dtype):  # type: ignore[no-untyped-def]
+    def forward(ctx: Any, queries, items, bias, scale, targets, weights, dtype, importance):  # type: ignore[no-untyped-def]
         positions, catalogue = len(queries), len(items)
         items_low = items.to(dtype)
         # One bound for all logits in place of each row's maximum: it saves two passes over the matrix.
@@ -58,12 +60,15 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
             part = slice(start, min(start + step, positions))
             scaled = queries[part].float() * scale
             target, weight = targets[part], weights[part]
+            counts = None if importance is None else importance[part]
+            if counts is not None:
+                weight = weight * counts[:, None]
             logits = (scaled.to(dtype) @ items_low.T).float().add_(shifted_bias)
             own = (logits.gather(1, target) * weight).sum(1)
             odds = logits.exp_()  # softmax times its row sum; dividing vectors is cheaper than dividing the matrix
             row_sum = odds.sum(1)
-            total += (row_sum.log() - own).sum()
-            share = 1 / row_sum[:, None]
+            total += ((row_sum.log() if counts is None else counts * row_sum.log()) - own).sum()
+            share = (1 if counts is None else counts[:, None]) / row_sum[:, None]
             odds_low = odds.to(dtype)
             expected = (odds_low @ items_low).float() * share
             wanted = (weight[..., None] * items[target].float()).sum(1)
@@ -82,4 +87,4 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, output_gradient):  # type: ignore[no-untyped-def]
         factor = output_gradient / ctx.positions
         gradients = [gradient * factor for gradient in ctx.saved_tensors]
-        return (*gradients, None, None, None)
+        return (*gradients, None, None, None, None)

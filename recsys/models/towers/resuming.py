@@ -96,7 +96,8 @@ def continue_towers(
     towers = copy.deepcopy(start).to(default_device())
     if features is not None:
         towers.features = torch.from_numpy(features).to(default_device())
-    towers.items.set_known(np.bincount(train.items, minlength=start.shape.catalogue))
+    train, learnt = train.taught(), train.taught_before(learnt)
+    towers.items.set_known(np.bincount(train.counting(), minlength=start.shape.catalogue))
     newer, older = newer_windows(train, learnt, start.shape.max_history)
     positions = _positions(newer)
     # As large as when all of it was learnt from: what is new is often little, and noise undoes what is known.
@@ -121,8 +122,7 @@ def with_replay(newer: Sequences, older: Sequences, replay: float, rng: np.rando
     enough = np.cumsum(older.lengths[order] - 1) <= replay * _positions(newer)
     chosen = np.sort(order[enough])
     drawn = older.take(chosen)
-    offsets = np.concatenate([newer.offsets, newer.offsets[-1] + drawn.offsets[1:]])
-    return Sequences(np.concatenate([newer.items, drawn.items]), offsets)
+    return Sequences.joined([newer, drawn])
 
 
 def _positions(windows: Sequences) -> int:

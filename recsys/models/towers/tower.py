@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from recsys.data.sequences import Sequences
 from recsys.models.tensors import read_tensors
-from recsys.models.towers.batches import pad_histories
+from recsys.models.towers.batches import pad_histories, pad_kinds
 
 TOWERS = "towers"  # what the towers over text are called: in files, in a blend and in reports
 SCORE_BATCH = 256
@@ -39,6 +39,11 @@ class TowerShape:
     residual_norm: float
     max_scale: float
     max_bias: float
+    kinds: int = 0  # of events that the user tower tells apart; 0: all are the same
+
+    def to_dict(self) -> dict[str, float]:
+        """Return everything as JSON values; towers to which all events are the same say nothing of kinds."""
+        return {name: value for name, value in vars(self).items() if name != "kinds" or value}
 
 
 class ItemTower(nn.Module):
@@ -147,12 +152,18 @@ class UserTower(nn.Module):
             _Block(width, shape.heads, shape.dropout, shape.max_history) for _ in range(shape.blocks)
         )
         self.norm = nn.LayerNorm(width)
+        if shape.kinds:
+            self.kind = nn.Parameter(torch.zeros(shape.kinds, width))
 
-    def forward(self, vectors: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-        """Encode histories aligned right; ``real`` (rows, length) is False on padding, whose outputs mean nothing."""
+    def forward(self, vectors: torch.Tensor, real: torch.Tensor, kinds: torch.Tensor | None = None) -> torch.Tensor:
+        """Encode histories aligned right; ``real`` (rows, length) is False on padding, whose outputs mean nothing.
+
+        ``kinds`` (rows, length) says what each event is, where the towers tell events apart.
+        """
         length = vectors.shape[1]
         position = self.position[:length].flip(0)
-        hidden = self.dropout(vectors * self.input_scale + position)
+        inputs = vectors * self.input_scale + position
+        hidden = self.dropout(inputs if kinds is None else inputs + self.kind[kinds])
         causal = torch.ones(length, length, dtype=torch.bool, device=vectors.device).tril()
         # A padded position may look at itself, or its softmax would be empty and give NaN.
         visible = (causal & real[:, None, :]) | torch.eye(length, dtype=torch.bool, device=vectors.device)
@@ -213,11 +224,13 @@ class TwoTower(nn.Module):
         vectors: torch.Tensor = self.items(self.features[rows] if chosen else self.features, rows)
         return vectors
 
-    def encode(self, histories: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode(
+        self, histories: torch.Tensor, vectors: torch.Tensor, kinds: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode (rows, length) item indices padded with -1; return (rows, length, d) and where the rows are real."""
         real = histories >= 0
         gathered = functional.embedding(histories.clamp_min(0), vectors) * real[..., None]
-        return self.users(gathered, real), real
+        return self.users(gathered, real, kinds if self.shape.kinds else None), real
 
     def freeze(self) -> "TwoTower":
         """Compute the item vectors and stop training."""
@@ -228,14 +241,19 @@ class TwoTower(nn.Module):
 
     def queries(self, histories: Sequences) -> NDArray[np.float32]:
         """Return a unit user vector for each history, (rows, dimensions); zero for an empty history."""
+        histories = histories.taught()
         result = np.zeros((len(histories), self.shape.dimensions), dtype=np.float32)
         order = np.argsort(histories.lengths, kind="stable")
         order = order[histories.lengths[order] > 0]
         with torch.inference_mode():
             for start in range(0, len(order), SCORE_BATCH):
                 rows = order[start : start + SCORE_BATCH]
-                padded = torch.from_numpy(pad_histories(histories.take(rows), self.shape.max_history))
-                hidden, _ = self.encode(padded.to(self.vectors.device), self.vectors)
+                some, device = histories.take(rows), self.vectors.device
+                padded = torch.from_numpy(pad_histories(some, self.shape.max_history)).to(device)
+                kinds = pad_kinds(some, self.shape.max_history)
+                hidden, _ = self.encode(
+                    padded, self.vectors, None if kinds is None else torch.from_numpy(kinds).to(device)
+                )
                 result[rows] = hidden[:, -1].cpu().numpy()
         return result
 
@@ -285,7 +303,7 @@ class TwoTower(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.contiguous().cpu() for name, tensor in self.state_dict().items()}
         save_file({**state, "vectors": self.vectors.contiguous().cpu()}, folder / f"{name}.safetensors")
-        (folder / f"{name}.json").write_text(json.dumps(vars(self.shape), indent=2, sort_keys=True) + "\n")
+        (folder / f"{name}.json").write_text(json.dumps(self.shape.to_dict(), indent=2, sort_keys=True) + "\n")
 
     @classmethod
     def load(cls, folder: Path, name: str = TOWERS) -> "TwoTower":

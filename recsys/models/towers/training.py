@@ -49,6 +49,7 @@ def tower_shape(train: Sequences, features: int, catalogue: int, config: TowerCo
         residual_norm=config.residual_norm,
         max_scale=config.max_scale,
         max_bias=config.max_bias,
+        kinds=0 if train.signals is None else len(train.signals.roles),
     )
 
 
@@ -85,9 +86,10 @@ def train_towers(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     device = default_device()
+    train = train.taught()
     shape = tower_shape(train, 0 if features is None else features.shape[1], catalogue, config)
     towers = TwoTower(shape, features).to(device)
-    towers.items.set_known(np.bincount(train.items, minlength=catalogue))
+    towers.items.set_known(np.bincount(train.counting(), minlength=catalogue))
     windows = training_windows(train, shape.max_history)
     positions = int((windows.lengths - 1).sum())
     if positions == 0:
