@@ -4,13 +4,13 @@ Items and users are small integers here; the snapshot holds the tables that turn
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.config import POSITIVE, TARGET, Role
+from recsys.config import TARGET, Role
 
 
 @dataclass(frozen=True)
@@ -21,29 +21,31 @@ class EventSignals:
         kinds: (events,) int8, which rule spoke for it; see ``recsys.data.signals``.
         weights: (events,) float32: above 0 it counts so much, 0: it was only seen, below 0: a dislike.
         roles: by kind.
+        taking: by kind, whether such events take their item out of the user's lists.
     """
 
     kinds: NDArray[np.int8]
     weights: NDArray[np.float32]
     roles: tuple[Role, ...]
+    taking: tuple[bool, ...]
 
     def at(self, places: NDArray[np.integer] | NDArray[np.bool_]) -> "EventSignals":
         """Return the signals of some events."""
-        return EventSignals(self.kinds[places], self.weights[places], self.roles)
+        return replace(self, kinds=self.kinds[places], weights=self.weights[places])
 
-    def are(self, *roles: Role) -> NDArray[np.bool_]:
-        """Return which events have one of some roles, (events,)."""
-        return np.array([role in roles for role in self.roles], dtype=bool)[self.kinds]
+    def alike(self) -> "EventSignals":
+        """Return the same with all weights 1, but for events that were only seen: what they mean is kept."""
+        return replace(self, weights=(self.weights != 0).astype(np.float32))
 
     @property
     def targets(self) -> NDArray[np.bool_]:
         """Which events an evaluation may ask for, (events,)."""
-        return self.are(TARGET)
+        return np.array([role == TARGET for role in self.roles], dtype=bool)[self.kinds]
 
     @property
     def taken(self) -> NDArray[np.bool_]:
-        """Which events take their item out of the user's lists, (events,): all but those that only count a little."""
-        return ~self.are(POSITIVE)
+        """Which events take their item out of the user's lists, (events,)."""
+        return np.array(self.taking, dtype=bool)[self.kinds]
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Sequences:
         joined = None
         if signals:
             kinds, weights = (np.concatenate([getattr(one, name) for one in signals]) for name in ("kinds", "weights"))
-            joined = EventSignals(kinds, weights, signals[0].roles)
+            joined = replace(signals[0], kinds=kinds, weights=weights)
         return cls(np.concatenate([part.items for part in parts]), offsets, signals=joined)
 
     def __len__(self) -> int:

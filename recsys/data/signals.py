@@ -52,6 +52,16 @@ class Signals:
         """The role of each kind of event: of each rule, and of events without a type that no rule fits."""
         return (*(rule.role for rule in self.rules), TARGET)
 
+    @property
+    def taking(self) -> tuple[bool, ...]:
+        """Whether events of each kind take their item out of the user's lists.
+
+        All do but positive ones, and of these those do as well whose type has targets: a film that was rated has been
+        seen, whatever the rating; a product that was looked at may still be bought.
+        """
+        wanted = {rule.event_type for rule in self.rules if rule.role == TARGET}
+        return (*(rule.role != POSITIVE or rule.event_type in wanted for rule in self.rules), True)
+
     def kind(self, event_type: str | None, value: float | None) -> int:
         """Return the kind of one event, -1 where it is ignored."""
         for number, rule in enumerate(self.rules):
@@ -105,7 +115,7 @@ class Signals:
         ]
         weights = np.array([weight for _, weight in said], dtype=np.float32)
         return np.array(kept, dtype=bool), EventSignals(
-            np.array([kind for kind, _ in said], dtype=np.int8), weights, self.roles
+            np.array([kind for kind, _ in said], dtype=np.int8), weights, self.roles, self.taking
         )
 
     def of_events(self, events: pl.DataFrame) -> EventSignals:
@@ -136,7 +146,9 @@ class Signals:
             weights[own] = 0.0 if rule.role == SEEN else -weight if rule.role == NEGATIVE else weight
             if rule.ttl_days is not None:
                 lives[own] &= ages[own] <= rule.ttl_days
-        return EventSignals(np.where(lives, kinds, _NOBODY).astype(np.int8), weights.astype(np.float32), self.roles)
+        return EventSignals(
+            np.where(lives, kinds, _NOBODY).astype(np.int8), weights.astype(np.float32), self.roles, self.taking
+        )
 
     def counts(self, events: pl.DataFrame) -> NDArray[np.int64]:
         """Return how many events there are of each kind, (rules + 1,)."""
