@@ -12,6 +12,7 @@ from flows.commands.demo import demo
 from flows.commands.generations import adapters, generations, publish, rollback
 from flows.commands.measure import benchmark, evaluate
 from flows.commands.service import keys, recommend, serve
+from flows.commands.simulate import simulate
 from flows.commands.texts import classify, embed, export
 from flows.commands.train import pretrain, teach, train, tune
 from flows.commands.ui import ui
@@ -52,7 +53,7 @@ def main(
 # in the order in which `recsys --help` lists them
 for command in (
     *(demo, ingest, validate, train, pretrain, teach, tune, classify, evaluate, benchmark),
-    *(publish, rollback, generations, adapters, serve, recommend, embed, export, ui),
+    *(publish, rollback, generations, adapters, serve, recommend, embed, export, simulate, ui),
 ):
     app.command()(command)
 app.add_typer(keys, name="keys")

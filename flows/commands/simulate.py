@@ -1,0 +1,53 @@
+"""`recsys simulate`: raw files of a made-up shop whose truth is known."""
+
+import shlex
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows import progress
+from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Seed, shell
+from flows.runtime import peak_memory
+from recsys.config import from_dict, read_settings
+
+
+def simulate(
+    out: Annotated[Path, typer.Option(help="New folder for events/, items.parquet, users.parquet and truth.json.")],
+    users: Annotated[int | None, typer.Option(help="How many people; 2,000 by default.")] = None,
+    items: Annotated[int | None, typer.Option(help="How many items; 1,000 by default.")] = None,
+    events: Annotated[int | None, typer.Option(help="About how many events; 100,000 by default.")] = None,
+    days: Annotated[int | None, typer.Option(help="How many days they cover; 180 by default.")] = None,
+    seed: Seed = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file with settings of SimulationConfig.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Write events, items and users of a made-up shop whose truth is known, of any size."""
+    with shell(home, as_json, debug) as session:
+        from recsys.simulation.config import SimulationConfig
+        from recsys.simulation.world import World
+        from recsys.simulation.writing import write_world
+
+        options = {"users": users, "items": items, "events": events, "days": days, "seed": seed}
+        given = {name: value for name, value in options.items() if value is not None}
+        settings = read_settings(SimulationConfig, config) if config else SimulationConfig()
+        started = time.monotonic()
+        written = write_world(World(from_dict(SimulationConfig, given, settings)), out, progress.report)
+        seconds, memory = time.monotonic() - started, peak_memory()
+        types = ", ".join(f"{count:,} × {name}" for name, count in written.types.items())
+        place, files = shlex.quote(str(out)), "file" if written.files == 1 else "files"
+        session.show(
+            f"{written.events:,} events ({types}) of {written.users:,} users and {written.items:,} items in "
+            f"{written.files:,} {files}, {seconds:.0f} s, at most {memory:,} MiB.\n\n"
+            f"Next: recsys ingest --events {place}/events --items {place}/items.parquet"
+        )
+        session.result = {
+            "out": out.absolute(),
+            **asdict(written),
+            "seconds": round(seconds, 1),
+            "peak_memory_mib": memory,
+        }
