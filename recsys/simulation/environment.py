@@ -31,7 +31,8 @@ class Environment:
     """People who react to lists and remember what they bought.
 
     All luck hangs on the seed, the user, the day and the item, and on nothing else: neither on who else is asked nor
-    on the order of a list. Two policies that show a user the same item on the same day meet the same luck.
+    on the order of a list. Two policies that show a user the same item on the same day meet the same luck. What can be
+    used up is ordered again when it is due and shown; nobody orders by themselves here.
 
     Args:
         world: who they are.

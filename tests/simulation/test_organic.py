@@ -18,6 +18,7 @@ def test_orders_are_few_and_tied_to_taste_and_looks_are_many_and_loosely(world: 
     assert len(of(events, "view")) > 5 * len(of(events, "purchase")) > 5 * len(of(events, "return"))
     fits = {kind: float(of(events, kind)["fit"].mean()) for kind in ("view", "cart", "purchase")}  # type: ignore[arg-type]
     everything = float(world.fit(world.users(0, 500)).mean())
+    assert fits["view"] < everything + 0.9
     assert everything + 0.1 < fits["view"] < fits["cart"] - 0.4 < fits["purchase"] - 0.6
 
 
@@ -55,7 +56,8 @@ def test_regret_follows_bad_fit(world: World, events: pl.DataFrame) -> None:
 def test_looks_by_rank_fall_as_zipf_says(zipf: float) -> None:
     config = SimulationConfig(users=800, items=200, events=40_000, seed=1)
     dials = replace(config.catalogue, zipf=zipf, born_later=0.0, quality_sells=0.0, trends=0)
-    world = World(replace(config, catalogue=dials, behaviour=replace(config.behaviour, look_slope=0.0)))
+    people = replace(config.people, activity_spread=0.2)
+    world = World(replace(config, catalogue=dials, people=people, behaviour=replace(config.behaviour, look_slope=0.0)))
     looks = of(world.events(world.users()), "view")["item_id"].value_counts()
     counts = np.zeros(200)
     counts[world.item_rows(looks["item_id"])] = looks["count"]
