@@ -24,12 +24,17 @@ class Memory:
     def note(self, people: Rows, items: Rows, days: NDArray[np.float64]) -> None:
         """Note orders, (n,) each."""
         np.maximum.at(self._of_category, (people, self._category[items]), days.astype(np.float32))
-        keys = np.concatenate([self._keys, people * len(self._category) + items])
-        moments = np.concatenate([self._days, days])
-        order = np.lexsort((moments, keys))
-        keys, moments = keys[order], moments[order]
+        keys = people * len(self._category) + items
+        order = np.lexsort((days, keys))
+        keys, days = keys[order], days[order]
         newest = np.append(keys[1:] != keys[:-1], True)[: len(keys)]
-        self._keys, self._days = keys[newest], moments[newest]
+        keys, days = keys[newest], days[newest]
+        places = np.searchsorted(self._keys, keys)
+        known = places < len(self._keys)
+        known[known] = self._keys[places[known]] == keys[known]
+        self._days[places[known]] = np.maximum(self._days[places[known]], days[known])
+        self._keys = np.insert(self._keys, places[~known], keys[~known])
+        self._days = np.insert(self._days, places[~known], days[~known])
 
     def since_item(self, people: Rows, items: Rows, days: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return days since each item was ordered, (n, m), infinite where it never was."""
