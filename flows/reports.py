@@ -27,13 +27,14 @@ HISTORY_ITEMS = 5
 
 @for_the_ui
 def report_quality(snapshot: Snapshot) -> None:
-    """Show how many rows were read and set aside, and why."""
+    """Show how many rows were read and set aside, and why, and how often users came back to an item, if they did."""
     rows = [
         {"table": one.table, "rows": one.rows, "set aside": one.quarantined, "reasons": _reasons(one.reasons)}
         for one in snapshot.manifest.quality.values()
     ]
     counts = ", ".join(f"{count:,} {name}" for name, count in asdict(snapshot.manifest.counts).items())
-    show_table(rows, key="quality", description=f"Snapshot {snapshot.id}: {counts}.")
+    repeats = f" {in_markdown(snapshot.manifest.repeats.sentence)}" if snapshot.manifest.repeats else ""
+    show_table(rows, key="quality", description=f"Snapshot {snapshot.id}: {counts}.{repeats}")
 
 
 @for_the_ui

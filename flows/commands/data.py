@@ -47,14 +47,15 @@ def ingest(
         given = named(events, "events"), named(items, "items")
         snapshot = open_snapshot(session.home, ingest_tables(*given, str(session.home.root), settings))
         session.show(f"Snapshot {snapshot.id} in {snapshot.path}")
-        show_quality(session, snapshot.manifest.quality.values())
+        repeats = snapshot.manifest.repeats
+        show_quality(session, snapshot.manifest.quality.values(), repeats)
         session.result = {
             "snapshot": snapshot.id,
             "path": str(snapshot.path),
             "counts": asdict(snapshot.manifest.counts),
             "times_known": snapshot.times_known,
             "quality": {name: asdict(quality) for name, quality in snapshot.manifest.quality.items()},
-        }
+        } | ({"repeats": asdict(repeats)} if repeats else {})
 
 
 def validate(
@@ -80,7 +81,8 @@ def validate(
         refusal = report.refusal()
         quality = {one.table: asdict(one) for one in report.tables}
         session.result = {"accepted": refusal is None, "quality": quality, "refusal": refusal}
-        show_quality(session, report.tables)
+        session.result |= {"repeats": asdict(report.repeats)} if report.repeats else {}
+        show_quality(session, report.tables, report.repeats)
         session.show(refusal or "Good enough to ingest.")
         if refusal:
             raise typer.Exit(FAILED)

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from flows.commands.terminal import Shell, table
+from recsys.evaluation.plain import cell
 
 if TYPE_CHECKING:
     from recsys.data.quality import TableQuality
+    from recsys.data.repeats import Repeats
     from recsys.evaluation.report import MetricsDocument
     from recsys.ranking.parts import Parts
 
@@ -50,11 +52,13 @@ def show_report(session: Shell, generation_id: str) -> str | None:
     return str(path)
 
 
-def show_quality(session: Shell, tables: "Iterable[TableQuality]") -> None:
-    """Show how many rows of each table were set aside, and why."""
+def show_quality(session: Shell, tables: "Iterable[TableQuality]", repeats: "Repeats | None") -> None:
+    """Show how many rows of each table were set aside, and why, and how often users came back to an item."""
     headings = {"table": "", "rows": "right", "set aside": "right", "reasons": ""}
     rows = [[one.table, f"{one.rows:,}", f"{one.quarantined:,}", _counted(one.reasons)] for one in tables]
     session.show(table(headings, rows))
+    if repeats is not None:
+        session.show(Text(cell(repeats.sentence)))  # types are named in it, and names are data
 
 
 def _counted(reasons: dict[str, int]) -> str:

@@ -1,7 +1,7 @@
 """From raw files to a snapshot: read both tables, set bad rows aside, and write what is good, or refuse."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -11,6 +11,7 @@ from recsys.data import columns
 from recsys.data.forgetting import Forgotten
 from recsys.data.locations import Sources
 from recsys.data.quality import QualityError, QualityReport, event_checks, item_checks, split
+from recsys.data.repeats import measure_repeats
 from recsys.data.snapshot import Snapshot, write_snapshot
 from recsys.data.sources import Location, read_table
 from recsys.home import Home
@@ -75,7 +76,8 @@ def validate(
     Raises:
         SourceError: a table cannot be read.
     """
-    return _check(events, items, config, now, Sources.from_environment()).report
+    tables = _check(events, items, config, now, Sources.from_environment())
+    return replace(tables.report, repeats=measure_repeats(tables.events))
 
 
 def _check(

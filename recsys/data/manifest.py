@@ -5,6 +5,7 @@ from typing import Any
 
 from recsys.artifacts import canonical_json, digest
 from recsys.data.quality import TableQuality
+from recsys.data.repeats import Repeats
 from recsys.record import Record
 
 EVENTS, ITEMS, QUARANTINE = "events.parquet", "items.parquet", "quarantine.parquet"
@@ -34,6 +35,7 @@ class SnapshotManifest(Record):
         quality: what was read and set aside, by table; empty where the tables came from elsewhere than an ingest.
         config: the settings of the ingest, as they were written.
         made: when it was written; None: not said.
+        repeats: how often users came back to an item; None: never, or nobody has looked.
     """
 
     id: str
@@ -45,6 +47,11 @@ class SnapshotManifest(Record):
     quality: dict[str, TableQuality] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     made: str | None = None
+    repeats: Repeats | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values; where nobody came back to an item, nothing is said of it."""
+        return {name: value for name, value in super().to_dict().items() if value is not None or name != "repeats"}
 
     @property
     def content_digest(self) -> str:

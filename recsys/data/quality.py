@@ -12,6 +12,7 @@ import polars as pl
 
 from recsys.data import columns
 from recsys.data.parsing import parse_flags, parse_integers, parse_numbers, parse_timestamps
+from recsys.data.repeats import Repeats
 from recsys.data.sources import FILE, ROW, Kind
 from recsys.errors import DataError
 
@@ -77,11 +78,19 @@ class TableQuality:
 
 @dataclass(frozen=True)
 class QualityReport:
-    """The quality of both tables; ``quarantine`` has the columns of ``QUARANTINE_SCHEMA``."""
+    """The quality of both tables.
+
+    Attributes:
+        tables: by table.
+        quarantine: the rows set aside, with the columns of ``QUARANTINE_SCHEMA``.
+        max_quarantined_share: what is allowed.
+        repeats: how often users came back to an item; None: never, or nobody has looked.
+    """
 
     tables: tuple[TableQuality, ...]
     quarantine: pl.DataFrame
     max_quarantined_share: float
+    repeats: Repeats | None = None
 
     def refusal(self, examples: int = 5) -> str | None:
         """Return why these tables may not become a snapshot, with the first bad rows of each, or None if they may."""

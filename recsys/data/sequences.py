@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from recsys.config import TARGET, Role
 
+REPEATS_FROM = 0.1  # share of repeats from which seen items are asked for and offered: leaving them out loses so many
+
 
 @dataclass(frozen=True)
 class EventSignals:
@@ -181,6 +183,27 @@ class Sequences:
     def ages(self) -> NDArray[np.int64]:
         """Return for every event how many newer ones its row holds: 0 for the newest, shape (events,)."""
         return self.offsets[1:][self.rows()] - 1 - np.arange(len(self.items))
+
+    def seen_before(self) -> NDArray[np.bool_]:
+        """Return for every event whether its row holds the item earlier, shape (events,)."""
+        pairs = self.rows() * (int(self.items.max(initial=0)) + 1) + self.items
+        before = np.ones(len(pairs), dtype=bool)
+        before[np.unique(pairs, return_index=True)[1]] = False
+        return before
+
+    def repeats(self) -> bool:
+        """Tell whether rows come back to their items: ``REPEATS_FROM`` of the targets that follow other events.
+
+        Where events have signals, only those count that take their item out of lists, and no dislikes.
+        """
+        if self.signals is not None:
+            plain = self.only(self.signals.taken & (self.signals.weights >= 0))
+            asked = plain.signals.targets if plain.signals is not None else np.empty(0, dtype=bool)
+        else:
+            plain, asked = self, np.ones(len(self.items), dtype=bool)
+        following = asked.copy()
+        following[plain.offsets[:-1][plain.lengths > 0]] = False  # a row's first event follows nothing
+        return bool(following.any() and plain.seen_before()[following].mean() >= REPEATS_FROM)
 
 
 class Scorer(Protocol):

@@ -38,6 +38,7 @@ from recsys.config import IngestConfig, to_dict
 from recsys.data import columns
 from recsys.data.manifest import EVENTS, ITEMS, QUARANTINE, SnapshotCounts, SnapshotManifest
 from recsys.data.quality import TableQuality
+from recsys.data.repeats import measure_repeats
 from recsys.data.sequences import Sequences
 from recsys.home import Home
 
@@ -183,6 +184,7 @@ def write_snapshot(
             quality={one.table: one for one in quality},
             config=to_dict(config) if config else {},
             made=now(),
+            repeats=measure_repeats(events),
         )
         write_json(staging / MANIFEST, manifest.to_dict())
         commit_folder(staging, home.snapshots / snapshot_id)
