@@ -157,6 +157,14 @@ class Sequences:
         undone = (self.signals.weights < 0) & ~self.disliked()
         return self.only(self.signals.taken & ~undone)
 
+    def left_out(self, repeats: bool) -> "Sequences":
+        """Return every row without the events that leave their item in the user's lists.
+
+        Args:
+            repeats: whether people come back to their items: then dislikes alone take them out.
+        """
+        return self.only(self.disliked()) if repeats else self.taken()
+
     def disliked(self) -> NDArray[np.bool_]:
         """Return which events are of an item that its user dislikes, (events,): no later event that counts undid it."""
         if self.signals is None:

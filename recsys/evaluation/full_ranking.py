@@ -1,4 +1,6 @@
-"""Run one scorer over a set of targets: full ranking over the whole catalogue, seen items removed.
+"""Run one scorer over a set of targets: full ranking over the whole catalogue, seen items removed or kept.
+
+They are kept, of all systems alike, where the targets say that an item of the history may be the answer.
 
 Nothing is sampled. Equal scores are put in order by one seeded permutation of the catalogue, which is fair in
 expectation and the same for every system; ranks and lists come from the same order, so either gives every metric.
@@ -25,10 +27,10 @@ class Ranking:
     Attributes:
         name: the system.
         targets: n questions.
-        items: (n, k) int32 item indices, best first, seen items removed; −1 where the catalogue is too small.
+        items: (n, k) int32 item indices, best first; −1 where the catalogue is too small.
         scores: (n, k) float32, NaN beside −1.
         ranks: (n,) float64 rank of the target in the full ranking, from 1; infinity when the user had already seen
-            the target, so that it was removed.
+            the target, so that it was removed, where seen items are.
     """
 
     name: str
@@ -81,9 +83,8 @@ def evaluate(
         for first in range(0, len(chosen), step):
             rows = chosen[first : first + step]
             part = block[first : first + step]
-            items[rows], scores[rows], ranks[rows] = _rank(
-                part, targets.histories.take(rows), targets.items[rows], order, k
-            )
+            left_out = targets.histories.take(rows).left_out(targets.repeats)
+            items[rows], scores[rows], ranks[rows] = _rank(part, left_out, targets.items[rows], order, k)
         start += len(chosen)
         size = max(1, min(batch, SCORES_AT_ONCE // len(order)))
         if progress is not None:
@@ -93,7 +94,7 @@ def evaluate(
 
 def _rank(
     scores: NDArray[np.float32],
-    histories: Sequences,
+    left_out: Sequences,
     targets: NDArray[np.int32],
     order: NDArray[np.int64],
     k: int,
@@ -103,8 +104,7 @@ def _rank(
     places = np.empty(catalogue, dtype=np.int64)
     places[order] = np.arange(catalogue)
     keys = _keys(scores, places)
-    taken = histories.taken()
-    keys[taken.rows(), taken.items] = REMOVED
+    keys[left_out.rows(), left_out.items] = REMOVED
     own = keys[np.arange(len(keys)), targets]
     ranks = np.where(own == REMOVED, np.inf, 1.0 + np.count_nonzero(keys > own[:, None], axis=1))
 

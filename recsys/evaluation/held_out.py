@@ -65,11 +65,14 @@ def read_sequences(
 def make_split(sequences: Sequences, catalogue: int, protocol: str, config: ModelConfig) -> Split:
     """Split sequences by a protocol's name.
 
+    Where people come back to their items, see ``Sequences.repeats``, those stay among what is asked for and ranked; but
+    for cold items, which no history holds.
+
     Raises:
         DataError, SettingError: there is no such protocol, or the data does not allow it.
     """
     if protocol == LEAVE_ONE_OUT:
-        return leave_one_out(sequences, catalogue=catalogue)
+        return leave_one_out(sequences, catalogue=catalogue, repeats=sequences.repeats())
     if protocol == TEMPORAL:
         shares = config.evaluation
         return temporal(
@@ -78,6 +81,7 @@ def make_split(sequences: Sequences, catalogue: int, protocol: str, config: Mode
             test_share=shares.test_share,
             seed=config.seed,
             catalogue=catalogue,
+            repeats=sequences.repeats(),
         )
     if protocol == COLD_ITEMS:
         return cold_items(sequences, share=config.evaluation.cold_share, seed=config.seed, catalogue=catalogue)

@@ -15,7 +15,7 @@ from rich.text import Text
 from recsys.errors import SettingError
 from recsys.evaluation import charts
 from recsys.evaluation.charts import Bar, escaped
-from recsys.evaluation.report import BEYOND_ACCURACY, HEADLINE, OURS
+from recsys.evaluation.report import BEYOND_ACCURACY, HEADLINE, KEPT, OURS
 
 PAGE_FILE = "report.html"
 Document = Mapping[str, Any]
@@ -28,6 +28,8 @@ COLUMNS = {
     "N@10 cold": ("cold_items", HEADLINE),
     "N@10 tail": ("tail_items", HEADLINE),
     "N@10 new users": ("cold_users", HEADLINE),
+    "N@10 repeats": ("repeats", HEADLINE),
+    "N@10 firsts": ("firsts", HEADLINE),
 } | {name.removesuffix("@10"): ("", name) for name in BEYOND_ACCURACY}
 OUR_COLOUR, PART_COLOUR, OTHER_COLOUR, INK = "#12938b", "#9fd0ca", "#b9bec6", "#1f2430"
 EMPTY = "–"
@@ -56,6 +58,7 @@ NOTE = (
     "cold: items without a training event; tail: all but the most popular fifth; new users: no history. Intervals are "
     "95 % bootstrap intervals over users; gain is the mean of recsys over the mean of the other system, less one."
 )
+KEPT_NOTE = "Seen items were kept here, of all systems: repeats are targets that the history holds, firsts the others."
 
 
 def table(document: Document, protocol: str) -> Table:
@@ -163,6 +166,8 @@ def measured(document: Document) -> list[str]:
             charts.table(list(columns), _rows(columns), OURS),
             f'<p class="note">{escaped(counts)}.</p>',
         ]
+        if section.get("repeats") == KEPT:
+            parts.append(f'<p class="note">{escaped(KEPT_NOTE)}</p>')
     return [*parts, f'<p class="note">{escaped(NOTE)}</p>']
 
 

@@ -35,6 +35,7 @@ FROZEN = {
 }
 LISTS_FILE = "lists.parquet"
 HEAD_SHARE = 0.2
+KEPT = "kept"  # what a section says of repeats where seen items were ranked
 METRICS = {f"{metric.__name__}@{k}": (metric, k) for metric in (recall, ndcg) for k in (5, 10, 20)} | {
     "mrr@20": (mrr, 20)
 }
@@ -56,6 +57,7 @@ class Section(TypedDict):
     """The figures of one protocol; see ``section``."""
 
     counts: dict[str, int]
+    repeats: NotRequired[str]  # ``kept``: seen items were ranked, of all systems; without it they were removed
     systems: dict[str, Summary]
     best_baseline: str | None
     comparisons: list[Comparison]
@@ -93,7 +95,8 @@ def slices(ranking: Ranking, split: Split) -> dict[str, NDArray[np.bool_]]:
     """Return which targets belong to each slice, (n,) booleans by name.
 
     Cold items have no training event. Head items are the fifth of the items seen in training with the most events
-    there; all others, cold ones included, are the tail. Cold users have no history.
+    there; all others, cold ones included, are the tail. Cold users have no history. Where seen items are kept, repeats
+    are targets that would otherwise be removed, and firsts the others.
     """
     targets = ranking.targets
     counts = _training_counts(split)
@@ -101,7 +104,7 @@ def slices(ranking: Ranking, split: Split) -> dict[str, NDArray[np.bool_]]:
     head = np.zeros(split.catalogue, dtype=bool)
     head[np.argsort(-counts, kind="stable")[: int(np.ceil(HEAD_SHARE * warm))]] = True
     is_cold, is_head = counts[targets.items] == 0, head[targets.items]
-    return {
+    parts = {
         "total": np.ones(len(targets), dtype=bool),
         "cold_items": is_cold,
         "warm_items": ~is_cold,
@@ -109,6 +112,13 @@ def slices(ranking: Ranking, split: Split) -> dict[str, NDArray[np.bool_]]:
         "tail_items": ~is_head,
         "cold_users": targets.histories.taught().lengths == 0,
     }
+    if targets.repeats:
+        taken = targets.histories.taken()
+        rows = taken.rows()
+        repeated = np.zeros(len(targets), dtype=bool)
+        repeated[rows[taken.items == targets.items[rows]]] = True
+        parts |= {"repeats": repeated, "firsts": ~repeated}
+    return parts
 
 
 def summarise(
@@ -162,7 +172,7 @@ def section(
     Returns:
         ``counts`` of the split, ``systems`` (name → summary), ``best_baseline`` (the highest ndcg@10 outside
         ``recsys`` and its ablations, or None) and ``comparisons``: one entry for each other system and slice with
-        the fields of ``Interval``; empty without ``recsys``.
+        the fields of ``Interval``; empty without ``recsys``. ``repeats`` is there where seen items were kept.
 
     Raises:
         ValueError: there are no rankings, or they do not answer the same targets.
@@ -183,12 +193,13 @@ def section(
                 interval = paired_bootstrap(headlines[OURS][chosen], headlines[name][chosen], samples, seed)
                 comparisons.append({"system": name, "slice": part, "metric": HEADLINE, **interval.to_dict()})
     baselines = [name for name in systems if name != OURS and not name.startswith(f"{OURS}.")]
-    return {
+    figures: Section = {
         "counts": split_counts(split),
         "systems": systems,
         "best_baseline": max(baselines, key=lambda name: systems[name]["total"][HEADLINE] or 0.0, default=None),
         "comparisons": comparisons,
     }
+    return figures | {"repeats": KEPT} if split.repeats else figures
 
 
 def split_counts(split: Split) -> dict[str, int]:

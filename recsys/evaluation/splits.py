@@ -26,11 +26,13 @@ class Targets:
         users: (n,) int32, row of each user in the sequences that were split; ascending, in the test each at most once.
         histories: n rows, everything the user did before the target, oldest first; may be empty.
         items: (n,) int32, the one held-out item of each row.
+        repeats: whether an item of the history may be the answer, and stays among those that are ranked.
     """
 
     users: NDArray[np.int32]
     histories: Sequences
     items: NDArray[np.int32]
+    repeats: bool = False
 
     def __len__(self) -> int:
         return len(self.items)
@@ -54,8 +56,13 @@ class Split:
     test: Targets
     catalogue: int
 
+    @property
+    def repeats(self) -> bool:
+        """Whether an item of the history may be the answer."""
+        return self.test.repeats
 
-def leave_one_out(sequences: Sequences, *, catalogue: int | None = None) -> Split:
+
+def leave_one_out(sequences: Sequences, *, catalogue: int | None = None, repeats: bool = False) -> Split:
     """Hold out the last event of every user with three events or more for the test, the one before for validation.
 
     The rest of those rows and all shorter rows are for training. Histories reach back to the user's first event,
@@ -65,6 +72,7 @@ def leave_one_out(sequences: Sequences, *, catalogue: int | None = None) -> Spli
     Args:
         sequences: a row a user, oldest first.
         catalogue: number of items; None: up to the highest index seen.
+        repeats: see ``Targets``.
 
     Raises:
         DataError: no user has three events, or an item index does not fit the catalogue.
@@ -87,8 +95,8 @@ def leave_one_out(sequences: Sequences, *, catalogue: int | None = None) -> Spli
     return Split(
         LEAVE_ONE_OUT,
         sequences.slice(starts, train_ends),
-        _targets(sequences, users, before[users]),
-        _targets(sequences, users, last[users]),
+        _targets(sequences, users, before[users], repeats),
+        _targets(sequences, users, last[users], repeats),
         _catalogue(sequences, catalogue),
     )
 
@@ -100,6 +108,7 @@ def temporal(
     test_share: float = 0.1,
     seed: int = 0,
     catalogue: int | None = None,
+    repeats: bool = False,
 ) -> Split:
     """Cut time in three for all users at once; train on what lies strictly before the first cut.
 
@@ -114,6 +123,7 @@ def temporal(
         test_share: share of all events after the second cut, likewise.
         seed: decides which event of a user becomes the target.
         catalogue: number of items; None: up to the highest index seen.
+        repeats: see ``Targets``.
 
     Raises:
         DataError, SettingError: times are unknown, out of order, or fewer than three different ones; shares are out of
@@ -133,8 +143,15 @@ def temporal(
     return Split(
         TEMPORAL,
         sequences.slice(starts, validation_starts),
-        _draw(sequences, validation_starts, test_starts, VALIDATION_TARGETS_PER_USER, np.random.default_rng([seed, 0])),
-        _draw(sequences, test_starts, ends, 1, np.random.default_rng([seed, 1])),
+        _draw(
+            sequences,
+            validation_starts,
+            test_starts,
+            VALIDATION_TARGETS_PER_USER,
+            np.random.default_rng([seed, 0]),
+            repeats,
+        ),
+        _draw(sequences, test_starts, ends, 1, np.random.default_rng([seed, 1]), repeats),
         _catalogue(sequences, catalogue),
     )
 
@@ -194,7 +211,7 @@ def sample(targets: Targets, count: int, seed: int = 0) -> Targets:
     if count >= len(targets):
         return targets
     chosen = np.sort(np.random.default_rng(seed).choice(len(targets), count, replace=False))
-    return Targets(targets.users[chosen], targets.histories.take(chosen), targets.items[chosen])
+    return Targets(targets.users[chosen], targets.histories.take(chosen), targets.items[chosen], targets.repeats)
 
 
 def check_split(split: Split, sequences: Sequences) -> None:
@@ -248,9 +265,9 @@ def _last_two_targets(sequences: Sequences) -> tuple[NDArray[np.int64], NDArray[
     return before, last
 
 
-def _targets(sequences: Sequences, users: NDArray[np.int64], positions: NDArray[np.int64]) -> Targets:
+def _targets(sequences: Sequences, users: NDArray[np.int64], positions: NDArray[np.int64], repeats: bool) -> Targets:
     histories = sequences.slice(sequences.offsets[:-1][users], positions)
-    return Targets(users.astype(np.int32), histories, sequences.items[positions].astype(np.int32))
+    return Targets(users.astype(np.int32), histories, sequences.items[positions].astype(np.int32), repeats)
 
 
 def _draw(
@@ -259,6 +276,7 @@ def _draw(
     ends: NDArray[np.int64],
     per_user: int,
     random: np.random.Generator,
+    repeats: bool,
 ) -> Targets:
     """Draw up to ``per_user`` events of every user's window without replacement; they stay in their order."""
     lengths = ends - starts
@@ -272,7 +290,7 @@ def _draw(
         first = np.cumsum(counts) - counts
     order = np.lexsort((random.random(len(rows)), rows))
     chosen = np.sort(order[np.arange(len(rows)) - first[rows] < per_user])
-    return _targets(sequences, rows[chosen], positions[chosen])
+    return _targets(sequences, rows[chosen], positions[chosen], repeats)
 
 
 def _cuts(times: NDArray[np.int64], validation_share: float, test_share: float) -> tuple[np.int64, np.int64]:

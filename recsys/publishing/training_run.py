@@ -38,7 +38,8 @@ from recsys.training.measuring import Measured, describe, encode_texts, measure
 from recsys.training.pretrained import is_frozen, pretrained_folder, with_adapter
 from recsys.training.resuming import Parent, continue_system, save_training
 
-GATED = ("cold_items", "warm_items", "head_items", "tail_items")  # slices in which a generation must not be worse
+# slices in which a generation must not be worse
+GATED = ("cold_items", "warm_items", "head_items", "tail_items", "repeats", "firsts")
 CARD_METRICS = (HEADLINE, "recall@10", "mrr@20")
 _DEFAULT = ModelConfig()
 _LOG = logging.getLogger(__name__)

@@ -75,8 +75,9 @@ def fit_blend(
     histories: Sequences,
     targets: NDArray[np.int32],
     text: frozenset[str] = frozenset(),
+    repeats: bool = False,
 ) -> tuple[Blend, float]:
-    """Search weights and powers for NDCG@10 on validation rows, items of the history left out.
+    """Search weights and powers for NDCG@10 on validation rows.
 
     Args:
         components: scorers by name, fitted on training events only.
@@ -84,6 +85,7 @@ def fit_blend(
         histories: the validation histories, one row a target.
         targets: (rows,) the held-out items.
         text: names of which one at least keeps a weight: whatever the known items need, new ones have text alone.
+        repeats: whether items of the history stay among what is ranked.
 
     Returns:
         The blend, without components of weight 0, and its NDCG@10.
@@ -91,7 +93,7 @@ def fit_blend(
     catalogue = components[next(iter(components))].score(histories.take(np.arange(1))).shape[1]
     rows = np.arange(min(len(targets), max(1, MOST_SCORES // catalogue)))
     size = max(1, SCORES_AT_ONCE // catalogue)
-    found = _contenders(components, fixed_power, histories.take(rows), targets[rows], size)
+    found = _contenders(components, fixed_power, histories.take(rows), targets[rows], size, repeats)
     parts = {name: found.parts[name, 1.0] for name in components}
     powers = dict.fromkeys(components, 1.0)
     single = {name: found.ndcg(part) for name, part in parts.items()}
@@ -128,7 +130,7 @@ class _Contenders:
     Attributes:
         parts: standardised scores by component and power, (rows, width).
         absent: (rows, width), True where a row has fewer items than the widest.
-        lost: (rows,), True where the history holds the target.
+        lost: (rows,), True where the history holds the target and its items are left out.
     """
 
     parts: dict[tuple[str, float], NDArray[np.float32]]
@@ -150,16 +152,17 @@ def _contenders(
     histories: Sequences,
     targets: NDArray[np.int32],
     size: int,
+    repeats: bool,
 ) -> _Contenders:
     """Score all rows, ``size`` at a time, and keep each one's target and the ``DEPTH`` best of every component."""
     batches: list[tuple[dict[tuple[str, float], NDArray[np.float32]], NDArray[np.bool_]]] = []
-    lost, taken = np.zeros(len(targets), dtype=bool), histories.taken()
-    lost[taken.rows()[taken.items == targets[taken.rows()]]] = True
+    lost, left_out = np.zeros(len(targets), dtype=bool), histories.left_out(repeats)
+    lost[left_out.rows()[left_out.items == targets[left_out.rows()]]] = True
     for start in range(0, len(targets), size):
         rows = np.arange(start, min(start + size, len(targets)))
         past, own = histories.take(rows), targets[rows]
         scores = {name: scorer.score(past) for name, scorer in components.items()}
-        columns = _best_columns(list(scores.values()), past, own)
+        columns = _best_columns(list(scores.values()), left_out.take(rows), own)
         kept = {
             (name, power): np.take_along_axis(standardise(scores[name], power), np.maximum(columns, 0), axis=1)
             for name in components
@@ -176,12 +179,11 @@ def _contenders(
     return _Contenders(parts, whole([absent for _, absent in batches], True), lost)
 
 
-def _best_columns(scores: list[NDArray[np.float32]], past: Sequences, own: NDArray[np.int32]) -> NDArray[np.int64]:
+def _best_columns(scores: list[NDArray[np.float32]], left_out: Sequences, own: NDArray[np.int32]) -> NDArray[np.int64]:
     """Return (rows, width) items, each row's target first, its others in the catalogue's order, -1 behind them."""
     rows = np.arange(len(own))
     named = np.zeros(scores[0].shape, dtype=bool)
-    taken = past.taken()
-    seen = (taken.rows(), taken.items)
+    seen = (left_out.rows(), left_out.items)
     for one in scores:
         open_ = one.copy()
         open_[seen] = -np.inf

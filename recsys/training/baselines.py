@@ -94,7 +94,8 @@ def _blend(system: System, baselines: dict[str, Scorer], validation: Targets) ->
         name: scorer for name, scorer in system.components.items() if name not in system.learnt
     }
     simple |= {name: scorer for name, scorer in baselines.items() if name != "bert-whitened"}  # that is ``content``
-    blend, _ = fit_blend(simple, FIXED_POWER | SIGNED, validation.histories, validation.items)
+    fixed = FIXED_POWER | SIGNED
+    blend, _ = fit_blend(simple, fixed, validation.histories, validation.items, repeats=validation.repeats)
     return BlendScorer(blend, simple)
 
 

@@ -73,7 +73,7 @@ def fit_system(
     components: dict[str, Scorer] = {TOWERS: run.towers, CONTENT: content, POPULARITY: popularity, **experts}
     components |= {} if ids is None else {IDS: ids.towers}
     text = frozenset({TOWERS, CONTENT})  # and not the words: they are no vectors to search by
-    blend, figure = fit_blend(components, FIXED_POWER, validation.histories, validation.items, text)
+    blend, figure = fit_blend(components, FIXED_POWER, validation.histories, validation.items, text, validation.repeats)
     chosen |= {"epochs": run.epochs, "tower_history": run.history, "validation_ndcg@10": figure}
     kept: TwoTower | None = None
     if ids is not None and IDS in blend.weights:

@@ -315,7 +315,7 @@ def _composed(
     components: dict[str, Scorer] = {**towers, CONTENT: content, POPULARITY: popularity, **experts}
     judged = sample(validation, config.resume.blend_targets, config.seed)
     text = frozenset({TOWERS, CONTENT})
-    blend, figure = fit_blend(components, FIXED_POWER, judged.histories, judged.items, text)
+    blend, figure = fit_blend(components, FIXED_POWER, judged.histories, judged.items, text, judged.repeats)
     kept = towers.get(IDS) if IDS in blend.weights else None
     chosen = parent.chosen | {"validation_ndcg@10": figure}
     return System(towers[TOWERS], kept, experts, content, lexicon, popularity, blend, chosen)

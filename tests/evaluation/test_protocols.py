@@ -24,8 +24,9 @@ class Table:
         return self.scores[first : first + len(histories)]
 
 
-def ask(histories, items):
-    return Targets(np.arange(len(items), dtype=np.int32), Sequences.from_lists(histories), np.array(items, np.int32))
+def ask(histories, items, repeats=False):
+    users = np.arange(len(items), dtype=np.int32)
+    return Targets(users, Sequences.from_lists(histories), np.array(items, np.int32), repeats)
 
 
 @st.composite
@@ -38,14 +39,14 @@ def worlds(draw):
     return scores.astype(np.float32), histories, random.integers(0, catalogue, rows)
 
 
-@given(worlds(), st.integers(0, 5), st.integers(1, 5))
-def test_the_same_as_a_plain_sort(world, seed, batch):
+@given(worlds(), st.integers(0, 5), st.integers(1, 5), st.booleans())
+def test_the_same_as_a_plain_sort(world, seed, batch, repeats):
     scores, histories, items = world
-    ranking = evaluate("table", Table(scores), ask(histories, items), k=7, seed=seed, batch=batch)
+    ranking = evaluate("table", Table(scores), ask(histories, items, repeats), k=7, seed=seed, batch=batch)
     order = np.random.default_rng(seed).permutation(scores.shape[1])
     places = np.argsort(order)
     for row, history in enumerate(histories):
-        unseen = [item for item in range(scores.shape[1]) if item not in history]
+        unseen = [item for item in range(scores.shape[1]) if repeats or item not in history]
         best = sorted(unseen, key=lambda item, row=row: (scores[row, item], places[item]), reverse=True)
         shown = ranking.items[row][ranking.items[row] >= 0].tolist()
         assert shown == best[:7]

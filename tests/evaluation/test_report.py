@@ -65,6 +65,22 @@ def test_slices_part_the_targets(split, rankings):
     assert counts[head].min() >= np.sort(counts)[::-1][int(np.ceil(0.2 * (counts > 0).sum())) - 1]
 
 
+def test_repeats_and_firsts_part_the_targets_where_seen_items_are_kept(split, rankings):
+    assert "repeats" not in section(rankings, split, samples=20)
+    assert "repeats" not in slices(rankings[0], split)
+    test = replace(split.test, repeats=True)
+    kept = replace(split, test=test)
+    asked = [replace(ranking, targets=test) for ranking in rankings]
+    parts = slices(asked[0], kept)
+    held = [item in test.histories.row(row) for row, item in enumerate(test.items)]
+    assert parts["repeats"].tolist() == held
+    assert 0 < sum(held) < len(held)
+    assert (parts["repeats"] != parts["firsts"]).all()
+    figures = section(asked, kept, samples=20)
+    assert figures["repeats"] == "kept"
+    assert figures["systems"]["recsys"]["repeats"]["count"] == sum(held)
+
+
 def test_summary_figures_by_hand(split, rankings):
     ranking = rankings[-1]
     summary = summarise(ranking, split, np.eye(60), samples=200)

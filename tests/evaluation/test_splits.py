@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.config import EvaluationConfig, ModelConfig
 from recsys.data.sequences import Sequences
+from recsys.evaluation.held_out import make_split
 from recsys.evaluation.splits import Split, Targets, check_split, cold_items, leave_one_out, sample, temporal
 
 # rows of (time, item); few distinct times make ties the rule
@@ -36,6 +38,18 @@ def equal(first, second):
             (first.test.histories.items, second.test.histories.items),
         )
     )
+
+
+def test_seen_items_may_be_asked_for_where_people_come_back_to_them():
+    once = build([[(time, item) for time, item in enumerate(row)] for row in ([0, 1, 2, 3], [3, 2, 1, 0])])
+    again = build([[(time, item) for time, item in enumerate(row)] for row in ([0, 1, 0, 1], [3, 2, 1, 0])])
+    for sequences, kept in ((once, False), (again, True)):
+        for protocol in ("leave-one-out", "temporal"):
+            split = make_split(sequences, 4, protocol, ModelConfig())
+            assert split.repeats == split.validation.repeats == kept
+            assert sample(split.validation, 1).repeats == kept
+            check_split(split, sequences)
+    assert not make_split(again, 4, "cold-items", ModelConfig(evaluation=EvaluationConfig(cold_share=0.3))).repeats
 
 
 @given(ROWS)

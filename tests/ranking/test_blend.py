@@ -52,14 +52,16 @@ def test_two_halves_of_the_truth_beat_either(world):
     assert figure > max(singles) + 0.1
 
 
-def test_the_search_measures_the_whole_ranking(world, monkeypatch):
+@pytest.mark.parametrize("repeats", [False, True])
+def test_the_search_measures_the_whole_ranking(world, monkeypatch, repeats):
     histories, targets, truth, rng = world
+    targets[::3] = histories.items[::3]  # some of the answers are in the history
     components = {name: Fixed(truth + rng.random((CATALOGUE, CATALOGUE)) * 2) for name in "abc"}
-    measured = Targets(np.arange(len(targets), dtype=np.int32), histories, targets)
+    measured = Targets(np.arange(len(targets), dtype=np.int32), histories, targets, repeats)
     for depth in (CATALOGUE, 12):  # some of the catalogue is in no component's best
         monkeypatch.setattr(module, "DEPTH", depth)
         monkeypatch.setattr(module, "SCORES_AT_ONCE", 70 * CATALOGUE)  # several batches, the last one smaller
-        blend, figure = fit_blend(components, frozenset(), histories, targets)
+        blend, figure = fit_blend(components, frozenset(), histories, targets, repeats=repeats)
         ranks = evaluate("blend", BlendScorer(blend, components), measured, k=10).ranks
         assert figure == pytest.approx(ndcg(ranks, 10).mean(), abs=1e-6)
 
@@ -70,6 +72,7 @@ def test_a_target_that_was_seen_before_is_lost(world):
         [[int(target), int(item)] for target, item in zip(targets, histories.items, strict=True)]
     )
     assert fit_blend({"truth": Fixed(truth)}, frozenset(), seen, targets)[1] == 0.0
+    assert fit_blend({"truth": Fixed(truth)}, frozenset(), seen, targets, repeats=True)[1] == 1.0
 
 
 def test_searching_twice_gives_the_same_blend(world):
