@@ -48,6 +48,7 @@ SENTENCES = {
     "ease": "What goes together, in closed form (EASE).",
     "ease-undecayed": "EASE as published: every event of a history weighs the same.",
     "ials": "Matrix factors by implicit alternating least squares.",
+    "again": "What the history holds, by how likely and how soon it is taken again.",
     "lexical": "Words in common with the history's items (BM25).",
     "bert": "Nearness to the history by the frozen base's text.",
     "bert-whitened": "Nearness to the history by the frozen base's text, whitened: the component content.",

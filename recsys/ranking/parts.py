@@ -24,6 +24,7 @@ COMPONENTS = {
     "knn": "what the same people chose (ItemKNN)",
     "ease": "what goes together, in closed form (EASE)",
     "popularity": "how often an item was chosen, newer events counting more",
+    "again": "what the history holds, by how likely and how soon it is taken again",
 }
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recsys.data.sequences import Sequences
+from recsys.experts.again import BuyAgain
 from recsys.ranking.blend import raise_keeping_sign, standardise
 from recsys.ranking.candidates import NO_PREFETCH, CandidateSource, Prefetch
 from recsys.ranking.stages import EXPERTS, SEARCH, TOWER, EndStage, unmeasured
@@ -74,19 +75,23 @@ class Scoring:
         count: int = 0,
         allowed: NDArray[np.bool_] | None = None,
         end_stage: EndStage = unmeasured,
+        now: int | None = None,
     ) -> list["PreparedHistory"]:
         """Prepare the scoring of some histories, none of them empty.
 
         Args:
-            histories: rows of the catalogue, oldest first.
+            histories: rows of the catalogue, oldest first, with times where they are known.
             count: how many candidates each will be asked for; 0: none.
             allowed: (items,) what everybody may be offered, where there shall be candidates.
             end_stage: is told when a stage ends.
+            now: Unix seconds, when the lists are asked for; None: with each history's last event.
         """
         dense = self._dense_queries(histories)
         query = self._side_by_side(dense, len(histories))
         end_stage(TOWER)
-        experts = {name: self._expert_parts(name, histories) for name in self.weights if name in self.system.experts}
+        experts = {
+            name: self._expert_parts(name, histories, now) for name in self.weights if name in self.system.sparse
+        }
         end_stage(EXPERTS)
         prefetch = [NO_PREFETCH] * len(histories)
         if dense and allowed is not None:
@@ -123,10 +128,13 @@ class Scoring:
             scaled[name] = np.asarray(queries * factor[:, None], dtype=np.float32)
         return scaled
 
-    def _expert_parts(self, name: str, histories: Sequences) -> sparse.csr_matrix:
+    def _expert_parts(self, name: str, histories: Sequences, now: int | None) -> sparse.csr_matrix:
         """Return (rows, items) scores of a sparse expert on the blend's scale, columns sorted within each row."""
-        blend = self.system.blend
-        parts = self.system.experts[name].sparse_scores(histories)
+        blend, expert = self.system.blend, self.system.sparse[name]
+        if isinstance(expert, BuyAgain):
+            parts = expert.sparse_scores(histories, None if now is None else np.full(len(histories), now))
+        else:
+            parts = expert.sparse_scores(histories)
         parts.sort_indices()
         parts.data = raise_keeping_sign(parts.data, blend.powers[name])
         size = self.trained

@@ -6,13 +6,14 @@ Reading and scoring only, so that a service starts without what training needs; 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from recsys.data.sequences import Scorer, Sequences
+from recsys.experts.again import BuyAgain
 from recsys.experts.content import Content
 from recsys.experts.lexical import Lexicon
 from recsys.experts.popularity import Popularity
@@ -26,6 +27,7 @@ POPULARITY = "popularity"
 CONTENT = "content"
 LEXICAL = "lexical"
 RULES, KNN, EASE = "rules", "knn", "ease"
+AGAIN = "again"
 LEXICON = "lexicon"
 
 
@@ -59,6 +61,8 @@ class System:
         popularity: event counts.
         blend: weights over all of these by name.
         chosen: what validation chose.
+        again: how likely and how soon items of a history are taken again, or None where few are.
+        repeats: whether people come back to their items, so that these are offered unless a request says otherwise.
     """
 
     towers: TwoTower
@@ -69,6 +73,8 @@ class System:
     popularity: Popularity
     blend: Blend
     chosen: Chosen
+    again: BuyAgain | None = None
+    repeats: bool = False
 
     @property
     def learnt(self) -> dict[str, TwoTower]:
@@ -78,7 +84,12 @@ class System:
     @property
     def components(self) -> dict[str, Scorer]:
         """All scorers by name."""
-        return {**self.learnt, CONTENT: self.content, POPULARITY: self.popularity, **self.experts}
+        return {**self.learnt, CONTENT: self.content, POPULARITY: self.popularity, **self.sparse}
+
+    @property
+    def sparse(self) -> dict[str, ItemMatrixScorer | BuyAgain]:
+        """The scorers that name few items, by name."""
+        return {**self.experts} if self.again is None else {**self.experts, AGAIN: self.again}
 
     @property
     def parts(self) -> Parts:
@@ -130,12 +141,17 @@ class System:
         if self.lexicon is not None:
             self.lexicon.save(folder, LEXICON)
         save_file({"counts": self.popularity.counts}, folder / f"{POPULARITY}.safetensors")
-        settings = {
+        settings: dict[str, Any] = {
             "blend": vars(self.blend),
             "ids": self.ids is not None,
             "experts": sorted(self.experts),
             "chosen": self.chosen,
         }
+        if self.repeats:
+            settings["repeats"] = True
+        if self.again is not None and AGAIN in self.blend.weights:
+            self.again.save(folder, AGAIN)
+            settings["again"] = True
         (folder / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
     @classmethod
@@ -151,4 +167,6 @@ class System:
             popularity=Popularity(load_file(folder / f"{POPULARITY}.safetensors")["counts"]),
             blend=Blend(**settings["blend"]),
             chosen=settings["chosen"],
+            again=BuyAgain.load(folder, AGAIN) if settings.get("again") else None,
+            repeats=bool(settings.get("repeats")),
         )

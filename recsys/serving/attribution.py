@@ -52,7 +52,7 @@ def _summands(scoring: Scoring, name: str, history: Sequences, past: NDArray[np.
         read = np.isin(past, history.items[-towers.shape.max_history :])
         vectors = towers.vectors.cpu().numpy()
         return np.asarray((vectors[past] @ vectors[rows].T) * read[:, None])
-    scorer = system.content if name == CONTENT else system.experts.get(name)
+    scorer = system.content if name == CONTENT else system.sparse.get(name)
     return None if scorer is None else scorer.contributions(history, past, rows)
 
 

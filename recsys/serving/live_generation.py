@@ -107,6 +107,7 @@ def _system(
         content=content,
         experts=experts,
         popularity=Popularity(counts),
+        again=None if system.again is None else system.again.extended(len(counts)),
     )
 
 

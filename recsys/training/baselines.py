@@ -18,7 +18,7 @@ from recsys.experts.ials import ImplicitFactors, fit_ials
 from recsys.experts.sparse import ItemMatrixScorer
 from recsys.models.towers.training import train_towers
 from recsys.ranking.blend import BlendScorer, fit_blend
-from recsys.ranking.system import EASE, KNN, LEXICAL, POPULARITY, RULES, TOWERS, System
+from recsys.ranking.system import AGAIN, EASE, KNN, LEXICAL, POPULARITY, RULES, TOWERS, System
 from recsys.training.encoding import TextEncoding
 from recsys.training.fit_experts import DECAYS, RIDGES, fit_content
 from recsys.training.fit_system import FIXED_POWER, Trained
@@ -32,6 +32,7 @@ BASELINES = (
     "ease-undecayed",
     "ials",
     LEXICAL,
+    AGAIN,
     "bert",
     "bert-whitened",
     "sasrec",
@@ -43,7 +44,7 @@ OUR_CONTENT = f"{OURS}.content"
 ABLATIONS = (OUR_TOWERS, OUR_TEXT, OUR_CONTENT, FROZEN_TOWERS, FROZEN_TEXT)
 SYSTEMS = (OURS, *ABLATIONS, *BASELINES)
 SIGNED = frozenset({"ials", "bert", "sasrec"})  # baselines whose scores are of any sign
-QUICK = (OURS, OUR_TOWERS, OUR_CONTENT, POPULARITY, RULES, KNN, EASE, LEXICAL, "bert", "bert-whitened", "blend")
+QUICK = (OURS, OUR_TOWERS, OUR_CONTENT, POPULARITY, RULES, KNN, EASE, LEXICAL, AGAIN, "bert", "bert-whitened", "blend")
 
 IALS_GRID = ((2.0, 1.0), (2.0, 10.0), (10.0, 1.0), (10.0, 10.0), (40.0, 1.0), (40.0, 10.0))  # confidence, ridge
 
@@ -108,7 +109,7 @@ def _scorer(
     config: ModelConfig,
     progress: StageProgress | None,
 ) -> Scorer | None:
-    """Return a fitted scorer, or None for one that the catalogue is too large for."""
+    """Return a fitted scorer, or None for one that the catalogue is too large for, or nobody repeats enough for."""
     system = trained.system
     if name == OURS:
         return system
@@ -120,7 +121,7 @@ def _scorer(
         return system.ids  # trained on this split with these settings
     if name in system.components:
         return system.components[name]
-    if name in (EASE, LEXICAL):
+    if name in (EASE, LEXICAL, AGAIN):
         return None
     large = split.catalogue > config.experts.max_ease_items
     if name == "ease-undecayed":

@@ -9,13 +9,14 @@ from recsys.callbacks import Progress, StageProgress, stage
 from recsys.config import ExpertsConfig
 from recsys.data.sequences import Sequences
 from recsys.evaluation.splits import Targets
+from recsys.experts.again import BuyAgain, fit_again
 from recsys.experts.content import Content
 from recsys.experts.ease import fit_ease
 from recsys.experts.knn import fit_knn
 from recsys.experts.lexical import Lexicon, fit_lexical
 from recsys.experts.rules import fit_rules
 from recsys.experts.sparse import ItemMatrixScorer
-from recsys.ranking.system import EASE, KNN, LEXICAL, RULES, Chosen, System
+from recsys.ranking.system import AGAIN, EASE, KNN, LEXICAL, RULES, Chosen, System
 from recsys.training.validation import validation_ndcg
 
 AVERSIONS = (0.0, 0.3, 1.0)
@@ -53,6 +54,11 @@ def refit_experts(
         )
         for name, expert in system.experts.items()
     }
+
+
+def refit_again(system: System, sequences: Sequences, catalogue: int) -> BuyAgain | None:
+    """Learn again from other events what is taken again; None where validation gave that no weight."""
+    return fit_again(sequences, catalogue) if AGAIN in system.blend.weights else None
 
 
 def fit_experts(

@@ -15,6 +15,7 @@ from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig
 from recsys.data.sequences import Scorer, Sequences
 from recsys.evaluation.splits import Split, sample
+from recsys.experts.again import fit_again
 from recsys.experts.lexical import Lexicon
 from recsys.experts.popularity import Popularity
 from recsys.models.checkpoints import Checkpoints, checkpoint_of
@@ -23,9 +24,9 @@ from recsys.models.towers.epochs import TowerRun
 from recsys.models.towers.tower import TwoTower
 from recsys.models.towers.training import learns_ids, train_towers
 from recsys.ranking.blend import fit_blend
-from recsys.ranking.system import CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, System
+from recsys.ranking.system import AGAIN, CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, System
 from recsys.training.encoding import TextEncoding, adapted_encoding
-from recsys.training.fit_experts import fit_best_lexical, fit_content, fit_experts, refit_experts
+from recsys.training.fit_experts import fit_best_lexical, fit_content, fit_experts, refit_again, refit_experts
 from recsys.training.validation import tower_validation
 
 FIXED_POWER = frozenset({TOWERS, IDS, CONTENT})  # scores of any sign: a power would bend them about zero
@@ -72,6 +73,8 @@ def fit_system(
     content = fit_content(content_features, validation)
     components: dict[str, Scorer] = {TOWERS: run.towers, CONTENT: content, POPULARITY: popularity, **experts}
     components |= {} if ids is None else {IDS: ids.towers}
+    again = fit_again(split.train, split.catalogue) if split.repeats else None
+    components |= {} if again is None else {AGAIN: again}
     text = frozenset({TOWERS, CONTENT})  # and not the words: they are no vectors to search by
     blend, figure = fit_blend(components, FIXED_POWER, validation.histories, validation.items, text, validation.repeats)
     chosen |= {"epochs": run.epochs, "tower_history": run.history, "validation_ndcg@10": figure}
@@ -79,7 +82,7 @@ def fit_system(
     if ids is not None and IDS in blend.weights:
         kept = ids.towers
         chosen |= {"id_epochs": ids.epochs, "id_tower_history": ids.history}
-    return System(run.towers, kept, experts, content, lexicon, popularity, blend, chosen)
+    return System(run.towers, kept, experts, content, lexicon, popularity, blend, chosen, again, split.repeats)
 
 
 def refit_system(
@@ -117,7 +120,8 @@ def refit_system(
             checkpoint=checkpoint_of(checkpoints, IDS),
         ).towers
     popularity = Popularity.fit(sequences, catalogue, config.experts.popularity_half_life_days)
-    return replace(system, towers=run.towers, ids=ids, experts=experts, popularity=popularity)
+    again = refit_again(system, sequences, catalogue)
+    return replace(system, towers=run.towers, ids=ids, experts=experts, popularity=popularity, again=again)
 
 
 @dataclass(frozen=True)

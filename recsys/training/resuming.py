@@ -21,6 +21,7 @@ from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.errors import DataError
 from recsys.evaluation.held_out import make_split
 from recsys.evaluation.splits import Split, Targets, sample
+from recsys.experts.again import fit_again
 from recsys.experts.content import Content
 from recsys.experts.lexical import Lexicon, fit_lexical
 from recsys.experts.popularity import Popularity
@@ -36,11 +37,11 @@ from recsys.models.towers.epochs import TowerRun
 from recsys.models.towers.resuming import carried_over, continue_towers, with_replay
 from recsys.models.towers.tower import TwoTower
 from recsys.ranking.blend import fit_blend
-from recsys.ranking.system import CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, Chosen, System
+from recsys.ranking.system import AGAIN, CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, Chosen, System
 from recsys.ranking.text_maps import TextMaps
 from recsys.store.adapters import read_card, verify_adapter
 from recsys.training.encoding import TextEncoding
-from recsys.training.fit_experts import fit_expert, refit_experts
+from recsys.training.fit_experts import fit_expert, refit_again, refit_experts
 from recsys.training.fit_system import FIXED_POWER, Trained
 from recsys.training.validation import tower_validation
 
@@ -239,7 +240,10 @@ def continue_system(
         ).towers  # fmt: skip
     experts = refit_experts(system, sequences, len(features), config.experts)
     popularity = Popularity.fit(sequences, len(features), config.experts.popularity_half_life_days)
-    return replace(system, towers=towers[TOWERS], ids=towers.get(IDS), experts=experts, popularity=popularity)
+    again = refit_again(system, sequences, len(features))
+    return replace(
+        system, towers=towers[TOWERS], ids=towers.get(IDS), experts=experts, popularity=popularity, again=again
+    )
 
 
 def _adapted(
@@ -313,9 +317,11 @@ def _composed(
     content = Content(frozen.features, decays[CONTENT], aversions.get(CONTENT, 1.0))
     popularity = Popularity.fit(split.train, split.catalogue, config.experts.popularity_half_life_days)
     components: dict[str, Scorer] = {**towers, CONTENT: content, POPULARITY: popularity, **experts}
+    again = fit_again(split.train, split.catalogue) if split.repeats else None
+    components |= {} if again is None else {AGAIN: again}
     judged = sample(validation, config.resume.blend_targets, config.seed)
     text = frozenset({TOWERS, CONTENT})
     blend, figure = fit_blend(components, FIXED_POWER, judged.histories, judged.items, text, judged.repeats)
     kept = towers.get(IDS) if IDS in blend.weights else None
     chosen = parent.chosen | {"validation_ndcg@10": figure}
-    return System(towers[TOWERS], kept, experts, content, lexicon, popularity, blend, chosen)
+    return System(towers[TOWERS], kept, experts, content, lexicon, popularity, blend, chosen, again, split.repeats)
