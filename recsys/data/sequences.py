@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.config import TARGET, Role
 
+UNKNOWN_TIME = np.iinfo(np.int64).min  # of an event in the history of an answer, beside times that are known
 REPEATS_FROM = 0.1  # share of repeats from which seen items are asked for and offered: leaving them out loses so many
 
 
@@ -83,7 +84,10 @@ class Sequences:
 
     @classmethod
     def joined(cls, parts: Sequence["Sequences"]) -> "Sequences":
-        """Return the rows of several, which all have signals of the same roles or none; times are left out."""
+        """Return the rows of several, which all have signals of the same roles or none.
+
+        Where some have times and others have not, those are ``UNKNOWN_TIME``.
+        """
         lengths = np.concatenate([part.lengths for part in parts])
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         signals = [part.signals for part in parts if part.signals is not None]
@@ -91,7 +95,10 @@ class Sequences:
         if signals:
             kinds, weights = (np.concatenate([getattr(one, name) for one in signals]) for name in ("kinds", "weights"))
             joined = replace(signals[0], kinds=kinds, weights=weights)
-        return cls(np.concatenate([part.items for part in parts]), offsets, signals=joined)
+        times = [np.full(len(part.items), UNKNOWN_TIME) if part.times is None else part.times for part in parts]
+        timed = any(part.times is not None for part in parts)
+        items = np.concatenate([part.items for part in parts])
+        return cls(items, offsets, np.concatenate(times) if timed else None, joined)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

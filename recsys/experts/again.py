@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 from scipy.special import ndtr
 
-from recsys.data.sequences import Sequences
+from recsys.data.sequences import UNKNOWN_TIME, Sequences
 
 SHRINKAGE = 10.0  # buyers, or intervals, that what is known of all items counts as
 ROUNDS = 20  # of expectation and maximisation; they settle within ten
@@ -57,7 +57,7 @@ class BuyAgain:
         deviations: (catalogue + 1,) of the same.
         run_strength: how many times of a person an item's chance counts as.
         person_strength: how many intervals of a person an item's mean counts as.
-        window: seconds that "about now" lasts: the median between two moments of one user.
+        window: seconds that "about now" lasts: the median between two moments of one user; 0: no intervals are known.
         catalogue: how many items are scored; those beyond what was fitted are taken to be like all.
     """
 
@@ -77,10 +77,11 @@ class BuyAgain:
         """Return (rows, catalogue) chances that each item of a history is taken again within the window.
 
         Args:
-            histories: rows with times; without them the chance is that of ever taking it again.
+            histories: rows with times. Of an item without one it is the share of its interval that the window is, as if
+                one looked at any moment.
             now: (rows,) Unix seconds; None: each row's last event, so that no answer knows when it is asked for.
         """
-        pairs = _Pairs.of(histories)
+        pairs = _Pairs.of(_targets(histories))
         chances = self._chances(pairs, *self._elapsed(histories, pairs, now))
         ends = np.searchsorted(pairs.rows, np.arange(len(histories) + 1)).astype(np.int32)
         entries = (chances.astype(np.float32), pairs.items.astype(np.int32), ends)
@@ -91,7 +92,7 @@ class BuyAgain:
         return np.asarray(self.sparse_scores(histories).todense(), dtype=np.float32)
 
     def contributions(
-        self, history: NDArray[np.int32], past: NDArray[np.int32], items: NDArray[np.integer]
+        self, history: Sequences | NDArray[np.int32], past: NDArray[np.int32], items: NDArray[np.integer]
     ) -> NDArray[np.float32]:
         """Return what items of a history add to the scores of some items, (past, items): each all of its own."""
         return (past[:, None] == items[None]).astype(np.float32)
@@ -103,7 +104,7 @@ class BuyAgain:
             history: one row.
             now: Unix seconds; None: the time of the last event.
         """
-        pairs = _Pairs.of(history)
+        pairs = _Pairs.of(_targets(history))
         ago, known = self._elapsed(history, pairs, None if now is None else np.array([now]))
         chances = self._chances(pairs, ago, known)
         means, _ = self._intervals(pairs)
@@ -111,7 +112,7 @@ class BuyAgain:
         return Due(
             pairs.items[order],
             chances[order],
-            np.where(known, np.exp(means), np.nan)[order],
+            np.where(known & (self.window > 0), np.exp(means), np.nan)[order],
             np.where(known, ago, np.nan)[order],
         )
 
@@ -139,10 +140,9 @@ class BuyAgain:
         self, histories: Sequences, pairs: "_Pairs", now: NDArray[np.int64] | None
     ) -> tuple[Floats, NDArray[np.bool_]]:
         """Return the seconds since each pair's last time, and where that is known."""
-        if histories.times is None:
-            return np.zeros(len(pairs.rows)), np.zeros(len(pairs.rows), dtype=bool)
-        asked = _last_times(histories) if now is None else now
-        return np.maximum(asked[pairs.rows] - pairs.last, 0).astype(np.float64), np.ones(len(pairs.rows), dtype=bool)
+        known = pairs.last != UNKNOWN_TIME
+        asked = (_last_times(histories) if now is None else now)[pairs.rows]
+        return np.maximum(np.where(known, asked - pairs.last, 0), 0).astype(np.float64), known
 
     def _intervals(self, pairs: "_Pairs") -> tuple[Floats, Floats]:
         """Return mean and deviation of the logarithm of each pair's next interval.
@@ -159,10 +159,13 @@ class BuyAgain:
         ever = (self.run_strength * self.chances[self._places(pairs.items)] + pairs.times_taken - 1) / (
             self.run_strength + pairs.times_taken - 1
         )
+        if not self.window:
+            return ever
         means, deviations = self._intervals(pairs)
         before, after = (_standardised(time, means, deviations) for time in (ago, ago + self.window))
         within = ndtr(-before) - ndtr(-after)  # of the upper tail, where the difference keeps its digits
-        return np.where(known, ever * within / (1 - ever * ndtr(before)), ever)
+        anytime = ever * np.minimum(self.window / np.exp(means), 1)
+        return np.where(known, ever * within / (1 - ever * ndtr(before)), anytime)
 
 
 def fit_again(train: Sequences, catalogue: int) -> BuyAgain | None:
@@ -175,6 +178,7 @@ def fit_again(train: Sequences, catalogue: int) -> BuyAgain | None:
         train: with times; without them intervals are unknown, and chances alone are learnt.
         catalogue: number of items.
     """
+    train = _targets(train)
     pairs = _Pairs.of(train)
     again = pairs.times_taken > 1
     if not again.any():
@@ -188,7 +192,7 @@ def fit_again(train: Sequences, catalogue: int) -> BuyAgain | None:
     variances = _shrunk(_sums(pairs.items[owners], residuals**2, catalogue), counts, spread)
     deviations = np.maximum(np.sqrt(variances), LEAST_DEVIATION)
 
-    watched = np.zeros(len(pairs.rows)) if train.times is None else (_last_times(train)[pairs.rows] - pairs.last)
+    watched = np.where(pairs.last == UNKNOWN_TIME, 0, _last_times(train)[pairs.rows] - pairs.last)
     through = ndtr(_standardised(watched, means[pairs.items], deviations[pairs.items]))
     chances, of_all = _repeated(again, through, pairs.items, catalogue)
     # of those who took it twice: how many took it a third time, and how many would, were a run to teach nothing
@@ -213,7 +217,7 @@ class _Pairs:
     Attributes:
         rows, items: of each pair.
         times_taken: how often.
-        last: the last time, 0 where none is known.
+        last: the last time, ``UNKNOWN_TIME`` where none is known.
         gaps: intervals that are known.
         log_sums: sum of their logarithms.
         log_gaps: the pair of each interval, and its logarithm.
@@ -234,21 +238,14 @@ class _Pairs:
         rows, items = rows[order], items[order]
         same = np.zeros(len(items), dtype=bool)  # as the pair before
         same[1:] = (rows[1:] == rows[:-1]) & (items[1:] == items[:-1])
-        if histories.times is None:
-            pairs = np.cumsum(~same) - 1
-            count = int(pairs[-1]) + 1 if len(pairs) else 0
-            nothing = np.zeros(count, dtype=np.int64)
-            taken = np.bincount(pairs, minlength=count)
-            none = (np.empty(0, dtype=np.int64), np.empty(0))
-            return cls(rows[~same], items[~same], taken, nothing, nothing, np.zeros(count), none)
-        times = histories.times[order]
+        times = np.full(len(items), UNKNOWN_TIME) if histories.times is None else histories.times[order]
         kept = ~same
-        kept[1:] |= times[1:] > times[:-1]
+        kept[1:] |= (times[1:] > times[:-1]) | (times[1:] == UNKNOWN_TIME)
         rows, items, times, same = rows[kept], items[kept], times[kept], same[kept]
         pairs = np.cumsum(~same) - 1
         count = int(pairs[-1]) + 1 if len(pairs) else 0
-        steps = np.diff(times)[same[1:]]
-        owners, logs = pairs[1:][same[1:]], np.log(steps.astype(np.float64))
+        between = same[1:] & (times[:-1] != UNKNOWN_TIME) & (times[1:] != UNKNOWN_TIME)
+        owners, logs = pairs[1:][between], np.log((times[1:] - times[:-1])[between].astype(np.float64))
         last = np.append(~same[1:], True) if len(same) else same
         return cls(
             rows[~same],
@@ -263,6 +260,13 @@ class _Pairs:
 
 def _sums(groups: NDArray[np.integer], values: Floats, count: int) -> Floats:
     return np.bincount(groups, values, count).astype(np.float64)
+
+
+def _targets(histories: Sequences) -> Sequences:
+    """Return what was taken: where events have signals, those that may be asked for, but for what is disliked."""
+    if histories.signals is None:
+        return histories
+    return histories.only(histories.signals.targets & ~histories.disliked())
 
 
 def _shrunk(sums: Floats, counts: NDArray[np.int64], overall: float) -> Floats:
@@ -312,18 +316,17 @@ def _person_strength(owners: NDArray[np.int64], residuals: Floats, spread: float
 
 
 def _median_step(histories: Sequences) -> float:
-    """Return the median of the seconds between two moments of one user, 1 where there are none."""
+    """Return the median of the seconds between two moments of one user, 0 where there are none."""
     if histories.times is None:
-        return 1.0
-    steps = np.diff(histories.times)
-    own = steps[(np.diff(histories.rows()) == 0) & (steps > 0)]
-    return float(np.median(own)) if len(own) else 1.0
+        return 0.0
+    steps, known = np.diff(histories.times), histories.times != UNKNOWN_TIME
+    own = steps[(np.diff(histories.rows()) == 0) & (steps > 0) & known[1:] & known[:-1]]
+    return float(np.median(own)) if len(own) else 0.0
 
 
 def _last_times(histories: Sequences) -> NDArray[np.int64]:
-    """Return the time of each row's last event, 0 for an empty row."""
-    assert histories.times is not None
+    """Return the time of each row's last event, 0 where there is none that is known."""
     last = np.zeros(len(histories), dtype=np.int64)
-    some = histories.lengths > 0
-    last[some] = histories.times[histories.offsets[1:][some] - 1]
+    if histories.times is not None:
+        np.maximum.at(last, histories.rows(), histories.times)
     return last

@@ -1,5 +1,6 @@
 """A generation in the hand of whoever looks at it: lists, items like an item, search and vectors, as frames."""
 
+import time
 import typing
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,7 @@ from recsys.interactive.stages import Made, generation_id
 from recsys.interactive.texts import embed_with
 from recsys.ranking.text_maps import TextMaps
 from recsys.selection.filters import Condition
-from recsys.serving.answers import Answer, ListRequest
+from recsys.serving.answers import Answer, ListRequest, Seen
 from recsys.serving.new_texts import Encoder
 from recsys.serving.recommender import Recommender
 from recsys.serving.search import BOTH, Mode, TextSearch
@@ -117,8 +118,8 @@ class Generation:
             filter: a structured condition on item columns: ``{"field": "year", "gte": 1990}``.
             explain: add ``reasons``.
             fields: columns of the catalogue to return.
-            request: ``exclude_seen``, ``exclude_ids``, ``diversity``, ``limits``, ``promotions``; see
-                ``recsys.serving.answers.ListRequest``.
+            request: ``exclude_seen`` (true, false, or ``{"days": 7}``, ``{"event_types": ["purchase"]}``),
+                ``exclude_ids``, ``diversity``, ``limits``, ``promotions``; see ``recsys.serving.answers.ListRequest``.
 
         Returns:
             ``user_id``, ``rank`` from 1, ``item_id``, ``score``, the fields, and ``fallback``: ``popular`` for users
@@ -129,7 +130,10 @@ class Generation:
             KeyError: a field does not exist.
             RequestError: k is not positive.
         """
-        wanted = ListRequest(k=_positive(k), filter=filter, explain=explain, fields=_listed(fields), **request)
+        given: dict[str, Any] = {"now": int(time.time()), **request}
+        if isinstance(given.get("exclude_seen"), Mapping):
+            given["exclude_seen"] = Seen.of(given["exclude_seen"])
+        wanted = ListRequest(k=_positive(k), filter=filter, explain=explain, fields=_listed(fields), **given)
         histories = self._histories(users)
         names, answers = list(histories), dict[str, Answer]()
         with reporting(self._progress) as report:

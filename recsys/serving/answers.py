@@ -1,10 +1,11 @@
 """What is asked of a generation, and what it answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recsys.data.columns import TITLE
+from recsys.errors import RequestError
 from recsys.selection.filters import Condition
 from recsys.selection.selection import Promotion
 from recsys.serving.explanation import Explanation, sentences, without_history
@@ -15,6 +16,33 @@ DEGRADED = "degraded"
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What was seen lately, or by some kinds of events, or both.
+
+    Attributes:
+        days: in how many days before the list is asked for; an event without a time counts as just now. None: ever.
+        event_types: by what; an event without a type is none of them. None: by any.
+    """
+
+    days: float | None = None
+    event_types: Collection[str] | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "Seen":
+        """Return what a mapping says.
+
+        Raises:
+            RequestError: it holds something else.
+        """
+        if options.keys() - {"days", "event_types"} or isinstance(options.get("event_types"), str):
+            raise RequestError(f'exclude_seen is {options!r}; write it as {{"days": 7, "event_types": ["purchase"]}}.')
+        return cls(**options)
+
+
+ExcludeSeen = bool | Seen | None  # all, nothing, some of it; None: as the generation's data suggests
+
+
+@dataclass(frozen=True)
 class ListRequest:
     """What a list shall be like, whoever it is for.
 
@@ -22,7 +50,7 @@ class ListRequest:
         k: its length; shorter only where fewer items are left.
         offset: how many items before it are left out: those of earlier pages, which have the same request but for this.
         filter: a structured condition on item columns, see ``recsys.selection.filters``.
-        exclude_seen: leave out items of the history.
+        exclude_seen: leave out items of the history; see ``ExcludeSeen``. What a user dislikes is left out in any case.
         exclude_ids: leave out these items.
         diversity: from 0, by score alone, to 1, see ``recsys.selection.diversity``.
         limits: how many items may hold the same value, by field; promoted items count, but are never turned away.
@@ -30,18 +58,20 @@ class ListRequest:
             is an ordinary one; having been seen, diversity and limits do not keep them away.
         explain: say why.
         fields: item columns to return.
+        now: Unix seconds, when it is asked for; None: with each history's last event.
     """
 
     k: int = 10
     offset: int = 0
     filter: Condition | None = None
-    exclude_seen: bool = True
+    exclude_seen: ExcludeSeen = None
     exclude_ids: Sequence[str] = ()
     diversity: float = 0.0
     limits: Mapping[str, int] = field(default_factory=dict)
     promotions: Sequence[Promotion] = ()
     explain: bool = False
     fields: Sequence[str] = (TITLE,)
+    now: int | None = None
 
     @property
     def depth(self) -> int:

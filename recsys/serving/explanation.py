@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.ranking.system import CONTENT, EASE, IDS, KNN, LEXICAL, POPULARITY, RULES, TOWERS
+from recsys.ranking.system import AGAIN, CONTENT, EASE, IDS, KNN, LEXICAL, POPULARITY, RULES, TOWERS
 
 TEMPLATES = {
     RULES: "often follows {title}",
@@ -22,10 +22,13 @@ TEMPLATES = {
     CONTENT: "described like {title}",
     LEXICAL: "shares words with {title}",
     POPULARITY: "popular",
+    AGAIN: "you come back to this about every {every} days; last {ago} days ago",
 }
+AGAIN_ANYTIME = "again_anytime"  # the same where no interval of days is known
 UNNAMED = "unnamed"  # what a table of sentences says in the place of a title that must not be told
 TITLED = frozenset(name for name, template in TEMPLATES.items() if "{title}" in template)
-ENGLISH = {**TEMPLATES, UNNAMED: "an earlier choice"}
+ENGLISH = {**TEMPLATES, AGAIN_ANYTIME: "you come back to this", UNNAMED: "an earlier choice"}
+LATER = frozenset({AGAIN, AGAIN_ANYTIME})  # sentences that a table may lack: in their place stands English
 MAX_REASONS = 2
 SHOWN_BY_COMPONENT = 5
 SHOWN = 10
@@ -85,11 +88,23 @@ class Reason:
     Attributes:
         code: the component.
         item_id: the item of the history behind it, likewise ``title``; None: there is none, or it must not be told.
+        every_days: of what is taken again: days between two times, about; None: not known, likewise ``ago_days``.
+        ago_days: of the same: days since the last time.
     """
 
     code: str
     item_id: str | None = None
     title: str | None = None
+    every_days: float | None = None
+    ago_days: float | None = None
+
+    def said_by(self, table: Mapping[str, str]) -> str:
+        """Return the reason in words."""
+        code, every = self.code, round(self.every_days or 0)
+        if code == AGAIN and every < 1:
+            code = AGAIN_ANYTIME
+        title = table[UNNAMED] if self.title is None else self.title
+        return (table.get(code) or ENGLISH[code]).format(title=title, every=every, ago=round(self.ago_days or 0))
 
 
 @dataclass(frozen=True)
@@ -132,7 +147,11 @@ def by_closeness(part: float, bias: float, cosines: NDArray) -> Shares:
 
 
 def reasons(
-    shares: Mapping[str, Shares], history: NDArray[np.int32], ids: list[str], titles: list[str]
+    shares: Mapping[str, Shares],
+    history: NDArray[np.int32],
+    ids: list[str],
+    titles: list[str],
+    again: Reason | None = None,
 ) -> list[Reason]:
     """Name the components with the largest parts of a score, and the history item behind each.
 
@@ -141,13 +160,14 @@ def reasons(
         history: (history,) the different items of the history, oldest first.
         ids: of all items.
         titles: likewise.
+        again: how often the item is taken, where it is taken again.
     """
     found: list[Reason] = []
     for name in sorted(shares, key=lambda name: (-shares[name].part, name)):
         if shares[name].part <= 0 or len(found) == MAX_REASONS:
             break
         if name not in TITLED:
-            found.append(Reason(name))
+            found.append(again if name == AGAIN and again is not None else Reason(name))
         elif shares[name].history.max(initial=0) > 0:
             # Among equal shares the newest event is the better story.
             source = history[len(history) - 1 - int(np.argmax(shares[name].history[::-1]))]
@@ -160,10 +180,9 @@ def sentences(found: Iterable[Reason], table: Mapping[str, str] = ENGLISH) -> tu
 
     Args:
         found: the reasons.
-        table: a template for each code, and what stands for a title that must not be told.
+        table: a template for each code, but for some of ``LATER``, and what stands for a title that must not be told.
     """
-    said = (table[one.code].format(title=table[UNNAMED] if one.title is None else one.title) for one in found)
-    return tuple(dict.fromkeys(said))
+    return tuple(dict.fromkeys(one.said_by(table) for one in found))
 
 
 def explanation(
@@ -195,11 +214,15 @@ def explanation(
 
 
 def without_history(parts: Explanation) -> tuple[tuple[str, ...], Explanation]:
-    """Return reasons and parts that do not tell which items the history holds; the sums stay what they are."""
+    """Return reasons and parts that do not tell which items the history holds; the sums stay what they are.
+
+    What is taken again is in the history: its part is told as another component's.
+    """
 
     def summed(shown: list[Carried], other: float) -> float:
         return other + sum(one.score for one in shown)
 
+    parts = replace(parts, components=_without_again(parts.components))
     why = [
         Reason(one.name)
         for one in sorted(parts.components, key=lambda one: (-one.score, one.name))
@@ -211,3 +234,15 @@ def without_history(parts: Explanation) -> tuple[tuple[str, ...], Explanation]:
     other = summed(parts.history, parts.other_history)
     hidden = replace(parts, components=components, history=[], other_history=other, words=[], reasons=why)
     return sentences(why), hidden
+
+
+def _without_again(components: list[Component]) -> list[Component]:
+    """Return components without what is taken again, whose part the largest gets of those that a history speaks in."""
+    hidden = [one for one in components if one.name == AGAIN]
+    others = [one for one in components if one.name != AGAIN]
+    if not hidden or not others:
+        return components
+    part = hidden[0].score
+    largest = max(others, key=lambda one: (one.name in TITLED, abs(one.score)))
+    whole = replace(largest, score=largest.score + part, other_history=largest.other_history + part)
+    return [whole if one is largest else one for one in others]

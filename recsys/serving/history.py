@@ -7,9 +7,10 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.sequences import Sequences
-from recsys.data.signals import Signals
+from recsys.data.sequences import UNKNOWN_TIME, Sequences
+from recsys.data.signals import SECONDS_A_DAY, Signals
 from recsys.selection.catalogue import Catalogue
+from recsys.serving.answers import ExcludeSeen
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class KnownHistory:
             if not kept.all():
                 events, rows = events.at(np.flatnonzero(kept).tolist()), rows[kept]
         offsets = np.array([0, len(rows)], dtype=np.int64)
-        return cls(events, rows, Sequences(rows.astype(np.int32), offsets, signals=meaning)), missing
+        return cls(events, rows, Sequences(rows.astype(np.int32), offsets, _seconds(events.times), meaning)), missing
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -114,7 +115,37 @@ class KnownHistory:
         """Rows that the user's lists leave out by what events mean: looks leave none out, dislikes always do."""
         return self.sequence.taken().items.astype(np.int64)
 
+    def left_out(self, exclude_seen: ExcludeSeen, repeats: bool, now: int | None = None) -> NDArray[np.int64]:
+        """Return the rows that a list leaves out, what is disliked among them.
+
+        Args:
+            exclude_seen: what of the history the list shall not hold.
+            repeats: whether people come back to their items, so that these stay unless it says otherwise.
+            now: Unix seconds, when the list is asked for; None: with the last event.
+        """
+        if exclude_seen is True:
+            return self.rows
+        if exclude_seen is False:
+            return self.disliked
+        if exclude_seen is None:
+            return self.sequence.left_out(repeats).items.astype(np.int64)
+        seen = np.ones(len(self.rows), dtype=bool)
+        if exclude_seen.event_types is not None:
+            seen = np.array([kind in exclude_seen.event_types for kind in self.events.event_types], dtype=bool)
+        times = self.sequence.times
+        if exclude_seen.days is not None and times is not None:
+            asked = times.max(initial=0) if now is None else now
+            seen &= (times == UNKNOWN_TIME) | (times >= asked - exclude_seen.days * SECONDS_A_DAY)
+        return np.concatenate([self.rows[seen], self.disliked])
+
     @property
     def disliked(self) -> NDArray[np.int64]:
         """Rows of items that the user dislikes, and has not used again since."""
         return self.rows[self.sequence.disliked()]
+
+
+def _seconds(times: Sequence[int | None]) -> NDArray[np.int64] | None:
+    """Return Unix seconds of microseconds, ``UNKNOWN_TIME`` for some that are not known, None where none is."""
+    if all(time is None for time in times):
+        return None
+    return np.array([UNKNOWN_TIME if time is None else time // 1_000_000 for time in times], dtype=np.int64)

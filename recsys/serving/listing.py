@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from recsys.ranking.scoring import PreparedHistory, Rows, Scoring, total
 from recsys.ranking.stages import EXPLAIN, FIELDS, RANKER, RULES, SEARCH, EndStage, unmeasured
-from recsys.ranking.system import POPULARITY
+from recsys.ranking.system import AGAIN, POPULARITY
 from recsys.selection.catalogue import Catalogue
 from recsys.selection.selection import Limits, Scores, choose, place_promoted
+from recsys.serving.again import due
 from recsys.serving.answers import FILLED, POPULAR, ListRequest, Recommendation
 from recsys.serving.attribution import attribute
-from recsys.serving.explanation import Explanation, Shares, explanation, reasons, sentences
+from recsys.serving.explanation import Explanation, Reason, Shares, explanation, reasons, sentences
 from recsys.serving.history import KnownHistory
 from recsys.serving.words import SharedWords
 
@@ -63,7 +64,8 @@ class Listing:
             promoted: rows by slot, from 1; all of them are allowed.
         """
         if self.history is not None:
-            allowed[self.history.rows if self.request.exclude_seen else self.history.disliked] = False
+            repeats = self.scoring.system.repeats
+            allowed[self.history.left_out(self.request.exclude_seen, repeats, self.request.now)] = False
         first = np.array(sorted(promoted.values()), dtype=np.int64)
         allowed[first] = False
         limits = Limits(self.catalogue, self.request.limits)
@@ -153,10 +155,14 @@ class Listing:
         if self.prepared is not None and self.history is not None:
             history = self.history.taught
             past, shared = attribute(self.scoring, self.prepared, history, rows, self.prepared.parts(rows))
+        again: dict[int, Reason] = {}
+        if AGAIN in self.scoring.weights and self.history is not None:
+            taken = due(self.scoring.system, self.catalogue, self.history, self.request.now)
+            again = dict(zip(taken.rows.tolist(), taken.reasons, strict=True))
         found: list[tuple[tuple[str, ...], Explanation | None]] = []
         for row, shares in zip(rows.tolist(), shared, strict=True):
             carried = np.sum([one.history for one in shares.values()], axis=0) if len(past) else np.zeros(0)
             words = self.words.between(row, dict(zip(past.tolist(), carried.tolist(), strict=True)))
-            why = reasons(shares, past, ids, titles)
+            why = reasons(shares, past, ids, titles, again.get(row))
             found.append((sentences(why), explanation(shares, past, ids, titles, words, why)))
         return found

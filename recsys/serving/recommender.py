@@ -191,7 +191,9 @@ class Recommender:
             if rows and allowed[rows[0]] and rows[0] not in promoted.values():
                 promoted[promotion.slot] = rows[0]
         end_stage(RULES)
-        prepared = self._prepared([known.taught for known, _ in split], end_stage, candidates_of(request), allowed)
+        prepared = self._prepared(
+            [known.taught for known, _ in split], end_stage, candidates_of(request), allowed, request.now
+        )
         answers = []
         for (known, missing), one in zip(split, prepared, strict=True):
             listing = self._listing(request, end_stage, known, one)
@@ -210,18 +212,20 @@ class Recommender:
         explain: bool = False,
         fields: Sequence[str] = (TITLE,),
         end_stage: EndStage = unmeasured,
+        now: int | None = None,
     ) -> Answer:
         """Order given items for a history, by the scores that ``recommend`` gives; ties go to the catalogue's order.
 
-        Every item that the catalogue holds is in the answer once, also when it was seen or is not available.
+        Every item that the catalogue holds is in the answer once, also when it was seen or is not available. ``now`` is
+        as in ``ListRequest``.
 
         Raises:
             KeyError: a field does not exist.
         """
         known, missing = self._known(history)
         wanted, unknown = self.catalogue.split(item_ids)
-        (prepared,) = self._prepared([known.taught], end_stage)
-        listing = self._listing(ListRequest(explain=explain, fields=fields), end_stage, known, prepared)
+        (prepared,) = self._prepared([known.taught], end_stage, now=now)
+        listing = self._listing(ListRequest(explain=explain, fields=fields, now=now), end_stage, known, prepared)
         rows = np.unique(np.array(wanted, dtype=np.int64))
         scores = listing.scores(rows)
         order = np.lexsort((rows, -scores))
@@ -266,11 +270,13 @@ class Recommender:
         end_stage: EndStage,
         count: int = 0,
         allowed: NDArray[np.bool_] | None = None,
+        now: int | None = None,
     ) -> list[PreparedHistory | None]:
         """Prepare all histories together, for candidates where ``allowed`` says which; None for unknown users."""
         rows = [Sequences.single(history) for history in histories]
         usable = [one for one in rows if len(one.items)]
-        prepared = iter(self.scoring.prepared(Sequences.joined(usable), count, allowed, end_stage) if usable else [])
+        joined = Sequences.joined(usable) if usable else None
+        prepared = iter([] if joined is None else self.scoring.prepared(joined, count, allowed, end_stage, now))
         return [next(prepared) if len(one.items) else None for one in rows]
 
     def _listing(

@@ -73,7 +73,8 @@ def _replay(worker: Worker, found: Impression) -> Replay:
         raise Refused(Code.NOT_REPLAYABLE, "This is an order of given items, which is not replayed.")
     request = RecommendRequest.model_validate(found.request)
     options = ListOptions(**{name: getattr(request, name) for name in ListOptions.model_fields})
-    answer = recommender.recommend(found.history, **vars(list_request(options)))
+    asked = list_request(options, int(found.time.timestamp()))
+    answer = recommender.recommend(found.history, **vars(asked))
     different = differences(found, answer)
     return Replay(
         same=not different,

@@ -101,7 +101,12 @@ def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStag
     end_stage(HISTORY)
     with refusing(recommender, request.fields):
         answer = recommender.rank(
-            known or [], request.item_ids, explain=request.explain, fields=request.fields, end_stage=checkpoint
+            known or [],
+            request.item_ids,
+            explain=request.explain,
+            fields=request.fields,
+            end_stage=checkpoint,
+            now=int(time.time()),
         )
     openly = reads or request.user_id is None
     answer = as_seen_by_caller(worker, answer, known, openly, request.language)

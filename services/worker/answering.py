@@ -15,7 +15,7 @@ from recsys.selection.selection import LimitError, Promotion
 from recsys.store.names import ADAPTER, GENERATION, Kind, by_alias
 from recsys_client.schemas.lists import RankedItem
 from recsys_client.schemas.problems import Code, pointer_to
-from recsys_client.schemas.recommend import FromModel, ListOptions
+from recsys_client.schemas.recommend import FromModel, ListOptions, SeenOptions
 from services.edge.context import SERIALISE
 from services.edge.problems import Refused
 from services.worker.state import Worker
@@ -108,13 +108,20 @@ def milliseconds_since(started: float) -> float:
     return round((time.perf_counter() - started) * 1_000, 3)
 
 
-def list_request(request: ListOptions) -> "ListRequest":
-    """Return what a request wants of a list."""
-    from recsys.serving.answers import ListRequest  # brings torch, for which BentoML's supervisor has no use
+def list_request(request: ListOptions, now: int) -> "ListRequest":
+    """Return what a request wants of a list; ``now`` are Unix seconds, when it asked."""
+    from recsys.serving.answers import ListRequest, Seen  # brings torch, for which BentoML's supervisor has no use
 
-    of_the_list = set(ListOptions.model_fields) - set(FromModel.model_fields) - {"promotions", "record", "language"}
+    elsewhere = {"promotions", "record", "language", "exclude_seen"}
+    of_the_list = set(ListOptions.model_fields) - set(FromModel.model_fields) - elsewhere
     given = {name: getattr(request, name) for name in of_the_list}
-    return ListRequest(**given, promotions=[Promotion(one.item_id, one.slot) for one in request.promotions])
+    seen = request.exclude_seen
+    return ListRequest(
+        **given,
+        exclude_seen=Seen(seen.days, seen.event_types) if isinstance(seen, SeenOptions) else seen,
+        promotions=[Promotion(one.item_id, one.slot) for one in request.promotions],
+        now=now,
+    )
 
 
 def ranked(answer: "Answer") -> list[RankedItem]:

@@ -1,14 +1,15 @@
 """What a list may tell a key without ``admin`` about the user whom it is for.
 
-A list leaves out what its user has seen, so whoever chooses which items are compared learns from what is missing. A key
-that may ask for everybody's lists can therefore find out what somebody did, and no rule here changes that. What the
-rules do: it takes many broad lists instead of one question, and each of them is written down with the key that asked,
-whatever ``record`` says.
+A list leaves out what its user has seen, all of it or some, and in any case what the user dislikes, so whoever chooses
+which items are compared learns from what is missing. A key that may ask for everybody's lists can therefore find out
+what somebody did, and no rule here changes that. What the rules do: it takes many broad lists instead of one question,
+and each of them is written down with the key that asked, whatever ``record`` says.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from recsys.config import NEGATIVE
 from recsys.data.columns import ITEM_ID
 from recsys_client.schemas.problems import Code
 from recsys_client.schemas.recommend import ListOptions, UserOrHistory
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
 
 LEAST_OFFERED = 10  # items among which a list is chosen, where what was seen is left out
 MOST_EXCLUDED = 100  # ids that a list may leave out as well
-INSTEAD = (
-    "What is missing from the list would tell what its user has seen, which needs the scope admin. "
-    "Ask with exclude_seen: false, or by history."
-)
+TELLS = "What is missing from the list would tell what its user has seen, which needs the scope admin. "
 
 
 def check_disclosure(
@@ -41,20 +39,23 @@ def check_disclosure(
         Refused: 403, the filter names items by id, or it and the exclusions leave few, or the exclusions are
             many; 422, the filter does not fit the catalogue.
     """
-    if reads or not options.exclude_seen or all(user.user_id is None for user in users):
+    dislikes = recommender.signals is not None and NEGATIVE in recommender.signals.roles
+    kept = options.exclude_seen is False or (options.exclude_seen is None and recommender.scoring.system.repeats)
+    if reads or all(user.user_id is None for user in users) or (kept and not dislikes):
         return
+    instead = TELLS + ("Ask by history." if dislikes else "Ask with exclude_seen: false, or by history.")
     if len(options.exclude_ids) > MOST_EXCLUDED:
-        detail = f"body.exclude_ids: there are more than {MOST_EXCLUDED}. {INSTEAD}"
+        detail = f"body.exclude_ids: there are more than {MOST_EXCLUDED}. {instead}"
         raise Refused(Code.TELLS_HISTORY, detail, pointer="/exclude_ids")
     with refusing(recommender, options.fields):
         offered = recommender.catalogue.allowed(options.filter)
     if ITEM_ID in set(_fields(options.filter)):
-        detail = f"body.filter: it names items by {ITEM_ID}. {INSTEAD}"
+        detail = f"body.filter: it names items by {ITEM_ID}. {instead}"
         raise Refused(Code.TELLS_HISTORY, detail, pointer="/filter")
     least = min(LEAST_OFFERED, int(recommender.catalogue.available.sum()))
     offered[recommender.catalogue.split(options.exclude_ids)[0]] = False
     if offered.sum() < least:
-        detail = f"body.filter: fewer than {LEAST_OFFERED} items are left to choose from. {INSTEAD}"
+        detail = f"body.filter: fewer than {LEAST_OFFERED} items are left to choose from. {instead}"
         raise Refused(Code.TELLS_HISTORY, detail, pointer="/filter")
 
 

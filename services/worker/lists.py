@@ -1,5 +1,6 @@
 """Lists of users on their way to who asked: made, shown as the caller may see them, counted and written down."""
 
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -63,7 +64,7 @@ class Lists:
     def of(cls, worker: Worker, recommender: "Recommender", options: ListOptions, reads: bool) -> "Lists":
         """Return what makes the lists of a request."""
         written = Options(options.model_dump(include=set(ListOptions.model_fields)))
-        return cls(worker, recommender, options, reads, written, list_request(options))
+        return cls(worker, recommender, options, reads, written, list_request(options, int(time.time())))
 
     def made(self, users: Sequence[UserOrHistory], checkpoint: Callable[[str], object]) -> list[UserList]:
         """Return the lists of some users, in their order, counted and on the way to be written down.

@@ -56,12 +56,12 @@ class Wording:
 
 def _check(where: str, table: object) -> None:
     """Check that a table has a template for each code and none else, with the placeholders of the English one."""
-    from recsys.serving.explanation import ENGLISH  # brings torch, for which BentoML's supervisor has no use
+    from recsys.serving.explanation import ENGLISH, LATER  # brings torch, for which BentoML's supervisor has no use
 
     if not isinstance(table, dict):
         raise SettingError(f"{where} must be a table with {', '.join(sorted(ENGLISH))}.")
     for names, what in (
-        (ENGLISH.keys() - table.keys(), "lacks"),
+        (ENGLISH.keys() - LATER - table.keys(), "lacks"),
         (table.keys() - ENGLISH.keys(), "has, unknown here,"),
     ):
         if names:
@@ -69,9 +69,9 @@ def _check(where: str, table: object) -> None:
     for code, template in table.items():
         if not isinstance(template, str) or not template.strip():
             raise SettingError(f"{where}.{code} must be a sentence.")
-        wanted, found = _placeholders(ENGLISH[code]), _placeholders(template)
-        if found != wanted:
-            needs = "no placeholder" if not wanted else "{title} once"
+        wanted, found = _placeholders(ENGLISH[code]) or [], _placeholders(template)
+        if found is None or sorted(found) != sorted(wanted):
+            needs = " and ".join(f"{{{name}}} once" for name, _, _ in wanted) or "no placeholder"
             raise SettingError(f"{where}.{code} is {template!r}; it must have {needs}, and no other braces.")
 
 

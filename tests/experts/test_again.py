@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.sequences import Sequences
+from recsys.data.sequences import UNKNOWN_TIME, Sequences
 from recsys.experts.again import BuyAgain, fit_again
 
 DAY = 86_400
@@ -67,10 +67,19 @@ def test_a_persons_own_interval_speaks_the_louder_the_longer_the_run(again):
 
 
 def test_a_run_makes_the_next_time_likelier(again):
-    times = [Sequences.from_lists([[3] * count]) for count in (1, 2, 5)]  # without times: that it is ever taken again
-    chances = [again.due(history).chances[0] for history in times]
-    assert chances[0] == pytest.approx(again.chances[3])
+    histories = [Sequences.from_lists([[3] * count]) for count in (1, 2, 5)]  # without times: at any moment
+    chances = [again.due(history).chances[0] for history in histories]
+    assert chances[0] == pytest.approx(again.chances[3] * again.window / np.exp(again.means[3]))
     assert chances[0] < chances[1] < chances[2] < 1
+
+
+def test_some_times_may_be_unknown(again):
+    history = timed([[(UNKNOWN_TIME, 0), (UNKNOWN_TIME, 1), (3 * DAY, 1), (5 * DAY, 2)]])
+    due = again.due(history, 30 * DAY)
+    place = {item: number for number, item in enumerate(due.items.tolist())}
+    assert np.isnan(due.ago[place[0]])
+    assert due.ago[place[1]] == 27 * DAY
+    assert due.chances[place[0]] == again.due(Sequences.from_lists([[0]])).chances[0]
 
 
 def test_events_of_one_moment_are_one(again):

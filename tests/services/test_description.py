@@ -52,6 +52,8 @@ VALUES: list[Any] = [
     *(-1, 0, 1, 2, 200, 201, 1_000, 1_001, 5.0, 0.5, 1.5, -0.5, 1e300, 2**70),
     *([], ["x"], [""], [1], [None], ["x"] * 50, ["x"] * 51, ["x"] * 256, ["x"] * 257, ["x"] * 1_000, ["x"] * 1_001),
     *({}, {"x": 1}, {"x": 0}, {"x": 201}, {"x": "1"}, {"": 1}, {"a\nb": 1}, {str(number): 1 for number in range(11)}),
+    *({"days": 7}, {"days": 0}, {"days": "7"}, {"days": True}, {"days": None, "event_types": ["buy"]}, {"days": 1e9}),
+    *({"event_types": []}, {"event_types": ["buy", 1]}, {"event_types": None}, {"days": 7, "by": "buy"}),
     *([{"item_id": "50", "slot": 1}], [{"item_id": "50", "slot": 0}], [{"item_id": "50"}], [{}]),
     *([{"user_id": "7"}], [{"user_id": "7", "history": []}], [{"user_id": "7", "x": 1}], [{"user_id": "7"}] * 257),
 ]

@@ -1,6 +1,7 @@
 """Tables of sentences: which are taken, and what a wrong one is told before anything starts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def test_the_nearest_language_is_taken_and_english_without_one(
         ({"knn": "{title} {title}"}, "once"),
         ({"knn": "{title"}, "title"),
         ({"popularity": "beliebt {title}"}, "no placeholder"),
+        ({"again": "etwa alle {every} Tage"}, "it must have {every} once and {ago} once"),
         ({"unnamed": " "}, "de.unnamed must be a sentence"),
         ({"unnamed": 1}, "de.unnamed must be a sentence"),
     ],
@@ -73,6 +75,16 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv(REASONS, str(tmp_path / "nowhere"))
     with pytest.raises(SettingError, match="nowhere is missing"):
         Wording.from_environment()
+
+
+def test_what_is_taken_again_is_said_in_days_and_in_english_where_a_table_is_older(german: dict[str, str]) -> None:
+    table = german | {"again": "zuletzt vor {ago} Tagen, etwa alle {every}", "again_anytime": "immer wieder"}
+    regular, anytime = Reason("again", "1", "Heat", 30.6, 29.2), Reason("again", "1", "Heat")
+    assert regular.said_by(table) == "zuletzt vor 29 Tagen, etwa alle 31"
+    assert anytime.said_by(table) == "immer wieder"
+    assert replace(regular, every_days=0.2).said_by(table) == "immer wieder"
+    assert regular.said_by(german) == "you come back to this about every 31 days; last 29 days ago"
+    assert anytime.said_by(german) == "you come back to this"
 
 
 def test_a_history_that_must_not_be_told_is_told_in_no_language(german: dict[str, str]) -> None:

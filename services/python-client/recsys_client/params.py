@@ -6,7 +6,7 @@ Every one may be left out, and then the service's default holds; ``schemas.recom
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-from recsys_client.schemas.recommend import NewPromotion
+from recsys_client.schemas.recommend import NewPromotion, SeenOptions
 
 
 class UserParams(TypedDict, total=False):
@@ -36,7 +36,7 @@ class SearchParams(ItemParams, total=False):
 class ListParams(ItemParams, total=False):
     """What a user's list is like."""
 
-    exclude_seen: bool
+    exclude_seen: bool | SeenOptions | Mapping[str, Any] | None
     exclude_ids: Sequence[str]
     diversity: float
     limits: Mapping[str, int]

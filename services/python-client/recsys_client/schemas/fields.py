@@ -24,6 +24,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 MAX_ITEMS = 200  # in one answer
 MAX_DEPTH = 300  # of a list, all of its pages together
 MAX_FIELDS = 50
+MAX_DAYS = 36_500
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 
@@ -55,6 +56,7 @@ PathId = Annotated[
 # bounds before the validator: behind it JSON Schema would lose them
 Place = Annotated[int, Field(ge=1, le=MAX_ITEMS), BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number)]
+Days = Annotated[float, Field(gt=0, le=MAX_DAYS), BeforeValidator(_number)]
 Flag = Annotated[bool, Strict()]
 Timestamp = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 # fail_fast: of many wrong ones the first says enough

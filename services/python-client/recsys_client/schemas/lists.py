@@ -22,7 +22,8 @@ class Component(BaseModel):
 
     name: str = Field(
         description="towers: text and use, by the fine-tuned encoder; ids: use alone; content: text alone; lexical: "
-        "words in common; rules: what follows what; knn, ease: who liked this liked that; popularity."
+        "words in common; rules: what follows what; knn, ease: who liked this liked that; popularity; "
+        "again: what the history holds and is due."
     )
     score: float
     baseline: float = Field(description="What no item of the history accounts for.")
@@ -50,6 +51,10 @@ class Reason(BaseModel):
     code: str = Field(description="As the components' names.")
     item_id: str | None = Field(description="The item of the history behind it; null: none, or it must not be told.")
     title: str | None
+    every_days: float | None = Field(
+        None, description="Of the code again: about so many days lie between two times; null: not known."
+    )
+    ago_days: float | None = Field(None, description="Of the code again: days since the last time; null: not known.")
 
 
 class Explanation(BaseModel):

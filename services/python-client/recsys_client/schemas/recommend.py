@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 from recsys_client.schemas.fields import (
     MAX_DEPTH,
     Count,
+    Days,
     Fields,
     Filter,
     Flag,
@@ -26,6 +27,7 @@ MAX_EXCLUDED = 1_000
 MAX_USERS = 256  # in one batch
 MAX_RANKED = 1_000
 MAX_LIMITS = 10
+MAX_TYPES = 50  # of events, by which something was seen
 MAX_PROMOTIONS = 20
 MAX_EXPLAINED = 2_000  # items of one batch
 MAX_WORK = 1_000  # of one batch, in units of the ranking for one user, which takes 2 to 3 ms of a processor
@@ -137,11 +139,35 @@ class Page(FromModel):
         return self
 
 
+class SeenOptions(Request):
+    """Which items of a history are left out; both together: those that both fit."""
+
+    days: Days | None = Field(
+        None, description="Only what was seen so many days ago at most; what has no time counts as just seen."
+    )
+    event_types: Annotated[list[Id], Field(fail_fast=True, min_length=1, max_length=MAX_TYPES)] | None = Field(
+        None,
+        description="Only what was seen by events of these types; a type that no event of the user has leaves nothing "
+        "out.",
+    )
+
+
+ExcludeSeen = Annotated[
+    Flag | SeenOptions | None,
+    Field(
+        description="Leave out what the history holds: true, all of it; false, nothing; or what was seen lately, or by "
+        "some kinds of events. Where left out or null, as the generation's data suggests: everything, but where people "
+        "come back to their items (a tenth of what they do or more) nothing. Dislikes are left out in any case.",
+        examples=[True, {"days": 7}, {"event_types": ["purchase"]}],
+    ),
+]
+
+
 class ListOptions(Page):
     """What a list shall be like."""
 
     filter: Filter = None
-    exclude_seen: Flag = Field(True, description="Leave out what the history holds.")
+    exclude_seen: ExcludeSeen = None
     exclude_ids: list[Id] = Field(
         [], fail_fast=True, max_length=MAX_EXCLUDED, description="Items to leave out as well."
     )
