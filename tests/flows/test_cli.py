@@ -164,6 +164,7 @@ def test_validate_counts_and_writes_nothing(dataset: Dataset, tmp_path: Path) ->
     report = run(*arguments)
     assert report["accepted"] is True
     assert report["quality"]["events"]["rows"] == pl.read_parquet(dataset.events).height
+    assert "repeats" not in report
     assert not (tmp_path / "home" / "snapshots").exists()
 
 

@@ -259,6 +259,8 @@ def test_a_key_without_admin_cannot_ask_for_one_item_whether_a_user_has_seen_it(
             refused = asked(guarded, "recommend", path, **who, **wanted)
             assert refused.status_code == refused.json()["status"] == 403, (path, wanted)
             assert "exclude_seen" in refused.json()["detail"]
+            for form in ({"days": 7}, {"event_types": ["purchase"]}, None):
+                assert asked(guarded, "recommend", path, **who, **wanted, exclude_seen=form).status_code == 403
             assert asked(guarded, "recommend", path, **who, **wanted, exclude_seen=False).status_code == 200
             assert asked(guarded, "admin", path, **who, **wanted).status_code == 200
         assert asked(guarded, "recommend", history=[item], **wanted).status_code == 200

@@ -98,6 +98,35 @@ def test_an_event_changes_the_next_answer(service: httpx.Client, known_user: str
     assert clicked in ids(recommend(service, user_id=known_user, k=200, exclude_seen=False))
 
 
+def test_what_is_left_out_hangs_on_when_and_by_what_it_was_seen(service: httpx.Client, user: str) -> None:
+    viewed, bought, old = ids(recommend(service, history=["i000"], k=3))
+    long_ago = (datetime.now(UTC) - timedelta(days=30)).isoformat()
+    events = [
+        {"user_id": user, "item_id": viewed, "event_type": "view"},
+        {"user_id": user, "item_id": bought, "event_type": "purchase"},
+        {"user_id": user, "item_id": old, "event_type": "purchase", "timestamp": long_ago},
+    ]
+    assert post_events(service, *events)["accepted"] == 3
+    for form, missing in (
+        (None, {viewed, bought, old}),
+        (True, {viewed, bought, old}),
+        (False, set()),
+        ({"days": 7}, {viewed, bought}),
+        ({"event_types": ["purchase"]}, {bought, old}),
+        ({"days": 7, "event_types": ["purchase", "return"]}, {bought}),
+        ({"event_types": ["return"]}, set()),
+        ({}, {viewed, bought, old}),
+    ):
+        answer = recommend(service, user_id=user, k=80, exclude_seen=form)
+        assert {viewed, bought, old} - set(ids(answer)) == missing, form
+        both = {"users": [{"user_id": user}], "k": 80, "exclude_seen": form}
+        (batch,) = service.post("/v1/recommend/batch", json=both).json()["answers"]
+        assert ids(batch) == ids(answer)
+    refused = service.post("/v1/recommend", json={"user_id": user, "exclude_seen": {"dayz": 7}})
+    assert refused.status_code == 422
+    assert "dayz" in refused.json()["detail"]
+
+
 def test_an_unknown_user_gets_what_is_popular_and_is_told_so(service: httpx.Client, user: str) -> None:
     stranger = recommend(service, user_id=user)
     assert stranger["fallback"] == "popular"
