@@ -166,7 +166,7 @@ def train(
 
 
 def accuracy(scorer: Scorer, targets: Targets) -> dict[str, float]:
-    """Return R@10 and N@10 by ranking the whole catalogue, seen items removed."""
+    """Return R@10 and N@10 by ranking the whole catalogue, seen items removed but where people come back to them."""
     ranks = evaluate("towers", scorer, targets, k=10).ranks
     return {"recall@10": float(recall(ranks, 10).mean()), "ndcg@10": float(ndcg(ranks, 10).mean())}
 
@@ -202,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         started = time.perf_counter()
         backbone = load_backbone(unpack_base(Path(options.base), Path(place)) if packed else options.base)
         sequences, _, texts = read_behaviour(options.events, options.items)
-        split = leave_one_out(sequences, catalogue=len(texts))
+        split = leave_one_out(sequences, catalogue=len(texts), repeats=sequences.repeats())
         tokens = tokenize(backbone, texts, config.text.max_tokens)
         journal.say(f"{len(sequences):,} users, {len(texts):,} items, {len(sequences.items):,} events; {machine()}")
         journal.done("read", started)
