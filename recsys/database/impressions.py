@@ -23,6 +23,7 @@ from recsys.database.tombstones import Tombstones
 
 PURGE_ROWS = 5_000  # deleted in one transaction, so that events wait for it but shortly
 MAX_OPTIONS_BYTES = 64 * 2**10  # of what a list was asked to be like; of more the hash alone is kept
+MAX_KNOWN_BYTES = 32 * 2**10  # of what else is known of a record's events; more of it is left out
 MAX_IDS_BYTES = 32 * 2**10  # of a record's history, and of its items; what does not fit is counted and left out
 _METADATA = sql.MetaData()
 IMPRESSIONS = sql.Table(
@@ -82,10 +83,11 @@ class ShownItem(TypedDict):
 
 
 class LeftOut(TypedDict):
-    """How many ids a record would have held beyond its bounds."""
+    """How many ids a record would have held beyond its bounds, and of how many events it knows no more than these."""
 
     history: NotRequired[int]
     items: NotRequired[int]
+    known: NotRequired[int]
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class Impression:
         lineage: where the answer came from.
         options: what was asked for.
         history: the item ids that the answer was made from, oldest first.
+        known: what else of these events it was made from, one an event, by name: times, types, values.
         items: the list, best first.
         fallback: which link of the chain answered, None for the whole system.
         left_out: how many of the oldest of the history, and of the last items, were too many to be kept.
@@ -143,6 +146,7 @@ class Impression:
     lineage: Lineage = field(default_factory=Lineage)
     options: Options = field(default_factory=Options)
     history: Sequence[str] = ()
+    known: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     items: Sequence[ShownItem] = ()
     fallback: str | None = None
     left_out: LeftOut = field(default_factory=LeftOut)
@@ -176,6 +180,11 @@ class Impression:
         if all(item["propensity"] == 1 for item in items):
             del record["items"]["propensity"]
         found = {"history": len(self.history) - len(history), "items": len(ids) - len(items)}
+        known = {name: list(values)[found["history"] :] for name, values in self.known.items()}
+        if len(canonical_json(known)) > MAX_KNOWN_BYTES:
+            found["known"] = len(history)
+        elif known:
+            record["known"] = known
         if any(found.values()):
             record["left_out"] = {name: count for name, count in found.items() if count}
         return {

@@ -1,8 +1,8 @@
 """What a user did, as an answer is made from it: item ids, oldest first, and what is known of each event."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from recsys.data.sequences import UNKNOWN_TIME, Sequences
 from recsys.data.signals import SECONDS_A_DAY, Signals
 from recsys.selection.catalogue import Catalogue
 from recsys.serving.answers import ExcludeSeen
+
+KNOWN = ("times", "event_types", "values")  # of events, beside their items
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,18 @@ class History(Sequence[str]):
             return item_ids
         unknown = [None] * len(item_ids)
         return cls(list(item_ids), unknown, unknown, unknown)
+
+    @classmethod
+    def restored(cls, item_ids: Sequence[str], known: Mapping[str, Sequence[Any]]) -> "History":
+        """Return the history of some item ids and of what ``known`` returned."""
+        unknown = [None] * len(item_ids)
+        return cls(item_ids, *(known.get(name, unknown) for name in KNOWN))
+
+    @property
+    def known(self) -> dict[str, list[Any]]:
+        """What is known beside the item ids, one an event, by name; what is known of no event is left out."""
+        columns = {name: list(getattr(self, name)) for name in KNOWN}
+        return {name: values for name, values in columns.items() if any(value is not None for value in values)}
 
     def __len__(self) -> int:
         return len(self.item_ids)

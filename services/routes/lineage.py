@@ -57,6 +57,8 @@ def _lineage(found: Impression) -> LineageAnswer:
 
 
 def _replay(worker: Worker, found: Impression) -> Replay:
+    from recsys.serving.history import History  # brings torch, for which BentoML's supervisor has no use
+
     current = worker.generation.recommender()
     try:
         recommender = (
@@ -66,7 +68,7 @@ def _replay(worker: Worker, found: Impression) -> Replay:
         )
     except ArtifactError as error:
         raise Refused(Code.CANNOT_ANSWER, f"The generation {found.generation} is gone or broken: {error}") from None
-    if found.request is None or "history" in found.left_out:
+    if found.request is None or found.left_out.keys() & {"history", "known"}:
         detail = "What was asked, or the history behind it, was too large to be kept whole; it cannot be replayed."
         raise Refused(Code.NOT_REPLAYABLE, detail)
     if "item_ids" in found.request:
@@ -74,7 +76,7 @@ def _replay(worker: Worker, found: Impression) -> Replay:
     request = RecommendRequest.model_validate(found.request)
     options = ListOptions(**{name: getattr(request, name) for name in ListOptions.model_fields})
     asked = list_request(options, int(found.time.timestamp()))
-    answer = recommender.recommend(found.history, **vars(asked))
+    answer = recommender.recommend(History.restored(found.history, found.known), **vars(asked))
     different = differences(found, answer)
     return Replay(
         same=not different,

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Response
@@ -94,7 +95,7 @@ def _recommend(
 
 def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStage) -> tuple[RankAnswer, list[str]]:
     """Return an answer without its items, and these as JSON."""
-    started = time.perf_counter()
+    started, asked = time.perf_counter(), datetime.now(UTC)
     recommender = answering(worker, request)
     end_stage(MODEL)
     (known,) = worker.histories.of(recommender, [request])
@@ -106,7 +107,7 @@ def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStag
             explain=request.explain,
             fields=request.fields,
             end_stage=checkpoint,
-            now=int(time.time()),
+            now=int(asked.timestamp()),
         )
     openly = reads or request.user_id is None
     answer = as_seen_by_caller(worker, answer, known, openly, request.language)
@@ -114,7 +115,8 @@ def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStag
     rec_id = None if openly else uuid.uuid4().hex
     if rec_id is not None:  # the order tells something of the user, and no list of it would say that somebody asked
         options = Options(request.model_dump(exclude={"user_id", "history"}))
-        write_down(worker, recommender, request.user_id, options, UserList(rec_id, known or [], answer), shown=False)
+        order = UserList(rec_id, known or [], answer)
+        write_down(worker, recommender, request.user_id, options, order, shown=False, asked=asked)
     rest = RankAnswer(
         rec_id=rec_id,
         items=[],

@@ -1,10 +1,10 @@
 """Where answers come from: an impression of each is written in the background, and can be told and replayed."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recsys.artifacts import ArtifactError, canonical_json, digest
 from recsys.database.impressions import Impression, ImpressionStore, Lineage, Options
@@ -126,6 +126,7 @@ class Impressions:
             lineage={**self.lineage(given.recommender), "items_version": given.recommender.items_version},
             options=given.options,
             history=given.history,
+            known=given.known,
             items=[
                 {"item_id": item_id, "score": score, "propensity": SHOWN}
                 for item_id, score in zip(given.item_ids, given.scores, strict=True)
@@ -142,6 +143,7 @@ class Given:
         user_id: whose list it is; None: a history's.
         options: one object for all lists of a request, so that it is spelt once.
         history: what it was made from, item ids, oldest first.
+        known: what else of these events, see ``Impression``.
         item_ids: of the list, likewise ``scores``.
         shown: False for a preview.
         key: id of the key that asked.
@@ -158,6 +160,7 @@ class Given:
     shown: bool
     key: str | None
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    known: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 def differences(impression: Impression, answer: "Answer") -> list[str]:

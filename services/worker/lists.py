@@ -1,9 +1,9 @@
 """Lists of users on their way to who asked: made, shown as the caller may see them, counted and written down."""
 
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from recsys.database.impressions import Options
@@ -51,6 +51,7 @@ class Lists:
         written: the same, for what is written down.
         asked: the same, as a generation is asked.
         reads: whether the caller may be told what a user did.
+        time: when it asked.
     """
 
     worker: Worker
@@ -59,12 +60,14 @@ class Lists:
     reads: bool
     written: Options
     asked: "ListRequest"
+    time: datetime
 
     @classmethod
     def of(cls, worker: Worker, recommender: "Recommender", options: ListOptions, reads: bool) -> "Lists":
         """Return what makes the lists of a request."""
         written = Options(options.model_dump(include=set(ListOptions.model_fields)))
-        return cls(worker, recommender, options, reads, written, list_request(options, int(time.time())))
+        now = datetime.now(UTC)
+        return cls(worker, recommender, options, reads, written, list_request(options, int(now.timestamp())), now)
 
     def made(self, users: Sequence[UserOrHistory], checkpoint: Callable[[str], object]) -> list[UserList]:
         """Return the lists of some users, in their order, counted and on the way to be written down.
@@ -90,7 +93,9 @@ class Lists:
             if self.options.record:
                 self.worker.metrics.lists.labels(answer.generation, answer.adapter).inc()
             if self.options.record or not openly:
-                write_down(self.worker, self.recommender, user.user_id, self.written, made, shown=self.options.record)
+                write_down(
+                    self.worker, self.recommender, user.user_id, self.written, made, self.options.record, self.time
+                )
             lists.append(made)
         end_stage(RECORD)
         return lists
@@ -102,9 +107,21 @@ class Lists:
 
 
 def write_down(
-    worker: Worker, recommender: "Recommender", user_id: str | None, options: Options, made: UserList, shown: bool
+    worker: Worker,
+    recommender: "Recommender",
+    user_id: str | None,
+    options: Options,
+    made: UserList,
+    shown: bool,
+    asked: datetime,
 ) -> None:
-    """Put a list, or an order of given items, on the way to be written down, with the key that asked."""
+    """Put a list, or an order of given items, on the way to be written down, with the key that asked, and when."""
+    from recsys.serving.history import History  # brings torch, for which BentoML's supervisor has no use
+
+    # what is known of events beside their items has a part in few answers
+    by_events = isinstance((options.content or {}).get("exclude_seen"), dict)
+    reads = by_events or recommender.signals is not None or recommender.scoring.system.again is not None
+    known = made.history.known if reads and isinstance(made.history, History) else {}
     given = Given(
         rec_id=made.rec_id,
         recommender=recommender,
@@ -116,6 +133,8 @@ def write_down(
         fallback=made.answer.fallback,
         shown=shown,
         key=asking_key(),
+        time=asked,
+        known=known,
     )
     worker.impressions.record(given)
 

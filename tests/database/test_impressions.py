@@ -87,6 +87,21 @@ def test_a_record_is_bounded_whatever_its_ids_are(store: ImpressionStore, letter
     assert (whole.left_out, whole.request) == ({}, {"user_id": None, "history": ids[:3]})
 
 
+def test_what_is_known_of_events_goes_with_those_that_are_kept(store: ImpressionStore) -> None:
+    ids = [f"{number:04}" + "a" * 252 for number in range(200)]
+    known = {"times": list(range(200)), "event_types": [None, "buy"] * 100}
+    given = Impression("r", NOON, "u", "g", "a", history=ids, known=known)
+    store.add([given, replace(given, rec_id="s", known={"event_types": ["é" * 256] * 200})])
+    found, large = store.find("r"), store.find("s")
+    assert found is not None
+    assert large is not None
+    count = len(found.history)
+    assert 0 < count < 200
+    assert found.known == {name: values[-count:] for name, values in known.items()}
+    assert large.known == {}
+    assert large.left_out == {"history": 200 - count, "known": count}
+
+
 def test_propensities_come_back(store: ImpressionStore) -> None:
     store.add([Impression("r", NOON, "u", "g", "a", items=shown(["i1", "i2"], propensity=0.25))])
     found = store.find("r")

@@ -122,6 +122,8 @@ def test_what_is_left_out_hangs_on_when_and_by_what_it_was_seen(service: httpx.C
         both = {"users": [{"user_id": user}], "k": 80, "exclude_seen": form}
         (batch,) = service.post("/v1/recommend/batch", json=both).json()["answers"]
         assert ids(batch) == ids(answer)
+        replayed = service.get(f"/v1/recommendations/{answer['rec_id']}", params={"replay": True}).json()
+        assert replayed["replay"]["same"], (form, replayed["replay"]["differences"])
     refused = service.post("/v1/recommend", json={"user_id": user, "exclude_seen": {"dayz": 7}})
     assert refused.status_code == 422
     assert "dayz" in refused.json()["detail"]
