@@ -24,7 +24,8 @@ from recsys.selection.catalogue import Catalogue
 from recsys.selection.filters import Condition
 from recsys.serving.answers import Answer, ListRequest, Recommendation
 from recsys.serving.history import History, KnownHistory
-from recsys.serving.listing import Listing, candidates_of
+from recsys.serving.listing import Listing, Proposer, candidates_of
+from recsys.serving.user_ranking import UserRanking
 from recsys.serving.users import SnapshotUsers
 from recsys.serving.words import SharedWords
 from recsys.store.adapters import verify_adapter
@@ -180,28 +181,16 @@ class Recommender:
         Raises:
             FilterError, LimitError, KeyError: as ``recommend``.
         """
-        allowed = self.catalogue.allowed(request.filter)
+        offer = self._offer(request)
         split = [self._known(history) for history in histories]
-        excluded, unknown = self.catalogue.split(request.exclude_ids)
-        allowed[excluded] = False
-        promoted: dict[int, int] = {}
-        for promotion in request.promotions:
-            rows, missing = self.catalogue.split([promotion.item_id])
-            unknown += missing
-            if rows and allowed[rows[0]] and rows[0] not in promoted.values():
-                promoted[promotion.slot] = rows[0]
         end_stage(RULES)
-        prepared = self._prepared(
-            [known.taught for known, _ in split], end_stage, candidates_of(request), allowed, request.now
-        )
+        count = candidates_of(request)
+        taught = [known.taught for known, _ in split]
+        prepared = self._prepared(taught, end_stage, count, offer.allowed, request.now)
         answers = []
         for (known, missing), one in zip(split, prepared, strict=True):
-            listing = self._listing(request, end_stage, known, one)
-            chosen, fallback = listing.chosen(allowed.copy(), promoted)
-            scores = listing.scores(chosen)
-            end_stage(RANKER)
-            items = listing.shown(chosen, scores, promoted.values())
-            answers.append(self._answer(items, fallback, [*missing, *unknown]))
+            ranking = self._ranking(known, one, count, end_stage, request.now)
+            answers.append(self._listed(ranking, request, offer, known, missing, end_stage))
         return answers
 
     def rank(
@@ -225,12 +214,13 @@ class Recommender:
         known, missing = self._known(history)
         wanted, unknown = self.catalogue.split(item_ids)
         (prepared,) = self._prepared([known.taught], end_stage, now=now)
-        listing = self._listing(ListRequest(explain=explain, fields=fields, now=now), end_stage, known, prepared)
+        ranking = self._ranking(known, prepared, 0, end_stage, now)
         rows = np.unique(np.array(wanted, dtype=np.int64))
-        scores = listing.scores(rows)
+        scores = ranking.scores(rows)
         order = np.lexsort((rows, -scores))
         end_stage(RANKER)
-        return self._answer(listing.shown(rows[order], scores[order]), listing.fallback, [*missing, *unknown])
+        listing = self._listing(ranking, ListRequest(explain=explain, fields=fields), end_stage)
+        return self._answer(listing.shown(rows[order], scores[order]), ranking.fallback, [*missing, *unknown])
 
     def similar(
         self,
@@ -259,7 +249,8 @@ class Recommender:
         order = np.lexsort((rows, -cosines[rows]))[offset:depth]
         rows = rows[order]
         end_stage(SEARCH)
-        return self._answer(self._listing(ListRequest(fields=fields), end_stage).shown(rows, cosines[rows]), None, [])
+        listing = self._listing(self._ranking(None, None, 0, end_stage), ListRequest(fields=fields), end_stage)
+        return self._answer(listing.shown(rows, cosines[rows]), None, [])
 
     def _known(self, history: Sequence[str]) -> tuple[KnownHistory, list[str]]:
         return KnownHistory.of(history, self.catalogue, self.signals)
@@ -279,17 +270,73 @@ class Recommender:
         prepared = iter([] if joined is None else self.scoring.prepared(joined, count, allowed, end_stage, now))
         return [next(prepared) if len(one.items) else None for one in rows]
 
-    def _listing(
+    def _offer(self, request: ListRequest) -> "Offer":
+        """Return what a request lets everybody be offered.
+
+        Raises:
+            FilterError: the filter does not fit the catalogue.
+        """
+        allowed = self.catalogue.allowed(request.filter)
+        excluded, unknown = self.catalogue.split(request.exclude_ids)
+        allowed[excluded] = False
+        promoted: dict[int, int] = {}
+        for promotion in request.promotions:
+            rows, missing = self.catalogue.split([promotion.item_id])
+            unknown += missing
+            if rows and allowed[rows[0]] and rows[0] not in promoted.values():
+                promoted[promotion.slot] = rows[0]
+        return Offer(allowed, promoted, unknown)
+
+    def _ranking(
         self,
-        request: ListRequest,
+        history: KnownHistory | None,
+        prepared: PreparedHistory | None,
+        count: int,
         end_stage: EndStage,
-        history: KnownHistory | None = None,
-        prepared: PreparedHistory | None = None,
+        now: int | None = None,
+    ) -> UserRanking:
+        return UserRanking(self.catalogue, self.scoring, self.words, count, history, prepared, now, end_stage)
+
+    def _listing(
+        self, proposer: Proposer, request: ListRequest, end_stage: EndStage, history: KnownHistory | None = None
     ) -> Listing:
-        return Listing(self.catalogue, self.scoring, self.words, request, history, prepared, end_stage)
+        system = self.scoring.system
+        return Listing(self.catalogue, proposer, request, system.item_vectors, history, end_stage, system.repeats)
+
+    def _listed(
+        self,
+        proposer: Proposer,
+        request: ListRequest,
+        offer: "Offer",
+        history: KnownHistory | None,
+        missing: Sequence[str],
+        end_stage: EndStage,
+    ) -> Answer:
+        """Return the list that is made of what a proposer proposes."""
+        listing = self._listing(proposer, request, end_stage, history)
+        chosen, fallback = listing.chosen(offer.allowed.copy(), offer.promoted)
+        scores = proposer.scores(chosen)
+        end_stage(RANKER)
+        items = listing.shown(chosen, scores, offer.promoted.values())
+        return self._answer(items, fallback, [*missing, *offer.unknown])
 
     def _answer(self, items: list[Recommendation], fallback: str | None, missing: list[str]) -> Answer:
         return Answer(items, self.generation_id, self.adapter_id, fallback, missing)
+
+
+@dataclass(frozen=True, eq=False)
+class Offer:
+    """What a request lets everybody be offered.
+
+    Attributes:
+        allowed: (items,) bool: available, matching the filter and not excluded.
+        promoted: rows by slot, from 1; all of them are allowed.
+        unknown: ids of the request that the catalogue does not hold.
+    """
+
+    allowed: NDArray[np.bool_]
+    promoted: dict[int, int]
+    unknown: list[str]
 
 
 def _check_index(system: System, source: VectorSource, generation_id: str) -> None:

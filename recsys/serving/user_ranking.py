@@ -1,0 +1,106 @@
+"""A user's own ranking: the blend's candidates, their order, and what fills the list where they are too few.
+
+The fallback chain: who has a usable history is answered by the blend (``fallback`` None); where its candidates do not
+fill the list, the most popular of the other allowed items do (``filled``); of whom nothing is known, everybody's
+favourites are offered (``popular``).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.ranking.scoring import PreparedHistory, Rows, Scoring, total
+from recsys.ranking.stages import RANKER, SEARCH, EndStage, unmeasured
+from recsys.ranking.system import AGAIN, POPULARITY
+from recsys.selection.catalogue import Catalogue
+from recsys.selection.selection import Scores
+from recsys.serving.again import due
+from recsys.serving.answers import POPULAR
+from recsys.serving.attribution import attribute
+from recsys.serving.explanation import Explanation, Reason, Shares, explanation, reasons
+from recsys.serving.history import KnownHistory
+from recsys.serving.words import SharedWords
+
+
+@dataclass(frozen=True, eq=False)
+class UserRanking:
+    """Proposes what suits one user; see ``recsys.serving.listing.Proposer``.
+
+    Attributes:
+        catalogue: what is ranked.
+        scoring: of the generation that answers.
+        words: what texts have in common.
+        count: how many candidates each source is asked for.
+        history: what the user did, as far as it is known; None: nobody asks.
+        prepared: the history, ready to score items; None where nothing usable is known.
+        now: Unix seconds, when it is asked for; None: with the newest event.
+        end_stage: is told when a stage ends.
+    """
+
+    catalogue: Catalogue
+    scoring: Scoring
+    words: SharedWords
+    count: int
+    history: KnownHistory | None = None
+    prepared: PreparedHistory | None = None
+    now: int | None = None
+    end_stage: EndStage = unmeasured
+    _filling: set[int] = field(default_factory=set, init=False)  # rows that have nothing but their popularity
+
+    @property
+    def fallback(self) -> str | None:
+        """The link of the chain that a list has which nothing had to fill."""
+        return None if self.prepared else POPULAR
+
+    def propose(self, allowed: NDArray[np.bool_], needed: int) -> tuple[Rows, Scores]:
+        """Return candidates, best first, at least ``needed`` if so many are allowed; note what only fills the list."""
+        if self.prepared is None:
+            rows = self.scoring.popular(self.count, allowed)
+            self.end_stage(SEARCH)
+            return rows, self.scores(rows)
+        rows = self.prepared.candidates(self.count, allowed)
+        self.end_stage(SEARCH)
+        fill: Rows = np.empty(0, dtype=np.int64)
+        if len(rows) < needed:
+            others = allowed.copy()
+            others[rows] = False
+            fill = self.scoring.popular(needed - len(rows), others)
+            self._filling.update(fill.tolist())
+        rows = np.concatenate([rows, fill])
+        scores = self.scores(rows)
+        # what fills has nothing but its popularity: behind equals, the most popular first
+        place = np.concatenate([np.full(len(rows) - len(fill), -1), np.arange(len(fill))])
+        order = np.lexsort((rows, place, -scores))
+        self.end_stage(RANKER)
+        return rows[order], scores[order]
+
+    def scores(self, rows: Rows) -> Scores:
+        """Return the scores of some rows, (rows,); of a user of whom nothing is known, how popular they are."""
+        if self.prepared is None:
+            return self.scoring.system.popularity.counts[rows]
+        return total(self.prepared.parts(rows), rows)
+
+    def fills(self, rows: Rows) -> bool:
+        """Tell whether some rows have nothing but their popularity."""
+        return not self._filling.isdisjoint(rows.tolist())
+
+    def explained(self, rows: Rows, scores: Scores) -> list[Explanation]:
+        """Return the parts of some rows' scores, by component and item of the history."""
+        ids, titles = self.catalogue.ids, self.catalogue.titles
+        past = np.empty(0, dtype=np.int32)
+        shared = [{POPULARITY: Shares(float(score), np.zeros(0))} for score in scores]
+        if self.prepared is not None and self.history is not None:
+            history = self.history.taught
+            past, shared = attribute(self.scoring, self.prepared, history, rows, self.prepared.parts(rows))
+        again: dict[int, Reason] = {}
+        if AGAIN in self.scoring.weights and self.history is not None:
+            taken = due(self.scoring.system, self.catalogue, self.history, self.now)
+            again = dict(zip(taken.rows.tolist(), taken.reasons, strict=True))
+        found: list[Explanation] = []
+        for row, shares in zip(rows.tolist(), shared, strict=True):
+            carried = np.sum([one.history for one in shares.values()], axis=0) if len(past) else np.zeros(0)
+            words = self.words.between(row, dict(zip(past.tolist(), carried.tolist(), strict=True)))
+            why = reasons(shares, past, ids, titles, again.get(row))
+            found.append(explanation(shares, past, ids, titles, words, why))
+        return found
