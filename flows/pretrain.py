@@ -21,6 +21,7 @@ from recsys.store.adapters import save_adapter, verify_adapter
 from recsys.store.manifests import PRETRAINING, AdapterCard
 from recsys.store.records import recorded
 from recsys.training.pretrained import Worth, WorthFields, judge_pretraining
+from recsys.training.weighing import chosen_weighing, weighed
 
 _DEFAULT, _MODEL = PretrainConfig(), ModelConfig()
 
@@ -127,6 +128,7 @@ def judge(
 ) -> Worth:
     """Compare text-only towers over base and over pre-trained vectors on validation targets."""
     split = make_split(snapshot.sequences(signals=signals_of(model)), len(texts), protocol, model)
+    split = weighed(split, chosen_weighing(split, model, progress.report))
     return judge_pretraining(split, texts, run.backbone, config, model, progress.report, checkpoints)
 
 

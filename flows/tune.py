@@ -19,6 +19,7 @@ from recsys.home import Home
 from recsys.training.pretrained import pretrained_folder, with_adapter
 from recsys.training.trials import plot
 from recsys.training.tuning import Trial, best_of, tune, with_settings
+from recsys.training.weighing import chosen_weighing, weighed
 
 _MODEL, _SEARCH = ModelConfig(), TuneConfig()
 
@@ -102,4 +103,5 @@ def run_trials(snapshot: Snapshot, home: Home, config: ModelConfig, search: Tune
     split = make_split(
         snapshot.sequences(signals=signals_of(config)), len(texts), allowed_protocols(snapshot, config)[0], config
     )
+    split = weighed(split, chosen_weighing(split, config, progress.report))
     return tune(split.train, split.validation, texts, frozen, config, search, storage, pretrained, progress.report)

@@ -5,15 +5,21 @@ Items and users are small integers here; the snapshot holds the tables that turn
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.config import TARGET, Role
+from recsys.config import NEGATIVE, TARGET, Role
 
 UNKNOWN_TIME = np.iinfo(np.int64).min  # of an event in the history of an answer, beside times that are known
 REPEATS_FROM = 0.1  # share of repeats from which seen items are asked for and offered: leaving them out loses so many
+
+
+# By what their signals say; all that is no dislike alike; all alike, dislikes too. What was only seen never counts.
+Weighing = Literal["signals", "likes alike", "alike"]
+WEIGHINGS: tuple[Weighing, ...] = get_args(Weighing)
+SIGNALS, LIKES_ALIKE, ALIKE = WEIGHINGS
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,17 @@ class EventSignals:
         """Return the signals of some events."""
         return replace(self, kinds=self.kinds[places], weights=self.weights[places])
 
-    def alike(self) -> "EventSignals":
-        """Return the same with all weights 1, but for events that were only seen: what they mean is kept."""
-        return replace(self, weights=(self.weights != 0).astype(np.float32))
+    def weighed(self, how: Weighing) -> "EventSignals":
+        """Return the same with other weights; what the events mean is kept."""
+        if how == SIGNALS:
+            return self
+        counting = (self.weights != 0).astype(np.float32)
+        return replace(self, weights=counting if how == ALIKE else np.where(self.weights < 0, self.weights, counting))
+
+    @property
+    def dislikes(self) -> NDArray[np.bool_]:
+        """Which events are dislikes, (events,)."""
+        return np.array([role == NEGATIVE for role in self.roles], dtype=bool)[self.kinds]
 
     @property
     def targets(self) -> NDArray[np.bool_]:
@@ -135,6 +149,10 @@ class Sequences:
         """Return every row cut to its ``count`` newest items."""
         return self.slice(np.maximum(self.offsets[:-1], self.offsets[1:] - count), self.offsets[1:])
 
+    def weighed(self, how: Weighing) -> "Sequences":
+        """Return the same events with other weights."""
+        return self if self.signals is None else replace(self, signals=self.signals.weighed(how))
+
     def taught(self) -> "Sequences":
         """Return every row without the events that teach nothing: those that were only seen."""
         return self if self.signals is None else self.only(self.signals.weights != 0)
@@ -161,7 +179,7 @@ class Sequences:
         """Return every row without the events that leave their item in the user's lists: what counts only a little."""
         if self.signals is None:
             return self
-        undone = (self.signals.weights < 0) & ~self.disliked()
+        undone = self.signals.dislikes & ~self.disliked()
         return self.only(self.signals.taken & ~undone)
 
     def left_out(self, repeats: bool) -> "Sequences":
@@ -176,8 +194,8 @@ class Sequences:
         """Return which events are of an item that its user dislikes, (events,): no later event that counts undid it."""
         if self.signals is None:
             return np.zeros(len(self.items), dtype=bool)
-        weights = self.signals.weights
-        return self.newest_of_item(weights < 0) > self.newest_of_item(weights > 0)
+        dislikes = self.signals.dislikes
+        return self.newest_of_item(dislikes) > self.newest_of_item(~dislikes & (self.signals.weights > 0))
 
     def newest_of_item(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return for every event the place of the newest chosen event of its row and item, -1 for none, (events,)."""
@@ -212,7 +230,7 @@ class Sequences:
         Where events have signals, only those count that take their item out of lists, and no dislikes.
         """
         if self.signals is not None:
-            plain = self.only(self.signals.taken & (self.signals.weights >= 0))
+            plain = self.only(self.signals.taken & ~self.signals.dislikes)
             asked = plain.signals.targets if plain.signals is not None else np.empty(0, dtype=bool)
         else:
             plain, asked = self, np.ones(len(self.items), dtype=bool)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.config import COLD_ITEMS, LEAVE_ONE_OUT, TEMPORAL
-from recsys.data.sequences import Sequences
+from recsys.data.sequences import SIGNALS, Sequences, Weighing
 from recsys.errors import DataError, SettingError
 
 VALIDATION_TARGETS_PER_USER = 10  # few users have events between two cuts in time, so each is asked more often
@@ -48,6 +48,7 @@ class Split:
         validation: targets for choosing settings.
         test: targets for the final figures only.
         catalogue: number of items; item indices are below it.
+        weighing: by how much events count, where they have signals.
     """
 
     protocol: str
@@ -55,6 +56,7 @@ class Split:
     validation: Targets
     test: Targets
     catalogue: int
+    weighing: Weighing = SIGNALS
 
     @property
     def repeats(self) -> bool:

@@ -26,7 +26,7 @@ def history_matrix(
     if histories.signals is not None:
         signs = histories.signals.weights
         stands = np.arange(len(ages)) >= histories.newest_of_item(signs < 0)
-        keep &= stands & ((signs > 0) | histories.disliked())
+        keep &= stands & ((signs > 0) | (signs < 0) & histories.disliked())
         weights = weights * np.where(signs < 0, aversion * signs, signs)
     # Where an item repeats, the larger weight is the newer one: sort by weight and let the last one win.
     rows, columns, weights = histories.rows()[keep], histories.items[keep], weights[keep]

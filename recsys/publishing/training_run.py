@@ -166,7 +166,8 @@ def refit(
     progress: StageProgress | None = None,
 ) -> System:
     """Fit the chosen settings again on all events of the snapshot, for serving; what went on from a parent goes on."""
-    trained, sequences = own.trained, snapshot.sequences(signals=signals_of(config))
+    trained = own.trained
+    sequences = snapshot.sequences(signals=signals_of(config)).weighed(trained.system.weighing)
     features = trained.encoding.features
     if parent is None:
         return refit_system(trained.system, sequences, features, config, progress, checkpoints)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from recsys.data.sequences import Scorer, Sequences
+from recsys.data.sequences import SIGNALS, Scorer, Sequences, Weighing
 from recsys.experts.again import BuyAgain
 from recsys.experts.content import Content
 from recsys.experts.lexical import Lexicon
@@ -36,6 +36,7 @@ Chosen = TypedDict(  # what validation chose, and what it saw; a system without 
     {
         "decays": dict[str, float],  # of the history, by expert
         "ridge": float | None,
+        "weighing": Weighing,  # by how much events counted; absent: they have no signals, or counted as these say
         "aversions": dict[str, float],  # how much dislikes take, by expert, where it is not as much as likes give
         "expert_ndcg@10": dict[str, float],
         "validation_ndcg@10": float,  # of the blend
@@ -75,6 +76,11 @@ class System:
     chosen: Chosen
     again: BuyAgain | None = None
     repeats: bool = False
+
+    @property
+    def weighing(self) -> Weighing:
+        """By how much the events of a history count."""
+        return self.chosen.get("weighing", SIGNALS)
 
     @property
     def learnt(self) -> dict[str, TwoTower]:

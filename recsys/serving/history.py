@@ -7,7 +7,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.sequences import UNKNOWN_TIME, Sequences
+from recsys.data.sequences import SIGNALS, UNKNOWN_TIME, Sequences, Weighing
 from recsys.data.signals import SECONDS_A_DAY, Signals
 from recsys.selection.catalogue import Catalogue
 from recsys.serving.answers import ExcludeSeen
@@ -99,7 +99,11 @@ class KnownHistory:
 
     @classmethod
     def of(
-        cls, history: Sequence[str], catalogue: Catalogue, signals: Signals | None = None
+        cls,
+        history: Sequence[str],
+        catalogue: Catalogue,
+        signals: Signals | None = None,
+        weighing: Weighing = SIGNALS,
     ) -> "tuple[KnownHistory, list[str]]":
         """Return what is known of a history, and the ids that the catalogue does not hold, in their order."""
         given = History.of(history)
@@ -111,6 +115,7 @@ class KnownHistory:
         meaning = None
         if signals is not None:
             kept, meaning = signals.of_history(events.event_types, events.values, events.times)
+            meaning = meaning.weighed(weighing)
             if not kept.all():
                 events, rows = events.at(np.flatnonzero(kept).tolist()), rows[kept]
         offsets = np.array([0, len(rows)], dtype=np.int64)

@@ -253,7 +253,7 @@ class Recommender:
         return self._answer(listing.shown(rows, cosines[rows]), None, [])
 
     def _known(self, history: Sequence[str]) -> tuple[KnownHistory, list[str]]:
-        return KnownHistory.of(history, self.catalogue, self.signals)
+        return KnownHistory.of(history, self.catalogue, self.signals, self.scoring.system.weighing)
 
     def _prepared(
         self,

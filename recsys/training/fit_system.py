@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig
-from recsys.data.sequences import Scorer, Sequences
+from recsys.data.sequences import SIGNALS, Scorer, Sequences
 from recsys.evaluation.splits import Split, sample
 from recsys.experts.again import fit_again
 from recsys.experts.lexical import Lexicon
@@ -78,6 +78,8 @@ def fit_system(
     text = frozenset({TOWERS, CONTENT})  # and not the words: they are no vectors to search by
     blend, figure = fit_blend(components, FIXED_POWER, validation.histories, validation.items, text, validation.repeats)
     chosen |= {"epochs": run.epochs, "tower_history": run.history, "validation_ndcg@10": figure}
+    if split.weighing != SIGNALS:
+        chosen["weighing"] = split.weighing
     kept: TwoTower | None = None
     if ids is not None and IDS in blend.weights:
         kept = ids.towers

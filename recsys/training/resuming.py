@@ -8,6 +8,7 @@ whitening stays as it was, so vectors of both can be compared.
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import StageProgress, stage
 from recsys.config import COLD_ITEMS, ModelConfig, Protocol, from_stored
-from recsys.data.sequences import Scorer, Sequences
+from recsys.data.sequences import SIGNALS, Scorer, Sequences, Weighing
 from recsys.data.signals import signals_of
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.errors import DataError
@@ -107,6 +108,11 @@ class Parent:
             chosen=settings["experts"],
         )
 
+    @property
+    def weighing(self) -> Weighing:
+        """By how much events counted."""
+        return self.chosen.get("weighing", SIGNALS)
+
     def settings(self, given: ModelConfig) -> ModelConfig:
         """Return the parent's settings, with what may change from one training to the next as given."""
         evaluation = replace(self.config.evaluation, protocols=(self.protocol,))
@@ -156,10 +162,11 @@ def save_training(folder: Path, trained: Trained, maps: TextMaps) -> None:
         towers.save(state, name)
     maps.save(state)
     decays = {name: expert.decay for name, expert in system.experts.items()} | {CONTENT: system.content.decay}
-    experts = {"decays": decays, "ridge": system.chosen.get("ridge")}
+    experts: dict[str, Any] = {"decays": decays, "ridge": system.chosen.get("ridge")}
     scorers: dict[str, ItemMatrixScorer | Content] = {**system.experts, CONTENT: system.content}
     aversions = {name: scorer.aversion for name, scorer in scorers.items() if scorer.aversion != 1.0}
     experts |= {"aversions": aversions} if aversions else {}
+    experts |= {} if system.weighing == SIGNALS else {"weighing": system.weighing}
     settings = {"towers": sorted(system.learnt), "experts": experts}
     (state / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
