@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.runs import for_the_ui, show_image, show_markdown, show_table
 from recsys.data.columns import ITEM_ID, TITLE
+from recsys.data.signals import sentence, suggested
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.plain import in_markdown
 from recsys.home import Home
@@ -34,7 +35,9 @@ def report_quality(snapshot: Snapshot) -> None:
     ]
     counts = ", ".join(f"{count:,} {name}" for name, count in asdict(snapshot.manifest.counts).items())
     repeats = f" {in_markdown(snapshot.manifest.repeats.sentence)}" if snapshot.manifest.repeats else ""
-    show_table(rows, key="quality", description=f"Snapshot {snapshot.id}: {counts}.{repeats}")
+    means = in_markdown(sentence(suggested(snapshot.events())))
+    said = " ".join(filter(None, [f"Snapshot {snapshot.id}: {counts}.{repeats}", means]))
+    show_table(rows, key="quality", description=said)
 
 
 @for_the_ui

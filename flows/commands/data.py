@@ -8,7 +8,7 @@ import typer
 
 from flows.commands.tables import show_quality
 from flows.commands.terminal import FAILED, DebugOption, HomeOption, JsonOption, shell
-from recsys.config import IngestConfig, read_settings
+from recsys.config import IngestConfig, read_settings, to_dict
 
 if TYPE_CHECKING:
     from recsys.data.quality import QualityReport
@@ -42,13 +42,15 @@ def ingest(
         settings = _settings(config, *mapped, max_bad_share)
         from flows.ingest import ingest_tables
         from flows.locations import named
+        from recsys.data.signals import suggested
         from recsys.data.snapshot import open_snapshot
 
         given = named(events, "events"), named(items, "items")
         snapshot = open_snapshot(session.home, ingest_tables(*given, str(session.home.root), settings))
         session.show(f"Snapshot {snapshot.id} in {snapshot.path}")
         repeats = snapshot.manifest.repeats
-        show_quality(session, snapshot.manifest.quality.values(), repeats)
+        signals = suggested(snapshot.events())
+        show_quality(session, snapshot.manifest.quality.values(), repeats, signals)
         session.result = {
             "snapshot": snapshot.id,
             "path": str(snapshot.path),
@@ -56,6 +58,7 @@ def ingest(
             "times_known": snapshot.times_known,
             "quality": {name: asdict(quality) for name, quality in snapshot.manifest.quality.items()},
         } | ({"repeats": asdict(repeats)} if repeats else {})
+        session.result |= {"signals": [to_dict(rule) for rule in signals]} if signals else {}
 
 
 def validate(
@@ -82,7 +85,8 @@ def validate(
         quality = {one.table: asdict(one) for one in report.tables}
         session.result = {"accepted": refusal is None, "quality": quality, "refusal": refusal}
         session.result |= {"repeats": asdict(report.repeats)} if report.repeats else {}
-        show_quality(session, report.tables, report.repeats)
+        session.result |= {"signals": [to_dict(rule) for rule in report.signals]} if report.signals else {}
+        show_quality(session, report.tables, report.repeats, report.signals)
         session.show(refusal or "Good enough to ingest.")
         if refusal:
             raise typer.Exit(FAILED)

@@ -9,6 +9,7 @@ from flows.commands.terminal import Shell, table
 from recsys.evaluation.plain import cell
 
 if TYPE_CHECKING:
+    from recsys.config import SignalConfig
     from recsys.data.quality import TableQuality
     from recsys.data.repeats import Repeats
     from recsys.evaluation.report import MetricsDocument
@@ -52,13 +53,22 @@ def show_report(session: Shell, generation_id: str) -> str | None:
     return str(path)
 
 
-def show_quality(session: Shell, tables: "Iterable[TableQuality]", repeats: "Repeats | None") -> None:
-    """Show how many rows of each table were set aside, and why, and how often users came back to an item."""
+def show_quality(
+    session: Shell,
+    tables: "Iterable[TableQuality]",
+    repeats: "Repeats | None",
+    signals: "tuple[SignalConfig, ...] | None",
+) -> None:
+    """Show how many rows of each table were set aside, and why, how often users came back, and what events mean."""
+    from recsys.data.signals import sentence  # brings Polars
+
     headings = {"table": "", "rows": "right", "set aside": "right", "reasons": ""}
     rows = [[one.table, f"{one.rows:,}", f"{one.quarantined:,}", _counted(one.reasons)] for one in tables]
     session.show(table(headings, rows))
     if repeats is not None:
         session.show(Text(cell(repeats.sentence)))  # types are named in it, and names are data
+    if signals:
+        session.show(Text(cell(sentence(signals))))
 
 
 def _counted(reasons: dict[str, int]) -> str:

@@ -12,6 +12,7 @@ from recsys.data.forgetting import Forgotten
 from recsys.data.locations import Sources
 from recsys.data.quality import QualityError, QualityReport, event_checks, item_checks, split
 from recsys.data.repeats import measure_repeats
+from recsys.data.signals import suggested
 from recsys.data.snapshot import Snapshot, write_snapshot
 from recsys.data.sources import Location, read_table
 from recsys.home import Home
@@ -77,7 +78,7 @@ def validate(
         SourceError: a table cannot be read.
     """
     tables = _check(events, items, config, now, Sources.from_environment())
-    return replace(tables.report, repeats=measure_repeats(tables.events))
+    return replace(tables.report, repeats=measure_repeats(tables.events), signals=suggested(tables.events))
 
 
 def _check(

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import polars as pl
 
+from recsys.config import SignalConfig
 from recsys.data import columns
 from recsys.data.parsing import parse_flags, parse_integers, parse_numbers, parse_timestamps
 from recsys.data.repeats import Repeats
@@ -85,12 +86,14 @@ class QualityReport:
         quarantine: the rows set aside, with the columns of ``QUARANTINE_SCHEMA``.
         max_quarantined_share: what is allowed.
         repeats: how often users came back to an item; None: never, or nobody has looked.
+        signals: what types and values of events suggest that they mean; None: nothing, or nobody has looked.
     """
 
     tables: tuple[TableQuality, ...]
     quarantine: pl.DataFrame
     max_quarantined_share: float
     repeats: Repeats | None = None
+    signals: tuple[SignalConfig, ...] | None = None
 
     def refusal(self, examples: int = 5) -> str | None:
         """Return why these tables may not become a snapshot, with the first bad rows of each, or None if they may."""

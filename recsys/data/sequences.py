@@ -31,12 +31,14 @@ class EventSignals:
         weights: (events,) float32: above 0 it counts so much, 0: it was only seen, below 0: a dislike.
         roles: by kind.
         taking: by kind, whether such events take their item out of the user's lists.
+        names: by kind, the type of such events.
     """
 
     kinds: NDArray[np.int8]
     weights: NDArray[np.float32]
     roles: tuple[Role, ...]
     taking: tuple[bool, ...]
+    names: tuple[str, ...] = ()
 
     def at(self, places: NDArray[np.integer] | NDArray[np.bool_]) -> "EventSignals":
         """Return the signals of some events."""

@@ -62,6 +62,11 @@ class Signals:
         wanted = {rule.event_type for rule in self.rules if rule.role == TARGET}
         return (*(rule.role != POSITIVE or rule.event_type in wanted for rule in self.rules), True)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The type of events of each kind."""
+        return (*(rule.event_type or UNTYPED for rule in self.rules), UNTYPED)
+
     def kind(self, event_type: str | None, value: float | None) -> int:
         """Return the kind of one event, -1 where it is ignored."""
         for number, rule in enumerate(self.rules):
@@ -115,7 +120,7 @@ class Signals:
         ]
         weights = np.array([weight for _, weight in said], dtype=np.float32)
         return np.array(kept, dtype=bool), EventSignals(
-            np.array([kind for kind, _ in said], dtype=np.int8), weights, self.roles, self.taking
+            np.array([kind for kind, _ in said], dtype=np.int8), weights, self.roles, self.taking, self.names
         )
 
     def of_events(self, events: pl.DataFrame) -> EventSignals:
@@ -147,7 +152,11 @@ class Signals:
             if rule.ttl_days is not None:
                 lives[own] &= ages[own] <= rule.ttl_days
         return EventSignals(
-            np.where(lives, kinds, _NOBODY).astype(np.int8), weights.astype(np.float32), self.roles, self.taking
+            np.where(lives, kinds, _NOBODY).astype(np.int8),
+            weights.astype(np.float32),
+            self.roles,
+            self.taking,
+            self.names,
         )
 
     def counts(self, events: pl.DataFrame) -> NDArray[np.int64]:
@@ -242,6 +251,14 @@ def event_types(events: pl.DataFrame) -> set[str]:
     if columns.EVENT_TYPE not in events.columns:
         return set()
     return set(events[columns.EVENT_TYPE].drop_nulls().unique()) - {UNTYPED}
+
+
+def sentence(rules: Sequence[SignalConfig] | None) -> str:
+    """Return what the types and values of events suggest, as people read it; nothing where that is nothing."""
+    if not rules:
+        return ""
+    listed = "; ".join(said(rule) for rule in rules)
+    return f"Events mean, unless the setting signals says otherwise: {listed}."
 
 
 def said(rule: SignalConfig) -> str:

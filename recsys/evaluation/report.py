@@ -96,7 +96,8 @@ def slices(ranking: Ranking, split: Split) -> dict[str, NDArray[np.bool_]]:
 
     Cold items have no training event. Head items are the fifth of the items seen in training with the most events
     there; all others, cold ones included, are the tail. Cold users have no history. Where seen items are kept, repeats
-    are targets that would otherwise be removed, and firsts the others.
+    are targets that would otherwise be removed, and firsts the others. Where targets are of several types, each is a
+    slice, ``type:purchase``.
     """
     targets = ranking.targets
     counts = _training_counts(split)
@@ -118,6 +119,8 @@ def slices(ranking: Ranking, split: Split) -> dict[str, NDArray[np.bool_]]:
         repeated = np.zeros(len(targets), dtype=bool)
         repeated[rows[taken.items == targets.items[rows]]] = True
         parts |= {"repeats": repeated, "firsts": ~repeated}
+    if targets.types is not None:
+        parts |= {f"type:{name}": targets.types == name for name in np.unique(targets.types).tolist()}
     return parts
 
 

@@ -27,12 +27,14 @@ class Targets:
         histories: n rows, everything the user did before the target, oldest first; may be empty.
         items: (n,) int32, the one held-out item of each row.
         repeats: whether an item of the history may be the answer, and stays among those that are ranked.
+        types: (n,) the type of each target's event, or None where all are the same.
     """
 
     users: NDArray[np.int32]
     histories: Sequences
     items: NDArray[np.int32]
     repeats: bool = False
+    types: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -213,7 +215,8 @@ def sample(targets: Targets, count: int, seed: int = 0) -> Targets:
     if count >= len(targets):
         return targets
     chosen = np.sort(np.random.default_rng(seed).choice(len(targets), count, replace=False))
-    return Targets(targets.users[chosen], targets.histories.take(chosen), targets.items[chosen], targets.repeats)
+    types = None if targets.types is None else targets.types[chosen]
+    return Targets(targets.users[chosen], targets.histories.take(chosen), targets.items[chosen], targets.repeats, types)
 
 
 def check_split(split: Split, sequences: Sequences) -> None:
@@ -269,7 +272,10 @@ def _last_two_targets(sequences: Sequences) -> tuple[NDArray[np.int64], NDArray[
 
 def _targets(sequences: Sequences, users: NDArray[np.int64], positions: NDArray[np.int64], repeats: bool) -> Targets:
     histories = sequences.slice(sequences.offsets[:-1][users], positions)
-    return Targets(users.astype(np.int32), histories, sequences.items[positions].astype(np.int32), repeats)
+    types, signals = None, sequences.signals
+    if signals is not None and len({signals.names[kind] for kind in np.unique(signals.kinds[signals.targets])}) > 1:
+        types = np.array(signals.names)[signals.kinds[positions]]
+    return Targets(users.astype(np.int32), histories, sequences.items[positions].astype(np.int32), repeats, types)
 
 
 def _draw(
