@@ -129,6 +129,22 @@ def test_nobody_acts_before_coming_and_no_item_is_seen_before_it_is_born(world: 
     assert (world.catalogue.born[events["item"].to_numpy()] > 0).sum() > 1_000
 
 
+def test_what_is_in_season_or_in_fashion_is_looked_at_more(world: World, events: pl.DataFrame) -> None:
+    looks = of(events, "view").with_columns((pl.col("day") // 7).cast(pl.Int64).alias("week"))
+    weeks, items = looks["week"].to_numpy(), looks["item"].to_numpy()
+    counts = np.zeros((26, len(world.catalogue.names)))
+    np.add.at(counts, (weeks, world.catalogue.category[items]), 1)
+    share = np.log(counts[:25] / counts[:25].sum(axis=1, keepdims=True))
+    season = world.catalogue.seasonal(7.0 * np.arange(25))
+    strong = world.catalogue.season > 0.3
+    by_week = [(of - of.mean(axis=0))[:, strong].ravel() for of in (share, season)]
+    assert np.corrcoef(*by_week)[0, 1] > 0.5
+    modish = [world.item_rows(world.trending(7 * week)) for week in range(25)]
+    now = sum(np.isin(items[weeks == week], rows).sum() for week, rows in enumerate(modish))
+    then = sum(np.isin(items[weeks == week], modish[week - 9]).sum() for week in range(25))
+    assert now > 2 * then
+
+
 def test_segments_buy_what_their_truth_says(world: World, events: pl.DataFrame) -> None:
     ages = world.people.table(np.arange(1_500)).select("user_id", "age_group")
     bought = of(events, "purchase").join(ages, on="user_id")
