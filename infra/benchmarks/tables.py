@@ -23,8 +23,8 @@ from recsys.models.throughput import SHAPES, encoding_flops
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "infra" / "results"
 KINDS = (
-    "quality", "tried", "speed", "encoding", "throughput", "standalone", "life", "search", "small", "classification",
-    "attacks", "lifting",
+    "quality", "tried", "speed", "encoding", "throughput", "standalone", "life", "search", "small", "repeats",
+    "classification", "attacks", "lifting",
 )  # fmt: skip
 SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
 SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
@@ -279,6 +279,38 @@ def small(path: Path) -> str:
     return "\n".join([*lines, ""])
 
 
+def repeats(path: Path) -> str:
+    """Return the Markdown of what seen items are worth as candidates: means over the seeds, and each seed's."""
+    document = json.loads(path.read_text())
+    counts = [shop["targets"] for shop in document["shops"]]
+    said = {
+        "before": "before: seen items left out",
+        "kept": "seen items kept",
+        "now": "now: and what is due",
+        "again": "what is due, alone",
+        "popularity": "popularity",
+    }
+    lines = [
+        f"{document['seeds']} shops of {document['users']:,} users, {document['items']:,} items and about "
+        f"{document['events']:,} events, a seed each; {sum(one['repeats'] for one in counts):,} of "
+        f"{sum(one['total'] for one in counts):,} test targets are repeats.",
+        "",
+        "| N@10 | repeats | firsts | all |",
+        "|---|---|---|---|",
+    ]
+    for name, figures in document["ndcg@10"].items():
+        cells = []
+        for part in ("repeats", "firsts", "total"):
+            values = figures[part]
+            cells.append(f"{sum(values) / len(values):.4f} ({', '.join(f'{value:.3f}' for value in values)})")
+        lines.append(f"| {said[name]} | {' | '.join(cells)} |")
+    for other in ("before", "kept"):
+        changes = [document[f"now_minus_{other}"][part] for part in ("repeats", "firsts", "total")]
+        cells = [f"{one['mean_difference']:+.4f} ({one['low']:+.4f} … {one['high']:+.4f})" for one in changes]
+        lines.append(f"| now less {other}, 95 % | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
 def filled(page: Path, blocks: dict[str, str]) -> str:
     """Return a page with each block in the place of what stands between the markers of its name.
 
@@ -323,6 +355,7 @@ def pages() -> dict[Path, str]:
         "life": "\n".join(map(life, of["life"])),
         "search": "\n".join(map(search, of["search"])),
         "small": "\n".join(map(small, of["small"])),
+        "repeats": "\n".join(map(repeats, of["repeats"])),
         "classifier": "\n".join(f"{epochs(path)}\n{tries(path)}" for path in of["classification"]),
         "attacks": attacks.tables(of["attacks"]),
         "lifting": "\n".join(lift.table(lift.outcomes(json.loads(path.read_text()))) for path in of["lifting"]),
