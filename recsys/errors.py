@@ -44,6 +44,14 @@ class RequestError(RecsysError, ValueError):
     """What was asked or put does not fit the catalogue."""
 
 
+class UntimedError(RequestError):
+    """What was asked needs to know when events happened, and the snapshot does not know it of all."""
+
+
+class ColumnError(RequestError):
+    """A column of the catalogue does not exist, or does not hold what it is asked for. The message says what does."""
+
+
 class TrainingError(RecsysError, RuntimeError):
     """A training cannot go on; nothing of it is kept. The message says what to change."""
 

@@ -20,6 +20,7 @@ from services.routes import (
     generations,
     items,
     lineage,
+    lists,
     many_items,
     operations,
     page,
@@ -32,6 +33,7 @@ from services.routes import (
 MODULES = (
     recommend,
     batch,
+    lists,
     texts,
     classify,
     events,

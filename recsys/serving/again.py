@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.ranking.system import AGAIN, System
+from recsys.experts.again import BuyAgain
+from recsys.ranking.system import AGAIN
 from recsys.selection.catalogue import Catalogue
 from recsys.serving.explanation import Reason
 from recsys.serving.history import KnownHistory
@@ -28,18 +29,18 @@ class DueAgain:
     reasons: list[Reason]
 
 
-def due(system: System, catalogue: Catalogue, history: KnownHistory, now: int | None = None) -> DueAgain:
-    """Return what a user is likely to take again; nothing where the generation does not know how people come back.
+def due(again: BuyAgain | None, catalogue: Catalogue, history: KnownHistory, now: int | None = None) -> DueAgain:
+    """Return what a user is likely to take again; nothing where it is not known how people come back.
 
     Args:
-        system: of the generation.
+        again: what is known of buying again; None: nothing.
         catalogue: its items.
         history: what the user did.
         now: Unix seconds; None: the time of the last event.
     """
-    if system.again is None or not len(history):
+    if again is None or not len(history):
         return DueAgain(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32), [])
-    found = system.again.due(history.taught, now)
+    found = again.due(history.taught, now)
     days = (np.stack([found.intervals, found.ago]) / SECONDS_A_DAY).round(1).T.tolist()
     reasons = [
         Reason(AGAIN, catalogue.ids[row], catalogue.titles[row], *(None if np.isnan(one) else one for one in pair))

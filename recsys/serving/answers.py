@@ -59,6 +59,8 @@ class ListRequest:
         explain: say why.
         fields: item columns to return.
         now: Unix seconds, when it is asked for; None: with each history's last event.
+        least_offered: what was seen is left out only of lists for which so many items are proposed: of fewer, what is
+            missing would tell.
     """
 
     k: int = 10
@@ -72,6 +74,7 @@ class ListRequest:
     explain: bool = False
     fields: Sequence[str] = (TITLE,)
     now: int | None = None
+    least_offered: int = 0
 
     @property
     def depth(self) -> int:

@@ -25,10 +25,21 @@ TEMPLATES = {
     AGAIN: "you come back to this about every {every} days; last {ago} days ago",
 }
 AGAIN_ANYTIME = "again_anytime"  # the same where no interval of days is known
+TRENDING, CHOSEN, CHOSEN_LATELY = "trending", "chosen", "chosen_lately"
+LIKED_TOO, TOGETHER, ARRIVED, RECENT = "liked_too", "together", "arrived", "recent"
+LISTED = {  # what recipes say
+    TRENDING: "up {times}× in {days} days: {people} people",
+    CHOSEN: "chosen by {people} people",
+    CHOSEN_LATELY: "chosen by {people} people in {days} days",
+    LIKED_TOO: "{people} people chose this and {title}, {times} times as many as by chance",
+    TOGETHER: "in {baskets} baskets together with {title}, {times} times as often as by chance",
+    ARRIVED: "new since {since}",
+    RECENT: "last seen on {date}",
+}
 UNNAMED = "unnamed"  # what a table of sentences says in the place of a title that must not be told
 TITLED = frozenset(name for name, template in TEMPLATES.items() if "{title}" in template)
-ENGLISH = {**TEMPLATES, AGAIN_ANYTIME: "you come back to this", UNNAMED: "an earlier choice"}
-LATER = frozenset({AGAIN, AGAIN_ANYTIME})  # sentences that a table may lack: in their place stands English
+ENGLISH = {**TEMPLATES, AGAIN_ANYTIME: "you come back to this", **LISTED, UNNAMED: "an earlier choice"}
+LATER = frozenset({AGAIN, AGAIN_ANYTIME, *LISTED})  # sentences that a table may lack: in their place stands English
 MAX_REASONS = 2
 SHOWN_BY_COMPONENT = 5
 SHOWN = 10
@@ -86,10 +97,11 @@ class Reason:
     """Why an item stands in a list, for whoever makes sentences.
 
     Attributes:
-        code: the component.
+        code: the component, or what a recipe says.
         item_id: the item of the history behind it, likewise ``title``; None: there is none, or it must not be told.
         every_days: of what is taken again: days between two times, about; None: not known, likewise ``ago_days``.
         ago_days: of the same: days since the last time.
+        numbers: what a recipe has counted, by the names of its template.
     """
 
     code: str
@@ -97,6 +109,7 @@ class Reason:
     title: str | None = None
     every_days: float | None = None
     ago_days: float | None = None
+    numbers: Mapping[str, int | float | str] = field(default_factory=dict, kw_only=True)
 
     def said_by(self, table: Mapping[str, str]) -> str:
         """Return the reason in words."""
@@ -104,7 +117,8 @@ class Reason:
         if code == AGAIN and every < 1:
             code = AGAIN_ANYTIME
         title = table[UNNAMED] if self.title is None else self.title
-        return (table.get(code) or ENGLISH[code]).format(title=title, every=every, ago=round(self.ago_days or 0))
+        template = table.get(code) or ENGLISH[code]
+        return template.format(title=title, every=every, ago=round(self.ago_days or 0), **self.numbers)
 
 
 @dataclass(frozen=True)
@@ -223,10 +237,11 @@ def without_history(parts: Explanation) -> tuple[tuple[str, ...], Explanation]:
         return other + sum(one.score for one in shown)
 
     parts = replace(parts, components=_without_again(parts.components))
-    why = [
+    why = [replace(one, item_id=None, title=None) for one in parts.reasons if one.code in LISTED]
+    why += [
         Reason(one.name)
         for one in sorted(parts.components, key=lambda one: (-one.score, one.name))
-        if one.score > 0 and (one.history or one.name not in TITLED)
+        if one.name in TEMPLATES and one.score > 0 and (one.history or one.name not in TITLED)
     ][:MAX_REASONS]
     components = [
         replace(one, history=[], other_history=summed(one.history, one.other_history)) for one in parts.components

@@ -85,7 +85,7 @@ class Listing:
             allowed: (items,) bool, what may be offered to everybody; is changed.
             promoted: rows by slot, from 1; all of them are allowed.
         """
-        if self.history is not None:
+        if self.history is not None and self._offers_enough(allowed):
             seen = self.history.left_out(self.request.exclude_seen, self.repeats, self.request.now)
             allowed[seen] = False
         first = np.array(sorted(promoted.values()), dtype=np.int64)
@@ -131,6 +131,10 @@ class Listing:
             )
             for row, score, record, parts in zip(rows.tolist(), scores, records, why, strict=True)
         ]
+
+    def _offers_enough(self, allowed: NDArray[np.bool_]) -> bool:
+        least = self.request.least_offered
+        return not least or len(self.proposer.propose(allowed, least)[0]) >= least
 
     def _proposed(self, allowed: NDArray[np.bool_], needed: int) -> tuple[Rows, Scores]:
         self.end_stage(RULES)

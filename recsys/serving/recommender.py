@@ -23,8 +23,11 @@ from recsys.ranking.system import System
 from recsys.selection.catalogue import Catalogue
 from recsys.selection.filters import Condition
 from recsys.serving.answers import Answer, ListRequest, Recommendation
+from recsys.serving.behaviour import Behaviour
 from recsys.serving.history import History, KnownHistory
-from recsys.serving.listing import Listing, Proposer, candidates_of
+from recsys.serving.listing import CANDIDATES, Listing, Proposer, candidates_of
+from recsys.serving.recipes.likeness import By, Likeness
+from recsys.serving.recipes.recipe import Asked, Recipe
 from recsys.serving.user_ranking import UserRanking
 from recsys.serving.users import SnapshotUsers
 from recsys.serving.words import SharedWords
@@ -45,6 +48,7 @@ class Recommender:
         scoring: its components, their blend, and the index of their vectors.
         users: what its snapshot knows of users.
         words: what texts have in common, for explanations.
+        behaviour: what its snapshot's users did, counted.
         search_vectors: (items, width) by the adapter of the search, or None where there is none.
         items_version: of the live items that this holds; 0: none.
         items_shown: the change of live items up to which it holds all of them: the texts of later ones are not encoded
@@ -56,6 +60,7 @@ class Recommender:
     scoring: Scoring
     users: SnapshotUsers
     words: SharedWords
+    behaviour: Behaviour
     search_vectors: NDArray[np.float32] | None = None
     items_version: int = 0
     items_shown: int = 0
@@ -82,7 +87,8 @@ class Recommender:
         """
         text = manifest.config.text
         words = SharedWords(lambda: item_texts(items, text))
-        return cls(manifest, Catalogue(items), Scoring(system, source), users, words, search_vectors)
+        behaviour = Behaviour(users, len(items), signals_of(manifest.config))
+        return cls(manifest, Catalogue(items), Scoring(system, source), users, words, behaviour, search_vectors)
 
     @classmethod
     def open(cls, home: Home, generation_id: str | None = None) -> "Recommender":
@@ -153,7 +159,7 @@ class Recommender:
 
         1 where vectors are compared exactly.
         """
-        known = [taught for history in histories if len((taught := self._known(history)[0].taught).items)]
+        known = [taught for history in histories if len((taught := self.known(history)[0].taught).items)]
         if not known or self.scoring.source.kind == "exact":
             return 1.0
         return recall(self.scoring.source, self.scoring.queries(Sequences.joined(known)), count)
@@ -182,7 +188,7 @@ class Recommender:
             FilterError, LimitError, KeyError: as ``recommend``.
         """
         offer = self._offer(request)
-        split = [self._known(history) for history in histories]
+        split = [self.known(history) for history in histories]
         end_stage(RULES)
         count = candidates_of(request)
         taught = [known.taught for known, _ in split]
@@ -192,6 +198,36 @@ class Recommender:
             ranking = self._ranking(known, one, count, end_stage, request.now)
             answers.append(self._listed(ranking, request, offer, known, missing, end_stage))
         return answers
+
+    def listed(
+        self, recipe: Recipe, history: Sequence[str], request: ListRequest, end_stage: EndStage = unmeasured
+    ) -> Answer:
+        """Return a list by a recipe.
+
+        Args:
+            recipe: which, see ``recsys.serving.recipes``.
+            history: what its user did, item ids, oldest first; none of nobody.
+            request: what the list shall be like.
+            end_stage: is told when a stage ends, see ``recsys.ranking.stages``.
+
+        Raises:
+            FilterError, LimitError, KeyError: as ``recommend``.
+            RequestError: this generation has no such list.
+        """
+        offer = self._offer(request)
+        named, unknown = self.catalogue.split(recipe.item_ids)
+        offer.allowed[named] = False
+        known, missing = self.known(history)
+        end_stage(RULES)
+        proposer = recipe.proposer(self, Asked(known, offer.allowed, request.now, end_stage))
+        seen = None if recipe.lists_seen else known
+        return self._listed(proposer, request, offer, seen, [*missing, *unknown], end_stage)
+
+    def ranking(self, asked: Asked) -> UserRanking:
+        """Return a user's own ranking of what is allowed."""
+        taught, stages = [asked.history.taught], asked.end_stage
+        (prepared,) = self._prepared(taught, stages, CANDIDATES, asked.allowed, asked.now)
+        return self._ranking(asked.history, prepared, CANDIDATES, stages, asked.now)
 
     def rank(
         self,
@@ -211,7 +247,7 @@ class Recommender:
         Raises:
             KeyError: a field does not exist.
         """
-        known, missing = self._known(history)
+        known, missing = self.known(history)
         wanted, unknown = self.catalogue.split(item_ids)
         (prepared,) = self._prepared([known.taught], end_stage, now=now)
         ranking = self._ranking(known, prepared, 0, end_stage, now)
@@ -230,9 +266,20 @@ class Recommender:
         offset: int = 0,
         filter: Condition | None = None,
         fields: Sequence[str] = (TITLE,),
+        by: By | None = None,
         end_stage: EndStage = unmeasured,
     ) -> Answer:
-        """Rank items by the cosine between their vectors and an item's; the first ``offset`` are left out.
+        """Rank items by how like an item they are; the first ``offset`` are left out.
+
+        Args:
+            item_id: the item.
+            k: how many; fewer only where fewer are allowed.
+            offset: how many before them are left out.
+            filter: a structured condition on item columns.
+            fields: item columns to return.
+            by: text, behaviour or both, see ``recsys.serving.recipes.likeness``; None: the cosine between the vectors
+                that the towers have learnt from both, for what is chosen next.
+            end_stage: is told when a stage ends.
 
         Raises:
             KeyError: the catalogue does not hold the item, or a field.
@@ -241,18 +288,23 @@ class Recommender:
         allowed = self.catalogue.allowed(filter)
         allowed[row] = False
         end_stage(RULES)
-        vectors = self.scoring.system.item_vectors
-        cosines = np.where(allowed, vectors @ vectors[row], -np.inf)
+        if by is None:
+            vectors = self.scoring.system.item_vectors
+            scores = vectors @ vectors[row]
+        else:
+            scores = Likeness.of(self, row, by).scores
+        scores = np.where(allowed, scores, -np.inf)
         depth = min(offset + k, int(np.count_nonzero(allowed)))
-        least = np.partition(cosines, len(cosines) - depth)[len(cosines) - depth] if depth else np.inf
-        rows = np.flatnonzero(cosines >= least)  # ties with the last one, too
-        order = np.lexsort((rows, -cosines[rows]))[offset:depth]
+        least = np.partition(scores, len(scores) - depth)[len(scores) - depth] if depth else np.inf
+        rows = np.flatnonzero(scores >= least)  # ties with the last one, too
+        order = np.lexsort((rows, -scores[rows]))[offset:depth]
         rows = rows[order]
         end_stage(SEARCH)
         listing = self._listing(self._ranking(None, None, 0, end_stage), ListRequest(fields=fields), end_stage)
-        return self._answer(listing.shown(rows, cosines[rows]), None, [])
+        return self._answer(listing.shown(rows, scores[rows]), None, [])
 
-    def _known(self, history: Sequence[str]) -> tuple[KnownHistory, list[str]]:
+    def known(self, history: Sequence[str]) -> tuple[KnownHistory, list[str]]:
+        """Return what is known of a history, and the ids that the catalogue does not hold."""
         return KnownHistory.of(history, self.catalogue, self.signals, self.scoring.system.weighing)
 
     def _prepared(

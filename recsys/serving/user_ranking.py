@@ -95,7 +95,7 @@ class UserRanking:
             past, shared = attribute(self.scoring, self.prepared, history, rows, self.prepared.parts(rows))
         again: dict[int, Reason] = {}
         if AGAIN in self.scoring.weights and self.history is not None:
-            taken = due(self.scoring.system, self.catalogue, self.history, self.now)
+            taken = due(self.scoring.system.again, self.catalogue, self.history, self.now)
             again = dict(zip(taken.rows.tolist(), taken.reasons, strict=True))
         found: list[Explanation] = []
         for row, shares in zip(rows.tolist(), shared, strict=True):

@@ -1,7 +1,10 @@
 """Lineage: where an answer came from, and whether the same generation still gives it."""
 
 import time
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 from fastapi import Path, Query, Response
@@ -9,13 +12,19 @@ from fastapi import Path, Query, Response
 from recsys.artifacts import ArtifactError
 from recsys.database.impressions import Impression, Lineage
 from recsys_client.schemas.problems import Code
-from recsys_client.schemas.recommend import ListOptions, RecommendRequest
+from recsys_client.schemas.recipes import RECIPES
+from recsys_client.schemas.recommend import RecommendRequest
 from recsys_client.schemas.users import LineageAnswer, Replay
 from services.edge.auth import guarded_router, scoped
 from services.edge.problems import Refused
 from services.worker.answering import json_response, list_request, unkept
 from services.worker.impression_writer import differences
+from services.worker.recipes import recipe_of
 from services.worker.state import Worker, WorkerOfApp
+
+if TYPE_CHECKING:
+    from recsys.serving.answers import Answer
+    from recsys.serving.recommender import Recommender
 
 router = guarded_router("users")
 WAIT_SECONDS = 1.0  # in which another worker has written what it answered
@@ -71,12 +80,9 @@ def _replay(worker: Worker, found: Impression) -> Replay:
     if found.request is None or found.left_out.keys() & {"history", "known"}:
         detail = "What was asked, or the history behind it, was too large to be kept whole; it cannot be replayed."
         raise Refused(Code.NOT_REPLAYABLE, detail)
-    if "item_ids" in found.request:
+    if "item_ids" in found.request and "recipe" not in found.request:
         raise Refused(Code.NOT_REPLAYABLE, "This is an order of given items, which is not replayed.")
-    request = RecommendRequest.model_validate(found.request)
-    options = ListOptions(**{name: getattr(request, name) for name in ListOptions.model_fields})
-    asked = list_request(options, int(found.time.timestamp()))
-    answer = recommender.recommend(History.restored(found.history, found.known), **vars(asked))
+    answer = _again(recommender, found.request, History.restored(found.history, found.known), found.time)
     different = differences(found, answer)
     return Replay(
         same=not different,
@@ -84,3 +90,14 @@ def _replay(worker: Worker, found: Impression) -> Replay:
         catalogue_changed=worker.items.store.version() != found.lineage["items_version"],
         items=[{"item_id": item.item_id, "score": item.score} for item in answer.items],
     )
+
+
+def _again(recommender: "Recommender", asked: Mapping[str, Any], history: Sequence[str], time: datetime) -> "Answer":
+    """Return the answer to a request that is written down, as of the time when it was asked."""
+    now = int(time.timestamp())
+    if "recipe" in asked:
+        given = {name: value for name, value in asked.items() if name not in ("recipe", "least_offered")}
+        request = RECIPES[asked["recipe"]].model_validate(given)
+        as_asked = replace(list_request(request, now), least_offered=asked["least_offered"])
+        return recommender.listed(recipe_of(request), history, as_asked)
+    return recommender.recommend(history, **vars(list_request(RecommendRequest.model_validate(asked), now)))

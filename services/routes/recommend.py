@@ -141,6 +141,7 @@ def _similar(worker: Worker, request: SimilarRequest) -> SimilarAnswer:
             offset=request.offset,
             filter=request.filter,
             fields=request.fields,
+            by=request.by,
             end_stage=checkpoint,
         )
     return SimilarAnswer(items=ranked(answer), **_origin(answer, started))

@@ -1,14 +1,26 @@
 """Users: what is known of them, and forgetting it. One user's history needs the admin scope."""
 
+import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Path, Query, Response
 
 from recsys_client.schemas.fields import PathId
-from recsys_client.schemas.users import ForgottenAnswer, HistoryEvent, Removed, UserAnswer
+from recsys_client.schemas.users import (
+    ForgottenAnswer,
+    HistoryEvent,
+    Removed,
+    SharedItem,
+    SimilarUser,
+    SimilarUsersAnswer,
+    SimilarUsersRequest,
+    UserAnswer,
+)
 from services.edge.auth import guarded_router, scoped
-from services.worker.answering import json_response, unkept
+from services.edge.bodies import A_LIST
+from services.worker.answering import ERRORS, answering, json_response, milliseconds_since, unkept
 from services.worker.state import Worker, WorkerOfApp
 
 router = guarded_router("users")
@@ -18,6 +30,12 @@ NEXT_INGEST = (
     "and publish on it, then delete older snapshots and generations."
 )
 FLUSH_SECONDS = 2.0
+
+
+@router.post("/v1/users/similar", response_model=SimilarUsersAnswer, **scoped("admin", *ERRORS, body=A_LIST))
+async def similar_users(request: SimilarUsersRequest, worker: WorkerOfApp) -> Response:
+    """Return users of the snapshot who chose the same as a user, or as a history."""
+    return unkept(json_response(await worker.scoring.run(_similar_users, worker, request)))
 
 
 @router.get("/v1/users/{user_id:path}", response_model=UserAnswer, **scoped("admin", 422))
@@ -37,6 +55,37 @@ async def forget_user(user_id: UserId, worker: WorkerOfApp) -> Response:
     What the user does afterwards counts again, as of somebody new.
     """
     return json_response(await worker.changing.run(_forget, worker, user_id))
+
+
+def _similar_users(worker: Worker, request: SimilarUsersRequest) -> SimilarUsersAnswer:
+    from recsys.serving.similar_users import similar_users  # brings torch, for which the supervisor has no use
+
+    started = time.perf_counter()
+    recommender = answering(worker, request)
+    forgotten = worker.users.tombstones.read()
+    if request.user_id is None:
+        history: Sequence[str] = request.history or []
+    else:
+        history = worker.users.history(recommender.users, recommender.catalogue, request.user_id)
+    known, missing = recommender.known(history)
+    hidden = {name for name in recommender.users.rows if forgotten.when(name) is not None} if forgotten.times else set()
+    found = similar_users(recommender, known, request.k, hidden | {request.user_id or ""})
+    catalogue = recommender.catalogue
+    return SimilarUsersAnswer(
+        users=[
+            SimilarUser(
+                user_id=one.user_id,
+                score=one.score,
+                shared=one.shared,
+                items=[SharedItem(item_id=item, title=catalogue.titles[catalogue.row(item)]) for item in one.items],
+            )
+            for one in found
+        ],
+        missing_ids=missing,
+        generation=recommender.generation_id,
+        adapter=recommender.adapter_id,
+        took_ms=milliseconds_since(started),
+    )
 
 
 def _user(worker: Worker, user_id: str, limit: int) -> UserAnswer:

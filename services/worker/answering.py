@@ -9,6 +9,7 @@ from fastapi import HTTPException, Response
 from pydantic import BaseModel
 
 from recsys.artifacts import ArtifactError
+from recsys.errors import ColumnError, UntimedError
 from recsys.ranking.stages import EndStage
 from recsys.selection.filters import FilterError
 from recsys.selection.selection import LimitError, Promotion
@@ -131,7 +132,7 @@ def ranked(answer: "Answer") -> list[RankedItem]:
 
 @contextmanager
 def refusing(recommender: "Recommender", fields: list[str]) -> Iterator[None]:
-    """Answer 422 to fields, filters and limits that do not fit the catalogue."""
+    """Answer 422 to fields, filters and limits that do not fit the catalogue, 409 to a list that it cannot have."""
     unknown = [name for name in fields if name not in recommender.field_names]
     if unknown:
         detail = f"body.fields: there is no {unknown[0]!r}; there are {recommender.field_names}."
@@ -143,3 +144,7 @@ def refusing(recommender: "Recommender", fields: list[str]) -> Iterator[None]:
         raise Refused(Code.INVALID_FILTER, f"body.filter: {error}", pointer=pointer) from None
     except LimitError as error:
         raise Refused(Code.INVALID_LIMITS, f"body.limits: {error}", pointer="/limits") from None
+    except ColumnError as error:
+        raise Refused(Code.INVALID_REQUEST, f"body.column: {error}", pointer="/column") from None
+    except UntimedError as error:
+        raise Refused(Code.NO_SUCH_LIST, str(error)) from None

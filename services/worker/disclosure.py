@@ -17,6 +17,7 @@ from services.edge.problems import Refused
 from services.worker.answering import refusing
 
 if TYPE_CHECKING:
+    from recsys.serving.recipes.recipe import Recipe
     from recsys.serving.recommender import Recommender
 
 LEAST_OFFERED = 10  # items among which a list is chosen, where what was seen is left out
@@ -57,6 +58,22 @@ def check_disclosure(
     if offered.sum() < least:
         detail = f"body.filter: fewer than {LEAST_OFFERED} items are left to choose from. {instead}"
         raise Refused(Code.TELLS_HISTORY, detail, pointer="/filter")
+
+
+def check_list(recommender: "Recommender", recipe: "Recipe", user: UserOrHistory, reads: bool) -> None:
+    """Check that a named list may be told to the caller, and is about an item that there is.
+
+    Raises:
+        Refused: 403, the list is what its user did, or names an item of it; 404, it is about an item that the catalogue
+            does not hold.
+    """
+    if recipe.is_history and user.user_id is not None and not reads:
+        detail = f"{recipe.name} tells what its user did, which needs the scope admin. Ask by history instead."
+        raise Refused(Code.TELLS_HISTORY, detail)
+    unknown = recommender.catalogue.split(recipe.item_ids)[1]
+    if len(unknown) == len(recipe.item_ids) > 0:
+        detail = f"There is no item {unknown[0]!r} in generation {recommender.generation_id}."
+        raise Refused(Code.UNKNOWN_ITEM, detail)
 
 
 def _fields(condition: Any) -> Iterator[str]:

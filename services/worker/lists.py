@@ -1,10 +1,10 @@
 """Lists of users on their way to who asked: made, shown as the caller may see them, counted and written down."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recsys.database.impressions import Options
 from recsys_client.schemas.lists import RecommendedItem
@@ -12,11 +12,13 @@ from recsys_client.schemas.recommend import ListOptions, UserOrHistory
 from services.edge.context import HISTORY, RECORD, asking_key, end_stage
 from services.edge.metrics import COLD, NO_FALLBACK, WARM
 from services.worker.answering import list_request, refusing
+from services.worker.disclosure import LEAST_OFFERED
 from services.worker.impression_writer import Given
 from services.worker.state import Worker
 
 if TYPE_CHECKING:
     from recsys.serving.answers import Answer, ListRequest
+    from recsys.serving.recipes.recipe import Recipe
     from recsys.serving.recommender import Recommender
 
 
@@ -52,6 +54,7 @@ class Lists:
         asked: the same, as a generation is asked.
         reads: whether the caller may be told what a user did.
         time: when it asked.
+        recipe: which named list they are; None: recommendations.
     """
 
     worker: Worker
@@ -61,13 +64,37 @@ class Lists:
     written: Options
     asked: "ListRequest"
     time: datetime
+    recipe: "Recipe | None" = None
 
     @classmethod
-    def of(cls, worker: Worker, recommender: "Recommender", options: ListOptions, reads: bool) -> "Lists":
-        """Return what makes the lists of a request."""
-        written = Options(options.model_dump(include=set(ListOptions.model_fields)))
-        now = datetime.now(UTC)
-        return cls(worker, recommender, options, reads, written, list_request(options, int(now.timestamp())), now)
+    def of(
+        cls,
+        worker: Worker,
+        recommender: "Recommender",
+        options: ListOptions,
+        reads: bool,
+        recipe: "Recipe | None" = None,
+        of_recipe: Mapping[str, Any] | None = None,
+        time: datetime | None = None,
+    ) -> "Lists":
+        """Return what makes the lists of a request.
+
+        Args:
+            worker: that answers.
+            recommender: the generation.
+            options: what they shall be like.
+            reads: whether the caller may be told what a user did.
+            recipe: which named list they are; None: recommendations.
+            of_recipe: what is asked of the recipe, to be written down.
+            time: when they are asked for; None: now.
+        """
+        written = options.model_dump(include=set(ListOptions.model_fields))
+        now = time or datetime.now(UTC)
+        asked = list_request(options, int(now.timestamp()))
+        if recipe is not None:
+            asked = replace(asked, least_offered=0 if reads else LEAST_OFFERED)
+            written |= {"recipe": recipe.name, "least_offered": asked.least_offered, **(of_recipe or {})}
+        return cls(worker, recommender, options, reads, Options(written), asked, now, recipe)
 
     def made(self, users: Sequence[UserOrHistory], checkpoint: Callable[[str], object]) -> list[UserList]:
         """Return the lists of some users, in their order, counted and on the way to be written down.
@@ -83,22 +110,36 @@ class Lists:
         end_stage(HISTORY)
         histories = [history or [] for history in known]
         with refusing(self.recommender, self.options.fields):
-            answers = self.recommender.recommend_many(histories, self.asked, checkpoint)
-        lists = []
-        for user, history, answer in zip(users, known, answers, strict=True):
-            openly = self.reads or user.user_id is None
-            seen = as_seen_by_caller(self.worker, answer, history, openly, self.options.language)
-            made = UserList(uuid.uuid4().hex, history or [], seen)
-            self._count(answer)
-            if self.options.record:
-                self.worker.metrics.lists.labels(answer.generation, answer.adapter).inc()
-            if self.options.record or not openly:
-                write_down(
-                    self.worker, self.recommender, user.user_id, self.written, made, self.options.record, self.time
-                )
-            lists.append(made)
+            answers = self._answers(histories, checkpoint)
+        lists = [
+            self.finished(user, history, answer) for user, history, answer in zip(users, known, answers, strict=True)
+        ]
         end_stage(RECORD)
         return lists
+
+    def finished(self, user: UserOrHistory, history: Sequence[str] | None, answer: "Answer") -> UserList:
+        """Return a user's list as the caller may see it, counted and on the way to be written down.
+
+        Args:
+            user: whose.
+            history: what it was made from, item ids, oldest first; None: it could not be read.
+            answer: the list.
+        """
+        openly = self.reads or user.user_id is None
+        tells = self.recipe is None or self.recipe.tells_history
+        seen = as_seen_by_caller(self.worker, answer, history, openly or not tells, self.options.language)
+        made = UserList(uuid.uuid4().hex, history or [], seen)
+        self._count(answer)
+        if self.options.record:
+            self.worker.metrics.lists.labels(answer.generation, answer.adapter).inc()
+        if self.options.record or not openly:
+            write_down(self.worker, self.recommender, user.user_id, self.written, made, self.options.record, self.time)
+        return made
+
+    def _answers(self, histories: Sequence[Sequence[str]], checkpoint: Callable[[str], object]) -> list["Answer"]:
+        if self.recipe is None:
+            return self.recommender.recommend_many(histories, self.asked, checkpoint)
+        return [self.recommender.listed(self.recipe, history, self.asked, checkpoint) for history in histories]
 
     def _count(self, answer: "Answer") -> None:
         cold = round(self.recommender.cold_share([item.item_id for item in answer.items]) * len(answer.items))

@@ -55,7 +55,7 @@ class Wording:
 
 
 def _check(where: str, table: object) -> None:
-    """Check that a table has a template for each code and none else, with the placeholders of the English one."""
+    """Check that a table has a template for each code, later ones or not, with the placeholders of the English one."""
     from recsys.serving.explanation import ENGLISH, LATER  # brings torch, for which BentoML's supervisor has no use
 
     if not isinstance(table, dict):

@@ -33,8 +33,19 @@ from recsys_client import (
     calls,
     params,
 )
+from recsys_client.schemas.page import NewRow, PageRequest
+from recsys_client.schemas.recipes import (
+    BecauseYouLikedRequest,
+    BoughtTogetherRequest,
+    BuyAgainRequest,
+    NewArrivalsRequest,
+    PopularRequest,
+    RecentlyViewedRequest,
+    TrendingRequest,
+)
 from recsys_client.schemas.recommend import BatchRequest, ListOptions, RankRequest, SimilarRequest
 from recsys_client.schemas.texts import SearchRequest
+from recsys_client.schemas.users import SimilarUsersRequest
 from services.edge.keys import create_key
 from services.serve import running
 
@@ -65,12 +76,22 @@ def steps(mark: str, known_user: str, item: str, other: str, rec_id: str, genera
         Step("recommend_batch", ([UserOrHistory(user_id=known_user), {"history": [item]}],), {"k": 3}),
         Step("rank", ([other, item, "nothing"],), {"user_id": known_user}),
         Step("similar", (item,), filtered),
+        Step("similar", (item,), {"by": "both", "k": 3}),
+        Step("because_you_liked", options={"user_id": known_user, "by": "behaviour", "explain": True}),
+        Step("bought_together", ([item, other],), {"k": 5}),
+        Step("buy_again", options={"history": (item, other, item)}),
+        Step("new_arrivals", options={"user_id": known_user, "days": 60}),
+        Step("recently_viewed", options={"user_id": known_user, "k": 3}),
+        Step("page", options={"user_id": known_user, "rows": [NewRow(recipe="trending"), {"recipe": "popular"}]}),
+        Step("popular", options={"user_id": known_user, "days": 30, **filtered}),
+        Step("trending", options={"days": 7, "explain": True}),
         Step("search", ("a film",), filtered),
         Step("search", ("haunted",), {"mode": "words"}),
         Step("embed", (["a film", "another"],)),
         Step("classify", (["My parcel is late"],)),
         Step("add_events", ([NewEvent(user_id=mark, item_id=item), {"user_id": mark, "item_id": "nothing"}],)),
         Step("user", (mark,), {"limit": 5}),
+        Step("similar_users", options={"user_id": known_user, "k": 3}),
         Step("forget_user", (mark,)),
         Step("user", (mark,)),
         Step("put_item", (made,), {"title": "A new one", "year": 2026}),
@@ -208,8 +229,20 @@ def test_the_options_are_those_of_the_schemas() -> None:
         == set(BatchRequest.model_fields) - {"users"}
     )
     assert set(get_type_hints(params.RecommendParams)) == user | set(ListOptions.model_fields)
+    for asked, request in (
+        (params.BecauseYouLikedParams, BecauseYouLikedRequest),
+        (params.BoughtTogetherParams, BoughtTogetherRequest),
+        (params.NewArrivalsParams, NewArrivalsRequest),
+        (params.AnybodyParams, RecentlyViewedRequest),
+        (params.AnybodyParams, BuyAgainRequest),
+        (params.PopularParams, PopularRequest),
+        (params.TrendingParams, TrendingRequest),
+    ):
+        assert set(get_type_hints(asked)) == set(request.model_fields) - {"item_ids"}
+    assert set(get_type_hints(params.SimilarUsersParams)) == set(SimilarUsersRequest.model_fields)
+    assert set(get_type_hints(params.PageParams)) == set(PageRequest.model_fields)
     assert set(get_type_hints(params.RankParams)) == set(RankRequest.model_fields) - {"item_ids"}
-    assert set(get_type_hints(params.ItemParams)) == set(SimilarRequest.model_fields) - {"item_id"}
+    assert set(get_type_hints(params.SimilarParams)) == set(SimilarRequest.model_fields) - {"item_id"}
     assert set(get_type_hints(params.SearchParams)) == set(SearchRequest.model_fields) - {"query"}
 
 

@@ -16,6 +16,16 @@ from recsys_client.schemas.classify import ClassifyRequest
 from recsys_client.schemas.events import EventsRequest, NewEvent
 from recsys_client.schemas.generations import PromoteRequest, ShadowRequest
 from recsys_client.schemas.items import PatchItemRequest, PutItemRequest, PutItemsRequest
+from recsys_client.schemas.page import NewRow, PageRequest
+from recsys_client.schemas.recipes import (
+    BecauseYouLikedRequest,
+    BoughtTogetherRequest,
+    BuyAgainRequest,
+    NewArrivalsRequest,
+    PopularRequest,
+    RecentlyViewedRequest,
+    TrendingRequest,
+)
 from recsys_client.schemas.recommend import (
     BatchRequest,
     NewPromotion,
@@ -25,6 +35,7 @@ from recsys_client.schemas.recommend import (
     UserOrHistory,
 )
 from recsys_client.schemas.texts import EmbedRequest, SearchRequest
+from recsys_client.schemas.users import SimilarUsersRequest
 from services.api import create_app
 from services.edge.description import TAGS
 
@@ -35,6 +46,16 @@ BODIES: dict[type[BaseModel], list[dict[str, Any]]] = {  # as small as they may 
     BatchRequest: [{"users": [{"user_id": "7"}]}],
     RankRequest: [{"user_id": "7", "item_ids": ["50"]}, {"history": [], "item_ids": ["50"]}],
     SimilarRequest: [{"item_id": "50"}],
+    BecauseYouLikedRequest: [{}, {"user_id": "7", "item_id": "50"}],
+    BoughtTogetherRequest: [{"item_ids": ["50"]}, {"item_ids": ["50"], "history": []}],
+    BuyAgainRequest: [{"user_id": "7"}, {"history": []}],
+    NewArrivalsRequest: [{}, {"user_id": "7", "days": 60}],
+    RecentlyViewedRequest: [{"user_id": "7"}, {"history": []}],
+    PopularRequest: [{}, {"user_id": "7"}, {"history": [], "days": 30}],
+    TrendingRequest: [{}, {"user_id": "7"}],
+    PageRequest: [{}, {"user_id": "7"}, {"history": []}],
+    NewRow: [{"recipe": "popular"}],
+    SimilarUsersRequest: [{"user_id": "7"}, {"history": ["50"]}],
     SearchRequest: [{"query": ""}],
     EmbedRequest: [{"texts": [""]}],
     ClassifyRequest: [{"texts": [""]}],

@@ -13,7 +13,21 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from recsys_client.errors import ServiceError, error_of, invalid, invalid_parameter
-from recsys_client.params import ItemParams, ListParams, RankParams, RecommendParams, SearchParams
+from recsys_client.params import (
+    AnybodyParams,
+    BecauseYouLikedParams,
+    BoughtTogetherParams,
+    ListParams,
+    NewArrivalsParams,
+    PageParams,
+    PopularParams,
+    RankParams,
+    RecommendParams,
+    SearchParams,
+    SimilarParams,
+    SimilarUsersParams,
+    TrendingParams,
+)
 from recsys_client.schemas.classify import ClassifyAnswer, ClassifyRequest
 from recsys_client.schemas.events import EventsAnswer, EventsRequest, NewEvent
 from recsys_client.schemas.fields import Id
@@ -35,8 +49,20 @@ from recsys_client.schemas.items import (
     PutItemsRequest,
     Source,
 )
+from recsys_client.schemas.page import PageAnswer, PageRequest
 from recsys_client.schemas.rates import RatesAnswer
 from recsys_client.schemas.readiness import Readiness
+from recsys_client.schemas.recipes import (
+    BecauseYouLikedRequest,
+    BoughtTogetherRequest,
+    BuyAgainRequest,
+    ListAnswer,
+    NewArrivalsRequest,
+    PopularRequest,
+    RecentlyViewedRequest,
+    RecipeRequest,
+    TrendingRequest,
+)
 from recsys_client.schemas.recommend import (
     BatchAnswer,
     BatchRequest,
@@ -49,7 +75,13 @@ from recsys_client.schemas.recommend import (
     UserOrHistory,
 )
 from recsys_client.schemas.texts import EmbedAnswer, EmbedRequest, SearchAnswer, SearchRequest
-from recsys_client.schemas.users import ForgottenAnswer, LineageAnswer, UserAnswer
+from recsys_client.schemas.users import (
+    ForgottenAnswer,
+    LineageAnswer,
+    SimilarUsersAnswer,
+    SimilarUsersRequest,
+    UserAnswer,
+)
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -100,9 +132,49 @@ def rank(item_ids: Iterable[str], **params: Unpack[RankParams]) -> Call[RankAnsw
     return _call("POST", "/v1/rank", RankAnswer, _checked(RankRequest, {"item_ids": list(item_ids), **params}))
 
 
-def similar(item_id: str, **params: Unpack[ItemParams]) -> Call[SimilarAnswer]:
+def similar(item_id: str, **params: Unpack[SimilarParams]) -> Call[SimilarAnswer]:
     """Return the items most like a given one."""
     return _call("POST", "/v1/similar", SimilarAnswer, _checked(SimilarRequest, {"item_id": item_id, **params}))
+
+
+def because_you_liked(**params: Unpack[BecauseYouLikedParams]) -> Call[ListAnswer]:
+    """Return what is like one item of the user's history, given or chosen by the service; ``about`` names it."""
+    return _list(BecauseYouLikedRequest, params)
+
+
+def bought_together(item_ids: Iterable[str], **params: Unpack[BoughtTogetherParams]) -> Call[ListAnswer]:
+    """Return what goes with up to 50 items, as baskets show it, rather than in their place."""
+    return _list(BoughtTogetherRequest, {"item_ids": list(item_ids), **params})
+
+
+def buy_again(**params: Unpack[AnybodyParams]) -> Call[ListAnswer]:
+    """Return what a user is likely to take once more about now."""
+    return _list(BuyAgainRequest, params)
+
+
+def new_arrivals(**params: Unpack[NewArrivalsParams]) -> Call[ListAnswer]:
+    """Return what has come in the last ``days`` (30) of the snapshot, as it suits the user."""
+    return _list(NewArrivalsRequest, params)
+
+
+def recently_viewed(**params: Unpack[AnybodyParams]) -> Call[ListAnswer]:
+    """Return what a user chose last, newest first."""
+    return _list(RecentlyViewedRequest, params)
+
+
+def page(**params: Unpack[PageParams]) -> Call[PageAnswer]:
+    """Return several named lists at once, the most useful first, and no item twice; see ``NewRow`` for rows."""
+    return _call("POST", "/v1/page", PageAnswer, _checked(PageRequest, params))
+
+
+def popular(**params: Unpack[PopularParams]) -> Call[ListAnswer]:
+    """Return what most people chose: ever, or in the last ``days`` of the snapshot."""
+    return _list(PopularRequest, params)
+
+
+def trending(**params: Unpack[TrendingParams]) -> Call[ListAnswer]:
+    """Return what has grown beyond chance in the last ``days`` (7) of the snapshot."""
+    return _list(TrendingRequest, params)
 
 
 def search(query: str, **params: Unpack[SearchParams]) -> Call[SearchAnswer]:
@@ -178,6 +250,12 @@ def user(user_id: str, *, limit: int | None = None) -> Call[UserAnswer]:
     """Return what is known of a user, with the newest ``limit`` events (100 unless told otherwise)."""
     query = {} if limit is None else {"limit": limit}
     return _call("GET", f"/v1/users/{_segment('user_id', user_id)}", UserAnswer, query=query)
+
+
+def similar_users(**params: Unpack[SimilarUsersParams]) -> Call[SimilarUsersAnswer]:
+    """Return users of the snapshot who chose the same as one user, or as a history; needs the scope admin."""
+    body = _checked(SimilarUsersRequest, params)
+    return _call("POST", "/v1/users/similar", SimilarUsersAnswer, body)
 
 
 def forget_user(user_id: str) -> Call[ForgottenAnswer]:
@@ -266,6 +344,10 @@ def _call(
     if body is not None or method == "POST":  # a service without keys asks for it also where there is no body
         arguments["headers"] = {"Content-Type": "application/json"}
     return Call(method, path, arguments, lambda response: answer.model_validate_json(response.content), repeatable)
+
+
+def _list(schema: type[RecipeRequest], params: Mapping[str, Any]) -> Call[ListAnswer]:
+    return _call("POST", f"/v1/lists/{schema.recipe}", ListAnswer, _checked(schema, params))
 
 
 def _checked(schema: type[M], values: Mapping[str, Any]) -> M:

@@ -6,7 +6,8 @@ Every one may be left out, and then the service's default holds; ``schemas.recom
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-from recsys_client.schemas.recommend import NewPromotion, SeenOptions
+from recsys_client.schemas.page import NewRow
+from recsys_client.schemas.recommend import By, NewPromotion, SeenOptions
 
 
 class UserParams(TypedDict, total=False):
@@ -25,6 +26,36 @@ class ItemParams(TypedDict, total=False):
     adapter: str | None
     generation: str | None
     fields: Sequence[str]
+
+
+class PageParams(UserParams, total=False):
+    """Whom a page of rows is for, and what is on it."""
+
+    rows: Sequence[NewRow | Mapping[str, Any]] | None
+    k: int
+    filter: Mapping[str, Any] | None
+    adapter: str | None
+    generation: str | None
+    exclude_seen: bool | SeenOptions | Mapping[str, Any] | None
+    exclude_ids: Sequence[str]
+    explain: bool
+    language: str | None
+    record: bool
+    fields: Sequence[str]
+
+
+class SimilarParams(ItemParams, total=False):
+    """Which items are like another, and by what."""
+
+    by: By | None
+
+
+class SimilarUsersParams(UserParams, total=False):
+    """Whom users shall be like, and which model tells."""
+
+    k: int
+    adapter: str | None
+    generation: str | None
 
 
 class SearchParams(ItemParams, total=False):
@@ -48,6 +79,42 @@ class ListParams(ItemParams, total=False):
 
 class RecommendParams(UserParams, ListParams, total=False):
     """Whom a list is for, and what it is like."""
+
+
+class AnybodyParams(UserParams, ListParams, total=False):
+    """Whom a named list is for, if anybody, and what it is like."""
+
+
+class BecauseYouLikedParams(AnybodyParams, total=False):
+    """What is asked of what is like an item of the history."""
+
+    item_id: str | None
+    by: By
+
+
+class BoughtTogetherParams(AnybodyParams, total=False):
+    """What is asked of what goes with some items."""
+
+    days: int
+
+
+class NewArrivalsParams(AnybodyParams, total=False):
+    """What is asked of what has come lately."""
+
+    days: int
+    column: str | None
+
+
+class PopularParams(AnybodyParams, total=False):
+    """What is asked of what is popular."""
+
+    days: int | None
+
+
+class TrendingParams(AnybodyParams, total=False):
+    """What is asked of what trends."""
+
+    days: int
 
 
 class RankParams(UserParams, total=False):

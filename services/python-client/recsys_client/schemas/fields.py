@@ -6,7 +6,7 @@ A field that a request does not declare is refused, so that a misspelt option fa
 import json
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AwareDatetime,
@@ -25,6 +25,8 @@ MAX_ITEMS = 200  # in one answer
 MAX_DEPTH = 300  # of a list, all of its pages together
 MAX_FIELDS = 50
 MAX_DAYS = 36_500
+MAX_WINDOW = 3_660  # days
+MAX_ROW = 50  # items of one row of a page
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 
@@ -33,6 +35,13 @@ def _number(value: Any) -> Any:
     # Left alone, pydantic reads true as 1 and "5" as 5.
     if isinstance(value, bool | str):
         raise PydanticCustomError("number_wanted", "a number is wanted")
+    return value
+
+
+def _flag(value: Any) -> Any:
+    # Left alone, pydantic reads 0 as false where nothing else may be.
+    if not isinstance(value, bool):
+        raise PydanticCustomError("bool_type", "Input should be a valid boolean")
     return value
 
 
@@ -55,9 +64,12 @@ PathId = Annotated[
 ]
 # bounds before the validator: behind it JSON Schema would lose them
 Place = Annotated[int, Field(ge=1, le=MAX_ITEMS), BeforeValidator(_number)]
+RowLength = Annotated[int, Field(ge=1, le=MAX_ROW), BeforeValidator(_number)]
+WholeDays = Annotated[int, Field(ge=1, le=MAX_WINDOW), BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number)]
 Days = Annotated[float, Field(gt=0, le=MAX_DAYS), BeforeValidator(_number)]
 Flag = Annotated[bool, Strict()]
+Never = Annotated[Literal[False], BeforeValidator(_flag)]
 Timestamp = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 # fail_fast: of many wrong ones the first says enough
 Fields = Annotated[

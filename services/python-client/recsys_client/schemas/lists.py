@@ -48,13 +48,16 @@ class Reason(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    code: str = Field(description="As the components' names.")
+    code: str = Field(description="As the components' names; of named lists what their recipes say.")
     item_id: str | None = Field(description="The item of the history behind it; null: none, or it must not be told.")
     title: str | None
     every_days: float | None = Field(
         None, description="Of the code again: about so many days lie between two times; null: not known."
     )
     ago_days: float | None = Field(None, description="Of the code again: days since the last time; null: not known.")
+    numbers: dict[str, int | float | str] = Field(
+        {}, description="What a recipe has counted, by the names of its sentence: people, times, days and the like."
+    )
 
 
 class Explanation(BaseModel):

@@ -1,6 +1,6 @@
 """Items for a user, for many users, given items in order, and items like an item: requests and answers."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -37,6 +37,7 @@ WORK_OF_DIVERSITY = 0.015
 WORK_OF_LIMITS = 0.01
 WORK_OF_EXPLAIN = 0.39
 
+By = Literal["text", "behaviour", "both"]
 Adapter = Annotated[
     Id | None, Field(description="The adapter that must answer, by id or alias; 404 where it is not served.")
 ]
@@ -91,6 +92,11 @@ EXACTLY_ONE: dict[str, JsonValue] = {
     "if": {"required": ["user_id"], "properties": {"user_id": _GIVEN}, "additionalProperties": True},
     "then": {"properties": {"history": {"type": "null"}}, "additionalProperties": True},
     "else": {"required": ["history"], "properties": {"history": _GIVEN}, "additionalProperties": True},
+}
+
+AT_MOST_ONE: dict[str, JsonValue] = {
+    "if": {"required": ["user_id"], "properties": {"user_id": _GIVEN}, "additionalProperties": True},
+    "then": {"properties": {"history": {"type": "null"}}, "additionalProperties": True},
 }
 
 
@@ -300,9 +306,17 @@ class RankRequest(UserOrHistory, FromModel):
 class SimilarRequest(Page):
     """An item, to find others like it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"item_id": "50", "k": 5}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"item_id": "50", "k": 5}, {"item_id": "50", "by": "both"}]}
+    )
 
     item_id: Id
+    by: By | None = Field(
+        None,
+        description="text: by what is written of them. behaviour: by how many more people chose both than would have "
+        "by chance. both: behaviour + 0.5 · text. Left out: the cosine of the vectors that were learnt to tell what is "
+        "chosen next.",
+    )
     filter: Filter = None
     fields: Fields = Field(["title"])
 

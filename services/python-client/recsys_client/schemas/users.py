@@ -3,7 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from recsys_client.schemas.fields import Count
+from recsys_client.schemas.recommend import EXACTLY_ONE, FromModel, MissingIds, Origin, UserOrHistory
 
 
 class HistoryEvent(BaseModel):
@@ -24,6 +27,39 @@ class UserAnswer(BaseModel):
     events: dict[str, int] = Field(description="How many there are, by where they are kept: snapshot and live.")
     impressions: int = Field(description="Answers that are recorded.")
     history: list[HistoryEvent] = Field(description="The newest events, oldest first.")
+
+
+class SimilarUsersRequest(UserOrHistory, FromModel):
+    """A user or a history, to find users like them."""
+
+    model_config = ConfigDict(json_schema_extra=EXACTLY_ONE | {"examples": [{"user_id": "196", "k": 5}]})
+
+    k: Count = 10
+
+
+class SharedItem(BaseModel):
+    """An item that two users chose."""
+
+    item_id: str
+    title: str
+
+
+class SimilarUser(BaseModel):
+    """A user of the snapshot who chose the same."""
+
+    user_id: str
+    score: float = Field(
+        description="The cosine of both sets of chosen items, rare ones counting more, times n / (n + 5) with n shared."
+    )
+    shared: int = Field(description="How many items both chose.")
+    items: list[SharedItem] = Field(description="Some of them, the rarest first.")
+
+
+class SimilarUsersAnswer(Origin):
+    """Users of the snapshot, most alike first; who is forgotten is not among them."""
+
+    users: list[SimilarUser]
+    missing_ids: MissingIds
 
 
 class Removed(BaseModel):
