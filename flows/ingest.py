@@ -26,9 +26,10 @@ def fetch_movielens(cache: Path) -> tuple[str, str]:
 
 
 @stage("write snapshot")
-def write_snapshot(events: str, items: str, home: Home, config: IngestConfig) -> Snapshot:
-    """Read and check both tables and write the snapshot."""
-    return ingest(resolved(events), resolved(items), config, home=home, progress=progress.report)
+def write_snapshot(events: str, items: str, home: Home, config: IngestConfig, users: str | None = None) -> Snapshot:
+    """Read and check the tables and write the snapshot."""
+    described = resolved(users) if users else None
+    return ingest(resolved(events), resolved(items), config, users=described, home=home, progress=progress.report)
 
 
 write_remote_snapshot = stage("write snapshot", retries=REMOTE_RETRIES, retry_delay_seconds=10)(write_snapshot.fn)
@@ -36,22 +37,28 @@ write_remote_snapshot = stage("write snapshot", retries=REMOTE_RETRIES, retry_de
 
 @located_flow("ingest")
 def ingest_tables(
-    events: TableLocation, items: TableLocation, home: str | None = None, config: IngestConfig = _DEFAULT
+    events: TableLocation,
+    items: TableLocation,
+    home: str | None = None,
+    config: IngestConfig = _DEFAULT,
+    users: TableLocation | None = None,
 ) -> str:
-    """Turn raw events and items into a snapshot and return its id.
+    """Turn raw events, items and users into a snapshot and return its id.
 
     Args:
         events: a file, a folder, a glob or a URL; a signed one as secret:NAME or env:NAME.
         items: likewise.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: column names, and how many bad rows may be set aside.
+        users: where the users' attributes are, likewise; empty: nothing is known of users but their events.
 
     Raises:
         SourceError: a table cannot be read, or may not be.
         SettingError: a location holds a credential, or names one that is not there.
         QualityError: too many rows are bad.
     """
-    write = write_remote_snapshot if is_remote(events) or is_remote(items) else write_snapshot
-    snapshot = write(events, items, open_home(home), config)
+    remote = any(is_remote(location) for location in (events, items, users) if location)
+    write = write_remote_snapshot if remote else write_snapshot
+    snapshot = write(events, items, open_home(home), config, users)
     report_quality(snapshot)
     return snapshot.id

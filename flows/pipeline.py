@@ -29,6 +29,7 @@ def pipeline(
     model: ModelConfig = _MODEL,
     publish: bool = True,
     force: bool = False,
+    users: TableLocation | None = None,
 ) -> Training:
     """Ingest, train, measure and publish; what was done before with the same inputs is found, not done again.
 
@@ -41,20 +42,23 @@ def pipeline(
         model: all settings of text, adapter, towers, experts and evaluation.
         publish: serve the new generation if the gate lets it pass.
         force: serve it whatever the gate says.
+        users: where the users' attributes are, likewise; empty: nothing is known of users but their events.
 
     Raises:
-        DataError, SettingError: only one of events and items is given, or the data cannot be read or is not good
-            enough.
+        DataError, SettingError: only one of events and items is given, or users without them, or the data cannot be
+            read or is not good enough.
         RefusedError: the gate refused the new generation; the one that was served still is.
     """
     place = open_home(home)
     clean_up(place)
     if (events is None) != (items is None):
         raise SettingError("Give both events and items, or neither for MovieLens 100K.")
+    if events is None and users is not None:
+        raise SettingError("Give events and items beside users: nobody else's are theirs.")
     if events is None or items is None:
         events, items = fetch_movielens(place.cache)
 
-    snapshot_id = ingest_tables(events, items, str(place.root), ingest)
+    snapshot_id = ingest_tables(events, items, str(place.root), ingest, users)
     training = train_generation(snapshot_id, str(place.root), model)
     report_metrics(read_json(Path(training.metrics)))
     report_samples(place, training.generation)

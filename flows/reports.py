@@ -36,8 +36,17 @@ def report_quality(snapshot: Snapshot) -> None:
     counts = ", ".join(f"{count:,} {name}" for name, count in asdict(snapshot.manifest.counts).items())
     repeats = f" {in_markdown(snapshot.manifest.repeats.sentence)}" if snapshot.manifest.repeats else ""
     means = in_markdown(sentence(suggested(snapshot.events())))
-    said = " ".join(filter(None, [f"Snapshot {snapshot.id}: {counts}.{repeats}", means]))
-    show_table(rows, key="quality", description=said)
+    described = f"Snapshot {snapshot.id}: {counts}.{repeats}{_described(snapshot)}"
+    show_table(rows, key="quality", description=" ".join(filter(None, [described, means])))
+
+
+def _described(snapshot: Snapshot) -> str:
+    """Say of how many users something is known beside what they did, and which of it makes no segments."""
+    described = snapshot.manifest.described
+    if described is None:
+        return ""
+    said = [f"{described.rows:,} users have attributes.", *(f"{name}: {why}" for name, why in described.unused.items())]
+    return f" {in_markdown(' '.join(said))}"
 
 
 @for_the_ui

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.tables import show_quality
+from flows.commands.tables import notes_of, show_quality
 from flows.commands.terminal import FAILED, DebugOption, HomeOption, JsonOption, shell
 from recsys.config import IngestConfig, read_settings, to_dict
 
@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 Events = Annotated[str, typer.Option(help="File, folder, glob, URL or env:NAME: Parquet, CSV or NDJSON.")]
 Items = Annotated[str, typer.Option(help="File, folder, glob, URL or env:NAME: Parquet, CSV or NDJSON.")]
+UsersOption = Annotated[
+    str | None, typer.Option(help="Users and their attributes, if any are known: where they are, likewise.")
+]
 MapEvent = Annotated[list[str] | None, typer.Option(help="CONTRACT=COLUMN: what a column is called in the events.")]
 MapItem = Annotated[list[str] | None, typer.Option(help="CONTRACT=COLUMN: what a column is called in the items.")]
+MapUser = Annotated[list[str] | None, typer.Option(help="CONTRACT=COLUMN: what a column is called in the users.")]
 BadShare = Annotated[
     float | None, typer.Option(min=0, max=1, help="Share of bad rows that may be set aside; 0.01 by default.")
 ]
@@ -28,16 +32,18 @@ ConfigFile = Annotated[
 def ingest(
     events: Events,
     items: Items,
+    users: UsersOption = None,
     map_event: MapEvent = None,
     map_item: MapItem = None,
+    map_user: MapUser = None,
     max_bad_share: BadShare = None,
     config: ConfigFile = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Turn raw events and items into a validated snapshot."""
-    mapped = _mapping(map_event), _mapping(map_item)
+    """Turn raw events, items and users into a validated snapshot."""
+    mapped = _mapping(map_event), _mapping(map_item), _mapping(map_user)
     with shell(home, as_json, debug) as session:
         settings = _settings(config, *mapped, max_bad_share)
         from flows.ingest import ingest_tables
@@ -45,55 +51,67 @@ def ingest(
         from recsys.data.signals import suggested
         from recsys.data.snapshot import open_snapshot
 
-        given = named(events, "events"), named(items, "items")
-        snapshot = open_snapshot(session.home, ingest_tables(*given, str(session.home.root), settings))
+        given = named(events, "events"), named(items, "items"), str(session.home.root), settings
+        described_by = named(users, "users") if users else None
+        snapshot = open_snapshot(session.home, ingest_tables(*given, described_by))
+        described = snapshot.manifest.described
         session.show(f"Snapshot {snapshot.id} in {snapshot.path}")
-        repeats = snapshot.manifest.repeats
-        signals = suggested(snapshot.events())
-        show_quality(session, snapshot.manifest.quality.values(), repeats, signals)
+        repeats, signals = snapshot.manifest.repeats, suggested(snapshot.events())
+        notes = notes_of(repeats, signals, described.unused if described else None)
+        show_quality(session, snapshot.manifest.quality.values(), notes)
         session.result = {
             "snapshot": snapshot.id,
             "path": str(snapshot.path),
             "counts": asdict(snapshot.manifest.counts),
             "times_known": snapshot.times_known,
             "quality": {name: asdict(quality) for name, quality in snapshot.manifest.quality.items()},
-        } | ({"repeats": asdict(repeats)} if repeats else {})
+        }
+        session.result |= {"repeats": asdict(repeats)} if repeats else {}
         session.result |= {"signals": [to_dict(rule) for rule in signals]} if signals else {}
+        session.result |= {"described": asdict(described)} if described else {}
 
 
 def validate(
     events: Events,
     items: Items,
+    users: UsersOption = None,
     map_event: MapEvent = None,
     map_item: MapItem = None,
+    map_user: MapUser = None,
     max_bad_share: BadShare = None,
     config: ConfigFile = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Check raw events and items as ingest does, and write nothing."""
-    mapped = _mapping(map_event), _mapping(map_item)
+    """Check raw events, items and users as ingest does, and write nothing."""
+    mapped = _mapping(map_event), _mapping(map_item), _mapping(map_user)
     with shell(home, as_json, debug) as session:
         settings = _settings(config, *mapped, max_bad_share)
         from flows.locations import named, resolved
         from recsys.data import ingest
 
         given = resolved(named(events, "events")), resolved(named(items, "items"))
-        report: QualityReport = ingest.validate(*given, settings)
+        described_by = resolved(named(users, "users")) if users else None
+        report: QualityReport = ingest.validate(*given, settings, users=described_by)
         refusal = report.refusal()
         quality = {one.table: asdict(one) for one in report.tables}
         session.result = {"accepted": refusal is None, "quality": quality, "refusal": refusal}
         session.result |= {"repeats": asdict(report.repeats)} if report.repeats else {}
         session.result |= {"signals": [to_dict(rule) for rule in report.signals]} if report.signals else {}
-        show_quality(session, report.tables, report.repeats, report.signals)
+        session.result |= {"unused": dict(report.unused)} if users else {}
+        show_quality(session, report.tables, notes_of(report.repeats, report.signals, report.unused))
         session.show(refusal or "Good enough to ingest.")
         if refusal:
             raise typer.Exit(FAILED)
 
 
 def _settings(
-    config: Path | None, events: dict[str, str], items: dict[str, str], bad_share: float | None
+    config: Path | None,
+    events: dict[str, str],
+    items: dict[str, str],
+    users: dict[str, str],
+    bad_share: float | None,
 ) -> IngestConfig:
     """Return the settings of a file, or the default ones, with what the options say."""
     given = read_settings(IngestConfig, config) if config else IngestConfig()
@@ -102,6 +120,7 @@ def _settings(
         given,
         event_columns=given.event_columns | events,
         item_columns=given.item_columns | items,
+        user_columns=((given.user_columns or {}) | users) or None,
         max_quarantined_share=share,
     )
 

@@ -1,6 +1,6 @@
 """The tables that more than one command shows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -56,19 +56,25 @@ def show_report(session: Shell, generation_id: str) -> str | None:
 def show_quality(
     session: Shell,
     tables: "Iterable[TableQuality]",
-    repeats: "Repeats | None",
-    signals: "tuple[SignalConfig, ...] | None",
+    notes: Iterable[str],
 ) -> None:
-    """Show how many rows of each table were set aside, and why, how often users came back, and what events mean."""
-    from recsys.data.signals import sentence  # brings Polars
-
+    """Show how many rows of each table were set aside, and why, and what else there is to say of them."""
     headings = {"table": "", "rows": "right", "set aside": "right", "reasons": ""}
     rows = [[one.table, f"{one.rows:,}", f"{one.quarantined:,}", _counted(one.reasons)] for one in tables]
     session.show(table(headings, rows))
-    if repeats is not None:
-        session.show(Text(cell(repeats.sentence)))  # types are named in it, and names are data
-    if signals:
-        session.show(Text(cell(sentence(signals))))
+    for note in notes:
+        session.show(Text(cell(note)))  # types and columns are named in it, and names are data
+
+
+def notes_of(
+    repeats: "Repeats | None", signals: "tuple[SignalConfig, ...] | None", unused: Mapping[str, str] | None
+) -> list[str]:
+    """Return what is told of data beside its bad rows: who came back, what events mean, what makes no segments."""
+    from recsys.data.signals import sentence  # brings Polars
+
+    found = [] if repeats is None else [repeats.sentence]
+    found += [sentence(signals)] if signals else []
+    return found + [f"{name}: {why}" for name, why in (unused or {}).items()]
 
 
 def _counted(reasons: dict[str, int]) -> str:

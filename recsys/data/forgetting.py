@@ -32,20 +32,27 @@ class Forgotten:
         """Return the time up to which a user is forgotten, in microseconds since 1970, or None."""
         return self.times.get(hash_user(self.salt, user_id)) if self.times else None
 
-    def remain(self, events: pl.DataFrame) -> pl.DataFrame:
-        """Return raw events without the forgotten ones; an event of such a user whose time cannot be read goes too."""
-        if not self.times or columns.USER_ID not in events.columns:
-            return events
-        users = events[columns.USER_ID].drop_nulls().unique()
+    def remain(self, rows: pl.DataFrame, timed_by: str = columns.TIMESTAMP) -> pl.DataFrame:
+        """Return raw events without the forgotten ones; an event of such a user whose time cannot be read goes too.
+
+        Args:
+            rows: events; or users, whose attributes are as old as ``updated_at`` says.
+            timed_by: the column of their times; where there is none, all that is of a forgotten user goes.
+        """
+        if not self.times or columns.USER_ID not in rows.columns:
+            return rows
+        users = rows[columns.USER_ID].drop_nulls().unique()
         times = {user: time for user in users.to_list() if (time := self.when(str(user))) is not None}
         if not times:
-            return events
-        limit = events[columns.USER_ID].replace_strict(times, default=None, return_dtype=pl.Int64)
-        happened = parse_timestamps(events[columns.TIMESTAMP]).dt.epoch("us")
+            return rows
+        limit = rows[columns.USER_ID].replace_strict(times, default=None, return_dtype=pl.Int64)
+        if timed_by not in rows.columns:
+            return rows.filter(limit.is_null())
+        happened = parse_timestamps(rows[timed_by]).dt.epoch("us")
         past = happened.is_null() | (happened <= limit).fill_null(True)
-        if columns.TIMESTAMP_KNOWN in events.columns:
-            past |= ~parse_flags(events[columns.TIMESTAMP_KNOWN]).fill_null(True)
-        return events.filter(~(limit.is_not_null() & past))
+        if columns.TIMESTAMP_KNOWN in rows.columns:
+            past |= ~parse_flags(rows[columns.TIMESTAMP_KNOWN]).fill_null(True)
+        return rows.filter(~(limit.is_not_null() & past))
 
 
 def hash_user(salt: bytes, user_id: str) -> str:

@@ -1,4 +1,4 @@
-"""From raw files to a snapshot: read both tables, set bad rows aside, and write what is good, or refuse."""
+"""From raw files to a snapshot: read the tables, set bad rows aside, and write what is good, or refuse."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,9 +8,10 @@ import polars as pl
 
 from recsys.config import IngestConfig
 from recsys.data import columns
+from recsys.data.attributes import attribute_names, unused
 from recsys.data.forgetting import Forgotten
 from recsys.data.locations import Sources
-from recsys.data.quality import QualityError, QualityReport, event_checks, item_checks, split
+from recsys.data.quality import QualityError, QualityReport, event_checks, item_checks, split, user_checks
 from recsys.data.repeats import measure_repeats
 from recsys.data.signals import suggested
 from recsys.data.snapshot import Snapshot, write_snapshot
@@ -31,6 +32,7 @@ def unchanged(table: pl.DataFrame) -> pl.DataFrame:
 class _Tables:
     events: pl.DataFrame
     items: pl.DataFrame
+    users: pl.DataFrame | None
     report: QualityReport
 
 
@@ -43,8 +45,9 @@ def ingest(
     forgotten: Forgotten = _NOBODY,
     complete_events: Complete = unchanged,
     complete_items: Complete = unchanged,
+    users: Location | None = None,
 ) -> Snapshot:
-    """Turn raw events and items into a snapshot; the same content, in any order and format, gives the same one.
+    """Turn raw events, items and users into a snapshot; the same content, in any order and format, gives the same one.
 
     Args:
         events: where the events are: a file, a folder, a glob or a URL; or a frame of them.
@@ -52,9 +55,10 @@ def ingest(
         home: the state to write the snapshot to.
         config: column names, and how much may be set aside.
         now: with a time zone; an event after it is in the future. The clock's time by default.
-        forgotten: whose events go neither into the snapshot nor into its quarantine.
+        forgotten: whose events and attributes go neither into the snapshot nor into its quarantine.
         complete_events: fills in what good events lack.
         complete_items: fills in what good items lack.
+        users: where the users and their attributes are, likewise; None: nothing is known of them but their events.
 
     Raises:
         SourceError: a table cannot be read, or may not be, or is too large.
@@ -62,28 +66,36 @@ def ingest(
         ArtifactError: the same content was ingested before, and that snapshot has been damaged since.
     """
     sources = Sources.from_environment().with_folder(home.cache)  # where what the library fetches itself lies
-    tables = _check(events, items, config, now, sources, forgotten)
+    tables = _check(events, items, users, config, now, sources, forgotten)
     if tables.report.refusal():
         raise QualityError(tables.report)
     events_table, items_table = complete_events(tables.events), complete_items(tables.items)
-    return write_snapshot(home, events_table, items_table, tables.report.quarantine, tables.report.tables, config)
+    report = tables.report
+    return write_snapshot(
+        home, events_table, items_table, report.quarantine, report.tables, config, tables.users, report.unused
+    )
 
 
 def validate(
-    events: Location, items: Location, config: IngestConfig = _DEFAULT, now: datetime | None = None
+    events: Location,
+    items: Location,
+    config: IngestConfig = _DEFAULT,
+    now: datetime | None = None,
+    users: Location | None = None,
 ) -> QualityReport:
-    """Check raw events and items as ``ingest`` does, and write nothing; ``report.refusal()`` says what it would refuse.
+    """Check raw tables as ``ingest`` does, and write nothing; ``report.refusal()`` says what it would refuse.
 
     Raises:
         SourceError: a table cannot be read.
     """
-    tables = _check(events, items, config, now, Sources.from_environment())
+    tables = _check(events, items, users, config, now, Sources.from_environment())
     return replace(tables.report, repeats=measure_repeats(tables.events), signals=suggested(tables.events))
 
 
 def _check(
     events: Location,
     items: Location,
+    users: Location | None,
     config: IngestConfig,
     now: datetime | None,
     sources: Sources,
@@ -95,6 +107,13 @@ def _check(
     checks = event_checks(good_items[columns.ITEM_ID], latest)
     raw_events = forgotten.remain(read_table(events, "events", config.event_columns, config.limits, sources))
     good_events, bad_events, event_quality = split(raw_events, "events", checks)
-    quarantine = pl.concat([bad_events, bad_items])
-    report = QualityReport((event_quality, item_quality), quarantine, config.max_quarantined_share)
-    return _Tables(good_events, good_items, report)
+    bad, qualities = [bad_events, bad_items], [event_quality, item_quality]
+    good_users, left = None, {}
+    raw_users = None if users is None else read_table(users, "users", config.user_columns or {}, config.limits, sources)
+    raw_users = None if raw_users is None else forgotten.remain(raw_users, columns.UPDATED_AT)
+    if raw_users is not None and not raw_users.is_empty():  # everybody in it may be forgotten
+        good_users, bad_users, user_quality = split(raw_users, "users", user_checks())
+        left = unused(good_users, attribute_names(good_users))
+        bad, qualities = [*bad, bad_users], [*qualities, user_quality]
+    report = QualityReport(tuple(qualities), pl.concat(bad), config.max_quarantined_share, unused=left)
+    return _Tables(good_events, good_items, good_users, report)

@@ -8,12 +8,13 @@ from recsys.data.quality import TableQuality
 from recsys.data.repeats import Repeats
 from recsys.record import Record
 
-EVENTS, ITEMS, QUARANTINE = "events.parquet", "items.parquet", "quarantine.parquet"
+EVENTS, ITEMS, USERS, QUARANTINE = "events.parquet", "items.parquet", "users.parquet", "quarantine.parquet"
+_LATER = ("repeats", "described")
 
 
 @dataclass(frozen=True)
 class SnapshotCounts:
-    """How much a snapshot holds: events, items and users, and the rows that were set aside."""
+    """How much a snapshot holds: events, items and users with events, and the rows that were set aside."""
 
     events: int
     items: int
@@ -21,12 +22,25 @@ class SnapshotCounts:
     users: int
 
 
+@dataclass(frozen=True)
+class DescribedUsers:
+    """The table of users.
+
+    Attributes:
+        rows: how many it holds, with events or without.
+        unused: attributes that make no segments, and why.
+    """
+
+    rows: int
+    unused: dict[str, str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SnapshotManifest(Record):
     """What a snapshot is.
 
     Attributes:
-        id: the hash of the values of events and items.
+        id: the hash of the values of events, items and, where there are any, described users.
         format: of the tables; another number makes another id of the same values.
         counts: how much it holds.
         times_known: whether every event's time is real.
@@ -36,6 +50,7 @@ class SnapshotManifest(Record):
         config: the settings of the ingest, as they were written.
         made: when it was written; None: not said.
         repeats: how often users came back to an item; None: never, or nobody has looked.
+        described: the table of users; None: there is none.
     """
 
     id: str
@@ -48,13 +63,16 @@ class SnapshotManifest(Record):
     config: dict[str, Any] = field(default_factory=dict)
     made: str | None = None
     repeats: Repeats | None = None
+    described: DescribedUsers | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON values; where nobody came back to an item, nothing is said of it."""
-        return {name: value for name, value in super().to_dict().items() if value is not None or name != "repeats"}
+        """Return everything as JSON values; of what came later nothing is said where there is none of it."""
+        return {name: value for name, value in super().to_dict().items() if value is not None or name not in _LATER}
 
     @property
     def content_digest(self) -> str:
-        """The SHA-256 over what is read of the snapshot: the files of events and items, and what their times are."""
+        """The SHA-256 over what is read of the snapshot: the files of its tables, and what their times are."""
         read = {"events": self.files.get(EVENTS), "items": self.files.get(ITEMS), "times_known": self.times_known}
+        if self.described is not None:
+            read["users"] = self.files.get(USERS)
         return digest(canonical_json(read))

@@ -1,7 +1,8 @@
 """MovieLens 100K in contract form: fetched once, checked, kept in a cache, never part of this project.
 
 GroupLens's own archive comes first; where it cannot be reached, the ``recbole`` package carries the same ratings.
-Both give the same tables: events are ratings, items have a title, a year and a list of genres.
+Both give the same tables: events are ratings, items have a title, a year and a list of genres, users an age, a sex, an
+occupation and a zip code.
 """
 
 import hashlib
@@ -38,10 +39,11 @@ WHEEL = "recbole==1.2.1"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 # Of the ratings themselves, so that both sources are held to the same 100,000 rows.
 RATINGS_SHA256 = "0fccc4b62e2f6aa246014ac7b8946c15ccb82269dc40eaae7d45d81a5fb44e1a"
+USERS_SHA256 = "78625e47f964f9f4e46f233d6eb780e89139b316d3175cf8e0690696fa01af8b"
 DOWNLOAD_SECONDS = 300
 MAX_ARCHIVE_BYTES = 50_000_000
 
-_FOLDER = "movielens-100k"
+_FOLDER, _USERS_FOLDER = "movielens-100k", "movielens-100k-users"
 _DIGESTS = "digests.json"
 _WHEEL_FOLDER = "recbole/dataset_example/ml-100k/"
 # The flags of GroupLens's item file, in their order there.
@@ -70,6 +72,9 @@ _ARTICLE = re.compile(r"([^()]+), (The|A|An|La|Le|Les|L'|Il|O|El|Los|Das|Der|Die
 _YEAR = re.compile(r"\((\d{4})\)")
 
 
+Read = Callable[[bytes], tuple[pl.DataFrame, ...]]
+
+
 class FetchError(DataError):
     """MovieLens could not be had from any source. The message says what each answered, and what to do."""
 
@@ -82,16 +87,22 @@ def fetch_movielens_100k(cache: Path) -> tuple[Path, Path]:
     Raises:
         FetchError: no source answered with the right ratings.
     """
-    folder = cache / _FOLDER
-    if not _intact(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        ratings, films = _fetch(cache)
-        with staged_folder(cache) as staging:
-            ratings.write_parquet(staging / "events.parquet")
-            films.write_parquet(staging / "items.parquet")
-            write_json(staging / _DIGESTS, digest_folder(staging))
-            commit_folder(staging, folder)
-    return folder / "events.parquet", folder / "items.parquet"
+    events, items = _fetched(
+        cache / _FOLDER, ("events.parquet", "items.parquet"), read_grouplens, read_recbole, _verify
+    )
+    return events, items
+
+
+def fetch_movielens_100k_users(cache: Path) -> Path:
+    """Return the Parquet file of the 943 users: age, sex, occupation and zip code; fetched on the first call.
+
+    Raises:
+        FetchError: no source answered with the right users.
+    """
+    (users,) = _fetched(
+        cache / _USERS_FOLDER, ("users.parquet",), read_grouplens_users, read_recbole_users, _verify_users
+    )
+    return users
 
 
 def read_grouplens(archive: bytes) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -120,6 +131,20 @@ def read_recbole(wheel: bytes) -> tuple[pl.DataFrame, pl.DataFrame]:
             item_id, title, year, genres = line.rstrip("\r").split("\t")
             items.append((item_id, f"{title} ({year})", genres.split(" ")))
     return _events(events), _items(items)
+
+
+def read_grouplens_users(archive: bytes) -> tuple[pl.DataFrame]:
+    """Return the users from the content of GroupLens's ``ml-100k.zip``."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as content:
+        users = _member(content, "ml-100k/u.user").decode("ascii")
+    return (_users([line.split("|") for line in users.splitlines() if line]),)
+
+
+def read_recbole_users(wheel: bytes) -> tuple[pl.DataFrame]:
+    """Return the users from the content of the ``recbole`` wheel."""
+    with zipfile.ZipFile(io.BytesIO(wheel)) as content:
+        users = _member(content, f"{_WHEEL_FOLDER}ml-100k.user").decode("utf-8")
+    return (_users([line.split("\t") for line in users.splitlines()[1:] if line]),)
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -165,6 +190,21 @@ def _items(rows: list[tuple[str, str, list[str]]]) -> pl.DataFrame:
     return frame.sort(columns.ITEM_ID)
 
 
+def _users(rows: list[list[str]]) -> pl.DataFrame:
+    """Build users from an id, an age, a sex, an occupation and a zip code."""
+    user_ids, ages, sexes, occupations, zips = zip(*rows, strict=True)
+    frame = pl.DataFrame(
+        {
+            columns.USER_ID: user_ids,
+            "age": pl.Series(ages).cast(pl.Int64),
+            "sex": sexes,
+            "occupation": occupations,
+            "zip": zips,
+        }
+    )
+    return frame.sort(columns.USER_ID)
+
+
 def _title(raw: str) -> str:
     """Return a title as people say it: without the year, the article in front."""
     title = " ".join(re.sub(r"\((\d{4}|V|unkonwn)\)", "", raw).split())
@@ -172,28 +212,43 @@ def _title(raw: str) -> str:
     return "Unknown" if title in ("unknown", "unkonwn") else title
 
 
-def _intact(folder: Path) -> bool:
+def _fetched(
+    folder: Path, names: tuple[str, ...], grouplens: Read, recbole: Read, verify: Callable[..., None]
+) -> list[Path]:
+    """Return the files of some tables in a folder of the cache, fetched where they are missing or damaged."""
+    if not _intact(folder, names):
+        shutil.rmtree(folder, ignore_errors=True)
+        tables = _fetch(folder.parent, grouplens, recbole, verify)
+        with staged_folder(folder.parent) as staging:
+            for name, table in zip(names, tables, strict=True):
+                table.write_parquet(staging / name)
+            write_json(staging / _DIGESTS, digest_folder(staging))
+            commit_folder(staging, folder)
+    return [folder / name for name in names]
+
+
+def _intact(folder: Path, names: tuple[str, ...]) -> bool:
     try:
         digests = read_json(folder / _DIGESTS)
-        return all(digest_file(folder / name) == digests[name] for name in ("events.parquet", "items.parquet"))
+        return all(digest_file(folder / name) == digests[name] for name in names)
     except (ArtifactError, OSError, KeyError, TypeError):
         return False
 
 
-def _fetch(cache: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _fetch(cache: Path, grouplens: Read, recbole: Read, verify: Callable[..., None]) -> tuple[pl.DataFrame, ...]:
     by_hand = cache / "ml-100k.zip"
-    sources: list[tuple[str, Callable[[], tuple[pl.DataFrame, pl.DataFrame]]]] = [
-        (GROUPLENS_URL, lambda: read_grouplens(_download(GROUPLENS_URL))),
-        (f"the package {WHEEL}", lambda: read_recbole(_download_wheel())),
+    sources: list[tuple[str, Callable[[], tuple[pl.DataFrame, ...]]]] = [
+        (GROUPLENS_URL, lambda: grouplens(_download(GROUPLENS_URL))),
+        (f"the package {WHEEL}", lambda: recbole(_download_wheel())),
     ]
     if by_hand.exists():
-        sources.insert(0, (str(by_hand), lambda: read_grouplens(_read(by_hand))))
+        sources.insert(0, (str(by_hand), lambda: grouplens(_read(by_hand))))
     answers = []
     for name, read in sources:
         try:
-            events, items = read()
-            _verify(events, items)
-            return events, items
+            tables = read()
+            verify(*tables)
+            return tables
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, subprocess.SubprocessError) as error:
             answers.append(f"  {name}: {str(error) or type(error).__name__}")
     told = "\n".join(answers)
@@ -209,6 +264,18 @@ def _verify(events: pl.DataFrame, items: pl.DataFrame) -> None:
         raise ValueError(f"these are not the ratings of MovieLens 100K (sha256 {found}, not {RATINGS_SHA256})")
     if set(items[columns.ITEM_ID]) != {str(number) for number in range(1, 1683)}:
         raise ValueError("these are not the 1,682 films of MovieLens 100K")
+
+
+def _verify_users(users: pl.DataFrame) -> None:
+    found = users_sha256(users)
+    if found != USERS_SHA256:
+        raise ValueError(f"these are not the users of MovieLens 100K (sha256 {found}, not {USERS_SHA256})")
+
+
+def users_sha256(users: pl.DataFrame) -> str:
+    """Return the SHA-256 of the lines ``user,age,sex,occupation,zip``, sorted by the user's number."""
+    rows = users.select(pl.col(columns.USER_ID).cast(pl.Int64), "age", "sex", "occupation", "zip").sort(columns.USER_ID)
+    return hashlib.sha256(rows.write_csv(include_header=False).encode()).hexdigest()
 
 
 def ratings_sha256(events: pl.DataFrame) -> str:

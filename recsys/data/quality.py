@@ -4,8 +4,8 @@ A row goes to the quarantine with its file, its number, the first check it fails
 duplicates stays depends on their content alone, never on the order of rows or files.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import polars as pl
@@ -14,7 +14,7 @@ from recsys.config import SignalConfig
 from recsys.data import columns
 from recsys.data.parsing import parse_flags, parse_integers, parse_numbers, parse_timestamps
 from recsys.data.repeats import Repeats
-from recsys.data.sources import FILE, ROW, Kind
+from recsys.data.sources import FILE, REQUIRED, ROW, Kind
 from recsys.errors import DataError
 
 MAX_ID_CHARACTERS = 256
@@ -41,6 +41,7 @@ _PARSERS: dict[str, dict[str, Callable[[pl.Series], pl.Series]]] = {
         columns.TIMESTAMP_KNOWN: parse_flags,
     },
     "items": {columns.AVAILABLE: parse_flags, columns.UPDATED_AT: parse_timestamps},
+    "users": {columns.UPDATED_AT: parse_timestamps},
 }
 _RAW = "__raw "
 _INDEX = "__index"
@@ -79,7 +80,7 @@ class TableQuality:
 
 @dataclass(frozen=True)
 class QualityReport:
-    """The quality of both tables.
+    """The quality of all tables.
 
     Attributes:
         tables: by table.
@@ -87,6 +88,7 @@ class QualityReport:
         max_quarantined_share: what is allowed.
         repeats: how often users came back to an item; None: never, or nobody has looked.
         signals: what types and values of events suggest that they mean; None: nothing, or nobody has looked.
+        unused: columns that are kept and make no segments of users, and why; see ``recsys.data.attributes``.
     """
 
     tables: tuple[TableQuality, ...]
@@ -94,6 +96,7 @@ class QualityReport:
     max_quarantined_share: float
     repeats: Repeats | None = None
     signals: tuple[SignalConfig, ...] | None = None
+    unused: Mapping[str, str] = field(default_factory=dict)
 
     def refusal(self, examples: int = 5) -> str | None:
         """Return why these tables may not become a snapshot, with the first bad rows of each, or None if they may."""
@@ -153,17 +156,22 @@ def item_checks() -> list[Check]:
     ]
 
 
+def user_checks() -> list[Check]:
+    """Return the checks of users."""
+    return [*_id_checks(columns.USER_ID), _parse_check(columns.UPDATED_AT, "unparsable timestamp")]
+
+
 def split(raw: pl.DataFrame, kind: Kind, checks: list[Check]) -> tuple[pl.DataFrame, pl.DataFrame, TableQuality]:
     """Part a table as it was read into good rows, typed, and quarantined ones.
 
     Of events with the same ``event_id`` (or, where there is none, the same user, item, time, type and position) the
-    earliest stays; of items with the same id the one with the newest ``updated_at``; then the one whose content sorts
-    first. So a catalogue with two descriptions of an item keeps one, and the quarantine shows the other.
+    earliest stays; of items, or users, with the same id the one with the newest ``updated_at``; then the one whose
+    content sorts first. So a catalogue with two descriptions of an item keeps one, and the quarantine shows the other.
 
     Args:
         raw: what ``read_table`` returned.
         kind: which table it is.
-        checks: ``event_checks`` or ``item_checks``; those of absent columns are passed over.
+        checks: ``event_checks``, ``item_checks`` or ``user_checks``; those of absent columns are passed over.
 
     Returns:
         Good rows without ``FILE`` and ``ROW``; bad rows in ``QUARANTINE_SCHEMA``, by file and row; the counts.
@@ -180,7 +188,7 @@ def split(raw: pl.DataFrame, kind: Kind, checks: list[Check]) -> tuple[pl.DataFr
     is_bad = typed.select(pl.any_horizontal([check.bad.fill_null(False) for check in checks])).to_series()
     good = typed.filter(~is_bad) if is_bad.any() else typed
     bad = _findings(typed.filter(is_bad), checks)
-    surplus = _duplicate_events(good) if kind == "events" else _duplicate_items(good)
+    surplus = _duplicate_events(good) if kind == "events" else _duplicate_ids(good, REQUIRED[kind][0])
     if surplus.height:
         good = good.filter(~pl.col(_INDEX).is_in(surplus[_INDEX].implode()))
         bad = pl.concat([bad, surplus.select(bad.columns)], how="vertical_relaxed")
@@ -234,9 +242,9 @@ def _duplicate_events(good: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([by_id, by_content])
 
 
-def _duplicate_items(good: pl.DataFrame) -> pl.DataFrame:
+def _duplicate_ids(good: pl.DataFrame, key: str) -> pl.DataFrame:
     order = [-pl.col(columns.UPDATED_AT).dt.epoch("us")] if columns.UPDATED_AT in good.columns else []
-    return _surplus(good, [columns.ITEM_ID], order, "another row has this id", columns.ITEM_ID)
+    return _surplus(good, [key], order, "another row has this id", key)
 
 
 def _surplus(good: pl.DataFrame, keys: list[str], order: list[pl.Expr], reason: str, column: str) -> pl.DataFrame:

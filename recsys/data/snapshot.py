@@ -8,7 +8,7 @@ value by value; a generation has the digest of the files themselves, which is co
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,7 @@ from recsys.artifacts import (
 )
 from recsys.config import IngestConfig, to_dict
 from recsys.data import columns
-from recsys.data.manifest import EVENTS, ITEMS, QUARANTINE, SnapshotCounts, SnapshotManifest
+from recsys.data.manifest import EVENTS, ITEMS, QUARANTINE, USERS, DescribedUsers, SnapshotCounts, SnapshotManifest
 from recsys.data.quality import TableQuality
 from recsys.data.repeats import measure_repeats
 from recsys.data.sequences import Sequences
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _SLICE = 250_000  # rows hashed at once, so that a large table is not copied whole
+
+_FILES = {"events": EVENTS, "items": ITEMS, "users": USERS, "quarantine": QUARANTINE}
 
 # Columns that come first, in this order; all others follow by name.
 _FIRST = {
@@ -61,11 +63,13 @@ _FIRST = {
         columns.TIMESTAMP_KNOWN,
     ),
     "items": (columns.ITEM_ID, columns.TITLE),
+    "users": (columns.USER_ID,),
 }
 # After the order within a user come the columns that part any two events which are no duplicates.
 _ORDER = {
     "events": (columns.USER_ID, *columns.EVENT_ORDER, columns.ITEM_ID, columns.EVENT_TYPE),
     "items": (columns.ITEM_ID,),
+    "users": (columns.USER_ID,),
 }
 
 
@@ -92,6 +96,15 @@ class Snapshot:
     def items(self) -> pl.DataFrame:
         """Return item_id, title and further columns by name, sorted by item_id."""
         return pl.read_parquet(self.path / ITEMS, glob=False)
+
+    def users(self) -> pl.DataFrame | None:
+        """Return user_id and attributes by name, sorted by user_id, a row a described user; None where there are none.
+
+        Users without events are among them, and others with events are not.
+        """
+        if self.manifest.described is None:
+            return None
+        return pl.read_parquet(self.path / USERS, glob=False)
 
     def quarantine(self) -> pl.DataFrame:
         """Return the rows set aside: table, file, row, column, reason, content (the row as JSON)."""
@@ -148,6 +161,8 @@ def write_snapshot(
     quarantine: pl.DataFrame,
     quality: Sequence[TableQuality] = (),
     config: IngestConfig | None = None,
+    users: pl.DataFrame | None = None,
+    unused: Mapping[str, str] | None = None,
 ) -> Snapshot:
     """Write validated tables as a snapshot, whole or not at all; the same content again is found and left as it is.
 
@@ -158,17 +173,21 @@ def write_snapshot(
         quarantine: the rows set aside.
         quality: how many rows of each table were read and set aside.
         config: the settings of the ingest, where there was one.
+        users: good users, in any order, one row an id; None: nothing is known of them.
+        unused: attributes that make no segments, and why.
 
     Raises:
         ArtifactError: a snapshot of this content exists and is damaged.
     """
     events, items = _canonical(events, "events"), _canonical(items, "items")
-    snapshot_id = content_id(events, items)
+    users = None if users is None else _canonical(users, "users")
+    tables = {"events": events, "items": items} | ({} if users is None else {"users": users})
+    snapshot_id = content_id(events, items, users)
     if (home.snapshots / snapshot_id).exists():
         return open_snapshot(home, snapshot_id)
     with staged_folder(home.make().snapshots) as staging:
-        for name, frame in ((EVENTS, events), (ITEMS, items), (QUARANTINE, quarantine)):
-            frame.write_parquet(staging / name)
+        for name, frame in (tables | {"quarantine": quarantine}).items():
+            frame.write_parquet(staging / _FILES[name])
         manifest = SnapshotManifest(
             id=snapshot_id,
             format=FORMAT,
@@ -179,12 +198,13 @@ def write_snapshot(
                 users=events[columns.USER_ID].n_unique(),
             ),
             times_known=bool(_known(events).all()),
-            schemas={"events": _schema(events), "items": _schema(items)},
+            schemas={name: _schema(frame) for name, frame in tables.items()},
             files=digest_folder(staging),
             quality={one.table: one for one in quality},
             config=to_dict(config) if config else {},
             made=now(),
             repeats=measure_repeats(events),
+            described=None if users is None else DescribedUsers(users.height, dict(unused or {})),
         )
         write_json(staging / MANIFEST, manifest.to_dict())
         commit_folder(staging, home.snapshots / snapshot_id)
@@ -234,15 +254,17 @@ def _is_meant(snapshot: Snapshot, content_digest: str | None) -> bool:
     try:
         events = snapshot.events()
         known = bool(_known(events).all())
-        return known == snapshot.times_known and content_id(events, snapshot.items()) == snapshot.id
+        return known == snapshot.times_known and content_id(events, snapshot.items(), snapshot.users()) == snapshot.id
     except (OSError, pl.exceptions.PolarsError):  # no tables at all
         return False
 
 
-def content_id(events: pl.DataFrame, items: pl.DataFrame) -> str:
-    """Return the id of two tables: 16 digits of a SHA-256 over schemas and values, in the order given."""
-    sha = hashlib.sha256(canonical_json([FORMAT, _schema(events), events.height, _schema(items), items.height]))
-    for table in (events, items):
+def content_id(events: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame | None = None) -> str:
+    """Return the id of the tables: 16 digits of a SHA-256 over schemas and values, in the order given."""
+    tables = [events, items] if users is None else [events, items, users]
+    shapes = [part for table in tables for part in (_schema(table), table.height)]
+    sha = hashlib.sha256(canonical_json([FORMAT, *shapes]))
+    for table in tables:
         for name in table.columns:
             for part in range(0, table.height, _SLICE):
                 _feed(sha, table[name].slice(part, _SLICE))

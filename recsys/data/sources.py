@@ -26,18 +26,24 @@ from recsys.data.parsing import infer_type
 
 __all__ = ["FILE", "ROW", "Kind", "Location", "SourceError", "has_form", "read_columns", "read_lines", "read_table"]
 
-Kind = Literal["events", "items"]
+Kind = Literal["events", "items", "users"]
 Location = str | Path | pl.DataFrame  # where a table is; a frame is a table that is read already
 
 # Added to every row: the file, relative to the folder that was named, and the row in it, from 1 without the header.
 FILE = "__file"
 ROW = "__row"
 
-REQUIRED = {"events": columns.REQUIRED_EVENT_COLUMNS, "items": columns.REQUIRED_ITEM_COLUMNS}
+REQUIRED = {
+    "events": columns.REQUIRED_EVENT_COLUMNS,
+    "items": columns.REQUIRED_ITEM_COLUMNS,
+    "users": columns.REQUIRED_USER_COLUMNS,
+}
 _TEXT = {
     "events": (columns.USER_ID, columns.ITEM_ID, columns.EVENT_ID, columns.EVENT_TYPE),
     "items": (columns.ITEM_ID, columns.TITLE),
+    "users": (columns.USER_ID,),
 }
+_MAPPINGS = {"events": "event_columns", "items": "item_columns", "users": "user_columns"}  # of IngestConfig
 _SUFFIXES = {
     ".parquet": "Parquet",
     ".pq": "Parquet",
@@ -277,7 +283,7 @@ def _first_bad_line(source: _Source) -> str | None:
 
 def _conform(frame: pl.DataFrame, source: _Source, kind: Kind, mapping: Mapping[str, str]) -> pl.DataFrame:
     present = [name for name in frame.columns if name not in (FILE, ROW)]
-    option = "event_columns" if kind == "events" else "item_columns"
+    option = _MAPPINGS[kind]
     for name, origin in mapping.items():
         if origin not in present:
             raise SourceError(
@@ -301,8 +307,8 @@ def _kept(values: pl.Series, source: _Source, kind: Kind) -> pl.Series:
     while isinstance(inner, pl.List | pl.Array):
         inner = inner.inner  # type: ignore[assignment]
     text = values.name in _TEXT[kind]
-    if inner in (pl.Struct, pl.Binary, pl.Object) or (text and inner != values.dtype):
-        wanted = "text" if text else "scalars or lists of scalars"
+    if inner in (pl.Struct, pl.Binary, pl.Object) or ((text or kind == "users") and inner != values.dtype):
+        wanted = "text" if text else "scalars" if kind == "users" else "scalars or lists of scalars"
         raise SourceError(
             f"{source.name}, column {values.name!r} holds {values.dtype}; {wanted} can be kept. "
             "Flatten or convert it, or leave the column out."

@@ -22,10 +22,11 @@ def ingest(
     items: Table,
     config: IngestConfig = _DEFAULT,
     *,
+    users: Table | None = None,
     home: Place = None,
     progress: bool | StageProgress = True,
 ) -> Snapshot:
-    """Check two tables and keep them as a snapshot; the same content again is found, in whatever form it comes.
+    """Check the tables and keep them as a snapshot; the same content again is found, in whatever form it comes.
 
     >>> import polars as pl, recsys
     >>> snapshot = recsys.ingest(pl.read_parquet("events.parquet"), "items.parquet")
@@ -38,6 +39,7 @@ def ingest(
         events: user_id, item_id, timestamp and more: a path, glob or URL, or a frame of Polars, pandas or Arrow.
         items: item_id, title and more, likewise.
         config: names of columns, how many bad rows may be set aside, classifiers that fill in what is missing.
+        users: user_id and attributes, likewise; None: nothing is known of users but their events.
         home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
         progress: True: bars; False: none; or a callback with stage, done and total.
 
@@ -52,7 +54,7 @@ def ingest(
         forgotten = Tombstones(database).read()
         database.close()
         return ingest_tables(
-            *tables, place, config, forgotten=forgotten,
+            *tables, place, config, forgotten=forgotten, users=None if users is None else as_table(users, "users"),
             complete_events=_rating(place, config), complete_items=_categorising(place, config),
         )  # fmt: skip
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from recsys.data.movielens import fetch_movielens_100k
+from recsys.data.movielens import fetch_movielens_100k, fetch_movielens_100k_users
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 
@@ -15,6 +15,12 @@ NOW = datetime(2024, 6, 1, tzinfo=UTC)
 def movielens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Events and items of MovieLens 100K, downloaded once in a session."""
     return fetch_movielens_100k(tmp_path_factory.mktemp("movielens"))
+
+
+@pytest.fixture(scope="session")
+def movielens_users(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The users of MovieLens 100K, downloaded once in a session."""
+    return fetch_movielens_100k_users(tmp_path_factory.mktemp("movielens-users"))
 
 
 @pytest.fixture

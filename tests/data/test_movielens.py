@@ -11,7 +11,15 @@ import polars as pl
 import pytest
 
 from recsys.data import movielens as source
-from recsys.data.movielens import FetchError, fetch_movielens_100k, read_grouplens, read_recbole
+from recsys.data.movielens import (
+    FetchError,
+    fetch_movielens_100k,
+    fetch_movielens_100k_users,
+    read_grouplens,
+    read_grouplens_users,
+    read_recbole,
+    read_recbole_users,
+)
 
 GENRES = (
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
@@ -90,6 +98,33 @@ def test_the_real_thing(movielens: tuple[Path, Path]) -> None:
     assert items.filter(pl.col("year").is_null())["item_id"].to_list() == ["267"]
     assert items["year"].drop_nulls().is_between(1922, 1998).all()
     assert set(items["genres"].explode().drop_nulls()) == set(GENRES) - {"unknown"}
+
+
+def test_both_formats_give_the_same_users() -> None:
+    lines = [("10", "53", "M", "lawyer", "90703"), ("2", "53", "F", "other", "02139")]
+    packed = _zip({"ml-100k/u.user": "\n".join("|".join(line) for line in lines).encode()})
+    header = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token"
+    text = "\n".join([header, *("\t".join(line) for line in lines)])
+    wheel = _zip({"recbole/dataset_example/ml-100k/ml-100k.user": text.encode()})
+    (users,), (others,) = read_grouplens_users(packed), read_recbole_users(wheel)
+    assert users.equals(others)
+    assert users.columns == ["user_id", "age", "sex", "occupation", "zip"]
+    assert users.rows() == [("10", 53, "M", "lawyer", "90703"), ("2", 53, "F", "other", "02139")]
+
+
+@pytest.mark.usefixtures("no_network")
+def test_users_are_fetched_apart_from_events_and_items(movielens_users: Path, tmp_path: Path) -> None:
+    users = pl.read_parquet(movielens_users)
+    assert users.height == 943
+    assert source.users_sha256(users) == source.USERS_SHA256
+    assert source.users_sha256(users.with_columns(age=pl.lit(30))) != source.USERS_SHA256
+    lines = ["|".join(map(str, row)) for row in users.rows()]
+    (tmp_path / "ml-100k.zip").write_bytes(_zip({"ml-100k/u.user": "\n".join(lines).encode()}))
+    assert pl.read_parquet(fetch_movielens_100k_users(tmp_path)).equals(users)
+    (tmp_path / "ml-100k.zip").unlink()
+    assert fetch_movielens_100k_users(tmp_path).is_file()  # the cache lasts
+    with pytest.raises(FetchError):
+        fetch_movielens_100k_users(tmp_path / "other")
 
 
 @pytest.fixture

@@ -168,6 +168,22 @@ def test_validate_counts_and_writes_nothing(dataset: Dataset, tmp_path: Path) ->
     assert not (tmp_path / "home" / "snapshots").exists()
 
 
+def test_validate_and_ingest_take_users(prefect_server: str, dataset: Dataset, tmp_path: Path) -> None:
+    users = tmp_path / "people.csv"
+    users.write_text(
+        "person,plan,phone\n" + "".join(f"u{n:03},{'free' if n % 3 else 'paid'},{n}x\n" for n in range(40))
+    )
+    tables = ["--events", dataset.events, "--items", dataset.items, "--users", users, "--home", tmp_path / "home"]
+    assert "people.csv has no column 'user_id'" in shown("validate", *tables, code=1)
+    report = run("validate", *tables, "--map-user", "user_id=person")
+    assert report["quality"]["users"] == {"table": "users", "rows": 40, "quarantined": 0, "reasons": {}}
+    assert list(report["unused"]) == ["phone"]
+    ingested = run("ingest", *tables, "--map-user", "user_id=person")
+    assert ingested["described"] == {"rows": 40, "unused": report["unused"]}
+    assert (Path(ingested["path"]) / "users.parquet").is_file()
+    assert "phone: it has 40 different values" in shown("validate", *tables, "--map-user", "user_id=person")
+
+
 def test_bad_input_names_file_row_and_column_and_leaves_nothing(
     prefect_server: str, dataset: Dataset, tmp_path: Path
 ) -> None:
