@@ -97,7 +97,7 @@ def test_what_was_just_bought_goes_down_and_comes_back_when_it_is_due(recommende
     }  # just bought, and due
     score = {day: {one.item_id: one.score for one in found}[item] for day, found in chances.items()}
     known, _ = KnownHistory.of(bought, recommender.catalogue)
-    found = {day: due(recommender.scoring.system, recommender.catalogue, known, day * DAY) for day in (60, 90)}
+    found = {day: due(recommender.scoring.system.again, recommender.catalogue, known, day * DAY) for day in (60, 90)}
     assert found[90].scores[0] > 5 * found[60].scores[0]
     assert score[90] >= score[60]  # of one item alone the blend's scale says no more
     (reason,) = found[90].reasons
