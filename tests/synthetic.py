@@ -77,6 +77,23 @@ def write_dataset(folder: Path, users: int = 60, items: int = 80, seed: int = 0)
     return events, catalogue
 
 
+def people(users: int = 60, newcomers: int = 4) -> pl.DataFrame:
+    """Return what is known of the users of ``write_dataset``, and of some who have done nothing, one a genre.
+
+    Their taste is their genre; age and town say nothing.
+    """
+    random = np.random.default_rng(7)
+    count = users + newcomers
+    return pl.DataFrame(
+        {
+            "user_id": [*(f"u{user:03}" for user in range(users)), *(f"new{user}" for user in range(newcomers))],
+            "taste": [GENRES[user % len(GENRES)] for user in [*range(users), *range(newcomers)]],
+            "age": random.integers(18, 80, count),
+            "town": random.choice(["Graz", "Linz", "Wels"], count),
+        }
+    )
+
+
 TICKETS = {
     "billing": ("My invoice shows a {} charge", "Please refund the {} payment", "The {} bill is wrong"),
     "login": ("I cannot log in with my {} account", "The {} password reset fails", "My {} session signs me out"),

@@ -8,6 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from recsys.artifacts import MANIFEST, staged_folder
+from recsys.config import IngestConfig
+from recsys.data.snapshot import open_snapshot, write_snapshot
 from recsys.evaluation.report import OURS
 from recsys.home import Home
 from recsys.publishing.binding import HELD_OUT
@@ -41,3 +43,18 @@ def make_variant(
             held_out = pl.read_parquet(staging / HELD_OUT)
             held_out.with_columns(pl.lit(0.0).alias(OURS)).write_parquet(staging / HELD_OUT)
         return commit_generation(home, staging, replace(manifest, adapter=adapter_id, notes={})), adapter_id
+
+
+def describe_users(home: Home, users: pl.DataFrame) -> str:
+    """Commit a generation like the current one, of a snapshot that has a table of users beside; return its id."""
+    folder, manifest = read_generation(home, str(current_id(home)))
+    snapshot = open_snapshot(home, manifest.snapshot)
+    described = write_snapshot(
+        home, snapshot.events(), snapshot.items(), snapshot.quarantine(), config=IngestConfig(), users=users
+    )
+    bound = replace(
+        manifest, snapshot=described.id, snapshot_digest=described.manifest.content_digest, notes={}, absent=frozenset()
+    )
+    with staged_folder(home.generations) as staging:
+        shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        return commit_generation(home, staging, bound)

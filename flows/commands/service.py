@@ -82,14 +82,18 @@ def recommend(
     """Print one answer of the current generation, with titles and reasons."""
     with shell(home, as_json, debug) as session:
         from recsys.database.engine import Database
+        from recsys.serving.answers import REMARKS
         from recsys.serving.recommender import Recommender
         from recsys.serving.users import Users
 
         with progress.step("Load"):
             recommender = Recommender.open(session.home)
             database = Database.of(session.home)
-            history = Users(database).history(recommender.users, recommender.catalogue, user)
+            users = Users(database)
+            history = users.history(recommender.users, recommender.catalogue, user)
+            attributes = users.attributes(recommender.users, user)
             database.close()
-            answer = recommender.recommend(history, k=k, explain=explain)
-        session.result = {"user_id": user, **asdict(answer)}
+            answer = recommender.recommend(history, attributes, k=k, explain=explain)
+        said = {name: value for name, value in asdict(answer).items() if name not in REMARKS or value}
+        session.result = {"user_id": user, **said}
         show_items(session, user, session.result)

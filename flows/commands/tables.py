@@ -85,7 +85,8 @@ def show_items(session: Shell, user_id: str, answer: dict[str, Any]) -> None:
     """Show one answer; it has the same fields whether it came over HTTP or not."""
     items = answer["items"]
     rows = [[str(item["fields"]["title"]), f"{item['score']:.3f}", "; ".join(item["reasons"])] for item in items]
-    title = f"{user_id} is unknown: popular items" if answer["fallback"] else f"For user {user_id}"
+    unknown = {"segment": f"{user_id} has done nothing yet: popular among people alike", None: f"For user {user_id}"}
+    title = unknown.get(answer["fallback"], f"{user_id} is unknown: popular items")
     session.show(table({"title": "", "score": "right", "reasons": ""}, rows, title))
 
 

@@ -133,6 +133,7 @@ class Impression:
         known: what else of these events it was made from, one an event, by name: times, types, values.
         items: the list, best first.
         fallback: which link of the chain answered, None for the whole system.
+        attributes: what else of the user it was made from, by name.
         left_out: how many of the oldest of the history, and of the last items, were too many to be kept.
     """
 
@@ -149,6 +150,7 @@ class Impression:
     known: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     items: Sequence[ShownItem] = ()
     fallback: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=LeftOut)
 
     @property
@@ -177,6 +179,8 @@ class Impression:
             "items": {name: [item[name] for item in items] for name in ShownItem.__annotations__},  # type: ignore[literal-required]
             "fallback": self.fallback,
         }
+        if self.attributes:
+            record["attributes"] = dict(self.attributes)
         if all(item["propensity"] == 1 for item in items):
             del record["items"]["propensity"]
         found = {"history": len(self.history) - len(history), "items": len(ids) - len(items)}

@@ -22,6 +22,7 @@ from recsys.experts.segments import Codes, Field
 
 SHRINKAGES = (30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0)
 HELD_OUT_SHARE = 0.2  # of the users
+MOST_HELD_OUT = 2_000  # users
 LEAST_HELD_OUT = 10  # users; by fewer nothing is chosen
 MOST_SCORES = 2**22  # held-out situations × catalogue that one comparison looks at
 UNSEEN = 0.5  # events that every item has beside its own, so that one without any can be scored
@@ -90,24 +91,29 @@ class Audience:
                 found.append(Segment(name, number, self.fields[name].field.labels[number]))
         return found, unknown
 
-    def parts(self, segments: list[Segment], counts: NDArray[np.floating] | None = None) -> dict[str, NDArray]:
+    def parts(self, segments: list[Segment], catalogue: int | None = None) -> dict[str, NDArray[np.float64]]:
         """Return what each segment adds to the scores, (catalogue,) by field; above 0: liked more than elsewhere.
 
         Args:
             segments: as ``known`` returns them.
-            counts: (catalogue,) events of everybody, where new items stand behind those that were counted.
+            catalogue: how many items there are now; new ones stand behind those that were counted.
         """
-        shares = _shares(self.counts if counts is None else counts)
+        shares = _shares(np.pad(self.counts, (0, (catalogue or len(self.counts)) - len(self.counts))))
         return {one.field: self.fields[one.field].log_ratios(one.number, shares) for one in segments}
 
     def everybody(self, counts: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
-        """Return how much likelier each item is than one of average popularity, (catalogue,), as a logarithm."""
+        """Return how much likelier each item is than one of average popularity, (catalogue,), as a logarithm.
+
+        Args:
+            counts: (catalogue,) events of everybody by another count, such as one where newer ones weigh more.
+        """
         shares = _shares(self.counts if counts is None else counts)
         return np.asarray(np.log(shares * len(shares)))
 
     def scores(self, segments: list[Segment], counts: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
         """Return (catalogue,) scores: ``everybody`` and all ``parts``."""
-        return np.asarray(sum(self.parts(segments, counts).values(), self.everybody(counts)))
+        everybody = self.everybody(counts)
+        return np.asarray(sum(self.parts(segments, len(everybody)).values(), everybody))
 
 
 def fit_audience(
@@ -142,7 +148,7 @@ def _chosen(
     learnt = {
         one.field.name: _count(items[~held], Codes(one.field, one.segments[~held]), catalogue, 1.0) for one in codes
     }
-    shares = _shares(np.bincount(items[~held], minlength=catalogue))
+    shares = _shares(np.bincount(items[~held], minlength=catalogue).astype(np.float64))
     judged = _Judge(items[held], users[held], {one.field.name: one.segments[held] for one in codes}, learnt, shares)
     single: dict[str, tuple[float, float, float]] = {}
     for one in codes:
@@ -178,13 +184,12 @@ class _Judge:
             np.stack([self.segments[name] for name in shrinkages], axis=1), axis=0, return_inverse=True
         )
         place = place.reshape(-1)
-        most = max(1, MOST_SCORES // len(self.shares))
-        if len(situations) > most:  # the commonest
-            common = np.argsort(-np.bincount(place), kind="stable")[:most]
-            place = np.where(np.isin(place, common), place, -1)
-        found = np.zeros(len(self.items))
-        for number in np.unique(place[place >= 0]):
-            own = place == number
+        most, sizes = max(1, MOST_SCORES // len(self.shares)), np.bincount(place)
+        ends, order = np.cumsum(sizes), np.argsort(place, kind="stable")
+        found, judged = np.zeros(len(self.items)), np.zeros(len(self.items), dtype=bool)
+        for number in np.argsort(-sizes, kind="stable")[:most]:  # the commonest
+            own = order[ends[number] - sizes[number] : ends[number]]
+            judged[own] = True
             ratios = np.zeros(len(self.shares))
             for name, segment in zip(shrinkages, situations[number], strict=True):
                 if segment >= 0:
@@ -192,7 +197,6 @@ class _Judge:
                     ratios += field.log_ratios(int(segment), self.shares)
             normal = np.log(np.sum(self.shares * np.exp(ratios)))
             found[own] = ratios[self.items[own]] - normal
-        judged = place >= 0
         _, whose = np.unique(self.users[judged], return_inverse=True)
         means = np.bincount(whose, found[judged]) / np.bincount(whose)
         return float(means.mean()), float(means.std() / np.sqrt(len(means)))
@@ -210,7 +214,7 @@ def _count(items: NDArray[np.integer], one: Codes, catalogue: int, shrinkage: fl
 def _held_out(users: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Return which events are held out, (events,): all those of some users."""
     people = np.unique(users)
-    drawn = np.random.default_rng(SEED).permutation(people)[: int(HELD_OUT_SHARE * len(people))]
+    drawn = np.random.default_rng(SEED).permutation(people)[: min(MOST_HELD_OUT, int(HELD_OUT_SHARE * len(people)))]
     return np.isin(users, drawn)
 
 

@@ -123,7 +123,8 @@ class Generation:
 
         Returns:
             ``user_id``, ``rank`` from 1, ``item_id``, ``score``, the fields, and ``fallback``: ``popular`` for users
-            of whom nothing is known, ``filled`` where popular items fill the list, else null.
+            of whom nothing is known, ``segment`` where people alike are, ``filled`` where popular items fill the list,
+            else null.
 
         Raises:
             FilterError, LimitError: the filter or a limit does not fit the catalogue.
@@ -134,12 +135,13 @@ class Generation:
         if isinstance(given.get("exclude_seen"), Mapping):
             given["exclude_seen"] = Seen.of(given["exclude_seen"])
         wanted = ListRequest(k=_positive(k), filter=filter, explain=explain, fields=_listed(fields), **given)
-        histories = self._histories(users)
+        histories, attributes = self._histories(users), self._attributes(users)
         names, answers = list(histories), dict[str, Answer]()
         with reporting(self._progress) as report:
             for start in range(0, len(names), BATCH):
                 batch = names[start : start + BATCH]
-                found = self._recommender.recommend_many([histories[name] for name in batch], wanted)
+                told = [attributes.get(name, {}) for name in batch]
+                found = self._recommender.recommend_many([histories[name] for name in batch], wanted, attributes=told)
                 answers |= zip(batch, found, strict=True)
                 if report is not None:
                     report("Recommend", len(answers), len(names))
@@ -250,6 +252,16 @@ class Generation:
         try:
             people, known, offered = Users(database), self._recommender.users, self._recommender.catalogue
             return {user_id: people.history(known, offered, user_id) for user_id in as_ids(users)}
+        finally:
+            database.close()
+
+    def _attributes(self, users: str | Iterable[str] | Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
+        if isinstance(users, Mapping) or self._recommender.users.audience is None:
+            return {}
+        database = Database.of(self._home)
+        try:
+            people = Users(database)
+            return {user_id: people.attributes(self._recommender.users, user_id) for user_id in as_ids(users)}
         finally:
             database.close()
 

@@ -11,8 +11,10 @@ from recsys.selection.selection import Promotion
 from recsys.serving.explanation import Explanation, sentences, without_history
 
 POPULAR = "popular"
+SEGMENTED = "segment"
 FILLED = "filled"
 DEGRADED = "degraded"
+REMARKS = ("unused_attributes",)  # of an answer, said only where there is something to say
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,9 @@ class Answer:
         items: best first.
         generation: id of the generation that answered.
         adapter: id of its adapter.
-        fallback: which link of the chain answered: None, ``filled``, ``popular`` or ``degraded``.
+        fallback: which link of the chain answered: None, ``filled``, ``segment``, ``popular`` or ``degraded``.
         missing_ids: ids of the request that the catalogue does not hold.
+        unused_attributes: those of the user's, beside a short history, whose value says nothing about what is liked.
     """
 
     items: list[Recommendation]
@@ -132,3 +135,4 @@ class Answer:
     adapter: str
     fallback: str | None
     missing_ids: list[str]
+    unused_attributes: list[str] = field(default_factory=list)

@@ -38,8 +38,11 @@ LISTED = {  # what recipes say
 }
 UNNAMED = "unnamed"  # what a table of sentences says in the place of a title that must not be told
 TITLED = frozenset(name for name, template in TEMPLATES.items() if "{title}" in template)
-ENGLISH = {**TEMPLATES, AGAIN_ANYTIME: "you come back to this", **LISTED, UNNAMED: "an earlier choice"}
-LATER = frozenset({AGAIN, AGAIN_ANYTIME, *LISTED})  # sentences that a table may lack: in their place stands English
+SEGMENT, SAME = "segment", "unnamed_segment"  # people alike, and what stands for what they have in common
+ALIKE = {SEGMENT: "popular among people of {title}", SAME: "the same kind"}
+_NEWER = {AGAIN_ANYTIME: "you come back to this", **LISTED, **ALIKE}
+ENGLISH = {**TEMPLATES, **_NEWER, UNNAMED: "an earlier choice"}
+LATER = frozenset({AGAIN, *_NEWER})  # sentences that a table may lack: in their place stands English
 MAX_REASONS = 2
 SHOWN_BY_COMPONENT = 5
 SHOWN = 10
@@ -97,8 +100,9 @@ class Reason:
     """Why an item stands in a list, for whoever makes sentences.
 
     Attributes:
-        code: the component, or what a recipe says.
+        code: the component (of ``segment.age``, ``segment``), or what a recipe says.
         item_id: the item of the history behind it, likewise ``title``; None: there is none, or it must not be told.
+            The title of a segment is its name.
         every_days: of what is taken again: days between two times, about; None: not known, likewise ``ago_days``.
         ago_days: of the same: days since the last time.
         numbers: what a recipe has counted, by the names of its template.
@@ -116,7 +120,8 @@ class Reason:
         code, every = self.code, round(self.every_days or 0)
         if code == AGAIN and every < 1:
             code = AGAIN_ANYTIME
-        title = table[UNNAMED] if self.title is None else self.title
+        unnamed = (table.get(SAME) or ENGLISH[SAME]) if code == SEGMENT else table[UNNAMED]
+        title = unnamed if self.title is None else self.title
         template = table.get(code) or ENGLISH[code]
         return template.format(title=title, every=every, ago=round(self.ago_days or 0), **self.numbers)
 
@@ -165,6 +170,7 @@ def reasons(
     history: NDArray[np.int32],
     ids: list[str],
     titles: list[str],
+    segments: Mapping[str, str],
     again: Reason | None = None,
 ) -> list[Reason]:
     """Name the components with the largest parts of a score, and the history item behind each.
@@ -174,13 +180,16 @@ def reasons(
         history: (history,) the different items of the history, oldest first.
         ids: of all items.
         titles: likewise.
+        segments: names of the segments, by component.
         again: how often the item is taken, where it is taken again.
     """
     found: list[Reason] = []
     for name in sorted(shares, key=lambda name: (-shares[name].part, name)):
         if shares[name].part <= 0 or len(found) == MAX_REASONS:
             break
-        if name not in TITLED:
+        if name in segments:
+            found.append(Reason(code_of(name), title=segments[name]))
+        elif name not in TITLED:
             found.append(again if name == AGAIN and again is not None else Reason(name))
         elif shares[name].history.max(initial=0) > 0:
             # Among equal shares the newest event is the better story.
@@ -197,6 +206,11 @@ def sentences(found: Iterable[Reason], table: Mapping[str, str] = ENGLISH) -> tu
         table: a template for each code, but for some of ``LATER``, and what stands for a title that must not be told.
     """
     return tuple(dict.fromkeys(one.said_by(table) for one in found))
+
+
+def code_of(component: str) -> str:
+    """Return the code of a component's reasons: one for all segments, whatever field they are of."""
+    return component.partition(".")[0]
 
 
 def explanation(
@@ -239,9 +253,9 @@ def without_history(parts: Explanation) -> tuple[tuple[str, ...], Explanation]:
     parts = replace(parts, components=_without_again(parts.components))
     why = [replace(one, item_id=None, title=None) for one in parts.reasons if one.code in LISTED]
     why += [
-        Reason(one.name)
+        Reason(code_of(one.name))
         for one in sorted(parts.components, key=lambda one: (-one.score, one.name))
-        if one.name in TEMPLATES and one.score > 0 and (one.history or one.name not in TITLED)
+        if code_of(one.name) in {*TEMPLATES, *ALIKE} and one.score > 0 and (one.history or one.name not in TITLED)
     ][:MAX_REASONS]
     components = [
         replace(one, history=[], other_history=summed(one.history, one.other_history)) for one in parts.components

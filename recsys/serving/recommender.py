@@ -1,7 +1,7 @@
 """Answers from one generation: lists for users, given items in order, items like an item. Knows no web."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,7 @@ from recsys.ranking.stages import RANKER, RULES, SEARCH, EndStage, unmeasured
 from recsys.ranking.system import System
 from recsys.selection.catalogue import Catalogue
 from recsys.selection.filters import Condition
+from recsys.serving.alike import LONGEST, Alike
 from recsys.serving.answers import Answer, ListRequest, Recommendation
 from recsys.serving.behaviour import Behaviour
 from recsys.serving.history import History, KnownHistory
@@ -35,6 +36,7 @@ from recsys.store.adapters import verify_adapter
 from recsys.store.generations import current_id, generation_snapshot, read_generation
 from recsys.store.manifests import GenerationManifest
 
+NOTHING_KNOWN: Mapping[str, Any] = {}
 CHECKED_ITEMS = 16_384  # whose vectors are compared at once when a generation is opened
 
 
@@ -137,6 +139,11 @@ class Recommender:
         """Columns of the catalogue."""
         return self.catalogue.fields
 
+    def prepare(self) -> None:
+        """Count what is popular among whom now, so that no answer waits for it."""
+        if self.users.audience is not None:
+            _ = self.users.audience.audience
+
     def known_item(self, item_id: str) -> bool:
         """Tell whether the catalogue holds an item."""
         return item_id in self.catalogue
@@ -164,18 +171,26 @@ class Recommender:
             return 1.0
         return recall(self.scoring.source, self.scoring.queries(Sequences.joined(known)), count)
 
-    def recommend(self, history: Sequence[str], **request: Any) -> Answer:
+    def recommend(
+        self, history: Sequence[str], attributes: Mapping[str, Any] = NOTHING_KNOWN, **request: Any
+    ) -> Answer:
         """Rank items for a history of item ids, oldest first; keywords are those of ``ListRequest``.
+
+        ``attributes`` are what is known of the user beside.
 
         Raises:
             FilterError: the filter does not fit the catalogue.
             LimitError: a limit does not.
             KeyError: a field does not exist.
         """
-        return self.recommend_many([history], ListRequest(**request))[0]
+        return self.recommend_many([history], ListRequest(**request), attributes=[attributes])[0]
 
     def recommend_many(
-        self, histories: Sequence[Sequence[str]], request: ListRequest, end_stage: EndStage = unmeasured
+        self,
+        histories: Sequence[Sequence[str]],
+        request: ListRequest,
+        end_stage: EndStage = unmeasured,
+        attributes: Sequence[Mapping[str, Any]] = (),
     ) -> list[Answer]:
         """Rank items for many users with the same request: the answers that ``recommend`` gives each of them.
 
@@ -183,6 +198,7 @@ class Recommender:
             histories: what each did, item ids, oldest first; unknown ids are left out and reported.
             request: what the lists shall be like.
             end_stage: is told when a stage ends, see ``recsys.ranking.stages``.
+            attributes: what is known of each beside, by name; empty: nothing of anybody.
 
         Raises:
             FilterError, LimitError, KeyError: as ``recommend``.
@@ -194,9 +210,11 @@ class Recommender:
         taught = [known.taught for known, _ in split]
         prepared = self._prepared(taught, end_stage, count, offer.allowed, request.now)
         answers = []
-        for (known, missing), one in zip(split, prepared, strict=True):
-            ranking = self._ranking(known, one, count, end_stage, request.now)
-            answers.append(self._listed(ranking, request, offer, known, missing, end_stage))
+        described = attributes or [NOTHING_KNOWN] * len(split)
+        for (known, missing), one, of_user in zip(split, prepared, described, strict=True):
+            ranking = self._ranking(known, one, count, end_stage, request.now, of_user)
+            answer = self._listed(ranking, request, offer, known, missing, end_stage)
+            answers.append(replace(answer, unused_attributes=ranking.unused))
         return answers
 
     def listed(
@@ -238,6 +256,7 @@ class Recommender:
         fields: Sequence[str] = (TITLE,),
         end_stage: EndStage = unmeasured,
         now: int | None = None,
+        attributes: Mapping[str, Any] = NOTHING_KNOWN,
     ) -> Answer:
         """Order given items for a history, by the scores that ``recommend`` gives; ties go to the catalogue's order.
 
@@ -250,13 +269,14 @@ class Recommender:
         known, missing = self.known(history)
         wanted, unknown = self.catalogue.split(item_ids)
         (prepared,) = self._prepared([known.taught], end_stage, now=now)
-        ranking = self._ranking(known, prepared, 0, end_stage, now)
+        ranking = self._ranking(known, prepared, 0, end_stage, now, attributes)
         rows = np.unique(np.array(wanted, dtype=np.int64))
         scores = ranking.scores(rows)
         order = np.lexsort((rows, -scores))
         end_stage(RANKER)
         listing = self._listing(ranking, ListRequest(explain=explain, fields=fields), end_stage)
-        return self._answer(listing.shown(rows[order], scores[order]), ranking.fallback, [*missing, *unknown])
+        answer = self._answer(listing.shown(rows[order], scores[order]), ranking.fallback, [*missing, *unknown])
+        return replace(answer, unused_attributes=ranking.unused)
 
     def similar(
         self,
@@ -346,8 +366,13 @@ class Recommender:
         count: int,
         end_stage: EndStage,
         now: int | None = None,
+        attributes: Mapping[str, Any] = NOTHING_KNOWN,
     ) -> UserRanking:
-        return UserRanking(self.catalogue, self.scoring, self.words, count, history, prepared, now, end_stage)
+        events, alike = 0 if history is None else len(history.taught.items), None
+        if attributes and self.users.audience is not None and events <= LONGEST:
+            counts = self.scoring.system.popularity.counts
+            alike = Alike.of(self.users.audience.audience, attributes, counts, events)
+        return UserRanking(self.catalogue, self.scoring, self.words, count, history, prepared, now, end_stage, alike)
 
     def _listing(
         self, proposer: Proposer, request: ListRequest, end_stage: EndStage, history: KnownHistory | None = None

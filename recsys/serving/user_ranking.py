@@ -1,8 +1,8 @@
 """A user's own ranking: the blend's candidates, their order, and what fills the list where they are too few.
 
 The fallback chain: who has a usable history is answered by the blend (``fallback`` None); where its candidates do not
-fill the list, the most popular of the other allowed items do (``filled``); of whom nothing is known, everybody's
-favourites are offered (``popular``).
+fill the list, the most popular of the other allowed items do (``filled``); who has none is offered what people alike
+choose (``segment``), and of whom nothing is known at all, everybody's favourites (``popular``).
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,8 @@ from recsys.ranking.system import AGAIN, POPULARITY
 from recsys.selection.catalogue import Catalogue
 from recsys.selection.selection import Scores
 from recsys.serving.again import due
-from recsys.serving.answers import POPULAR
+from recsys.serving.alike import Alike
+from recsys.serving.answers import POPULAR, SEGMENTED
 from recsys.serving.attribution import attribute
 from recsys.serving.explanation import Explanation, Reason, Shares, explanation, reasons
 from recsys.serving.history import KnownHistory
@@ -36,6 +37,7 @@ class UserRanking:
         prepared: the history, ready to score items; None where nothing usable is known.
         now: Unix seconds, when it is asked for; None: with the newest event.
         end_stage: is told when a stage ends.
+        alike: what people alike choose; None: nothing is known of them, or the history says enough.
     """
 
     catalogue: Catalogue
@@ -46,17 +48,23 @@ class UserRanking:
     prepared: PreparedHistory | None = None
     now: int | None = None
     end_stage: EndStage = unmeasured
+    alike: Alike | None = None
     _filling: set[int] = field(default_factory=set, init=False)  # rows that have nothing but their popularity
 
     @property
     def fallback(self) -> str | None:
         """The link of the chain that a list has which nothing had to fill."""
-        return None if self.prepared else POPULAR
+        return None if self.prepared else SEGMENTED if self.alike and self.alike.ratios else POPULAR
+
+    @property
+    def unused(self) -> list[str]:
+        """Attributes of the user whose value says nothing about what is liked."""
+        return self.alike.unknown if self.alike else []
 
     def propose(self, allowed: NDArray[np.bool_], needed: int) -> tuple[Rows, Scores]:
         """Return candidates, best first, at least ``needed`` if so many are allowed; note what only fills the list."""
         if self.prepared is None:
-            rows = self.scoring.popular(self.count, allowed)
+            rows = self._favourites(allowed)
             self.end_stage(SEARCH)
             return rows, self.scores(rows)
         rows = self.prepared.candidates(self.count, allowed)
@@ -77,9 +85,22 @@ class UserRanking:
 
     def scores(self, rows: Rows) -> Scores:
         """Return the scores of some rows, (rows,); of a user of whom nothing is known, how popular they are."""
-        if self.prepared is None:
-            return self.scoring.system.popularity.counts[rows]
-        return total(self.prepared.parts(rows), rows)
+        return total(self._parts(rows), rows)
+
+    def _parts(self, rows: Rows) -> dict[str, NDArray[np.float32]]:
+        """Return what each component adds to the scores of some rows, (rows,) by name."""
+        if self.prepared is not None:
+            return self.prepared.parts(rows) | (self.alike.parts(rows) if self.alike else {})
+        if self.fallback == SEGMENTED and self.alike is not None:
+            return self.alike.alone(rows)
+        return {POPULARITY: self.scoring.system.popularity.counts[rows]}
+
+    def _favourites(self, allowed: NDArray[np.bool_]) -> Rows:
+        """Return allowed rows, as many as each source is asked for, of people alike or of everybody, best first."""
+        if self.fallback == POPULAR:
+            return self.scoring.popular(self.count, allowed)
+        rows = np.flatnonzero(allowed)
+        return rows[np.lexsort((rows, -self.scores(rows)))[: self.count]]
 
     def fills(self, rows: Rows) -> bool:
         """Tell whether some rows have nothing but their popularity."""
@@ -89,10 +110,13 @@ class UserRanking:
         """Return the parts of some rows' scores, by component and item of the history."""
         ids, titles = self.catalogue.ids, self.catalogue.titles
         past = np.empty(0, dtype=np.int32)
-        shared = [{POPULARITY: Shares(float(score), np.zeros(0))} for score in scores]
+        parts, labels = self._parts(rows), self.alike.labels if self.alike else {}
+        shared = [
+            {name: Shares(float(values[place]), np.zeros(0)) for name, values in parts.items()}
+            for place in range(len(rows))
+        ]
         if self.prepared is not None and self.history is not None:
-            history = self.history.taught
-            past, shared = attribute(self.scoring, self.prepared, history, rows, self.prepared.parts(rows))
+            past, shared = attribute(self.scoring, self.prepared, self.history.taught, rows, parts)
         again: dict[int, Reason] = {}
         if AGAIN in self.scoring.weights and self.history is not None:
             taken = due(self.scoring.system.again, self.catalogue, self.history, self.now)
@@ -101,6 +125,6 @@ class UserRanking:
         for row, shares in zip(rows.tolist(), shared, strict=True):
             carried = np.sum([one.history for one in shares.values()], axis=0) if len(past) else np.zeros(0)
             words = self.words.between(row, dict(zip(past.tolist(), carried.tolist(), strict=True)))
-            why = reasons(shares, past, ids, titles, again.get(row))
+            why = reasons(shares, past, ids, titles, labels, again.get(row))
             found.append(explanation(shares, past, ids, titles, words, why))
         return found

@@ -4,6 +4,7 @@ import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,7 @@ from recsys.database.events import EventStore
 from recsys.database.impressions import ImpressionStore
 from recsys.database.moments import microseconds, moment
 from recsys.database.tombstones import Removal, Tombstones
+from recsys.serving.audience import SnapshotAudience
 from recsys.serving.history import History
 
 SNAPSHOT, LIVE = "snapshot", "live"
@@ -33,6 +35,7 @@ class SnapshotUsers:
         types: (events,) what each event is, a place in ``type_names`` or -1; None: events have no types.
         type_names: what there is.
         values: (events,) float64, NaN where there is none; None: events have no values.
+        audience: what is known of them beside, and what is popular among whom; None: nothing.
     """
 
     rows: Mapping[str, int]
@@ -41,6 +44,7 @@ class SnapshotUsers:
     types: NDArray[np.int16] | None = None
     type_names: Sequence[str] = ()
     values: NDArray[np.float64] | None = None
+    audience: SnapshotAudience | None = None
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> "SnapshotUsers":
@@ -55,7 +59,7 @@ class SnapshotUsers:
             types = codes.cast(pl.Int16).to_numpy()
         if columns.VALUE in events.columns:
             values = events[columns.VALUE].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        return cls(rows, snapshot.sequences(), snapshot.item_ids(), types, names, values)
+        return cls(rows, snapshot.sequences(), snapshot.item_ids(), types, names, values, SnapshotAudience.of(snapshot))
 
     def __contains__(self, user_id: str) -> bool:
         return user_id in self.rows
@@ -147,6 +151,12 @@ class Users:
             [event.event_type for event in live],
             [event.value for event in live],
         )
+
+    def attributes(self, known: SnapshotUsers, user_id: str) -> dict[str, Any]:
+        """Return what is known of a user beside what they did, none of it forgotten."""
+        if known.audience is None:
+            return {}
+        return known.audience.attributes(user_id, self.tombstones.read().when(user_id))
 
     def past(self, known: SnapshotUsers, user_id: str) -> list[PastEvent]:
         """Return the events of a user, oldest first: the snapshot's, then the live ones; none that is forgotten."""

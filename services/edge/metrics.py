@@ -76,7 +76,13 @@ class Metrics:
         )
         self.shadow_duration = Histogram("recsys_shadow_duration_seconds", "The shadow's time.", buckets=BUCKETS)
         self.shed = Counter("recsys_shed", "Requests turned away because too many waited, by what for.", ["lane"])
-        for fallback in (NO_FALLBACK, "filled", "popular", "degraded"):  # a rate needs the zero before the first one
+        for fallback in (
+            NO_FALLBACK,
+            "filled",
+            "segment",
+            "popular",
+            "degraded",
+        ):  # a rate needs the zero before the first one
             self.answers.labels(fallback)
         for kind in (COLD, WARM):
             self.items.labels(kind)

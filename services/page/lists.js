@@ -6,7 +6,7 @@ import { button, count, decimals, find, joined, make, quoted, readable, say } fr
 import { add } from "./person.js";
 
 const SERVED = "served", PLAIN = "plain", OTHER = "other"; // choices beside generations
-const FALLBACKS = { filled: "What is known did not fill the list, so popular items complete it.", popular: "Nothing usable is known, so these are everybody's favourites.", degraded: "The database cannot be read, so these are everybody's favourites." };
+const FALLBACKS = { filled: "What is known did not fill the list, so popular items complete it.", segment: "Nothing is known of what was done, so these are the favourites of people alike.", popular: "Nothing usable is known, so these are everybody's favourites.", degraded: "The database cannot be read, so these are everybody's favourites." };
 export const SCORERS = { towers: "taste (towers)", ids: "taste (ids)", content: "text", lexical: "shared words", rules: "what follows what", knn: "seen together (knn)", ease: "seen together (ease)", popularity: "popularity" };
 const MOST_PARTS = 5;
 const columns = ["A", "B"].map((name) => new Column(name));

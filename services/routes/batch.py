@@ -61,7 +61,8 @@ def _group(lists: Lists, users: Sequence[UserOrHistory], checkpoint: EndStage) -
             items=made.items,
             fallback=made.answer.fallback,
             missing_ids=made.answer.missing_ids,
+            unused_attributes=made.answer.unused_attributes,
         )
-        parts.append(answer.model_dump_json())
+        parts.append(answer.model_dump_json(exclude=set(answer.unsaid)))
         checkpoint(SERIALISE)
     return parts

@@ -82,7 +82,8 @@ def _replay(worker: Worker, found: Impression) -> Replay:
         raise Refused(Code.NOT_REPLAYABLE, detail)
     if "item_ids" in found.request and "recipe" not in found.request:
         raise Refused(Code.NOT_REPLAYABLE, "This is an order of given items, which is not replayed.")
-    answer = _again(recommender, found.request, History.restored(found.history, found.known), found.time)
+    history = History.restored(found.history, found.known)
+    answer = _again(recommender, found.request, history, found.time, found.attributes)
     different = differences(found, answer)
     return Replay(
         same=not different,
@@ -92,7 +93,13 @@ def _replay(worker: Worker, found: Impression) -> Replay:
     )
 
 
-def _again(recommender: "Recommender", asked: Mapping[str, Any], history: Sequence[str], time: datetime) -> "Answer":
+def _again(
+    recommender: "Recommender",
+    asked: Mapping[str, Any],
+    history: Sequence[str],
+    time: datetime,
+    attributes: Mapping[str, Any],
+) -> "Answer":
     """Return the answer to a request that is written down, as of the time when it was asked."""
     now = int(time.timestamp())
     if "recipe" in asked:
@@ -100,4 +107,4 @@ def _again(recommender: "Recommender", asked: Mapping[str, Any], history: Sequen
         request = RECIPES[asked["recipe"]].model_validate(given)
         as_asked = replace(list_request(request, now), least_offered=asked["least_offered"])
         return recommender.listed(recipe_of(request), history, as_asked)
-    return recommender.recommend(history, **vars(list_request(RecommendRequest.model_validate(asked), now)))
+    return recommender.recommend(history, attributes, **vars(list_request(RecommendRequest.model_validate(asked), now)))

@@ -52,7 +52,7 @@ async def recommend(request: RecommendRequest, worker: WorkerOfApp, reads: Reads
     """
     lane = worker.lane_for(request.work_of_a_list)
     answer, items = await lane.run(_recommend, worker, request, reads, lane.checkpoint())
-    return with_items(answer, items)
+    return with_items(answer, items, answer.unsaid)
 
 
 @router.post("/v1/rank", response_model=RankAnswer, **scoped("recommend", *ERRORS, body=A_LIST))
@@ -60,7 +60,7 @@ async def rank(request: RankRequest, worker: WorkerOfApp, reads: ReadsHistories)
     """Return up to 1,000 given items in the order in which they suit a user."""
     lane = worker.lane_for(request.work)
     answer, items = await lane.run(_rank, worker, request, reads, lane.checkpoint())
-    return with_items(answer, items, ["rec_id"] if answer.rec_id is None else [])
+    return with_items(answer, items, [*answer.unsaid, *(["rec_id"] if answer.rec_id is None else [])])
 
 
 @router.post("/v1/similar", response_model=SimilarAnswer, **scoped("recommend", *ERRORS, body=A_QUESTION))
@@ -81,13 +81,16 @@ def _recommend(
     (made,) = lists.made([request], checkpoint)
     if request.record:
         took = milliseconds_since(started)
-        worker.shadow.follow(Shown(made.rec_id, recommender, made.history, lists.asked, made.answer, took))
+        worker.shadow.follow(
+            Shown(made.rec_id, recommender, made.history, lists.asked, made.answer, took, made.attributes)
+        )
     items = items_as_json(map(RecommendedItem.model_validate, made.answer.items), checkpoint)
     answer = RecommendAnswer(
         rec_id=made.rec_id,
         items=[],
         fallback=made.answer.fallback,
         missing_ids=made.answer.missing_ids,
+        unused_attributes=made.answer.unused_attributes,
         **_origin(made.answer, started),
     )
     return answer, items
@@ -98,7 +101,9 @@ def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStag
     started, asked = time.perf_counter(), datetime.now(UTC)
     recommender = answering(worker, request)
     end_stage(MODEL)
-    (known,) = worker.histories.of(recommender, [request])
+    histories = worker.histories.of(recommender, [request])
+    (known,) = histories
+    attributes = next(iter(worker.histories.attributes(recommender, [request], histories)), {})
     end_stage(HISTORY)
     with refusing(recommender, request.fields):
         answer = recommender.rank(
@@ -108,6 +113,7 @@ def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStag
             fields=request.fields,
             end_stage=checkpoint,
             now=int(asked.timestamp()),
+            attributes=attributes,
         )
     openly = reads or request.user_id is None
     answer = as_seen_by_caller(worker, answer, known, openly, request.language)
@@ -115,13 +121,14 @@ def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStag
     rec_id = None if openly else uuid.uuid4().hex
     if rec_id is not None:  # the order tells something of the user, and no list of it would say that somebody asked
         options = Options(request.model_dump(exclude={"user_id", "history"}))
-        order = UserList(rec_id, known or [], answer)
+        order = UserList(rec_id, known or [], answer, attributes)
         write_down(worker, recommender, request.user_id, options, order, shown=False, asked=asked)
     rest = RankAnswer(
         rec_id=rec_id,
         items=[],
         fallback=answer.fallback,
         missing_ids=answer.missing_ids,
+        unused_attributes=answer.unused_attributes,
         **_origin(answer, started),
     )
     return rest, items

@@ -80,7 +80,9 @@ class GenerationCache:
         # Imported here because BentoML's supervisor imports the service too, and has no use for torch.
         from recsys.serving.recommender import Recommender
 
-        return Recommender.open(self._home, generation_id)
+        recommender = Recommender.open(self._home, generation_id)
+        recommender.prepare()
+        return recommender
 
     def _by_adapter(self) -> dict[str, str]:
         try:

@@ -132,6 +132,7 @@ class Impressions:
                 for item_id, score in zip(given.item_ids, given.scores, strict=True)
             ],
             fallback=given.fallback,
+            attributes=given.attributes,
         )
 
 
@@ -147,6 +148,7 @@ class Given:
         item_ids: of the list, likewise ``scores``.
         shown: False for a preview.
         key: id of the key that asked.
+        attributes: what else it was made from, by name.
     """
 
     rec_id: str
@@ -159,6 +161,7 @@ class Given:
     fallback: str | None
     shown: bool
     key: str | None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
     known: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender
 
 
+NOTHING_KNOWN: Mapping[str, Any] = {}
+
+
 @dataclass(frozen=True)
 class UserList:
     """One user's list, as it is answered.
@@ -30,11 +33,13 @@ class UserList:
         rec_id: names it.
         history: what it was made from, item ids, oldest first.
         answer: as the caller may see it.
+        attributes: what else it was made from, by name.
     """
 
     rec_id: str
     history: Sequence[str]
     answer: "Answer"
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def items(self) -> list[RecommendedItem]:
@@ -107,28 +112,38 @@ class Lists:
             Refused: 422, filter, limits or fields do not fit the catalogue.
         """
         known = self.worker.histories.of(self.recommender, users)
+        attributes = self.worker.histories.attributes(self.recommender, users, known)
         end_stage(HISTORY)
         histories = [history or [] for history in known]
         with refusing(self.recommender, self.options.fields):
-            answers = self._answers(histories, checkpoint)
+            answers = self._answers(histories, checkpoint, attributes)
+        described = attributes or [{}] * len(users)
         lists = [
-            self.finished(user, history, answer) for user, history, answer in zip(users, known, answers, strict=True)
+            self.finished(user, history, answer, of_user)
+            for user, history, answer, of_user in zip(users, known, answers, described, strict=True)
         ]
         end_stage(RECORD)
         return lists
 
-    def finished(self, user: UserOrHistory, history: Sequence[str] | None, answer: "Answer") -> UserList:
+    def finished(
+        self,
+        user: UserOrHistory,
+        history: Sequence[str] | None,
+        answer: "Answer",
+        attributes: Mapping[str, Any] = NOTHING_KNOWN,
+    ) -> UserList:
         """Return a user's list as the caller may see it, counted and on the way to be written down.
 
         Args:
             user: whose.
             history: what it was made from, item ids, oldest first; None: it could not be read.
             answer: the list.
+            attributes: what else it was made from, by name.
         """
         openly = self.reads or user.user_id is None
         tells = self.recipe is None or self.recipe.tells_history
         seen = as_seen_by_caller(self.worker, answer, history, openly or not tells, self.options.language)
-        made = UserList(uuid.uuid4().hex, history or [], seen)
+        made = UserList(uuid.uuid4().hex, history or [], seen, attributes)
         self._count(answer)
         if self.options.record:
             self.worker.metrics.lists.labels(answer.generation, answer.adapter).inc()
@@ -136,9 +151,14 @@ class Lists:
             write_down(self.worker, self.recommender, user.user_id, self.written, made, self.options.record, self.time)
         return made
 
-    def _answers(self, histories: Sequence[Sequence[str]], checkpoint: Callable[[str], object]) -> list["Answer"]:
+    def _answers(
+        self,
+        histories: Sequence[Sequence[str]],
+        checkpoint: Callable[[str], object],
+        attributes: Sequence[Mapping[str, Any]],
+    ) -> list["Answer"]:
         if self.recipe is None:
-            return self.recommender.recommend_many(histories, self.asked, checkpoint)
+            return self.recommender.recommend_many(histories, self.asked, checkpoint, attributes)
         return [self.recommender.listed(self.recipe, history, self.asked, checkpoint) for history in histories]
 
     def _count(self, answer: "Answer") -> None:
@@ -176,6 +196,7 @@ def write_down(
         key=asking_key(),
         time=asked,
         known=known,
+        attributes=made.attributes,
     )
     worker.impressions.record(given)
 

@@ -4,10 +4,10 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recsys.artifacts import ArtifactError, write_json
 from recsys.database.comparisons import Comparison, ShadowStore
@@ -49,6 +49,7 @@ class Shown:
     asked: "ListRequest"
     answer: "Answer"
     milliseconds: float
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_shadow(home: Home) -> ShadowState | None:
@@ -120,7 +121,7 @@ class Shadow:
     def _compare(self, shadow: "Recommender", shown: Shown) -> Comparison | None:
         started = time.perf_counter()
         try:
-            (answer,) = shadow.recommend_many([shown.history], shown.asked)
+            (answer,) = shadow.recommend_many([shown.history], shown.asked, attributes=[shown.attributes])
         except (FilterError, ValueError, KeyError):  # its catalogue has other columns
             self._metrics.shadows.labels("refused").inc()
             return None

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -32,6 +32,32 @@ class Histories:
         stands in the database.
         """
         return [user.history or [] if user.user_id is None else self._user(recommender, user.user_id) for user in users]
+
+    def attributes(
+        self, recommender: "Recommender", users: Sequence[UserOrHistory], histories: Sequence[Sequence[str] | None]
+    ) -> list[dict[str, Any]]:
+        """Return what is known of each one beside a history that is too short to say enough.
+
+        Args:
+            recommender: that answers.
+            users: who asks.
+            histories: theirs, as ``of`` returned them.
+        """
+        if recommender.users.audience is None:
+            return []
+        pairs = zip(users, histories, strict=True)
+        return [{} if history is None else self._attributes(recommender, user, history) for user, history in pairs]
+
+    def _attributes(self, recommender: "Recommender", user: UserOrHistory, history: Sequence[str]) -> dict[str, Any]:
+        from recsys.serving.alike import LONGEST  # brings torch, for which BentoML's supervisor has no use
+
+        if user.user_id is None or len(history) > LONGEST:
+            return {}
+        try:
+            return self._users.attributes(recommender.users, user.user_id)
+        except SQLAlchemyError as error:  # the histories were there: the list does without
+            _LOG.error("The database cannot be read; a list does without attributes. %s", error)
+            return {}
 
     def _user(self, recommender: "Recommender", user_id: str) -> "History | None":
         if time.monotonic() < self._away_until:

@@ -52,8 +52,9 @@ Fallback = Annotated[
     str | None,
     Field(
         description="Which link of the chain answered. null: the list was ranked for this user. filled: what is "
-        "known of the user did not fill the list, so what is popular completes it. popular: nothing usable is known, "
-        "so these are everybody's favourites. degraded: the database cannot be read, so nobody's history is known and "
+        "known of the user did not fill the list, so what is popular completes it. segment: the user has done nothing, "
+        "so these are the favourites of people with such attributes. popular: nothing usable is known, so these are "
+        "everybody's favourites. degraded: the database cannot be read, so nobody's history is known and "
         "everybody gets the favourites until it can."
     ),
 ]
@@ -321,6 +322,22 @@ class SimilarRequest(Page):
     fields: Fields = Field(["title"])
 
 
+class Remarks(BaseModel):
+    """What of a list's making is told only where there is something to tell."""
+
+    unused_attributes: list[str] = Field(
+        [],
+        json_schema_extra=left_out,
+        description="Attributes of a user of little history whose value says nothing about what is liked. Left out "
+        "where there are none.",
+    )
+
+    @property
+    def unsaid(self) -> list[str]:
+        """The remarks that there is no need for."""
+        return [name for name in Remarks.model_fields if not getattr(self, name)]
+
+
 class Origin(BaseModel):
     """Where an answer comes from."""
 
@@ -329,7 +346,7 @@ class Origin(BaseModel):
     took_ms: float
 
 
-class RecommendAnswer(Origin):
+class RecommendAnswer(Origin, Remarks):
     """Items for one user, best first, and where they came from."""
 
     rec_id: str
@@ -338,7 +355,7 @@ class RecommendAnswer(Origin):
     missing_ids: MissingIds
 
 
-class UserRecommendations(BaseModel):
+class UserRecommendations(Remarks):
     """One user's part of a batch: what /v1/recommend would have answered."""
 
     rec_id: str
@@ -354,7 +371,7 @@ class BatchAnswer(Origin):
     answers: list[UserRecommendations]
 
 
-class RankAnswer(Origin):
+class RankAnswer(Origin, Remarks):
     """All items of the request that the catalogue holds, best first, with the scores that /v1/recommend gives.
 
     Equal scores keep the catalogue's order. Seen and unavailable items are ranked like all others.

@@ -1,0 +1,86 @@
+"""What a snapshot's users are like, and what is popular among whom: read and counted once, when first asked for."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.data.attributes import attribute_names
+from recsys.data.columns import ITEM_ID, UPDATED_AT, USER_ID
+from recsys.data.snapshot import Snapshot
+from recsys.experts.audience import Audience, fit_audience
+from recsys.experts.segments import Codes, read_field
+
+
+class SnapshotAudience:
+    """Users' attributes in a snapshot, and conditional popularity by them. Safe to share between threads."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._reading = threading.Lock()
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> "SnapshotAudience | None":
+        """Return the audience of a snapshot, or None where it says nothing but who did what."""
+        return cls(snapshot) if snapshot.manifest.described is not None else None
+
+    @property
+    def schema(self) -> Mapping[str, pl.DataType]:
+        """Types of the users' attributes, by name."""
+        return {name: kind for name, kind in self._users.schema.items() if name in attribute_names(self._users)}
+
+    def attributes(self, user_id: str, after: int | None = None) -> dict[str, Any]:
+        """Return what is known of a user, without what is empty.
+
+        Args:
+            user_id: whose.
+            after: microseconds since 1970; attributes that are not said to be newer are left out.
+        """
+        users = self._users
+        row = users[USER_ID].search_sorted(user_id)
+        if row == users.height or users[USER_ID][row] != user_id:
+            return {}
+        found = users.row(row, named=True)
+        written = found.get(UPDATED_AT)
+        if after is not None and (written is None or written.timestamp() * 1_000_000 <= after):
+            return {}
+        return {name: found[name] for name in attribute_names(users) if found[name] is not None}
+
+    @property
+    def audience(self) -> Audience:
+        """What is popular among whom; counting takes a while the first time."""
+        with self._reading:
+            return self._audience
+
+    @cached_property
+    def _users(self) -> pl.DataFrame:
+        users = self._snapshot.users()
+        return pl.DataFrame(schema={USER_ID: pl.String}) if users is None else users
+
+    @cached_property
+    def _audience(self) -> Audience:
+        described = self._snapshot.manifest.described
+        unused = {} if described is None else described.unused
+        events = self._snapshot.events().select(USER_ID, ITEM_ID)
+        item_ids = self._snapshot.item_ids()
+        items = events[ITEM_ID].cast(pl.Enum(item_ids)).to_physical().to_numpy()
+        people = events.select(pl.col(USER_ID).unique(maintain_order=True))  # by id, as the events are sorted
+        users = events[USER_ID].cast(pl.Enum(people[USER_ID])).to_physical().to_numpy()
+        known = people.join(self._users, on=USER_ID, how="left", maintain_order="left")
+        whose = np.arange(people.height)
+        names = [name for name in attribute_names(self._users) if name not in unused]
+        read = [_coded(name, known[name], whose) for name in names]
+        codes = [Codes(one.field, one.segments[users]) for one in read if one is not None]
+        return fit_audience(items, users, codes, len(item_ids))
+
+
+def _coded(name: str, column: pl.Series, users: NDArray[np.integer]) -> Codes | None:
+    """Return a column as segments, or None where it parts nobody."""
+    ranked = column.cast(pl.UInt8) if column.dtype == pl.Boolean else column
+    places = ranked.rank("dense").fill_null(0).to_numpy()
+    values: Sequence[Any] = [None, *column.drop_nulls().unique().sort().to_list()]
+    return read_field(name, values, places, users)

@@ -1,0 +1,127 @@
+"""Who has done little is offered what people alike choose; nobody else's list changes."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic import people
+from variants import describe_users
+
+from recsys.home import Home
+from recsys.serving.alike import LONGEST, WEIGHT, weight
+from recsys.serving.explanation import without_history
+from recsys.serving.recommender import Recommender
+
+
+@pytest.fixture(scope="module")
+def plain(home: Home) -> Recommender:
+    return Recommender.open(home)
+
+
+@pytest.fixture(scope="module")
+def recommender(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Recommender:
+    """The same generation of a snapshot whose users have attributes."""
+    ignored = shutil.ignore_patterns("prefect", "runs", "cache")
+    copied = Home(Path(shutil.copytree(home.root, tmp_path_factory.mktemp("described") / "home", ignore=ignored)))
+    return Recommender.open(copied, describe_users(copied, people()))
+
+
+def _known(recommender: Recommender, user_id: str) -> dict:
+    assert recommender.users.audience is not None
+    return recommender.users.audience.attributes(user_id)
+
+
+def test_who_has_done_nothing_is_offered_what_people_alike_choose(recommender, plain):
+    for genre, user in (("Western", "new0"), ("Horror", "new2")):
+        attributes = _known(recommender, user)
+        assert attributes["taste"] == genre
+        answer = recommender.recommend([], attributes, k=10, explain=True, fields=("genres",))
+        assert answer.fallback == "segment"
+        genres = [item.fields["genres"][0] for item in answer.items]
+        everybody = plain.recommend([], k=10, fields=("genres",)).items
+        assert genres.count(genre) >= 9 > [item.fields["genres"][0] for item in everybody].count(genre)
+        best = answer.items[0]
+        assert best.reasons[0] == f"popular among people of taste {genre}"
+        assert {one.name for one in best.explanation.components} == {"popularity", "segment.taste"}
+        for item in answer.items:
+            assert sum(one.score for one in item.explanation.components) == pytest.approx(item.score, abs=1e-4)
+            assert item.explanation.baseline == pytest.approx(item.score, abs=1e-4)
+
+
+def test_nothing_changes_for_whom_nothing_is_known_or_much(recommender, plain):
+    assert recommender.recommend([], k=20).items == plain.recommend([], k=20).items
+    assert recommender.recommend([], k=20).fallback == "popular"
+    history = plain.history("u001")
+    assert len(history) >= LONGEST
+    longer = [*history, *plain.history("u005")][: LONGEST + 1]
+    told = recommender.recommend(longer, _known(recommender, "u001"), k=20, explain=True)
+    assert told.items == plain.recommend(longer, k=20, explain=True).items
+    assert plain.recommend([], _known(recommender, "new0"), k=20).items == plain.recommend([], k=20).items
+
+
+def test_beside_a_short_history_it_counts_less_with_every_event(recommender, plain):
+    history, attributes = plain.history("u002")[:3], _known(recommender, "u001")
+    told = recommender.recommend(history, attributes, k=20, explain=True)
+    assert told.fallback is None
+    before = {item.item_id: item.score for item in plain.rank(history, plain.catalogue.ids).items}
+    for item in told.items:
+        parts = {one.name: one.score for one in item.explanation.components}
+        assert parts["segment.taste"] == pytest.approx(item.score - before[item.item_id], abs=1e-3)
+        assert sum(parts.values()) == pytest.approx(item.score, abs=1e-3)
+    assert WEIGHT >= weight(1) > weight(2) > weight(LONGEST) > weight(LONGEST + 1) == 0
+    assert weight(0) == 1
+
+
+def test_given_items_have_the_scores_of_the_list(recommender):
+    for history in ([], recommender.history("u003")[:2]):
+        attributes = _known(recommender, "new3")
+        listed = recommender.recommend(history, attributes, k=15)
+        ids = [item.item_id for item in listed.items]
+        ranked = recommender.rank(history, ids[::-1], attributes=attributes)
+        assert [(item.item_id, item.score) for item in ranked.items] == [
+            (item.item_id, item.score) for item in listed.items
+        ]
+        assert ranked.fallback == listed.fallback
+
+
+def test_filters_and_pages_hold_for_people_alike(recommender):
+    attributes = _known(recommender, "new1")
+    whole = recommender.recommend([], attributes, k=20)
+    pages = [recommender.recommend([], attributes, k=10, offset=start).items for start in (0, 10)]
+    assert [item.item_id for page in pages for item in page] == [item.item_id for item in whole.items]
+    filtered = recommender.recommend([], attributes, k=5, filter={"field": "genres", "contains": "Western"})
+    assert len(filtered.items) == 5
+    assert filtered.fallback == "segment"
+
+
+def test_a_value_that_nobody_has_learnt_from_is_said(recommender, plain):
+    told = recommender.recommend([], {"taste": "Opera", "town": "Graz"}, k=5)
+    assert told.unused_attributes == ["taste"]  # the town says nothing about anybody, whatever it is
+    assert told.fallback == "popular"
+    assert told.items == plain.recommend([], k=5).items
+    assert recommender.recommend([], {"taste": 7}, k=5).unused_attributes == ["taste"]
+
+
+def test_an_attribute_is_not_told_to_who_may_not_read_histories(recommender):
+    answer = recommender.recommend([], _known(recommender, "new0"), k=1, explain=True)
+    sentences, parts = without_history(answer.items[0].explanation)
+    assert sentences[0] == "popular among people of the same kind"
+    assert not any("Western" in str(one) for one in (sentences, parts))
+    assert sum(one.score for one in parts.components) == pytest.approx(answer.items[0].score, abs=1e-4)
+
+
+def test_attributes_from_before_somebody_was_forgotten_are_not_read(recommender):
+    audience = recommender.users.audience
+    assert audience is not None
+    assert audience.attributes("new0", after=0) == {}  # nothing says that they are newer
+    assert audience.attributes("nobody") == {}
+    assert set(audience.schema) == {"taste", "age", "town"}
+    assert list(audience.audience.fields) == ["taste"]
+
+
+def test_new_items_can_stand_in_such_a_list(recommender):
+    assert recommender.users.audience is not None
+    counts = np.concatenate([recommender.scoring.system.popularity.counts, np.zeros(3, np.float32)])
+    segments, _ = recommender.users.audience.audience.known({"taste": "Comedy"})
+    assert np.isfinite(recommender.users.audience.audience.scores(segments, counts)).all()
