@@ -1,1 +1,1 @@
-"""What changes while the service runs: events, live items, impressions, who is forgotten, and comparisons."""
+"""What changes while it runs: events, live items, users' attributes, impressions, who is forgotten, comparisons."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.data.attributes import attribute_names
 from recsys.data.columns import ITEM_ID, UPDATED_AT, USER_ID
+from recsys.data.signals import Signals
 from recsys.data.snapshot import Snapshot
 from recsys.experts.audience import Audience, fit_audience
 from recsys.experts.segments import Codes, read_field
@@ -19,14 +20,20 @@ from recsys.experts.segments import Codes, read_field
 class SnapshotAudience:
     """Users' attributes in a snapshot, and conditional popularity by them. Safe to share between threads."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, signals: Signals | None = None) -> None:
         self._snapshot = snapshot
+        self._signals = signals
         self._reading = threading.Lock()
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> "SnapshotAudience | None":
-        """Return the audience of a snapshot, or None where it says nothing but who did what."""
-        return cls(snapshot) if snapshot.manifest.described is not None else None
+    def of(cls, snapshot: Snapshot, signals: Signals | None = None) -> "SnapshotAudience | None":
+        """Return the audience of a snapshot, or None where it says nothing but who did what.
+
+        Args:
+            snapshot: its users and their events.
+            signals: what events mean; dislikes, and what was only seen, make nothing popular. None: all count.
+        """
+        return cls(snapshot, signals) if snapshot.manifest.described is not None else None
 
     @property
     def schema(self) -> Mapping[str, pl.DataType]:
@@ -65,7 +72,10 @@ class SnapshotAudience:
     def _audience(self) -> Audience:
         described = self._snapshot.manifest.described
         unused = {} if described is None else described.unused
-        events = self._snapshot.events().select(USER_ID, ITEM_ID)
+        events = self._snapshot.events()
+        if self._signals is not None:
+            meaning = self._signals.of_events(events)
+            events = events.filter((meaning.kinds >= 0) & (meaning.weights > 0))
         item_ids = self._snapshot.item_ids()
         items = events[ITEM_ID].cast(pl.Enum(item_ids)).to_physical().to_numpy()
         people = events.select(pl.col(USER_ID).unique(maintain_order=True))  # by id, as the events are sorted

@@ -51,9 +51,9 @@ def check_columns(columns: Mapping[str, Any], schema: Mapping[str, pl.DataType])
         elif name == ITEM_ID or name not in schema:
             known = ", ".join(sorted(({*schema} | {AVAILABLE}) - {ITEM_ID}))
             raise ItemError(f"{_name(name)}: there is no such column; there are {known}.", name)
-        elif value is not None and not _fits(value, schema[name]):
-            wanted = f"{in_words(schema[name])}{_limit(schema[name], value)}"
-            raise ItemError(f"{name}: {wanted} is wanted, not {_shown(value)}.", name)
+        elif value is not None and not fits(value, schema[name]):
+            wanted = f"{in_words(schema[name])}{limit(schema[name], value)}"
+            raise ItemError(f"{name}: {wanted} is wanted, not {shown(value)}.", name)
 
 
 def check_size(columns: Mapping[str, Any]) -> None:
@@ -77,17 +77,18 @@ def live_frame(items: Sequence[LiveItem], schema: Mapping[str, pl.DataType]) -> 
             texts = [value if isinstance(value, str) else None for value in values]
             data[name] = parse_timestamps(pl.Series(name, texts, dtype=pl.String)).cast(kind)
         else:
-            fitting = [value if value is not None and _fits(value, kind) else None for value in values]
+            fitting = [value if value is not None and fits(value, kind) else None for value in values]
             data[name] = pl.Series(name, fitting, dtype=kind)
     return pl.DataFrame(data)
 
 
-def _fits(value: Any, kind: pl.DataType) -> bool:
+def fits(value: Any, kind: pl.DataType) -> bool:
+    """Tell whether a JSON value is one that a column of a type holds."""
     if isinstance(kind, pl.List):
         members = isinstance(value, list) and len(value) <= MAX_MEMBERS
         if members and isinstance(kind.inner, pl.Datetime):
             return _are_times(value)
-        return members and all(_fits(member, kind.inner) for member in value)  # type: ignore[arg-type]
+        return members and all(fits(member, kind.inner) for member in value)  # type: ignore[arg-type]
     if kind == pl.String:
         return isinstance(value, str) and len(value) <= MAX_TEXT and not SURROGATE.search(value)
     if kind == pl.Boolean:
@@ -116,7 +117,8 @@ def _range(kind: str) -> tuple[int, int]:
     return (0 if unsigned else -(2 ** min(bits - 1, 63))), 2 ** min(bits if unsigned else bits - 1, 63) - 1
 
 
-def _limit(kind: pl.DataType, value: Any) -> str:
+def limit(kind: pl.DataType, value: Any) -> str:
+    """Return what bounds the values of a type, as it follows the type in a sentence."""
     if isinstance(kind, pl.List):
         return f" of at most {MAX_MEMBERS:,} members"
     if kind.is_integer() and isinstance(value, int):
@@ -127,9 +129,9 @@ def _limit(kind: pl.DataType, value: Any) -> str:
 
 
 def _name(name: str) -> str:
-    return name if name.isidentifier() and len(name) <= MAX_SHOWN else _shown(name)
+    return name if name.isidentifier() and len(name) <= MAX_SHOWN else shown(name)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return the beginning of what was sent, however long or deep it is."""
     return reprlib.repr(value)[:MAX_SHOWN]

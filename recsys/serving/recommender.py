@@ -112,7 +112,8 @@ class Recommender:
         if manifest.search_adapter is not None:
             verify_adapter(home, manifest.search_adapter)
             search_vectors = load_search_vectors(folder)
-        return cls.of(manifest, system, source, snapshot.items(), SnapshotUsers.of(snapshot), search_vectors)
+        users = SnapshotUsers.of(snapshot, signals_of(manifest.config))
+        return cls.of(manifest, system, source, snapshot.items(), users, search_vectors)
 
     @cached_property
     def signals(self) -> Signals | None:

@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 
 from recsys.data import columns
 from recsys.data.sequences import Sequences
+from recsys.data.signals import Signals
 from recsys.data.snapshot import Snapshot
 from recsys.database.engine import Database
 from recsys.database.events import EventStore
 from recsys.database.impressions import ImpressionStore
 from recsys.database.moments import microseconds, moment
 from recsys.database.tombstones import Removal, Tombstones
+from recsys.database.user_attributes import AttributeStore
 from recsys.serving.audience import SnapshotAudience
 from recsys.serving.history import History
+from recsys.serving.live_attributes import fitting
 
 SNAPSHOT, LIVE = "snapshot", "live"
 
@@ -47,8 +50,8 @@ class SnapshotUsers:
     audience: SnapshotAudience | None = None
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> "SnapshotUsers":
-        """Read the users of a snapshot."""
+    def of(cls, snapshot: Snapshot, signals: Signals | None = None) -> "SnapshotUsers":
+        """Read the users of a snapshot; ``signals`` say which events make something popular."""
         rows = {user_id: row for row, user_id in enumerate(snapshot.user_ids())}
         events = snapshot.events().select(pl.col("^(event_type|value)$"))
         names: list[str] = []
@@ -59,7 +62,15 @@ class SnapshotUsers:
             types = codes.cast(pl.Int16).to_numpy()
         if columns.VALUE in events.columns:
             values = events[columns.VALUE].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        return cls(rows, snapshot.sequences(), snapshot.item_ids(), types, names, values, SnapshotAudience.of(snapshot))
+        return cls(
+            rows,
+            snapshot.sequences(),
+            snapshot.item_ids(),
+            types,
+            names,
+            values,
+            SnapshotAudience.of(snapshot, signals),
+        )
 
     def __contains__(self, user_id: str) -> bool:
         return user_id in self.rows
@@ -123,6 +134,7 @@ class Users:
         events: live events.
         tombstones: who is forgotten.
         impressions: what was answered.
+        said: users' attributes as they were put.
     """
 
     def __init__(self, database: Database) -> None:
@@ -130,6 +142,7 @@ class Users:
         self.events = EventStore(database)
         self.tombstones = Tombstones(database)
         self.impressions = ImpressionStore(database, self.tombstones)
+        self.said = AttributeStore(database)
 
     def history(self, known: SnapshotUsers, offered: Container[str], user_id: str) -> History:
         """Return the events that an answer for a user is made from, oldest first.
@@ -154,9 +167,21 @@ class Users:
 
     def attributes(self, known: SnapshotUsers, user_id: str) -> dict[str, Any]:
         """Return what is known of a user beside what they did, none of it forgotten."""
+        return self.described(known, user_id)[0]
+
+    def described(self, known: SnapshotUsers, user_id: str) -> tuple[dict[str, Any], str | None]:
+        """Return a user's attributes and where they are kept: as they were put, or the snapshot's if those are newer.
+
+        What was put stands for the whole of them; None for where says that nothing is known.
+        """
         if known.audience is None:
-            return {}
-        return known.audience.attributes(user_id, self.tombstones.read().when(user_id))
+            return {}, None
+        said, until = self.said.find(user_id), self.tombstones.read().when(user_id)
+        times = [time for time in (until, said.time if said else None) if time is not None]
+        ours = known.audience.attributes(user_id, max(times, default=None))
+        if said is None or ours:
+            return ours, SNAPSHOT if ours else None
+        return fitting(said.values, known.audience.schema), LIVE
 
     def past(self, known: SnapshotUsers, user_id: str) -> list[PastEvent]:
         """Return the events of a user, oldest first: the snapshot's, then the live ones; none that is forgotten."""
@@ -175,6 +200,6 @@ class Users:
         return [event for event in old + new if event.time is not None and microseconds(event.time) > until]
 
     def forget(self, user_id: str) -> Removal:
-        """Forget a user; ``rows`` of the answer counts events, then impressions."""
-        deletions: Sequence = (self.events.forget, self.impressions.forget)
+        """Forget a user; ``rows`` of the answer counts events, then impressions, then rows of attributes."""
+        deletions: Sequence = (self.events.forget, self.impressions.forget, self.said.forget)
         return self.tombstones.forget(user_id, deletions)

@@ -7,19 +7,24 @@ from typing import Annotated
 
 from fastapi import Path, Query, Response
 
+from recsys.database.user_attributes import AttributesError
 from recsys_client.schemas.fields import PathId
+from recsys_client.schemas.problems import Code, pointer_to
 from recsys_client.schemas.users import (
     ForgottenAnswer,
     HistoryEvent,
+    PutUserRequest,
     Removed,
     SharedItem,
     SimilarUser,
     SimilarUsersAnswer,
     SimilarUsersRequest,
     UserAnswer,
+    UserAttributes,
 )
-from services.edge.auth import guarded_router, scoped
-from services.edge.bodies import A_LIST
+from services.edge.auth import KeyId, guarded_router, scoped
+from services.edge.bodies import A_LIST, SMALL
+from services.edge.problems import Refused
 from services.worker.answering import ERRORS, answering, json_response, milliseconds_since, unkept
 from services.worker.state import Worker, WorkerOfApp
 
@@ -48,9 +53,20 @@ async def user(
     return unkept(json_response(await worker.reading.run(_user, worker, user_id, limit)))
 
 
+@router.put(
+    "/v1/users/{user_id:path}", response_model=UserAttributes, **scoped("write", 400, 409, 413, 422, body=SMALL)
+)
+async def put_user(user_id: UserId, request: PutUserRequest, worker: WorkerOfApp, key_id: KeyId) -> Response:
+    """Say what a user is like, in the place of what was said before; the next answer of any worker knows it.
+
+    Attributes are those of the served snapshot's table of users. What is left out, or null, is not known.
+    """
+    return json_response(await worker.changing.run(_put, worker, user_id, request, key_id))
+
+
 @router.delete("/v1/users/{user_id:path}", response_model=ForgottenAnswer, **scoped("admin", 422))
 async def forget_user(user_id: UserId, worker: WorkerOfApp) -> Response:
-    """Forget a user: live events and impressions go for good, the snapshot's events are never read again.
+    """Forget a user: live events, impressions and what was put go for good, the snapshot's are never read again.
 
     What the user does afterwards counts again, as of somebody new.
     """
@@ -92,6 +108,7 @@ def _user(worker: Worker, user_id: str, limit: int) -> UserAnswer:
     recommender = worker.generation.recommender()
     worker.impressions.backlog.flush(FLUSH_SECONDS)
     past = worker.users.past(recommender.users, user_id)
+    attributes, source = worker.users.described(recommender.users, user_id)
     shown = past[-limit:]
     rows, _ = recommender.catalogue.split([event.item_id for event in shown])
     titles = {recommender.catalogue.ids[row]: recommender.catalogue.titles[row] for row in rows}
@@ -110,14 +127,33 @@ def _user(worker: Worker, user_id: str, limit: int) -> UserAnswer:
             )
             for event in shown
         ],
+        attributes=attributes,
+        attributes_source=source,
     )
+
+
+def _put(worker: Worker, user_id: str, request: PutUserRequest, key_id: str | None) -> UserAttributes:
+    from recsys.serving.live_attributes import UserAttributeError, check_attributes  # brings torch
+
+    audience = worker.generation.recommender().users.audience
+    values = {name: value for name, value in request.attributes.items() if value is not None}
+    try:
+        check_attributes(request.attributes, {} if audience is None else audience.schema)
+    except UserAttributeError as error:
+        place = ["attributes"] if error.attribute is None else ["attributes", error.attribute]
+        raise Refused(Code.INVALID_ATTRIBUTES, f"body.attributes: {error}", pointer=pointer_to(place)) from None
+    try:
+        worker.users.said.put(user_id, values, key_id)
+    except AttributesError as error:
+        raise Refused(Code.NO_ROOM_FOR_USERS, str(error)) from None
+    return UserAttributes(user_id=user_id, attributes=values)
 
 
 def _forget(worker: Worker, user_id: str) -> ForgottenAnswer:
     recommender = worker.generation.recommender()
     worker.impressions.backlog.flush(FLUSH_SECONDS)
     removal = worker.users.forget(user_id)
-    events, impressions = removal.rows
+    events, impressions, _ = removal.rows
     return ForgottenAnswer(
         user_id=user_id,
         removed=Removed(events=events, impressions=impressions, erased=removal.erased),

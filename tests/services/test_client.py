@@ -92,6 +92,7 @@ def steps(mark: str, known_user: str, item: str, other: str, rec_id: str, genera
         Step("add_events", ([NewEvent(user_id=mark, item_id=item), {"user_id": mark, "item_id": "nothing"}],)),
         Step("user", (mark,), {"limit": 5}),
         Step("similar_users", options={"user_id": known_user, "k": 3}),
+        Step("put_user", (mark, {"age": 34}), refused=Invalid),  # the snapshot knows no attributes
         Step("forget_user", (mark,)),
         Step("user", (mark,)),
         Step("put_item", (made,), {"title": "A new one", "year": 2026}),

@@ -11,14 +11,15 @@ from urllib.parse import quote
 import httpx
 import polars as pl
 import pytest
-from synthetic import Dataset
+from synthetic import Dataset, people
+from variants import describe_users
 
 from recsys.data.ingest import ingest
 from recsys.data.snapshot import open_snapshot
 from recsys.database.engine import Database
 from recsys.database.tombstones import Tombstones
 from recsys.home import Home
-from recsys.store.generations import current_id, read_generation
+from recsys.store.generations import current_id, promote, read_generation
 from services.serve import running
 
 
@@ -38,6 +39,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = copy_of_home(tmp_path_factory.mktemp("people"))
+    promote(home, describe_users(home, people()))
     with running(home, workers=2) as url:
         yield World(home, url)
 
@@ -58,6 +60,84 @@ def test_a_users_history_says_where_it_is_from(world: World, home: Home, known_u
     assert world.ask("GET", f"/v1/users/{known_user}?limit=1")["history"] == answer["history"][-1:]
     nobody = world.ask("GET", "/v1/users/nobody at all")
     assert (nobody["history"], nobody["events"]) == ([], {"snapshot": 0, "live": 0})
+
+
+def genres_of(world: World, **body: Any) -> list[str]:
+    answer = world.ask("POST", "/v1/recommend", fields=["genres"], **body)
+    return [item["fields"]["genres"][0] for item in answer["items"]]
+
+
+def test_who_has_done_nothing_gets_what_people_alike_choose(world: World) -> None:
+    answer = world.ask("POST", "/v1/recommend", user_id="new0", explain=True, fields=["genres"])
+    assert answer["fallback"] == "segment"
+    assert [item["fields"]["genres"][0] for item in answer["items"]].count("Western") >= 9
+    best = answer["items"][0]
+    assert best["reasons"][0] == "popular among people of taste Western"
+    assert best["explanation"]["reasons"][0]["code"] == "segment"
+    assert best["explanation"]["reasons"][0]["title"] == "taste Western"
+    parts = {one["name"]: one["score"] for one in best["explanation"]["components"]}
+    assert set(parts) == {"popularity", "segment.taste"}
+    assert sum(parts.values()) == pytest.approx(best["score"], abs=1e-4)
+    assert "unused_attributes" not in answer
+    ids = [item["item_id"] for item in answer["items"]]
+    ranked = world.ask("POST", "/v1/rank", user_id="new0", item_ids=ids[::-1])
+    assert [item["item_id"] for item in ranked["items"]] == ids
+    assert ranked["fallback"] == "segment"
+    users = [{"user_id": "new0"}, {"user_id": "nobody knows"}]
+    first, second = world.ask("POST", "/v1/recommend/batch", users=users)["answers"]
+    assert [item["item_id"] for item in first["items"]] == ids
+    assert second["fallback"] == "popular"
+    replayed = world.ask("GET", f"/v1/recommendations/{answer['rec_id']}?replay=true")
+    assert replayed["replay"]["same"], replayed["replay"]
+
+
+def test_attributes_are_put_read_and_forgotten_live(world: World) -> None:
+    path = "/v1/users/a newcomer"
+    assert world.ask("POST", "/v1/recommend", user_id="a newcomer")["fallback"] == "popular"
+    put = world.ask("PUT", path, attributes={"taste": "Horror", "age": 30, "town": None})
+    assert put == {"user_id": "a newcomer", "attributes": {"taste": "Horror", "age": 30}}
+    for _ in range(4):  # in either worker
+        assert genres_of(world, user_id="a newcomer").count("Horror") >= 9
+    told = world.ask("GET", path)
+    assert (told["attributes"], told["attributes_source"]) == ({"taste": "Horror", "age": 30}, "live")
+    world.ask("PUT", path, attributes={"taste": "Opera"})
+    answer = world.ask("POST", "/v1/recommend", user_id="a newcomer")
+    assert (answer["fallback"], answer["unused_attributes"]) == ("popular", ["taste"])
+    world.ask("PUT", path, attributes={"taste": "Comedy"})
+    assert genres_of(world, user_id="a newcomer").count("Comedy") >= 9
+
+    assert world.ask("GET", "/v1/users/new1")["attributes_source"] == "snapshot"
+    for gone in ("a newcomer", "new1"):
+        world.ask("DELETE", f"/v1/users/{gone}")
+        for _ in range(4):
+            assert world.ask("POST", "/v1/recommend", user_id=gone)["fallback"] == "popular"
+        told = world.ask("GET", f"/v1/users/{gone}")
+        assert (told["attributes"], told["attributes_source"]) == ({}, None)
+    world.ask("PUT", "/v1/users/new1", attributes={"taste": "Romance"})  # tells of themselves anew
+    assert genres_of(world, user_id="new1").count("Romance") >= 9
+
+
+@pytest.mark.parametrize(
+    ("attributes", "code", "pointer", "said"),
+    [
+        ({"tast": "Horror"}, "invalid-attributes", "/attributes/tast", "did you mean 'taste'?"),
+        ({"height": 1}, "invalid-attributes", "/attributes/height", "there are age, taste, town."),
+        ({"age": "old"}, "invalid-attributes", "/attributes/age", "a whole number"),
+        ({"taste": ["Horror"]}, "invalid-attributes", "/attributes/taste", "a text"),
+        ({"taste": "x" * 257}, "invalid-attributes", "/attributes/taste", "at most 256 characters"),
+        ({f"a{n}": n for n in range(60)}, "invalid-attributes", "/attributes", "at most 50 attributes"),
+        ([], "invalid-request", "/attributes", "dictionary"),
+    ],
+)
+def test_attributes_that_do_not_fit_are_refused(
+    world: World, attributes: Any, code: str, pointer: str, said: str
+) -> None:
+    response = httpx.put(f"{world.url}/v1/users/somebody", json={"attributes": attributes})
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (422, code), problem
+    assert problem["errors"][0]["pointer"] == pointer
+    assert said in problem["errors"][0]["detail"], problem
+    assert world.ask("GET", "/v1/users/somebody")["attributes"] == {}
 
 
 def test_a_forgotten_user_is_a_new_one_and_leaves_no_trace(world: World, dataset: Dataset, tmp_path: Path) -> None:

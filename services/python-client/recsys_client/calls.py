@@ -78,9 +78,11 @@ from recsys_client.schemas.texts import EmbedAnswer, EmbedRequest, SearchAnswer,
 from recsys_client.schemas.users import (
     ForgottenAnswer,
     LineageAnswer,
+    PutUserRequest,
     SimilarUsersAnswer,
     SimilarUsersRequest,
     UserAnswer,
+    UserAttributes,
 )
 
 T = TypeVar("T")
@@ -256,6 +258,12 @@ def similar_users(**params: Unpack[SimilarUsersParams]) -> Call[SimilarUsersAnsw
     """Return users of the snapshot who chose the same as one user, or as a history; needs the scope admin."""
     body = _checked(SimilarUsersRequest, params)
     return _call("POST", "/v1/users/similar", SimilarUsersAnswer, body)
+
+
+def put_user(user_id: str, attributes: Mapping[str, Any]) -> Call[UserAttributes]:
+    """Say what a user is like, in the place of what was said before; the next answer knows it."""
+    body = _checked(PutUserRequest, {"attributes": dict(attributes)})
+    return _call("PUT", f"/v1/users/{_segment('user_id', user_id)}", UserAttributes, body)
 
 
 def forget_user(user_id: str) -> Call[ForgottenAnswer]:

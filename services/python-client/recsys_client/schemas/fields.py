@@ -105,6 +105,13 @@ def left_out(schema: dict[str, Any]) -> None:
     schema.update(next((kind for kind in kinds if kind != {"type": "null"}), {}))
 
 
+def by_name(schema: dict[str, Any]) -> None:
+    """Describe a mapping from names by what generators know: pydantic gives names with a pattern patternProperties."""
+    ((pattern, value),) = schema.pop("patternProperties").items()
+    schema["propertyNames"] |= {"pattern": pattern}
+    schema["additionalProperties"] = value
+
+
 class Body(BaseModel):
     """What is sent. Its schema tells defaults in words.
 

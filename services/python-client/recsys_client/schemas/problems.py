@@ -69,6 +69,9 @@ class Code(StrEnum):
     REFUSED_BY_GATE = "refused-by-gate", 409, "The generation is worse than what serves; `force` overrules it."
     NOTHING_BEFORE = "nothing-before", 409, "There is no generation to roll back to, or it is broken."
     NO_ROOM = "no-room", 409, "There may be no more live items, of this key or of all."
+    NO_ROOM_FOR_USERS = "no-room-for-users", 409, (
+        "The user's attributes are too large together, or as many users have some as may have."
+    )  # fmt: skip
     NOT_REPLAYABLE = "not-replayable", 409, "The answer cannot be made again."
     TOO_LARGE = "body-too-large", 413, "The body has more bytes or commas than its route takes."
     ITEM_TOO_LARGE = "item-too-large", 413, "The columns of an item are too large together."
@@ -79,6 +82,7 @@ class Code(StrEnum):
     INVALID_FILTER = "invalid-filter", 422, "The filter does not fit the catalogue."
     INVALID_LIMITS = "invalid-limits", 422, "`limits` does not fit the catalogue."
     INVALID_ITEM = "invalid-item", 422, "The item's columns do not fit the catalogue."
+    INVALID_ATTRIBUTES = "invalid-attributes", 422, "The user's attributes do not fit those of the served snapshot."
     TOO_MANY_REQUESTS = "too-many-requests", 429, "The key asks more often than it may, or more at once."
     HEADERS_TOO_LARGE = (
         "headers-too-large",

@@ -1,6 +1,6 @@
 """Items for a user, for many users, given items in order, and items like an item: requests and answers."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -17,6 +17,7 @@ from recsys_client.schemas.fields import (
     Offset,
     Place,
     Request,
+    by_name,
     left_out,
 )
 from recsys_client.schemas.lists import RankedItem, RecommendedItem
@@ -101,13 +102,6 @@ AT_MOST_ONE: dict[str, JsonValue] = {
 }
 
 
-def _by_name(schema: dict[str, Any]) -> None:
-    """Describe a mapping from names by what generators know: pydantic gives names with a pattern patternProperties."""
-    ((pattern, value),) = schema.pop("patternProperties").items()
-    schema["propertyNames"] |= {"pattern": pattern}
-    schema["additionalProperties"] = value
-
-
 class UserOrHistory(Request):
     """Who a list is for: a user by user_id, or the history of somebody without an account."""
 
@@ -187,7 +181,7 @@ class ListOptions(Page):
     )
     limits: Annotated[dict[Id, Place], Field(max_length=MAX_LIMITS)] = Field(
         {},
-        json_schema_extra=_by_name,
+        json_schema_extra=by_name,
         description="How many items may hold the same value, by field; each member of a list counts. Items without a "
         "value are not limited.",
         examples=[{"year": 2}],
