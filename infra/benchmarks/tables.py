@@ -2,9 +2,9 @@
 
 The tables stand between markers in ``infra/results/README.md``, the shortest of them in the README as well. A result
 file is a ``metrics.json`` that ``recsys benchmark`` or ``recsys train`` wrote, stored under the data's name, or what
-``encoding.py``, ``life.py``, ``search.py`` and ``small.py`` beside this file, ``infra/load/measure.py``,
-``infra/attack/run.py``, ``recsys.models.throughput`` and ``recsys.training.standalone`` wrote; ``tried.json`` says what
-else was tried, and what it brought.
+``encoding.py``, ``life.py``, ``search.py``, ``signals.py`` and ``small.py`` beside this file,
+``infra/load/measure.py``, ``infra/attack/run.py``, ``recsys.models.throughput`` and ``recsys.training.standalone``
+wrote; ``tried.json`` says what else was tried, and what it brought.
 """
 
 import json
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "infra" / "results"
 KINDS = (
     "quality", "tried", "speed", "encoding", "throughput", "standalone", "life", "search", "small", "repeats",
-    "classification", "attacks", "lifting",
+    "signals", "classification", "attacks", "lifting",
 )  # fmt: skip
 SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
 SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
@@ -311,6 +311,38 @@ def repeats(path: Path) -> str:
     return "\n".join([*lines, ""])
 
 
+def signals(path: Path) -> str:
+    """Return the Markdown of what roles of events bring: N@10 of each round by arm, and what lists of it are worth."""
+    document = json.loads(path.read_text())
+    lines = [f"{document['processor']}, threads: {document['threads']}; `{document['command']}`", ""]
+    for data in document["data"]:
+        counts = [one["counts"] for one in data["rounds"]]
+        arms = list(next(iter(data["rounds"][0]["systems"].values())))
+        asked = ", ".join(f"{count['targets']:,}" for count in counts)
+        lines += [
+            f"**{data['name']}**: {counts[0]['users']:,} users, {counts[0]['items']:,} items, "
+            f"{counts[0]['events']:,} events in the first of {len(counts)}; {asked} targets.",
+            "",
+            "| | N@10, mean | by seed | roles bring, 95 % | truly disliked | chance of an order |",
+            "|---|---|---|---|---|---|",
+        ]
+        for system in data["rounds"][0]["systems"]:
+            for arm in arms:
+                of = [one["systems"][system][arm] for one in data["rounds"]]
+                found = [one["ndcg@10"] for one in of]
+                brought = data["roles_minus"][system].get(arm)
+                over = "{mean_difference:+.4f} ({low:+.4f} … {high:+.4f})".format(**brought) if brought else ""
+                truth = [
+                    f"{sum(one[name] for one in of) / len(of):.2%}" if name in of[0] else "–"
+                    for name in ("disliked", "purchase_probability")
+                ]
+                by_seed = ", ".join(f"{figure:.4f}" for figure in found)
+                mean = sum(found) / len(found)
+                lines.append(f"| {system}, {arm} | {mean:.4f} | {by_seed} | {over} | {' | '.join(truth)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def filled(page: Path, blocks: dict[str, str]) -> str:
     """Return a page with each block in the place of what stands between the markers of its name.
 
@@ -356,6 +388,7 @@ def pages() -> dict[Path, str]:
         "search": "\n".join(map(search, of["search"])),
         "small": "\n".join(map(small, of["small"])),
         "repeats": "\n".join(map(repeats, of["repeats"])),
+        "signals": "\n".join(map(signals, of["signals"])),
         "classifier": "\n".join(f"{epochs(path)}\n{tries(path)}" for path in of["classification"]),
         "attacks": attacks.tables(of["attacks"]),
         "lifting": "\n".join(lift.table(lift.outcomes(json.loads(path.read_text()))) for path in of["lifting"]),
