@@ -127,6 +127,7 @@ def _listed(worker: Worker, request: RecipeRequest, reads: bool, checkpoint: End
         items=[],
         fallback=made.answer.fallback,
         missing_ids=made.answer.missing_ids,
+        unused_attributes=made.answer.unused_attributes,
         generation=made.answer.generation,
         adapter=made.answer.adapter,
         took_ms=milliseconds_since(started),

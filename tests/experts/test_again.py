@@ -1,5 +1,7 @@
 """Buying again: what is planted is found, and the laws that its chances obey."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -80,6 +82,12 @@ def test_some_times_may_be_unknown(again):
     assert np.isnan(due.ago[place[0]])
     assert due.ago[place[1]] == 27 * DAY
     assert due.chances[place[0]] == again.due(Sequences.from_lists([[0]])).chances[0]
+
+
+def test_in_all_of_time_it_is_taken_again_as_often_as_it_ever_is(again):
+    patient = replace(again, window=1e15)
+    for item in range(CATALOGUE):
+        assert patient.due(timed([[(0, item)]])).chances[0] == pytest.approx(again.chances[item])
 
 
 def test_events_of_one_moment_are_one(again):

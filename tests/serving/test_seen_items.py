@@ -88,26 +88,28 @@ def test_answers_are_the_evaluated_ranking_with_seen_items_among_them(recommende
     assert offered > 60
 
 
-def test_what_was_just_bought_goes_down_and_comes_back_when_it_is_due(recommender):
-    item = "i003"
-    times = [day * DAY * 1_000_000 for day in (0, 30, 60)]
-    bought = History([item] * 3, times, [None] * 3, [None] * 3)
-    chances = {
-        day: recommender.rank(bought, [item, "i007"], now=day * DAY).items for day in (60, 90)
-    }  # just bought, and due
-    score = {day: {one.item_id: one.score for one in found}[item] for day, found in chances.items()}
-    known, _ = KnownHistory.of(bought, recommender.catalogue)
-    found = {day: due(recommender.scoring.system.again, recommender.catalogue, known, day * DAY) for day in (60, 90)}
-    assert found[90].scores[0] > 5 * found[60].scores[0]
-    assert score[90] >= score[60]  # of one item alone the blend's scale says no more
-    (reason,) = found[90].reasons
-    assert (reason.code, reason.item_id, reason.ago_days) == (AGAIN, item, 30.0)
-    assert 20 < reason.every_days < 35
-
-
-def test_reasons_say_how_often_and_how_long_ago_and_only_to_whom_they_may(recommender, shop):
+@pytest.fixture(scope="module")
+def loud(recommender, shop):
+    """The same with little else than what is due in its blend."""
     blend = Blend(recommender.scoring.weights | {AGAIN: 30.0}, recommender.scoring.system.blend.powers)
-    loud = answering(replace(recommender.scoring.system, blend=blend), shop)
+    return answering(replace(recommender.scoring.system, blend=blend), shop)
+
+
+def test_what_was_just_bought_goes_down_and_comes_back_when_it_is_due(loud):
+    monthly, weekly = "i003", "i007"
+    days = sorted([(day, monthly) for day in (0, 30, 60)] + [(day, weekly) for day in range(0, 57, 7)])
+    bought = History([one for _, one in days], [day * DAY * 1_000_000 for day, _ in days], *[[None] * len(days)] * 2)
+    for day, first, then in ((62, weekly, monthly), (90, monthly, weekly)):
+        assert ids(loud.recommend(bought, k=1, now=day * DAY)) == [first]
+        assert ids(loud.rank(bought, [weekly, monthly], now=day * DAY)) == [first, then]
+        known, _ = KnownHistory.of(bought, loud.catalogue)
+        found = due(loud.scoring.system.again, loud.catalogue, known, day * DAY)
+        assert [loud.catalogue.ids[row] for row in found.rows] == [first, then]
+        assert (np.diff(found.scores) < 0).all()
+        assert {one.item_id: one.ago_days for one in found.reasons} == {monthly: day - 60, weekly: day - 56}
+
+
+def test_reasons_say_how_often_and_how_long_ago_and_only_to_whom_they_may(loud, shop):
     told = 0
     for user_id in shop.user_ids()[:10]:
         history = loud.past(user_id)
