@@ -104,7 +104,7 @@ async def page(request: PageRequest, worker: WorkerOfApp, reads: ReadsHistories)
 async def _answered(request: RecipeRequest, worker: Worker, reads: bool) -> Response:
     lane = worker.lane_for(request.work_of_a_list)
     answer, items = await lane.run(_listed, worker, request, reads, lane.checkpoint())
-    return with_items(answer, items)
+    return with_items(answer, items, answer.unsaid)
 
 
 def _listed(worker: Worker, request: RecipeRequest, reads: bool, checkpoint: EndStage) -> tuple[ListAnswer, list[str]]:
