@@ -75,6 +75,11 @@ class Signals:
                 return _NOBODY if rule.role == IGNORED else number
         return len(self.rules) if event_type in (None, UNTYPED) else _NOBODY
 
+    def role(self, event_type: str | None, value: float | None) -> Role:
+        """Return the role of one event."""
+        kind = self.kind(event_type, value)
+        return IGNORED if kind == _NOBODY else self.roles[kind]
+
     def weight(self, kind: int, value: float | None, age_days: float = 0.0) -> float:
         """Return the signed weight of an event of a kind."""
         if kind == len(self.rules):

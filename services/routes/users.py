@@ -123,6 +123,8 @@ def _user(worker: Worker, user_id: str, limit: int) -> UserAnswer:
                 title=titles.get(event.item_id),
                 timestamp=event.time,
                 event_type=event.event_type,
+                value=event.value,
+                means=None if recommender.signals is None else recommender.signals.role(event.event_type, event.value),
                 source=event.source,
             )
             for event in shown

@@ -15,7 +15,13 @@ class HistoryEvent(BaseModel):
     item_id: str
     title: str | None = Field(description="null where the served catalogue does not hold the item.")
     timestamp: datetime | None = Field(description="null where the snapshot's times are made up.")
-    event_type: str | None = Field(description="null for events of the snapshot.")
+    event_type: str | None = Field(description="null where it has none.")
+    value: float | None = Field(None, description="Such as a rating; null where it has none.")
+    means: str | None = Field(
+        None,
+        description="Its role for the served generation: target, positive, negative, seen or ignored; null where all "
+        "events mean the same.",
+    )
     source: str = Field(description="snapshot or live")
 
 
