@@ -24,6 +24,8 @@ from recsys.ranking.text_maps import TextMaps
 from recsys.selection.filters import Condition
 from recsys.serving.answers import Answer, ListRequest, Seen
 from recsys.serving.new_texts import Encoder
+from recsys.serving.recipes.likeness import By
+from recsys.serving.recipes.named import recipe as named
 from recsys.serving.recommender import Recommender
 from recsys.serving.search import BOTH, Mode, TextSearch
 from recsys.serving.users import Users
@@ -149,13 +151,52 @@ class Generation:
         if missing:
             more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
             warnings.warn(f"Unknown items are left out: {', '.join(missing[:5])}{more}.", stacklevel=2)
-        lists = {name: answer.items for name, answer in answers.items()}
-        fallback = [answer.fallback for answer in answers.values() for _ in answer.items]
-        columns = {"fallback": pl.Series(fallback, dtype=pl.String)}
-        if explain:
-            reasons = [list(item.reasons) for items in lists.values() for item in items]
-            columns["reasons"] = pl.Series(reasons, dtype=pl.List(pl.String))
-        return ranked(USER_ID, lists, self.items, wanted.fields, **columns)
+        return self._frame(answers, wanted)
+
+    def listed(
+        self,
+        recipe: str,
+        users: str | Iterable[str] | Mapping[str, Sequence[str]] | None = None,
+        *,
+        k: int = 10,
+        filter: Condition | None = None,
+        explain: bool = False,
+        fields: Sequence[str] = (TITLE,),
+        **options: Any,
+    ) -> pl.DataFrame:
+        """Make a named list of a shop: what trends, what is bought together, and the others.
+
+        >>> import recsys
+        >>> served = recsys.load()
+        >>> served.listed("trending", k=3, days=30).columns
+        ['user_id', 'rank', 'item_id', 'score', 'title', 'fallback']
+        >>> served.listed("because-you-liked", "u000", k=2, explain=True)["rank"].to_list()
+        [1, 2]
+
+        Args:
+            recipe: its name, as in the service's routes.
+            users: for whom, as of ``recommend``; None: for whoever comes, whose ``user_id`` is null.
+            k: the length of a list; shorter where the recipe has no more.
+            filter: a structured condition on item columns.
+            explain: add ``reasons``.
+            fields: columns of the catalogue to return.
+            options: what the recipe takes, such as ``days``, ``item_ids``, ``by``; see ``recsys.serving.recipes``.
+
+        Returns:
+            As ``recommend``.
+
+        Raises:
+            FilterError: the filter does not fit the catalogue.
+            KeyError: a field does not exist.
+            RequestError: there is no such list, it does not take an option, or the data do not have it.
+        """
+        made = named(recipe, **options)
+        wanted = ListRequest(
+            k=_positive(k), filter=filter, explain=explain, fields=_listed(fields), now=int(time.time())
+        )
+        histories: Mapping[Any, Sequence[str]] = {None: []} if users is None else self._histories(users)
+        answers = {name: self._recommender.listed(made, history, wanted) for name, history in histories.items()}
+        return self._frame(answers, wanted)
 
     def similar(
         self,
@@ -163,9 +204,12 @@ class Generation:
         *,
         k: int = 10,
         filter: Condition | None = None,
+        by: By | None = None,
         fields: Sequence[str] = (TITLE,),
     ) -> pl.DataFrame:
-        """Rank items by the cosine of their vectors with an item's, or with each of some.
+        """Rank items by how like an item they are, or each of some: by the cosine of their vectors, or ``by``.
+
+        ``by`` is ``text``, ``behaviour`` or ``both``, see ``recsys.serving.recipes.likeness``.
 
         >>> import recsys
         >>> recsys.load().similar("i000", k=2).columns
@@ -182,7 +226,7 @@ class Generation:
             raise RequestError(f"The catalogue of generation {self.generation} has no item {unknown[0]!r}.")
         fields = _listed(fields)
         found = {
-            item_id: self._recommender.similar(item_id, k=_positive(k), filter=filter, fields=fields).items
+            item_id: self._recommender.similar(item_id, k=_positive(k), filter=filter, by=by, fields=fields).items
             for item_id in asked
         }
         return ranked("similar_to", found, self.items, fields)
@@ -234,6 +278,16 @@ class Generation:
         encoder = self._search.encoder
         with reporting(self._progress) as report:
             return embed_with(encoder.vectors, texts, self._texts, report)
+
+    def _frame(self, answers: Mapping[Any, Answer], wanted: ListRequest) -> pl.DataFrame:
+        """Return the lists of users in one frame."""
+        lists = {name: answer.items for name, answer in answers.items()}
+        fallback = [answer.fallback for answer in answers.values() for _ in answer.items]
+        columns = {"fallback": pl.Series(fallback, dtype=pl.String)}
+        if wanted.explain:
+            reasons = [list(item.reasons) for items in lists.values() for item in items]
+            columns["reasons"] = pl.Series(reasons, dtype=pl.List(pl.String))
+        return ranked(USER_ID, lists, self.items, wanted.fields, **columns)
 
     @cached_property
     def _search(self) -> TextSearch:

@@ -13,7 +13,7 @@ from recsys.home import Home
 from recsys.interactive.generation import Generation
 
 EXPORTED = ["Home", "ModelConfig", "adapters", "compare", "embed", "evaluate", "ingest", "load", "publish", "train"]
-METHODS = ("recommend", "similar", "search", "embed")
+METHODS = ("recommend", "listed", "similar", "search", "embed")
 FUNCTIONS = [name for name in EXPORTED if name[0].islower()]
 LAZY = """
 import sys

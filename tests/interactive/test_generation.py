@@ -19,7 +19,8 @@ from recsys.interactive import generation as module
 from recsys.interactive.generation import Generation
 from recsys.selection.filters import FilterError
 from recsys.selection.selection import Promotion
-from recsys.serving.answers import POPULAR
+from recsys.serving.answers import POPULAR, ListRequest
+from recsys.serving.recipes.trending import Trending
 from recsys.serving.recommender import Recommender
 from recsys.serving.users import Users
 from recsys.store.generations import current_id
@@ -92,6 +93,21 @@ def test_what_a_user_did_since_counts_and_what_is_forgotten_does_not(trained: Ho
     users.forget("u000")
     assert generation.recommend("u000", k=3)["fallback"].to_list() == [POPULAR] * 3
     database.close()
+
+
+def test_named_lists_are_the_services(served: Generation, recommender: Recommender) -> None:
+    trending = served.listed("trending", k=4, days=20, explain=True)
+    answer = recommender.listed(Trending(20), [], ListRequest(k=4))
+    assert trending["item_id"].to_list() == [item.item_id for item in answer.items]
+    assert trending["user_id"].null_count() == 4
+    liked = served.listed("because-you-liked", served.users[:2], k=3, by="text")
+    assert liked["user_id"].to_list() == [user for user in served.users[:2] for _ in range(3)]
+    alike = served.similar("i000", k=3, by="text")
+    assert alike["item_id"].to_list() == [item.item_id for item in recommender.similar("i000", k=3, by="text").items]
+    with pytest.raises(RequestError, match="no list 'hot'; there are because-you-liked"):
+        served.listed("hot")
+    with pytest.raises(RequestError, match="trending takes no 'hours'; it takes days"):
+        served.listed("trending", hours=3)
 
 
 def test_similar_items_and_search_are_the_services(served: Generation, recommender: Recommender) -> None:

@@ -153,6 +153,26 @@ def test_reasons_that_a_table_lacks_are_english(service: httpx.Client) -> None:
     assert item["explanation"]["reasons"][0]["numbers"] == {"people": item["score"]}
 
 
+def test_a_live_item_is_new_and_alike_by_its_text(
+    service: httpx.Client, eventually: Callable[[Callable[[], bool]], None]
+) -> None:
+    item = f"new-{uuid.uuid4().hex[:8]}"
+    service.put(f"/v1/items/{item}", json={"title": "Desert Sheriff Saddle"}).raise_for_status()
+    try:
+        eventually(lambda: item in ids(ask(service, "lists/new-arrivals", k=200)))
+        assert ids(ask(service, "lists/new-arrivals", k=200))[0] == item  # newer than all of the snapshot
+        near = ask(service, "lists/because-you-liked", item_id=item, by="text", k=5, fields=["genres"])["items"]
+        assert any(one["fields"]["genres"] == ["Western"] for one in near)
+        assert ids(ask(service, "lists/bought-together", item_ids=[item])) == []
+        assert item in ids(ask(service, "lists/trending", k=200))
+        viewed = {"user_id": f"viewer-{item}", "item_id": item}
+        ask(service, "events", events=[viewed])
+        assert ids(ask(service, "lists/recently-viewed", user_id=viewed["user_id"])) == [item]
+    finally:
+        service.delete(f"/v1/items/{item}").raise_for_status()
+    assert item not in ids(ask(service, "lists/new-arrivals", k=200))
+
+
 def test_users_like_one_are_named_until_they_are_forgotten(
     copy_of_home: Callable[[Path], Home], tmp_path: Path
 ) -> None:

@@ -28,22 +28,17 @@ def growth(
     ``CONFIDENCE`` deviations. Both are natural logarithms: 0 is no growth.
 
     Args:
-        recent: how often each item was chosen of late.
+        recent: how often each item was chosen of late; more than never.
         all_recent: how often all of them were.
         before: likewise in the time before.
         all_before: likewise.
     """
     shared = (recent + before) / max(all_recent + all_before, 1.0)
-    weight = np.divide(PRIOR, shared, out=np.full(len(recent), np.inf), where=shared > 0)
-    known = np.isfinite(weight)
-    mean, deviation = np.zeros(len(recent)), np.full(len(recent), np.inf)
-    one, other = recent[known] + PRIOR, before[known] + PRIOR
-    mean[known] = special.digamma(one) - np.log(all_recent + weight[known])
-    mean[known] -= special.digamma(other) - np.log(all_before + weight[known])
-    deviation[known] = np.sqrt(special.polygamma(1, one) + special.polygamma(1, other))
-    bound = np.full(len(recent), -np.inf)
-    bound[known] = mean[known] - CONFIDENCE * deviation[known]
-    return bound, mean
+    weight = PRIOR / shared
+    one, other = recent + PRIOR, before + PRIOR
+    mean = special.digamma(one) - np.log(all_recent + weight) - special.digamma(other) + np.log(all_before + weight)
+    deviation = np.sqrt(special.polygamma(1, one) + special.polygamma(1, other))
+    return mean - CONFIDENCE * deviation, mean
 
 
 def lift(together: Counts, expected: Counts, prior: float = PRIOR) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender
 
 BEFORE = 4  # windows that the last one is compared with; fewer where the snapshot is younger
-NEVER = -100.0  # score of what nobody chose in either time
+NEVER = -100.0  # score of what nobody chose lately
 
 
 @dataclass(frozen=True)
 class Trending(Recipe):
     """The score is the lower bound of the logarithm of an item's growth, see ``chance.growth``; above 0 it trends.
 
-    What does not trend fills the list in the same order: what is steady before what falls.
+    What does not trend fills the list in the same order: what is steady before what falls, and what nobody chose lately
+    at the end.
 
     Attributes:
         days: the window, up to the newest event of the snapshot; it is compared with the four windows before it.
@@ -48,11 +49,14 @@ class Trending(Recipe):
         start = behaviour.last - window
         recent = over_catalogue(behaviour.people(start), len(catalogue))
         before = over_catalogue(behaviour.people(start - BEFORE * window, start), len(catalogue))
-        bound, likely = growth(recent, float(recent[asked.allowed].sum()), before, float(before[asked.allowed].sum()))
-        scores = np.maximum(bound, NEVER).astype(np.float32)
+        lately = np.flatnonzero(recent)
+        totals = float(recent[asked.allowed].sum()), float(before[asked.allowed].sum())
+        bounds, likely = growth(recent[lately], totals[0], before[lately], totals[1])
+        scores, times = np.full(len(catalogue), NEVER, dtype=np.float32), np.zeros(len(catalogue))
+        scores[lately], times[lately] = bounds, np.exp(likely)
 
         def explain(row: int) -> Why:
-            numbers = {"times": round(float(np.exp(likely[row])), 1), "days": self.days, "people": int(recent[row])}
+            numbers = {"times": round(float(times[row]), 1), "days": self.days, "people": int(recent[row])}
             said = [Reason(TRENDING, numbers=numbers)] if scores[row] > 0 else []
             return Why(TRENDING, said or [Reason(POPULARITY)] * bool(recent[row]))
 
