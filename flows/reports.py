@@ -41,12 +41,13 @@ def report_quality(snapshot: Snapshot) -> None:
 
 
 def _described(snapshot: Snapshot) -> str:
-    """Say of how many users something is known beside what they did, and which of it makes no segments."""
-    described = snapshot.manifest.described
-    if described is None:
-        return ""
-    said = [f"{described.rows:,} users have attributes.", *(f"{name}: {why}" for name, why in described.unused.items())]
-    return f" {in_markdown(' '.join(said))}"
+    """Say what is known beside who did what, and which of it makes no segments."""
+    described, context = snapshot.manifest.described, snapshot.manifest.context or {}
+    said = [f"{described.rows:,} users have attributes."] if described else []
+    said += [f"A request may give {', '.join(context)}."] if context else []
+    unused = {**(described.unused if described else {}), **context}
+    said += [f"{name}: {why}" for name, why in unused.items() if why]
+    return f" {in_markdown(' '.join(said))}" if said else ""
 
 
 @for_the_ui

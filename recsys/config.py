@@ -94,6 +94,7 @@ class IngestConfig(Settings):
     event_columns: dict[str, Name] = field(default_factory=dict)  # contract name → name in the files
     item_columns: dict[str, Name] = field(default_factory=dict)  # contract name → name in the files
     user_columns: dict[str, Name] | None = field(default=None, metadata=LATER)  # contract name → name in the files
+    context_columns: Names | None = field(default=None, metadata=LATER)  # of the events, that a request may give
     max_quarantined_share: Share = 0.01  # of all rows of a table; above it nothing is written
     future_tolerance_seconds: CountOrNone = 300  # how far a clock may run ahead before an event is refused
     reviews: ReviewConfig | None = None  # None: values are as given

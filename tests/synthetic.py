@@ -94,6 +94,18 @@ def people(users: int = 60, newcomers: int = 4) -> pl.DataFrame:
     )
 
 
+def situations(events: pl.DataFrame) -> pl.DataFrame:
+    """Return in what situation each event of ``write_dataset`` happened: items of odd numbers are used on a phone."""
+    random = np.random.default_rng(11)
+    odd = events["item_id"].str.tail(1).cast(pl.Int64).to_numpy() % 2 == 1
+    return pl.DataFrame(
+        {
+            "device": np.where(random.random(len(odd)) < 0.9, np.where(odd, "phone", "desk"), "tablet"),
+            "hour": random.integers(0, 24, len(odd)),
+        }
+    )
+
+
 TICKETS = {
     "billing": ("My invoice shows a {} charge", "Please refund the {} payment", "The {} bill is wrong"),
     "login": ("I cannot log in with my {} account", "The {} password reset fails", "My {} session signs me out"),

@@ -45,13 +45,16 @@ def make_variant(
         return commit_generation(home, staging, replace(manifest, adapter=adapter_id, notes={})), adapter_id
 
 
-def describe_users(home: Home, users: pl.DataFrame) -> str:
-    """Commit a generation like the current one, of a snapshot that has a table of users beside; return its id."""
+def describe_users(home: Home, users: pl.DataFrame | None, context: pl.DataFrame | None = None) -> str:
+    """Commit a generation like the current one, of a snapshot that has a table of users beside; return its id.
+
+    With ``context``, columns of its events, a row each, these are declared as well.
+    """
     folder, manifest = read_generation(home, str(current_id(home)))
     snapshot = open_snapshot(home, manifest.snapshot)
-    described = write_snapshot(
-        home, snapshot.events(), snapshot.items(), snapshot.quarantine(), config=IngestConfig(), users=users
-    )
+    events = snapshot.events() if context is None else pl.concat([snapshot.events(), context], how="horizontal")
+    config = IngestConfig(context_columns=None if context is None else tuple(context.columns))
+    described = write_snapshot(home, events, snapshot.items(), snapshot.quarantine(), config=config, users=users)
     bound = replace(
         manifest, snapshot=described.id, snapshot_digest=described.manifest.content_digest, notes={}, absent=frozenset()
     )

@@ -18,6 +18,10 @@ Items = Annotated[str, typer.Option(help="File, folder, glob, URL or env:NAME: P
 UsersOption = Annotated[
     str | None, typer.Option(help="Users and their attributes, if any are known: where they are, likewise.")
 ]
+ContextOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Column of the events that a request may give, such as device; repeatable."),
+]
 MapEvent = Annotated[list[str] | None, typer.Option(help="CONTRACT=COLUMN: what a column is called in the events.")]
 MapItem = Annotated[list[str] | None, typer.Option(help="CONTRACT=COLUMN: what a column is called in the items.")]
 MapUser = Annotated[list[str] | None, typer.Option(help="CONTRACT=COLUMN: what a column is called in the users.")]
@@ -36,6 +40,7 @@ def ingest(
     map_event: MapEvent = None,
     map_item: MapItem = None,
     map_user: MapUser = None,
+    context: ContextOption = None,
     max_bad_share: BadShare = None,
     config: ConfigFile = None,
     home: HomeOption = None,
@@ -45,7 +50,7 @@ def ingest(
     """Turn raw events, items and users into a validated snapshot."""
     mapped = _mapping(map_event), _mapping(map_item), _mapping(map_user)
     with shell(home, as_json, debug) as session:
-        settings = _settings(config, *mapped, max_bad_share)
+        settings = _settings(config, *mapped, context, max_bad_share)
         from flows.ingest import ingest_tables
         from flows.locations import named
         from recsys.data.signals import suggested
@@ -57,8 +62,9 @@ def ingest(
         described = snapshot.manifest.described
         session.show(f"Snapshot {snapshot.id} in {snapshot.path}")
         repeats, signals = snapshot.manifest.repeats, suggested(snapshot.events())
-        notes = notes_of(repeats, signals, described.unused if described else None)
-        show_quality(session, snapshot.manifest.quality.values(), notes)
+        context = snapshot.manifest.context
+        unused = (described.unused if described else {}) | {name: why for name, why in (context or {}).items() if why}
+        show_quality(session, snapshot.manifest.quality.values(), notes_of(repeats, signals, unused))
         session.result = {
             "snapshot": snapshot.id,
             "path": str(snapshot.path),
@@ -69,6 +75,7 @@ def ingest(
         session.result |= {"repeats": asdict(repeats)} if repeats else {}
         session.result |= {"signals": [to_dict(rule) for rule in signals]} if signals else {}
         session.result |= {"described": asdict(described)} if described else {}
+        session.result |= {"context": context} if context is not None else {}
 
 
 def validate(
@@ -78,6 +85,7 @@ def validate(
     map_event: MapEvent = None,
     map_item: MapItem = None,
     map_user: MapUser = None,
+    context: ContextOption = None,
     max_bad_share: BadShare = None,
     config: ConfigFile = None,
     home: HomeOption = None,
@@ -87,7 +95,7 @@ def validate(
     """Check raw events, items and users as ingest does, and write nothing."""
     mapped = _mapping(map_event), _mapping(map_item), _mapping(map_user)
     with shell(home, as_json, debug) as session:
-        settings = _settings(config, *mapped, max_bad_share)
+        settings = _settings(config, *mapped, context, max_bad_share)
         from flows.locations import named, resolved
         from recsys.data import ingest
 
@@ -100,7 +108,9 @@ def validate(
         session.result |= {"repeats": asdict(report.repeats)} if report.repeats else {}
         session.result |= {"signals": [to_dict(rule) for rule in report.signals]} if report.signals else {}
         session.result |= {"unused": dict(report.unused)} if users else {}
-        show_quality(session, report.tables, notes_of(report.repeats, report.signals, report.unused))
+        session.result |= {"unused_context": dict(report.unused_context)} if settings.context_columns else {}
+        unused = {**report.unused, **report.unused_context}
+        show_quality(session, report.tables, notes_of(report.repeats, report.signals, unused))
         session.show(refusal or "Good enough to ingest.")
         if refusal:
             raise typer.Exit(FAILED)
@@ -111,6 +121,7 @@ def _settings(
     events: dict[str, str],
     items: dict[str, str],
     users: dict[str, str],
+    context: list[str] | None,
     bad_share: float | None,
 ) -> IngestConfig:
     """Return the settings of a file, or the default ones, with what the options say."""
@@ -121,6 +132,7 @@ def _settings(
         event_columns=given.event_columns | events,
         item_columns=given.item_columns | items,
         user_columns=((given.user_columns or {}) | users) or None,
+        context_columns=tuple(context) if context else given.context_columns,
         max_quarantined_share=share,
     )
 

@@ -64,7 +64,7 @@ def one_seed(events: pl.DataFrame, items: Path, users: pl.DataFrame, seed: int, 
     figures: dict[str, Any] = {str(known): [] for known in KNOWN}
     named = {row[USER_ID]: row for row in users.to_dicts()}
     for user in held.tolist():
-        own = events.filter(user_id=user).sort([name for name in EVENT_ORDER if name in events.columns], ITEM_ID)
+        own = events.filter(user_id=user).sort(*(name for name in EVENT_ORDER if name in events.columns), ITEM_ID)
         rows, _ = recommender.catalogue.split(own[ITEM_ID].to_list())
         for known in KNOWN:
             figures[str(known)].append(_figures(recommender, audience, named[user], rows, known))

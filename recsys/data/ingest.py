@@ -8,13 +8,13 @@ import polars as pl
 
 from recsys.config import IngestConfig
 from recsys.data import columns
-from recsys.data.attributes import attribute_names, unused
+from recsys.data.attributes import attribute_names, check_context, unused
 from recsys.data.forgetting import Forgotten
 from recsys.data.locations import Sources
 from recsys.data.quality import QualityError, QualityReport, event_checks, item_checks, split, user_checks
 from recsys.data.repeats import measure_repeats
 from recsys.data.signals import suggested
-from recsys.data.snapshot import Snapshot, write_snapshot
+from recsys.data.snapshot import CONTRACT_COLUMNS, Snapshot, write_snapshot
 from recsys.data.sources import Location, read_table
 from recsys.home import Home
 
@@ -72,7 +72,15 @@ def ingest(
     events_table, items_table = complete_events(tables.events), complete_items(tables.items)
     report = tables.report
     return write_snapshot(
-        home, events_table, items_table, report.quarantine, report.tables, config, tables.users, report.unused
+        home,
+        events_table,
+        items_table,
+        report.quarantine,
+        report.tables,
+        config,
+        tables.users,
+        report.unused,
+        report.unused_context,
     )
 
 
@@ -108,6 +116,9 @@ def _check(
     raw_events = forgotten.remain(read_table(events, "events", config.event_columns, config.limits, sources))
     good_events, bad_events, event_quality = split(raw_events, "events", checks)
     bad, qualities = [bad_events, bad_items], [event_quality, item_quality]
+    context = config.context_columns or ()
+    check_context(good_events, context, CONTRACT_COLUMNS)
+    unfit = unused(good_events, list(context))
     good_users, left = None, {}
     raw_users = None if users is None else read_table(users, "users", config.user_columns or {}, config.limits, sources)
     raw_users = None if raw_users is None else forgotten.remain(raw_users, columns.UPDATED_AT)
@@ -115,5 +126,7 @@ def _check(
         good_users, bad_users, user_quality = split(raw_users, "users", user_checks())
         left = unused(good_users, attribute_names(good_users))
         bad, qualities = [*bad, bad_users], [*qualities, user_quality]
-    report = QualityReport(tuple(qualities), pl.concat(bad), config.max_quarantined_share, unused=left)
+    report = QualityReport(
+        tuple(qualities), pl.concat(bad), config.max_quarantined_share, unused=left, unused_context=unfit
+    )
     return _Tables(good_events, good_items, good_users, report)

@@ -1,5 +1,6 @@
 """What lies in JSON beside a snapshot's tables: the one place that knows its fields."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ from recsys.data.repeats import Repeats
 from recsys.record import Record
 
 EVENTS, ITEMS, USERS, QUARANTINE = "events.parquet", "items.parquet", "users.parquet", "quarantine.parquet"
-_LATER = ("repeats", "described")
+_LATER = ("repeats", "described", "context")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class SnapshotManifest(Record):
         made: when it was written; None: not said.
         repeats: how often users came back to an item; None: never, or nobody has looked.
         described: the table of users; None: there is none.
+        context: columns of events that a request may give; of one that makes no segments, why, else nothing. None: no
+            column is declared as such.
     """
 
     id: str
@@ -64,6 +67,7 @@ class SnapshotManifest(Record):
     made: str | None = None
     repeats: Repeats | None = None
     described: DescribedUsers | None = None
+    context: dict[str, str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values; of what came later nothing is said where there is none of it."""
@@ -72,7 +76,18 @@ class SnapshotManifest(Record):
     @property
     def content_digest(self) -> str:
         """The SHA-256 over what is read of the snapshot: the files of its tables, and what their times are."""
-        read = {"events": self.files.get(EVENTS), "items": self.files.get(ITEMS), "times_known": self.times_known}
+        read: dict[str, Any] = {
+            "events": self.files.get(EVENTS),
+            "items": self.files.get(ITEMS),
+            "times_known": self.times_known,
+        }
         if self.described is not None:
             read["users"] = self.files.get(USERS)
+        if self.context is not None:
+            read["context"] = used(self.context)
         return digest(canonical_json(read))
+
+
+def used(context: Mapping[str, str]) -> dict[str, bool]:
+    """Return whether each column of a manifest's context makes segments."""
+    return {name: not why for name, why in context.items()}

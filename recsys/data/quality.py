@@ -89,6 +89,7 @@ class QualityReport:
         repeats: how often users came back to an item; None: never, or nobody has looked.
         signals: what types and values of events suggest that they mean; None: nothing, or nobody has looked.
         unused: columns that are kept and make no segments of users, and why; see ``recsys.data.attributes``.
+        unused_context: likewise of the context of events.
     """
 
     tables: tuple[TableQuality, ...]
@@ -97,6 +98,7 @@ class QualityReport:
     repeats: Repeats | None = None
     signals: tuple[SignalConfig, ...] | None = None
     unused: Mapping[str, str] = field(default_factory=dict)
+    unused_context: Mapping[str, str] = field(default_factory=dict)
 
     def refusal(self, examples: int = 5) -> str | None:
         """Return why these tables may not become a snapshot, with the first bad rows of each, or None if they may."""

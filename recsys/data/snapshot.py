@@ -36,7 +36,16 @@ from recsys.artifacts import (
 )
 from recsys.config import IngestConfig, to_dict
 from recsys.data import columns
-from recsys.data.manifest import EVENTS, ITEMS, QUARANTINE, USERS, DescribedUsers, SnapshotCounts, SnapshotManifest
+from recsys.data.manifest import (
+    EVENTS,
+    ITEMS,
+    QUARANTINE,
+    USERS,
+    DescribedUsers,
+    SnapshotCounts,
+    SnapshotManifest,
+    used,
+)
 from recsys.data.quality import TableQuality
 from recsys.data.repeats import measure_repeats
 from recsys.data.sequences import Sequences
@@ -65,6 +74,7 @@ _FIRST = {
     "items": (columns.ITEM_ID, columns.TITLE),
     "users": (columns.USER_ID,),
 }
+CONTRACT_COLUMNS = _FIRST["events"]
 # After the order within a user come the columns that part any two events which are no duplicates.
 _ORDER = {
     "events": (columns.USER_ID, *columns.EVENT_ORDER, columns.ITEM_ID, columns.EVENT_TYPE),
@@ -163,6 +173,7 @@ def write_snapshot(
     config: IngestConfig | None = None,
     users: pl.DataFrame | None = None,
     unused: Mapping[str, str] | None = None,
+    unused_context: Mapping[str, str] | None = None,
 ) -> Snapshot:
     """Write validated tables as a snapshot, whole or not at all; the same content again is found and left as it is.
 
@@ -175,6 +186,7 @@ def write_snapshot(
         config: the settings of the ingest, where there was one.
         users: good users, in any order, one row an id; None: nothing is known of them.
         unused: attributes that make no segments, and why.
+        unused_context: likewise of the columns that ``config`` declares as context.
 
     Raises:
         ArtifactError: a snapshot of this content exists and is damaged.
@@ -182,7 +194,9 @@ def write_snapshot(
     events, items = _canonical(events, "events"), _canonical(items, "items")
     users = None if users is None else _canonical(users, "users")
     tables = {"events": events, "items": items} | ({} if users is None else {"users": users})
-    snapshot_id = content_id(events, items, users)
+    declared = config.context_columns if config else None
+    context = None if declared is None else {name: (unused_context or {}).get(name, "") for name in sorted(declared)}
+    snapshot_id = content_id(events, items, users, context)
     if (home.snapshots / snapshot_id).exists():
         return open_snapshot(home, snapshot_id)
     with staged_folder(home.make().snapshots) as staging:
@@ -205,6 +219,7 @@ def write_snapshot(
             made=now(),
             repeats=measure_repeats(events),
             described=None if users is None else DescribedUsers(users.height, dict(unused or {})),
+            context=context,
         )
         write_json(staging / MANIFEST, manifest.to_dict())
         commit_folder(staging, home.snapshots / snapshot_id)
@@ -254,16 +269,25 @@ def _is_meant(snapshot: Snapshot, content_digest: str | None) -> bool:
     try:
         events = snapshot.events()
         known = bool(_known(events).all())
-        return known == snapshot.times_known and content_id(events, snapshot.items(), snapshot.users()) == snapshot.id
+        found = content_id(events, snapshot.items(), snapshot.users(), snapshot.manifest.context)
+        return known == snapshot.times_known and found == snapshot.id
     except (OSError, pl.exceptions.PolarsError):  # no tables at all
         return False
 
 
-def content_id(events: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame | None = None) -> str:
-    """Return the id of the tables: 16 digits of a SHA-256 over schemas and values, in the order given."""
+def content_id(
+    events: pl.DataFrame,
+    items: pl.DataFrame,
+    users: pl.DataFrame | None = None,
+    context: Mapping[str, str] | None = None,
+) -> str:
+    """Return the id of the tables: 16 digits of a SHA-256 over schemas and values, in the order given.
+
+    ``context`` is as in the manifest: what is declared is a part of what a snapshot says.
+    """
     tables = [events, items] if users is None else [events, items, users]
     shapes = [part for table in tables for part in (_schema(table), table.height)]
-    sha = hashlib.sha256(canonical_json([FORMAT, *shapes]))
+    sha = hashlib.sha256(canonical_json([FORMAT, *shapes, *([] if context is None else [used(context)])]))
     for table in tables:
         for name in table.columns:
             for part in range(0, table.height, _SLICE):

@@ -8,6 +8,7 @@ it, so an event that is left out for that reason is noted as this sender's, and 
 accepted. The price, one sync a call, is why it takes many events at once.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ EVENTS = sql.Table(
     sql.Column(columns.POSITION, sql.BigInteger),
     sql.Column("sender", TEXT),  # the id of the key that sent it; null: there were no keys
     sql.Column("rec_id", TEXT),  # of the answer that brought it, as its sender says; null: it does not
+    sql.Column("context", TEXT),  # JSON; null: nothing was said of the situation
 )
 _FIELDS = [column for column in EVENTS.columns if column.name != "sender"]
 # What makes two events with one id different ones; a timestamp counts, too, unless it was left out.
@@ -69,6 +71,7 @@ class Event:
         timestamp: with a time zone; kept as UTC with microseconds.
         event_id: what makes a repeated event a duplicate; left empty, it is the hash of all the rest.
         rec_id: of the answer that brought it.
+        context: the situation, by name; None: nothing is said of it.
         timed: whether its sender gave the timestamp; one that was made up differs whenever the event is repeated.
 
     Raises:
@@ -83,6 +86,7 @@ class Event:
     value: float | None = None
     position: int | None = None
     rec_id: str | None = None
+    context: Mapping[str, Any] | None = None
     timed: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:
@@ -99,18 +103,21 @@ class Event:
             time = microseconds(self.timestamp)
             content = [self.user_id, self.item_id, time, self.event_type, self.value, self.position]
             content += [] if self.rec_id is None else [self.rec_id]  # without one the id is what it always was
+            content += [dict(self.context)] if self.context else []
             object.__setattr__(self, "event_id", digest(canonical_json(content))[:32])
 
     def to_row(self) -> dict[str, Any]:
         """Return the event as a row of the table."""
         row = {**vars(self), columns.TIMESTAMP: microseconds(self.timestamp)}
         del row["timed"]
+        row["context"] = canonical_json(dict(self.context)).decode() if self.context else None
         return row
 
     @classmethod
     def from_row(cls, row: sql.RowMapping) -> "Event":
         """Return the event of a row of the table."""
-        return cls(**{**row, columns.TIMESTAMP: moment(row[columns.TIMESTAMP])})
+        context = None if row["context"] is None else json.loads(row["context"])
+        return cls(**{**row, columns.TIMESTAMP: moment(row[columns.TIMESTAMP]), "context": context})
 
 
 @dataclass(frozen=True)
@@ -236,6 +243,7 @@ class EventStore:
 def _noted(row: Mapping[Any, Any], timed: bool = True) -> dict[str, Any]:
     """Return what is remembered of an event to tell whether another one with its id is the same."""
     content = [float(row[name]) if isinstance(row[name], int) else row[name] for name in _CONTENT]
+    content += [row["context"]] if row["context"] else []  # without one the digest is what it always was
     return {"content": digest(canonical_json(content)), columns.TIMESTAMP: row[columns.TIMESTAMP] if timed else None}
 
 

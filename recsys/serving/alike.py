@@ -1,6 +1,7 @@
-"""What people like somebody like, as parts of one list's scores: all there is for who is new, less for others.
+"""What people like somebody, or in such a situation, like, as parts of one list's scores.
 
-A history tells more than an age does, so its weight falls with every event of the history.
+A history tells more than an age does, so the weight of attributes falls with every event of it. It tells nothing of the
+situation, whose weight stays.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from recsys.experts.audience import Audience
 from recsys.ranking.scoring import Rows
 from recsys.ranking.system import POPULARITY
+from recsys.serving.audience import CONTEXT
 from recsys.serving.explanation import SEGMENT
 
 LONGEST = 10  # history, in events, beside which it counts
@@ -26,39 +28,50 @@ def weight(events: int) -> float:
 
 @dataclass(frozen=True)
 class Alike:
-    """The segments of whoever a list is for.
+    """The segments of whoever a list is for, and of the situation.
 
     Attributes:
         everybody: (catalogue,) what popularity alone says.
         ratios: (catalogue,) what each segment adds to it, by component.
         labels: of the segments, by component.
         unknown: attributes whose values nobody has learnt from.
+        unused: what of the context has no part in the scores, by name.
     """
 
     everybody: NDArray[np.float32]
     ratios: Mapping[str, NDArray[np.float32]]
     labels: Mapping[str, str]
     unknown: list[str]
+    unused: Mapping[str, Any]
 
     @classmethod
-    def of(cls, audience: Audience, attributes: Mapping[str, Any], counts: NDArray[np.float32], events: int) -> "Alike":
+    def of(
+        cls,
+        audience: Audience,
+        attributes: Mapping[str, Any],
+        context: Mapping[str, Any],
+        counts: NDArray[np.float32],
+        events: int,
+    ) -> "Alike":
         """Return the segments of somebody.
 
         Args:
             audience: of the snapshot.
             attributes: what is known of them.
+            context: the situation, as it is declared.
             counts: (catalogue,) events of everybody, as popularity counts them.
             events: of the history.
         """
-        segments, unknown = audience.known(
-            {name: value for name, value in attributes.items() if name in audience.fields}
-        )
-        share, found = weight(events), audience.parts(segments, len(counts)) if weight(events) else {}
+        own = {name: value for name, value in attributes.items() if name in audience.fields and weight(events)}
+        segments, unknown = audience.known(own | {CONTEXT + name: value for name, value in context.items()})
+        shares = {one.field: _share(one.field, events) for one in segments}
+        ratios = audience.parts(segments, len(counts))
         return cls(
             audience.everybody(counts).astype(np.float32),
-            {f"{SEGMENT}.{name}": np.float32(share) * ratios.astype(np.float32) for name, ratios in found.items()},
-            {f"{SEGMENT}.{one.field}": f"{one.field} {one.label}" for one in segments},
-            sorted(unknown),
+            {_component(name): np.float32(shares[name]) * part.astype(np.float32) for name, part in ratios.items()},
+            {_component(one.field): f"{one.field.removeprefix(CONTEXT)} {one.label}" for one in segments},
+            sorted(name for name in unknown if name in own),
+            {name: value for name, value in context.items() if CONTEXT + name in unknown},
         )
 
     def parts(self, rows: Rows) -> dict[str, NDArray[np.float32]]:
@@ -68,3 +81,11 @@ class Alike:
     def alone(self, rows: Rows) -> dict[str, NDArray[np.float32]]:
         """Return the whole scores of some rows where no history is known, (rows,) by component."""
         return {POPULARITY: self.everybody[rows], **self.parts(rows)}
+
+
+def _share(field: str, events: int) -> float:
+    return (WEIGHT if events else 1.0) if field.startswith(CONTEXT) else weight(events)
+
+
+def _component(field: str) -> str:
+    return field if field.startswith(CONTEXT) else f"{SEGMENT}.{field}"

@@ -14,7 +14,7 @@ POPULAR = "popular"
 SEGMENTED = "segment"
 FILLED = "filled"
 DEGRADED = "degraded"
-REMARKS = ("unused_attributes",)  # of an answer, said only where there is something to say
+REMARKS = ("unused_attributes", "unused_context")  # of an answer, said only where there is something to say
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class ListRequest:
         now: Unix seconds, when it is asked for; None: with each history's last event.
         least_offered: what was seen is left out only of lists for which so many items are proposed: of fewer, what is
             missing would tell.
+        context: the situation, by names of columns that the snapshot declares.
     """
 
     k: int = 10
@@ -77,6 +78,7 @@ class ListRequest:
     fields: Sequence[str] = (TITLE,)
     now: int | None = None
     least_offered: int = 0
+    context: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def depth(self) -> int:
@@ -128,6 +130,7 @@ class Answer:
         fallback: which link of the chain answered: None, ``filled``, ``segment``, ``popular`` or ``degraded``.
         missing_ids: ids of the request that the catalogue does not hold.
         unused_attributes: those of the user's, beside a short history, whose value says nothing about what is liked.
+        unused_context: what of the context has no part in the list: nobody has learnt from it, or it does not pay.
     """
 
     items: list[Recommendation]
@@ -136,3 +139,4 @@ class Answer:
     fallback: str | None
     missing_ids: list[str]
     unused_attributes: list[str] = field(default_factory=list)
+    unused_context: dict[str, Any] = field(default_factory=dict)

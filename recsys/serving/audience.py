@@ -1,4 +1,4 @@
-"""What a snapshot's users are like, and what is popular among whom: read and counted once, when first asked for."""
+"""What a snapshot's users and situations are like, and what is popular among whom: counted once, when first asked."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 
 from recsys.data.attributes import attribute_names
 from recsys.data.columns import ITEM_ID, UPDATED_AT, USER_ID
+from recsys.data.manifest import EVENTS
 from recsys.data.signals import Signals
 from recsys.data.snapshot import Snapshot
 from recsys.experts.audience import Audience, fit_audience
 from recsys.experts.segments import Codes, read_field
 
+CONTEXT = "context."  # before the name of a field of events, which a user's may have as well
+
 
 class SnapshotAudience:
-    """Users' attributes in a snapshot, and conditional popularity by them. Safe to share between threads."""
+    """Users' attributes in a snapshot, and conditional popularity by them and by context. Safe to share by threads."""
 
     def __init__(self, snapshot: Snapshot, signals: Signals | None = None) -> None:
         self._snapshot = snapshot
@@ -33,12 +36,19 @@ class SnapshotAudience:
             snapshot: its users and their events.
             signals: what events mean; dislikes, and what was only seen, make nothing popular. None: all count.
         """
-        return cls(snapshot, signals) if snapshot.manifest.described is not None else None
+        manifest = snapshot.manifest
+        return cls(snapshot, signals) if manifest.described is not None or manifest.context is not None else None
 
     @property
     def schema(self) -> Mapping[str, pl.DataType]:
         """Types of the users' attributes, by name."""
         return {name: kind for name, kind in self._users.schema.items() if name in attribute_names(self._users)}
+
+    @cached_property
+    def context_schema(self) -> Mapping[str, pl.DataType]:
+        """Types of the events' columns that a request may give, by name."""
+        types = pl.read_parquet_schema(self._snapshot.path / EVENTS)
+        return {name: types[name] for name in self._snapshot.manifest.context or {}}
 
     def attributes(self, user_id: str, after: int | None = None) -> dict[str, Any]:
         """Return what is known of a user, without what is empty.
@@ -85,6 +95,9 @@ class SnapshotAudience:
         names = [name for name in attribute_names(self._users) if name not in unused]
         read = [_coded(name, known[name], whose) for name in names]
         codes = [Codes(one.field, one.segments[users]) for one in read if one is not None]
+        context = self._snapshot.manifest.context or {}
+        of_events = [_coded(CONTEXT + name, events[name], users) for name, why in context.items() if not why]
+        codes += [one for one in of_events if one is not None]
         return fit_audience(items, users, codes, len(item_ids))
 
 

@@ -39,7 +39,7 @@ LISTED = {  # what recipes say
 UNNAMED = "unnamed"  # what a table of sentences says in the place of a title that must not be told
 TITLED = frozenset(name for name, template in TEMPLATES.items() if "{title}" in template)
 SEGMENT, SAME = "segment", "unnamed_segment"  # people alike, and what stands for what they have in common
-ALIKE = {SEGMENT: "popular among people of {title}", SAME: "the same kind"}
+ALIKE = {SEGMENT: "popular among people of {title}", SAME: "the same kind", "context": "popular in this situation"}
 _NEWER = {AGAIN_ANYTIME: "you come back to this", **LISTED, **ALIKE}
 ENGLISH = {**TEMPLATES, **_NEWER, UNNAMED: "an earlier choice"}
 LATER = frozenset({AGAIN, *_NEWER})  # sentences that a table may lack: in their place stands English
@@ -100,7 +100,7 @@ class Reason:
     """Why an item stands in a list, for whoever makes sentences.
 
     Attributes:
-        code: the component (of ``segment.age``, ``segment``), or what a recipe says.
+        code: the component (of ``segment.age``, ``segment``; so of ``context.device``), or what a recipe says.
         item_id: the item of the history behind it, likewise ``title``; None: there is none, or it must not be told.
             The title of a segment is its name.
         every_days: of what is taken again: days between two times, about; None: not known, likewise ``ago_days``.

@@ -1,4 +1,4 @@
-"""What may be said of a user while the service runs: attributes checked against those of the served snapshot."""
+"""What may be said of a user, or of a situation, while the service runs: checked against the served snapshot."""
 
 import difflib
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from recsys.serving.live_columns import fits, limit, shown
 MAX_ATTRIBUTES = 50  # of one user
 
 
-class UserAttributeError(RequestError):
-    """Attributes do not fit the served snapshot's. The message names the attribute and what would fit.
+class FieldError(RequestError):
+    """What is said does not fit the served snapshot. The message names the field and what would fit.
 
     Attributes:
-        attribute: which, if it is one.
+        field: which, if it is one.
     """
 
-    def __init__(self, message: str, attribute: str | None = None) -> None:
+    def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
-        self.attribute = attribute
+        self.field = field
 
 
 def check_attributes(values: Mapping[str, Any], schema: Mapping[str, pl.DataType]) -> None:
@@ -34,22 +34,43 @@ def check_attributes(values: Mapping[str, Any], schema: Mapping[str, pl.DataType
         schema: types of the snapshot's attributes; empty: it has no table of users.
 
     Raises:
-        UserAttributeError: there are too many, or one is unknown, of another type, or too long.
+        FieldError: there are too many, or one is unknown, of another type, or too long.
     """
     if not schema:
-        raise UserAttributeError("the served snapshot knows no attributes of users; ingest a table of them first.")
+        raise FieldError("the served snapshot knows no attributes of users; ingest a table of them first.")
     if len(values) > MAX_ATTRIBUTES:
-        raise UserAttributeError(f"a user has at most {MAX_ATTRIBUTES} attributes.")
+        raise FieldError(f"a user has at most {MAX_ATTRIBUTES} attributes.")
+    _check(values, schema)
+
+
+def check_context(values: Mapping[str, Any], schema: Mapping[str, pl.DataType]) -> None:
+    """Check the context of a request or an event, as JSON values, against what a snapshot declares.
+
+    Args:
+        values: by name; None: not known.
+        schema: types of the declared columns of events; empty: none is.
+
+    Raises:
+        FieldError: one is not declared, of another type, or too long.
+    """
+    if values and not schema:
+        raise FieldError(
+            "the served snapshot declares no context; ingest with context_columns first.", next(iter(values))
+        )
+    _check(values, schema)
+
+
+def _check(values: Mapping[str, Any], schema: Mapping[str, pl.DataType]) -> None:
     for name, value in values.items():
         if name not in schema:
             near = difflib.get_close_matches(name[:MAX_CHARACTERS], schema, 1)
             meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(schema))}."
-            raise UserAttributeError(f"{shown(name)}: there is no such attribute; {meant}", name)
+            raise FieldError(f"{shown(name)}: there is no such field; {meant}", name)
         if isinstance(value, str) and len(value) > MAX_CHARACTERS:
-            raise UserAttributeError(f"{name}: a text of at most {MAX_CHARACTERS} characters is wanted.", name)
+            raise FieldError(f"{name}: a text of at most {MAX_CHARACTERS} characters is wanted.", name)
         if value is not None and not fits(value, schema[name]):
             wanted = f"{in_words(schema[name])}{limit(schema[name], value)}"
-            raise UserAttributeError(f"{name}: {wanted} is wanted, not {shown(value)}.", name)
+            raise FieldError(f"{name}: {wanted} is wanted, not {shown(value)}.", name)
 
 
 def fitting(values: Mapping[str, Any], schema: Mapping[str, pl.DataType]) -> dict[str, Any]:

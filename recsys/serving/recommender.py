@@ -27,6 +27,7 @@ from recsys.serving.answers import Answer, ListRequest, Recommendation
 from recsys.serving.behaviour import Behaviour
 from recsys.serving.history import History, KnownHistory
 from recsys.serving.listing import CANDIDATES, Listing, Proposer, candidates_of
+from recsys.serving.live_attributes import check_context
 from recsys.serving.recipes.likeness import By, Likeness
 from recsys.serving.recipes.recipe import Asked, Recipe
 from recsys.serving.user_ranking import UserRanking
@@ -145,6 +146,16 @@ class Recommender:
         if self.users.audience is not None:
             _ = self.users.audience.audience
 
+    def situation(self, context: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the context of a request or an event without what is not known.
+
+        Raises:
+            FieldError: the snapshot does not declare one of its names, or for another type.
+        """
+        audience = self.users.audience
+        check_context(context, {} if audience is None else audience.context_schema)
+        return {name: value for name, value in context.items() if value is not None}
+
     def known_item(self, item_id: str) -> bool:
         """Tell whether the catalogue holds an item."""
         return item_id in self.catalogue
@@ -182,6 +193,7 @@ class Recommender:
         Raises:
             FilterError: the filter does not fit the catalogue.
             LimitError: a limit does not.
+            FieldError: the context is not what the snapshot declares.
             KeyError: a field does not exist.
         """
         return self.recommend_many([history], ListRequest(**request), attributes=[attributes])[0]
@@ -211,11 +223,12 @@ class Recommender:
         taught = [known.taught for known, _ in split]
         prepared = self._prepared(taught, end_stage, count, offer.allowed, request.now)
         answers = []
+        context = self.situation(request.context)
         described = attributes or [NOTHING_KNOWN] * len(split)
         for (known, missing), one, of_user in zip(split, prepared, described, strict=True):
-            ranking = self._ranking(known, one, count, end_stage, request.now, of_user)
+            ranking = self._ranking(known, one, count, end_stage, request.now, of_user, context)
             answer = self._listed(ranking, request, offer, known, missing, end_stage)
-            answers.append(replace(answer, unused_attributes=ranking.unused))
+            answers.append(replace(answer, **ranking.remarks))
         return answers
 
     def listed(
@@ -230,9 +243,10 @@ class Recommender:
             end_stage: is told when a stage ends, see ``recsys.ranking.stages``.
 
         Raises:
-            FilterError, LimitError, KeyError: as ``recommend``.
+            FilterError, LimitError, FieldError, KeyError: as ``recommend``.
             RequestError: this generation has no such list.
         """
+        context = self.situation(request.context)
         offer = self._offer(request)
         named, unknown = self.catalogue.split(recipe.item_ids)
         offer.allowed[named] = False
@@ -240,7 +254,8 @@ class Recommender:
         end_stage(RULES)
         proposer = recipe.proposer(self, Asked(known, offer.allowed, request.now, end_stage))
         seen = None if recipe.lists_seen else known
-        return self._listed(proposer, request, offer, seen, [*missing, *unknown], end_stage)
+        answer = self._listed(proposer, request, offer, seen, [*missing, *unknown], end_stage)
+        return replace(answer, unused_context=context)  # no recipe asks in what situation it is
 
     def ranking(self, asked: Asked) -> UserRanking:
         """Return a user's own ranking of what is allowed."""
@@ -258,6 +273,7 @@ class Recommender:
         end_stage: EndStage = unmeasured,
         now: int | None = None,
         attributes: Mapping[str, Any] = NOTHING_KNOWN,
+        context: Mapping[str, Any] = NOTHING_KNOWN,
     ) -> Answer:
         """Order given items for a history, by the scores that ``recommend`` gives; ties go to the catalogue's order.
 
@@ -270,14 +286,14 @@ class Recommender:
         known, missing = self.known(history)
         wanted, unknown = self.catalogue.split(item_ids)
         (prepared,) = self._prepared([known.taught], end_stage, now=now)
-        ranking = self._ranking(known, prepared, 0, end_stage, now, attributes)
+        ranking = self._ranking(known, prepared, 0, end_stage, now, attributes, self.situation(context))
         rows = np.unique(np.array(wanted, dtype=np.int64))
         scores = ranking.scores(rows)
         order = np.lexsort((rows, -scores))
         end_stage(RANKER)
         listing = self._listing(ranking, ListRequest(explain=explain, fields=fields), end_stage)
         answer = self._answer(listing.shown(rows[order], scores[order]), ranking.fallback, [*missing, *unknown])
-        return replace(answer, unused_attributes=ranking.unused)
+        return replace(answer, **ranking.remarks)
 
     def similar(
         self,
@@ -368,11 +384,12 @@ class Recommender:
         end_stage: EndStage,
         now: int | None = None,
         attributes: Mapping[str, Any] = NOTHING_KNOWN,
+        context: Mapping[str, Any] = NOTHING_KNOWN,
     ) -> UserRanking:
         events, alike = 0 if history is None else len(history.taught.items), None
-        if attributes and self.users.audience is not None and events <= LONGEST:
+        if self.users.audience is not None and (context or (attributes and events <= LONGEST)):
             counts = self.scoring.system.popularity.counts
-            alike = Alike.of(self.users.audience.audience, attributes, counts, events)
+            alike = Alike.of(self.users.audience.audience, attributes, context, counts, events)
         return UserRanking(self.catalogue, self.scoring, self.words, count, history, prepared, now, end_stage, alike)
 
     def _listing(

@@ -6,6 +6,7 @@ choose (``segment``), and of whom nothing is known at all, everybody's favourite
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,9 +58,11 @@ class UserRanking:
         return None if self.prepared else SEGMENTED if self.alike and self.alike.ratios else POPULAR
 
     @property
-    def unused(self) -> list[str]:
-        """Attributes of the user whose value says nothing about what is liked."""
-        return self.alike.unknown if self.alike else []
+    def remarks(self) -> dict[str, Any]:
+        """What of attributes and context had no part in the scores, as an answer says it."""
+        if self.alike is None:
+            return {}
+        return {"unused_attributes": self.alike.unknown, "unused_context": dict(self.alike.unused)}
 
     def propose(self, allowed: NDArray[np.bool_], needed: int) -> tuple[Rows, Scores]:
         """Return candidates, best first, at least ``needed`` if so many are allowed; note what only fills the list."""

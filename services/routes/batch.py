@@ -62,6 +62,7 @@ def _group(lists: Lists, users: Sequence[UserOrHistory], checkpoint: EndStage) -
             fallback=made.answer.fallback,
             missing_ids=made.answer.missing_ids,
             unused_attributes=made.answer.unused_attributes,
+            unused_context=made.answer.unused_context,
         )
         parts.append(answer.model_dump_json(exclude=set(answer.unsaid)))
         checkpoint(SERIALISE)

@@ -128,6 +128,7 @@ def _listed(worker: Worker, request: RecipeRequest, reads: bool, checkpoint: End
         fallback=made.answer.fallback,
         missing_ids=made.answer.missing_ids,
         unused_attributes=made.answer.unused_attributes,
+        unused_context=made.answer.unused_context,
         generation=made.answer.generation,
         adapter=made.answer.adapter,
         took_ms=milliseconds_since(started),

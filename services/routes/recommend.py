@@ -91,6 +91,7 @@ def _recommend(
         fallback=made.answer.fallback,
         missing_ids=made.answer.missing_ids,
         unused_attributes=made.answer.unused_attributes,
+        unused_context=made.answer.unused_context,
         **_origin(made.answer, started),
     )
     return answer, items
@@ -114,6 +115,7 @@ def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStag
             end_stage=checkpoint,
             now=int(asked.timestamp()),
             attributes=attributes,
+            context=request.context,
         )
     openly = reads or request.user_id is None
     answer = as_seen_by_caller(worker, answer, known, openly, request.language)
@@ -129,6 +131,7 @@ def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStag
         fallback=answer.fallback,
         missing_ids=answer.missing_ids,
         unused_attributes=answer.unused_attributes,
+        unused_context=answer.unused_context,
         **_origin(answer, started),
     )
     return rest, items

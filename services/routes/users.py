@@ -135,14 +135,14 @@ def _user(worker: Worker, user_id: str, limit: int) -> UserAnswer:
 
 
 def _put(worker: Worker, user_id: str, request: PutUserRequest, key_id: str | None) -> UserAttributes:
-    from recsys.serving.live_attributes import UserAttributeError, check_attributes  # brings torch
+    from recsys.serving.live_attributes import FieldError, check_attributes  # brings torch
 
     audience = worker.generation.recommender().users.audience
     values = {name: value for name, value in request.attributes.items() if value is not None}
     try:
         check_attributes(request.attributes, {} if audience is None else audience.schema)
-    except UserAttributeError as error:
-        place = ["attributes"] if error.attribute is None else ["attributes", error.attribute]
+    except FieldError as error:
+        place = ["attributes"] if error.field is None else ["attributes", error.field]
         raise Refused(Code.INVALID_ATTRIBUTES, f"body.attributes: {error}", pointer=pointer_to(place)) from None
     try:
         worker.users.said.put(user_id, values, key_id)

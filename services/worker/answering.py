@@ -132,7 +132,9 @@ def ranked(answer: "Answer") -> list[RankedItem]:
 
 @contextmanager
 def refusing(recommender: "Recommender", fields: list[str]) -> Iterator[None]:
-    """Answer 422 to fields, filters and limits that do not fit the catalogue, 409 to a list that it cannot have."""
+    """Answer 422 to fields, filters, limits and context that do not fit, 409 to a list that there cannot be."""
+    from recsys.serving.live_attributes import FieldError  # brings torch, for which BentoML's supervisor has no use
+
     unknown = [name for name in fields if name not in recommender.field_names]
     if unknown:
         detail = f"body.fields: there is no {unknown[0]!r}; there are {recommender.field_names}."
@@ -142,6 +144,9 @@ def refusing(recommender: "Recommender", fields: list[str]) -> Iterator[None]:
     except FilterError as error:
         pointer = pointer_to(["filter", *error.place])
         raise Refused(Code.INVALID_FILTER, f"body.filter: {error}", pointer=pointer) from None
+    except FieldError as error:
+        pointer = pointer_to(["context", *([error.field] if error.field else [])])
+        raise Refused(Code.INVALID_CONTEXT, f"body.context: {error}", pointer=pointer) from None
     except LimitError as error:
         raise Refused(Code.INVALID_LIMITS, f"body.limits: {error}", pointer="/limits") from None
     except ColumnError as error:

@@ -112,7 +112,9 @@ class Lists:
             Refused: 422, filter, limits or fields do not fit the catalogue.
         """
         known = self.worker.histories.of(self.recommender, users)
-        attributes = self.worker.histories.attributes(self.recommender, users, known)
+        attributes: Sequence[Mapping[str, Any]] = []
+        if self.recipe is None:
+            attributes = self.worker.histories.attributes(self.recommender, users, known)
         end_stage(HISTORY)
         histories = [history or [] for history in known]
         with refusing(self.recommender, self.options.fields):

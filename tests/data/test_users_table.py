@@ -1,6 +1,7 @@
 """Users with attributes: kept as a third table, checked like the others, and without it all is as it was."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -174,3 +175,38 @@ def test_the_forgotten_have_no_attributes(
         assert ("u1" in set(kept["user_id"])) is there
     alone = users.filter(user_id="u1")
     assert ingest(good_events, good_items, home, now=now, forgotten=forgotten, users=alone).users() is None
+
+
+def test_context_is_declared_and_part_of_the_name(
+    tmp_path: Path, good_events: pl.DataFrame, good_items: pl.DataFrame, now: datetime
+) -> None:
+    events = good_events.with_columns(
+        device=pl.Series(["phone", "desk"] * 100), page=pl.Series([f"p{n}" for n in range(200)])
+    )
+    home, config = Home(tmp_path / "home"), IngestConfig(context_columns=("page", "device"))
+    plain, declared = ingest(events, good_items, home, now=now), ingest(events, good_items, home, config, now)
+    assert plain.manifest.context is None
+    assert declared.manifest.context is not None
+    assert declared.manifest.context["device"] == ""
+    assert "200 different values in 200 rows" in declared.manifest.context["page"]
+    assert declared.id != plain.id
+    assert declared.manifest.content_digest != plain.manifest.content_digest
+    assert open_snapshot(home, declared.id).manifest.context == declared.manifest.context
+    assert "context" not in json.loads((plain.path / "manifest.json").read_text())
+    manifest = json.loads((declared.path / "manifest.json").read_text())
+    manifest["context"]["page"] = ""
+    (declared.path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match="other events or items"):
+        open_snapshot(home, declared.id)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("devise", "Did you mean 'device'?"), ("event_type", "a column of every event"), ("tags", "holds List")],
+)
+def test_what_can_be_no_context_is_refused(
+    good_events: pl.DataFrame, good_items: pl.DataFrame, now: datetime, name: str, said: str
+) -> None:
+    events = good_events.with_columns(device=pl.lit("phone"), tags=pl.Series([["a"]] * 200))
+    with pytest.raises(SourceError, match=re.escape(said)):
+        validate(events, good_items, IngestConfig(context_columns=(name,)), now)

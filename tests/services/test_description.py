@@ -35,7 +35,7 @@ from recsys_client.schemas.recommend import (
     UserOrHistory,
 )
 from recsys_client.schemas.texts import EmbedRequest, SearchRequest
-from recsys_client.schemas.users import SimilarUsersRequest
+from recsys_client.schemas.users import PutUserRequest, SimilarUsersRequest
 from services.api import create_app
 from services.edge.description import TAGS
 
@@ -56,6 +56,7 @@ BODIES: dict[type[BaseModel], list[dict[str, Any]]] = {  # as small as they may 
     PageRequest: [{}, {"user_id": "7"}, {"history": []}],
     NewRow: [{"recipe": "popular"}],
     SimilarUsersRequest: [{"user_id": "7"}, {"history": ["50"]}],
+    PutUserRequest: [{"attributes": {}}, {"attributes": {"age": 34, "sex": None}}],
     SearchRequest: [{"query": ""}],
     EmbedRequest: [{"texts": [""]}],
     ClassifyRequest: [{"texts": [""]}],

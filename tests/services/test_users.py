@@ -11,12 +11,13 @@ from urllib.parse import quote
 import httpx
 import polars as pl
 import pytest
-from synthetic import Dataset, people
+from synthetic import Dataset, people, situations
 from variants import describe_users
 
 from recsys.data.ingest import ingest
 from recsys.data.snapshot import open_snapshot
 from recsys.database.engine import Database
+from recsys.database.events import EventStore
 from recsys.database.tombstones import Tombstones
 from recsys.home import Home
 from recsys.store.generations import current_id, promote, read_generation
@@ -39,7 +40,8 @@ class World:
 @pytest.fixture(scope="module")
 def world(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = copy_of_home(tmp_path_factory.mktemp("people"))
-    promote(home, describe_users(home, people()))
+    snapshot = open_snapshot(home, read_generation(home, str(current_id(home)))[1].snapshot)
+    promote(home, describe_users(home, people(), situations(snapshot.events())))
     with running(home, workers=2) as url:
         yield World(home, url)
 
@@ -138,6 +140,51 @@ def test_attributes_that_do_not_fit_are_refused(
     assert problem["errors"][0]["pointer"] == pointer
     assert said in problem["errors"][0]["detail"], problem
     assert world.ask("GET", "/v1/users/somebody")["attributes"] == {}
+
+
+def test_a_request_may_say_in_what_situation_it_asks(world: World) -> None:
+    plain = world.ask("POST", "/v1/recommend", user_id="nobody at all")
+    assert "unused_context" not in plain
+    phone = world.ask("POST", "/v1/recommend", user_id="nobody at all", context={"device": "phone"})
+    assert phone["fallback"] == "segment"
+    ids = [item["item_id"] for item in phone["items"]]
+    assert sum(int(item_id[-1]) % 2 for item_id in ids) >= 9
+    ranked = world.ask("POST", "/v1/rank", history=[], item_ids=ids[::-1], context={"device": "phone"})
+    assert [item["item_id"] for item in ranked["items"]] == ids
+    (batch,) = world.ask("POST", "/v1/recommend/batch", users=[{"history": []}], context={"device": "phone"})["answers"]
+    assert [item["item_id"] for item in batch["items"]] == ids
+    unused = world.ask("POST", "/v1/recommend", user_id="nobody at all", context={"device": "fridge", "hour": None})
+    assert unused["unused_context"] == {"device": "fridge"}
+    assert unused["items"] == plain["items"]
+    replayed = world.ask("GET", f"/v1/recommendations/{phone['rec_id']}?replay=true")
+    assert replayed["replay"]["same"], replayed["replay"]
+
+
+@pytest.mark.parametrize("path", ["recommend", "recommend/batch", "rank"])
+def test_a_situation_that_is_not_declared_is_refused(world: World, path: str) -> None:
+    rest = {"recommend/batch": {"users": [{"history": []}]}, "rank": {"history": [], "item_ids": ["i001"]}}
+    body = rest.get(path, {"history": []}) | {"context": {"devise": "phone"}}
+    response = httpx.post(f"{world.url}/v1/{path}", json=body)
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (422, "invalid-context"), problem
+    assert problem["errors"][0]["pointer"] == "/context/devise"
+    assert "did you mean 'device'?" in problem["detail"]
+
+
+def test_events_keep_their_situation(world: World) -> None:
+    event = {"user_id": "keeper", "item_id": "i001", "event_id": "in a situation", "context": {"device": "phone"}}
+    assert world.ask("POST", "/v1/events", events=[event])["accepted"] == 1
+    assert world.ask("POST", "/v1/events", events=[event])["duplicates"] == 1
+    other = event | {"context": {"device": "desk"}}
+    assert world.ask("POST", "/v1/events", events=[other])["rejected"][0]["code"] == "conflict"
+    wrong = event | {"event_id": "another", "context": {"moon": "full"}}
+    rejected = world.ask("POST", "/v1/events", events=[wrong])["rejected"][0]
+    assert (rejected["code"], "no such field" in rejected["reason"]) == ("invalid-event", True)
+    database = Database.of(world.home)
+    (kept,) = EventStore(database).history("keeper")
+    database.close()
+    assert kept.context == {"device": "phone"}
+    world.ask("DELETE", "/v1/users/keeper")
 
 
 def test_a_forgotten_user_is_a_new_one_and_leaves_no_trace(world: World, dataset: Dataset, tmp_path: Path) -> None:

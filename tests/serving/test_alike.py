@@ -1,16 +1,19 @@
 """Who has done little is offered what people alike choose; nobody else's list changes."""
 
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import people
+from synthetic import people, situations
 from variants import describe_users
 
+from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
 from recsys.serving.alike import LONGEST, WEIGHT, weight
 from recsys.serving.explanation import without_history
+from recsys.serving.live_attributes import FieldError
 from recsys.serving.recommender import Recommender
 
 
@@ -24,7 +27,8 @@ def recommender(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Recomme
     """The same generation of a snapshot whose users have attributes."""
     ignored = shutil.ignore_patterns("prefect", "runs", "cache")
     copied = Home(Path(shutil.copytree(home.root, tmp_path_factory.mktemp("described") / "home", ignore=ignored)))
-    return Recommender.open(copied, describe_users(copied, people()))
+    happened = situations(open_snapshot(home, Recommender.open(home).snapshot_id).events())
+    return Recommender.open(copied, describe_users(copied, people(), happened))
 
 
 def _known(recommender: Recommender, user_id: str) -> dict:
@@ -117,7 +121,66 @@ def test_attributes_from_before_somebody_was_forgotten_are_not_read(recommender)
     assert audience.attributes("new0", after=0) == {}  # nothing says that they are newer
     assert audience.attributes("nobody") == {}
     assert set(audience.schema) == {"taste", "age", "town"}
-    assert list(audience.audience.fields) == ["taste"]
+    assert set(audience.audience.fields) == {"taste", "context.device"}
+
+
+def _odd(answer) -> int:
+    return sum(int(item.item_id[-1]) % 2 for item in answer.items)
+
+
+def test_what_is_popular_in_a_situation_moves_every_list(recommender, plain):
+    known = plain.history("u001")
+    for history in ([], known[:2], [*known, *plain.history("u005")]):
+        phone, desk = (recommender.recommend(history, k=20, context={"device": name}) for name in ("phone", "desk"))
+        assert _odd(phone) > _odd(plain.recommend(history, k=20)) >= _odd(desk)
+        assert phone.fallback == (None if history else "segment")
+        assert phone.unused_context == {}
+        assert (
+            recommender.recommend(history, k=20, context={"device": None}).items == plain.recommend(history, k=20).items
+        )
+    told = recommender.recommend([], context={"device": "phone"}, k=3, explain=True)
+    assert "popular in this situation" in told.items[0].reasons
+    for item in told.items:
+        parts = {one.name: one.score for one in item.explanation.components}
+        assert set(parts) == {"popularity", "context.device"}
+        assert sum(parts.values()) == pytest.approx(item.score, abs=1e-4)
+    ids = [item.item_id for item in told.items]
+    assert [item.item_id for item in recommender.rank([], ids[::-1], context={"device": "phone"}).items] == ids
+
+
+def test_attributes_and_situation_come_together(recommender):
+    both = recommender.recommend([], _known(recommender, "new0"), k=5, context={"device": "phone"}, explain=True)
+    names = {one.name for one in both.items[0].explanation.components}
+    assert names == {"popularity", "segment.taste", "context.device"}
+
+
+def test_what_of_a_situation_is_not_used_is_said(recommender, plain):
+    told = recommender.recommend([], k=5, context={"device": "fridge", "hour": 20})
+    assert told.unused_context == {"device": "fridge", "hour": 20}  # nobody has one; and the hour does not pay
+    assert told.items == plain.recommend([], k=5).items
+    assert told.fallback == "popular"
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ({"devise": "phone"}, "there is no such field; did you mean 'device'?"),
+        ({"moon": "full"}, "there are device, hour."),
+        ({"hour": "late"}, "hour: a whole number"),
+        ({"device": 7}, "device: a text"),
+    ],
+)
+def test_what_is_not_declared_is_refused(recommender, context, said):
+    with pytest.raises(FieldError, match=re.escape(said)):
+        recommender.recommend([], context=context)
+    with pytest.raises(FieldError, match=re.escape(said)):
+        recommender.rank([], [], context=context)
+
+
+def test_without_a_declaration_no_context_is_taken(plain):
+    with pytest.raises(FieldError, match="declares no context"):
+        plain.recommend([], context={"device": "phone"})
+    assert plain.recommend([], context={}).fallback == "popular"
 
 
 def test_new_items_can_stand_in_such_a_list(recommender):

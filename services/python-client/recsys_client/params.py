@@ -75,6 +75,7 @@ class ListParams(ItemParams, total=False):
     explain: bool
     language: str | None
     record: bool
+    context: Mapping[str, Any]
 
 
 class RecommendParams(UserParams, ListParams, total=False):
@@ -125,3 +126,4 @@ class RankParams(UserParams, total=False):
     explain: bool
     language: str | None
     fields: Sequence[str]
+    context: Mapping[str, Any]

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from recsys_client.schemas.fields import Id, Number, Request, Timestamp
+from recsys_client.schemas.fields import Context, Id, Number, Request, Timestamp
 
 MAX_EVENTS = 1_000  # in one request
 
@@ -21,6 +21,7 @@ class NewEvent(Request):
         description="Of the answer that brought the item. One that is unknown is kept and counts for no answer; "
         "GET /v1/rates says what answers have brought.",
     )
+    context: Context = Field({})
 
 
 class EventsRequest(Request):
@@ -40,7 +41,8 @@ class Rejection(BaseModel):
     reason: str
     code: str = Field(  # no Literal: a client reads those of newer services, too
         json_schema_extra={"enum": ["unknown-item", "invalid-event", "conflict"]},
-        description="unknown-item: the catalogue does not hold it (yet). invalid-event: its time cannot be. conflict: "
+        description="unknown-item: the catalogue does not hold it (yet). invalid-event: its time cannot be, "
+        "or the snapshot does not declare its context. conflict: "
         "another event with this event_id was sent before, by the same key or, with admin, by any; that one stays.",
     )
 

@@ -87,6 +87,29 @@ Offset = Annotated[
     ),
     BeforeValidator(_number),
 ]
+MAX_CONTEXT = 50  # fields
+
+
+def by_name(schema: dict[str, Any]) -> None:
+    """Describe a mapping from names by what generators know: pydantic gives names with a pattern patternProperties."""
+    ((pattern, value),) = schema.pop("patternProperties").items()
+    schema["propertyNames"] |= {"pattern": pattern}
+    schema["additionalProperties"] = value
+
+
+Scalar = (
+    Annotated[str, StringConstraints(max_length=256)] | Flag | Annotated[int, Strict()] | Annotated[float, Strict()]
+)
+Context = Annotated[
+    dict[Id, Scalar | None],
+    Field(
+        max_length=MAX_CONTEXT,
+        json_schema_extra=by_name,
+        description="The situation, such as a device or an hour, by names of columns that the ingest of the served "
+        "snapshot declares; 422 for others. What had no part in the list stands in unused_context.",
+        examples=[{"device": "phone", "hour": 20}],
+    ),
+]
 Filter = Annotated[
     dict[str, Any] | None,
     Field(
@@ -103,13 +126,6 @@ def left_out(schema: dict[str, Any]) -> None:
     del schema["default"]  # which generators of clients take for a promise that it is there
     kinds = schema.pop("anyOf", [])
     schema.update(next((kind for kind in kinds if kind != {"type": "null"}), {}))
-
-
-def by_name(schema: dict[str, Any]) -> None:
-    """Describe a mapping from names by what generators know: pydantic gives names with a pattern patternProperties."""
-    ((pattern, value),) = schema.pop("patternProperties").items()
-    schema["propertyNames"] |= {"pattern": pattern}
-    schema["additionalProperties"] = value
 
 
 class Body(BaseModel):

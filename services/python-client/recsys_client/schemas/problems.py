@@ -83,6 +83,11 @@ class Code(StrEnum):
     INVALID_LIMITS = "invalid-limits", 422, "`limits` does not fit the catalogue."
     INVALID_ITEM = "invalid-item", 422, "The item's columns do not fit the catalogue."
     INVALID_ATTRIBUTES = "invalid-attributes", 422, "The user's attributes do not fit those of the served snapshot."
+    INVALID_CONTEXT = (
+        "invalid-context",
+        422,
+        "`context` is not what the served snapshot declares.",
+    )
     TOO_MANY_REQUESTS = "too-many-requests", 429, "The key asks more often than it may, or more at once."
     HEADERS_TOO_LARGE = (
         "headers-too-large",

@@ -1,12 +1,13 @@
 """Items for a user, for many users, given items in order, and items like an item: requests and answers."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from recsys_client.schemas.fields import (
     MAX_DEPTH,
+    Context,
     Count,
     Days,
     Fields,
@@ -203,6 +204,7 @@ class ListOptions(Page):
         "admin is written down in any case, marked as not shown.",
     )
     fields: Fields = Field(["title"])
+    context: Context = Field({})
 
     @property
     def work_of_a_list(self) -> float:
@@ -291,6 +293,7 @@ class RankRequest(UserOrHistory, FromModel):
     explain: Explain = False
     language: Language = None
     fields: Fields = Field(["title"])
+    context: Context = Field({})
 
     @property
     def work(self) -> float:
@@ -324,6 +327,13 @@ class Remarks(BaseModel):
         json_schema_extra=left_out,
         description="Attributes of a user of little history whose value says nothing about what is liked. Left out "
         "where there are none.",
+    )
+
+    unused_context: dict[str, Any] = Field(
+        {},
+        json_schema_extra=left_out,
+        description="What of the context had no part in the list: a value that nobody has learnt from, or a field that "
+        "does not make lists better. Left out where there is none.",
     )
 
     @property

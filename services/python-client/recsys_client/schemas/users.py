@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field
 
 from recsys_client.schemas.fields import Count, Id, Request, by_name
 from recsys_client.schemas.recommend import EXACTLY_ONE, FromModel, MissingIds, Origin, UserOrHistory
@@ -33,9 +33,9 @@ class UserAnswer(BaseModel):
     events: dict[str, int] = Field(description="How many there are, by where they are kept: snapshot and live.")
     impressions: int = Field(description="Answers that are recorded.")
     history: list[HistoryEvent] = Field(description="The newest events, oldest first.")
-    attributes: dict[str, Any] = Field({}, description="What the user is like, as far as it is known.")
+    attributes: dict[str, Any] = Field(description="What the user is like, as far as it is known.")
     attributes_source: str | None = Field(
-        None, description="Where that is kept: live, as it was put, or snapshot; null: nothing is known."
+        description="Where that is kept: live, as it was put, or snapshot; null: nothing is known."
     )
 
 
@@ -44,7 +44,7 @@ class PutUserRequest(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"attributes": {"age": 34, "sex": "F"}}]})
 
-    attributes: dict[Id, JsonValue] = Field(
+    attributes: dict[Id, Any] = Field(
         max_length=200,
         json_schema_extra=by_name,
         description="By name, as the served snapshot's table of users has them: texts of at most 256 characters, "
