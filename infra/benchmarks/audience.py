@@ -1,6 +1,6 @@
 """What is popular among people alike, for who is new: MovieLens 100K's users, a fifth of them held out entirely.
 
-    python infra/benchmarks/audience.py --out infra/results/audience.json [--cache DIR] [--seeds 3]
+    python infra/benchmarks/audience.py --out infra/results/audience.json [--cache DIR] [--seeds 5] [--trained 2]
 
 A system is trained on the other users' events. Of each held-out user age, sex and occupation are known and the first
 0, 1, 3 or 5 events; all later ones are what a list of ten should hold. Half of the held-out users choose the weight of
@@ -31,12 +31,14 @@ from recsys.experts.audience import Audience
 from recsys.home import Home
 from recsys.models.devices import device_name
 from recsys.ranking.scoring import total
+from recsys.serving.audience import SnapshotAudience
 from recsys.serving.recommender import Recommender
 
 KNOWN = (0, 1, 3, 5)  # events
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 HELD_OUT = 0.2
 K = 10
+METRICS = ("ndcg@10", "recall@10")
 CONFIG = ModelConfig(evaluation=EvaluationConfig(protocols=("temporal",)))
 DISCOUNTS = 1 / np.log2(np.arange(2, 2 + K))
 
@@ -50,40 +52,44 @@ def measured(scores: NDArray, history: list[int], wanted: NDArray[np.bool_]) -> 
     return float((hits * DISCOUNTS).sum() / DISCOUNTS[:most].sum()), float(hits.sum() / most)
 
 
-def one_seed(events: pl.DataFrame, items: Path, users: pl.DataFrame, seed: int, home: Path) -> dict[str, Any]:
-    """Train without a fifth of the users; return their figures by known events and system, a row a user."""
+def one_seed(
+    events: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame, seed: int, home: Path, trained: bool
+) -> dict[str, Any]:
+    """Learn without a fifth of the users; return their figures by known events and system, one a user."""
     random = np.random.default_rng(seed)
     people = users[USER_ID].to_numpy()
-    held = random.permutation(people)[: int(HELD_OUT * len(people))]
-    rest = events.filter(~pl.col(USER_ID).is_in(held.tolist()))
+    held = random.permutation(people)[: int(HELD_OUT * len(people))].tolist()
+    rest = events.filter(~pl.col(USER_ID).is_in(held))
     snapshot = recsys.ingest(rest, items, users=users, home=home, progress=False)
-    made = recsys.train(snapshot, CONFIG, home=home, progress=False)
-    recommender = Recommender.open(Home.of(home), made.generation)
-    assert recommender.users.audience is not None
-    audience = recommender.users.audience.audience
+    recommender, described = None, SnapshotAudience.of(snapshot)
+    if trained:
+        made = recsys.train(snapshot, CONFIG, home=home, progress=False)
+        recommender = Recommender.open(Home.of(home), made.generation)
+        described = recommender.users.audience
+    assert described is not None
+    audience, rows = described.audience, {item_id: row for row, item_id in enumerate(snapshot.item_ids())}
     figures: dict[str, Any] = {str(known): [] for known in KNOWN}
-    named = {row[USER_ID]: row for row in users.to_dicts()}
-    for user in held.tolist():
-        own = events.filter(user_id=user).sort(*(name for name in EVENT_ORDER if name in events.columns), ITEM_ID)
-        rows, _ = recommender.catalogue.split(own[ITEM_ID].to_list())
+    for user in users.filter(pl.col(USER_ID).is_in(held)).to_dicts():
+        own = events.filter(user_id=user[USER_ID])
+        own = own.sort(*(name for name in EVENT_ORDER if name in events.columns), ITEM_ID)
+        did = [rows[item_id] for item_id in own[ITEM_ID]]
         for known in KNOWN:
-            figures[str(known)].append(_figures(recommender, audience, named[user], rows, known))
+            figures[str(known)].append(_figures(recommender, audience, user, did, known))
     fields = {name: {"shrinkage": one.shrinkage, "gain": audience.gains[name]} for name, one in audience.fields.items()}
     return {"figures": figures, "fields": fields}
 
 
 def _figures(
-    recommender: Recommender, audience: Audience, user: dict[str, Any], rows: list[int], known: int
+    recommender: Recommender | None, audience: Audience, user: dict[str, Any], rows: list[int], known: int
 ) -> dict[str, tuple[float, float]]:
-    history, wanted = rows[:known], np.zeros(len(recommender.catalogue), dtype=bool)
+    history, wanted = rows[:known], np.zeros(len(audience.counts), dtype=bool)
     wanted[rows[known:]] = True
     wanted[history] = False
-    counts = recommender.scoring.system.popularity.counts
     segments, _ = audience.known({name: value for name, value in user.items() if name in audience.fields})
-    ratios = sum(audience.parts(segments).values(), np.zeros(len(counts)))
-    scores = {"popularity": counts, "segments": audience.everybody(counts) + ratios}
-    if known:
-        every = np.arange(len(counts))
+    ratios = sum(audience.parts(segments).values(), np.zeros(len(wanted)))
+    scores = {"popularity": audience.counts, "segments": audience.everybody() + ratios}
+    if known and recommender is not None:
+        every = np.arange(len(wanted))
         (prepared,) = recommender.scoring.prepared(Sequences.from_lists([history]))
         blend = total(prepared.parts(every), every)
         scores |= {f"blend+{weight:g}": blend + weight * ratios for weight in WEIGHTS}
@@ -96,25 +102,26 @@ def summary(seeds: list[dict[str, Any]]) -> dict[str, Any]:
     for known in map(str, KNOWN):
         chosen = [one for seed in seeds for one in seed["figures"][known][::2]]
         judged = [one for seed in seeds for one in seed["figures"][known][1::2]]
-        grid = {
-            name: float(np.mean([one[name][0] for one in chosen])) for name in chosen[0] if name.startswith("blend+")
-        }
-        kept = {"popularity": "popularity", "segments": "segments"}
+        names = [name for name in chosen[0] if name.startswith("blend+")]
+        grid = {name: float(np.mean([one[name][0] for one in chosen if name in one])) for name in names}
+        pairs = [("segments", "segments", "popularity", "popularity")]
         if grid:
             best = max(grid, key=lambda name: (grid[name], -float(name.removeprefix("blend+"))))
-            kept |= {"blend": "blend+0", "blend with segments": best}
-        systems = {}
-        for name, key in kept.items():
-            values = np.array([one[key] for one in judged])
-            systems[name] = {
-                metric: vars(bootstrap_mean(values[:, place])) for place, metric in enumerate(("ndcg@10", "recall@10"))
-            }
-        pairs = [("segments", "popularity")] + ([("blend with segments", "blend")] if grid else [])
-        gains = {}
-        for ours, theirs in pairs:
-            gain = np.array([one[kept[ours]][0] - one[kept[theirs]][0] for one in judged])
+            pairs.append(("blend with segments", best, "blend", "blend+0"))
+        systems, gains = {}, {}
+        for ours, our_key, theirs, their_key in pairs:
+            for name, key in ((theirs, their_key), (ours, our_key)):
+                values = np.array([one[key] for one in judged if key in one])
+                metrics = {metric: vars(bootstrap_mean(values[:, place])) for place, metric in enumerate(METRICS)}
+                systems[name] = {"users": len(values), **metrics}
+            gain = np.array([one[our_key][0] - one[their_key][0] for one in judged if our_key in one])
             gains[f"{ours} over {theirs}"] = vars(bootstrap_mean(gain))
-        found[known] = {"users": len(judged), "systems": systems, "gains": gains, "chosen": kept, "grid": grid}
+        found[known] = {
+            "systems": systems,
+            "gains": gains,
+            "weight": best.removeprefix("blend+") if grid else None,
+            "grid": grid,
+        }
     return found
 
 
@@ -123,16 +130,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path(".recsys/cache"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--trained", type=int, default=2, help="of the seeds; the others compare popularity alone")
     options = parser.parse_args()
     events, items = fetch_movielens_100k(options.cache)
+    tables = pl.read_parquet(events), pl.read_parquet(items)
     users = pl.read_parquet(fetch_movielens_100k_users(options.cache))
     seeds = []
     for seed in range(options.seeds):
         with TemporaryDirectory(prefix="audience-") as home:
-            seeds.append(one_seed(pl.read_parquet(events), items, users, seed, Path(home)))
+            seeds.append(one_seed(*tables, users, seed, Path(home), seed < options.trained))
         document = {
             "task": "audience", "data": "MovieLens 100K", "held_out_share": HELD_OUT, "seeds": len(seeds),
+            "trained": min(options.trained, len(seeds)),
             "processor": device_name(), "cores": os.cpu_count(), "fields": [one["fields"] for one in seeds],
             "known": summary(seeds),
         }  # fmt: skip

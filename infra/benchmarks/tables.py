@@ -2,7 +2,7 @@
 
 The tables stand between markers in ``infra/results/README.md``, the shortest of them in the README as well. A result
 file is a ``metrics.json`` that ``recsys benchmark`` or ``recsys train`` wrote, stored under the data's name, or what
-``encoding.py``, ``life.py``, ``search.py``, ``signals.py`` and ``small.py`` beside this file,
+``audience.py``, ``encoding.py``, ``life.py``, ``search.py``, ``signals.py`` and ``small.py`` beside this file,
 ``infra/load/measure.py``, ``infra/attack/run.py``, ``recsys.models.throughput`` and ``recsys.training.standalone``
 wrote; ``tried.json`` says what else was tried, and what it brought.
 """
@@ -23,8 +23,8 @@ from recsys.models.throughput import SHAPES, encoding_flops
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "infra" / "results"
 KINDS = (
-    "quality", "tried", "speed", "encoding", "throughput", "standalone", "life", "search", "small", "repeats",
-    "signals", "classification", "attacks", "lifting",
+    "quality", "tried", "audience", "speed", "encoding", "throughput", "standalone", "life", "search", "small",
+    "repeats", "signals", "classification", "attacks", "lifting",
 )  # fmt: skip
 SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
 SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
@@ -229,6 +229,26 @@ def life(path: Path) -> str:
     return "\n".join(lines)
 
 
+def audience(path: Path) -> str:
+    """Return the Markdown of what people alike bring to who is new, by how many of their events are known."""
+    document = json.loads(path.read_text())
+    lines = [
+        f"{document['data']}; {document['seeds']} seeds, {document['trained']} of them trained; "
+        f"{document['processor']}.",
+        "",
+        "| events known | users | system | N@10 | R@10 | N@10 over the one above, 95 % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for known, part in document["known"].items():
+        for name, figures in part["systems"].items():
+            gain = next((one for pair, one in part["gains"].items() if pair.startswith(f"{name} over ")), None)
+            over = "" if gain is None else "{mean:+.4f} ({low:+.4f} … {high:+.4f})".format(**gain)
+            cells = [f"{figures[metric]['mean']:.4f}" for metric in ("ndcg@10", "recall@10")]
+            shown = f"{name}, weight {part['weight']:g}" if name == "blend with segments" else name
+            lines.append(f"| {known} | {figures['users']} | {shown} | {' | '.join(cells)} | {over} |")
+    return "\n".join([*lines, ""])
+
+
 def search(path: Path) -> str:
     """Return the Markdown of what a search finds, by kind of question, and of what it learns from pairs."""
     document = json.loads(path.read_text())
@@ -381,6 +401,7 @@ def pages() -> dict[Path, str]:
         "quality": "\n".join(map(table, of["quality"])),
         "adapters": adapters(json.loads(path.read_text()) for path in of["quality"]),
         "tried": "\n".join(map(ideas, of["tried"])),
+        "audience": "\n".join(map(audience, of["audience"])),
         "speed": report.tables(of["speed"]),
         "encoding": "\n".join(map(encoding, of["encoding"])),
         "throughput": "\n".join([*map(throughput, of["throughput"]), *map(standalone, of["standalone"])]),
