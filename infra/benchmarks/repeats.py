@@ -10,7 +10,7 @@ trained once a seed, and all else anew. ``tables.py`` makes the table.
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from recsys.artifacts import write_json
-from recsys.config import TEMPORAL, AdapterConfig, ModelConfig
+from recsys.config import TEMPORAL, AdapterConfig, ModelConfig, TowerConfig
 from recsys.data.ingest import ingest
 from recsys.data.sequences import Scorer
 from recsys.data.signals import signals_of, with_signals
@@ -41,8 +41,8 @@ from recsys.simulation.writing import write_world
 from recsys.training.encoding import adapted_encoding, frozen_encoding
 from recsys.training.fit_system import FIXED_POWER, fit_system
 
-WORLD = SimulationConfig(users=600, items=300, events=60_000, days=240)
-CONFIG = ModelConfig(adapter=AdapterConfig(rounds=30))
+WORLD = SimulationConfig(users=400, items=200, events=40_000, days=240)
+CONFIG = ModelConfig(adapter=AdapterConfig(rounds=8), tower=TowerConfig(epochs=8))  # what is compared has the same
 PARTS = ("total", "repeats", "firsts")
 Figures = dict[str, np.ndarray]
 
@@ -96,8 +96,29 @@ def without_again(system: System, split: Split, config: ModelConfig) -> BlendSco
     return BlendScorer(blend, components)
 
 
+def summary(runs: Sequence[tuple[Figures, dict[str, np.ndarray], dict[str, Any]]]) -> dict[str, Any]:
+    """Return the result file's content: means by system and part for each seed, and intervals over all targets."""
+    document: dict[str, Any] = {
+        "task": "repeats", "users": WORLD.users, "items": WORLD.items, "events": WORLD.events, "seeds": len(runs),
+        "processor": device_name(), "threads": os.environ.get("OMP_NUM_THREADS", "all"),
+        "shops": [about for _, _, about in runs],
+        "ndcg@10": {
+            name: {part: [float(figures[name][chosen[part]].mean()) for figures, chosen, _ in runs] for part in PARTS}
+            for name in runs[0][0]
+        },
+    }  # fmt: skip
+    for other in ("before", "kept"):
+        document[f"now_minus_{other}"] = {}
+        for part in PARTS:
+            now, then = (
+                np.concatenate([figures[name][chosen[part]] for figures, chosen, _ in runs]) for name in ("now", other)
+            )
+            document[f"now_minus_{other}"][part] = paired_bootstrap(now, then).to_dict()
+    return document
+
+
 def main() -> None:
-    """Measure and write the result file."""
+    """Measure and write the result file, after each seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
@@ -106,28 +127,8 @@ def main() -> None:
     for seed in range(options.seeds):
         with TemporaryDirectory(prefix="repeats-") as folder:
             runs.append(measured(shop(seed, Path(folder)), seed))
-        print(
-            seed,
-            runs[-1][2],
-            {name: round(float(values.mean()), 4) for name, values in runs[-1][0].items()},
-            flush=True,
-        )
-    document: dict[str, Any] = {
-        "task": "repeats", "users": WORLD.users, "items": WORLD.items, "events": WORLD.events, "seeds": options.seeds,
-        "processor": device_name(), "threads": os.environ.get("OMP_NUM_THREADS", "all"),
-        "shops": [about for _, _, about in runs], "ndcg@10": {}, "now_minus_before": {}, "now_minus_kept": {},
-    }  # fmt: skip
-    for name in runs[0][0]:
-        document["ndcg@10"][name] = {
-            part: [float(figures[name][chosen[part]].mean()) for figures, chosen, _ in runs] for part in PARTS
-        }
-    for other in ("before", "kept"):
-        for part in PARTS:
-            now, then = (
-                np.concatenate([figures[name][chosen[part]] for figures, chosen, _ in runs]) for name in ("now", other)
-            )
-            document[f"now_minus_{other}"][part] = paired_bootstrap(now, then).to_dict()
-    write_json(options.out, document)
+        write_json(options.out, summary(runs))
+        print(seed, runs[-1][2], {name: round(float(one.mean()), 4) for name, one in runs[-1][0].items()}, flush=True)
 
 
 if __name__ == "__main__":
