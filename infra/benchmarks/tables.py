@@ -311,17 +311,17 @@ def repeats(path: Path) -> str:
         "popularity": "popularity",
     }
     lines = [
-        f"{document['seeds']} shops of {document['users']:,} users, {document['items']:,} items and about "
-        f"{document['events']:,} events, a seed each; {sum(one['repeats'] for one in counts):,} of "
+        f"Shops of {document['users']:,} users, {document['items']:,} items and about {document['events']:,} events, "
+        f"as many as seeds: {document['seeds']}; {sum(one['repeats'] for one in counts):,} of "
         f"{sum(one['total'] for one in counts):,} test targets are repeats.",
         "",
         "| N@10 | repeats | firsts | all |",
         "|---|---|---|---|",
     ]
-    for name, figures in document["ndcg@10"].items():
+    for name in said:
         cells = []
         for part in ("repeats", "firsts", "total"):
-            values = figures[part]
+            values = document["ndcg@10"][name][part]
             cells.append(f"{sum(values) / len(values):.4f} ({', '.join(f'{value:.3f}' for value in values)})")
         lines.append(f"| {said[name]} | {' | '.join(cells)} |")
     for other in ("before", "kept"):
