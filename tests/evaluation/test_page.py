@@ -38,6 +38,19 @@ def test_columns_without_figures_are_left_out(document):
     assert "new users" not in markdown(emptied, "temporal")
 
 
+def test_a_page_says_where_seen_items_were_kept_and_shows_repeats_apart(document):
+    kept = copy.deepcopy(document)
+    kept["protocols"]["temporal"]["repeats"] = "kept"
+    for summary in kept["protocols"]["temporal"]["systems"].values():
+        summary |= {"repeats": {"ndcg@10": 0.5}, "firsts": {"ndcg@10": 0.25}}
+    for text in (page(kept), markdown(kept, "temporal")):
+        assert "N@10 repeats" in text
+        assert "N@10 firsts" in text
+    assert page(kept).count("Seen items were kept here") == 1
+    assert "Seen items were kept" not in page(document)
+    assert "repeats" not in markdown(document, "temporal")
+
+
 def test_plot_is_deterministic_and_self_contained(document):
     drawing = plot(document)
     assert drawing == plot(document)
