@@ -62,8 +62,8 @@ def ingest(
         described = snapshot.manifest.described
         session.show(f"Snapshot {snapshot.id} in {snapshot.path}")
         repeats, signals = snapshot.manifest.repeats, suggested(snapshot.events())
-        context = snapshot.manifest.context
-        unused = (described.unused if described else {}) | {name: why for name, why in (context or {}).items() if why}
+        declared = snapshot.manifest.context
+        unused = (described.unused if described else {}) | {name: why for name, why in (declared or {}).items() if why}
         show_quality(session, snapshot.manifest.quality.values(), notes_of(repeats, signals, unused))
         session.result = {
             "snapshot": snapshot.id,
@@ -75,7 +75,7 @@ def ingest(
         session.result |= {"repeats": asdict(repeats)} if repeats else {}
         session.result |= {"signals": [to_dict(rule) for rule in signals]} if signals else {}
         session.result |= {"described": asdict(described)} if described else {}
-        session.result |= {"context": context} if context is not None else {}
+        session.result |= {"context": declared} if declared is not None else {}
 
 
 def validate(
