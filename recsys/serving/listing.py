@@ -7,7 +7,7 @@ be offered, what was seen, promotions, limits, diversity, pages, columns and exp
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,11 @@ class Proposer(Protocol):
 
     @property
     def fallback(self) -> str | None: ...
+
+    @property
+    def remarks(self) -> dict[str, Any]:
+        """What an answer says of attributes and a situation that it has no use for; empty: it asks for none."""
+        ...
 
     def propose(self, allowed: NDArray[np.bool_], needed: int) -> tuple[Rows, Scores]:
         """Return allowed items and their scores, best first: at least ``needed``, if it knows so many."""

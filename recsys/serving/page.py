@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from recsys.serving.answers import POPULAR, Answer, ListRequest
 from recsys.serving.recipes.popular import Popular
 from recsys.serving.recipes.recipe import Asked, Heading, Recipe
 from recsys.serving.recipes.trending import Trending
-from recsys.serving.recommender import Recommender
+from recsys.serving.recommender import NOTHING_KNOWN, Recommender
 
 NO_SUCH_LIST, TOO_FEW = "no-such-list", "too-few-items"
 LEAST = 3  # items of a row; of fewer a page is better off without it
@@ -55,14 +56,25 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Page:
-    """A page, and the rows that are not on it, by their place in what was asked for."""
+    """A page.
+
+    Attributes:
+        rows: the most useful first.
+        left_out: the rows that are not on it, by their place in what was asked for.
+        remarks: what of attributes and the situation had no part in it, see ``Proposer``.
+    """
 
     rows: list[Row]
     left_out: Mapping[int, LeftOut]
+    remarks: Mapping[str, Any]
 
 
 def arrange(
-    recommender: Recommender, asked: Sequence[AskedRow], history: Sequence[str], end_stage: EndStage = unmeasured
+    recommender: Recommender,
+    asked: Sequence[AskedRow],
+    history: Sequence[str],
+    end_stage: EndStage = unmeasured,
+    attributes: Mapping[str, Any] = NOTHING_KNOWN,
 ) -> Page:
     """Return a page of rows.
 
@@ -77,13 +89,14 @@ def arrange(
         FilterError, LimitError, KeyError: as ``Recommender.listed``.
     """
     known = recommender.known(history)[0]
-    now = asked[0].request.now if asked else None
-    ranking = recommender.ranking(Asked(known, recommender.catalogue.allowed(None), now, end_stage))
+    first_of_all = asked[0].request if asked else ListRequest()
+    everything, context = recommender.catalogue.allowed(None), recommender.situation(first_of_all.context)
+    ranking = recommender.ranking(Asked(known, everything, first_of_all.now, end_stage, attributes, context))
     left_out: dict[int, LeftOut] = {}
     order: list[tuple[float, int, float | None]] = []
     for place, row in enumerate(asked):
         try:
-            first = recommender.listed(row.recipe, history, replace(row.request, explain=False), end_stage)
+            first = recommender.listed(row.recipe, history, replace(row.request, explain=False), end_stage, attributes)
         except (ColumnError, UntimedError) as error:
             left_out[place] = LeftOut(NO_SUCH_LIST, str(error))
             continue
@@ -104,11 +117,11 @@ def arrange(
     for _, place, worth in sorted(order, key=lambda one: one[:2]):
         row = asked[place]
         request = replace(row.request, exclude_ids=[*row.request.exclude_ids, *above])
-        answer = recommender.listed(row.recipe, history, request, end_stage)
+        answer = recommender.listed(row.recipe, history, request, end_stage, attributes)
         if len(answer.items) < min(LEAST, request.k):
             reason = f"Beside the rows above it has {len(answer.items)} items, fewer than {min(LEAST, request.k)}."
             left_out[place] = LeftOut(TOO_FEW, reason)
             continue
         above += [item.item_id for item in answer.items]
         found.append(Row(place, request, answer, row.recipe.heading(recommender, known), worth))
-    return Page(found, dict(sorted(left_out.items())))
+    return Page(found, dict(sorted(left_out.items())), {"unused_context": context} | ranking.remarks)

@@ -232,7 +232,12 @@ class Recommender:
         return answers
 
     def listed(
-        self, recipe: Recipe, history: Sequence[str], request: ListRequest, end_stage: EndStage = unmeasured
+        self,
+        recipe: Recipe,
+        history: Sequence[str],
+        request: ListRequest,
+        end_stage: EndStage = unmeasured,
+        attributes: Mapping[str, Any] = NOTHING_KNOWN,
     ) -> Answer:
         """Return a list by a recipe.
 
@@ -241,6 +246,7 @@ class Recommender:
             history: what its user did, item ids, oldest first; none of nobody.
             request: what the list shall be like.
             end_stage: is told when a stage ends, see ``recsys.ranking.stages``.
+            attributes: what is known of the user beside, by name.
 
         Raises:
             FilterError, LimitError, FieldError, KeyError: as ``recommend``.
@@ -252,16 +258,18 @@ class Recommender:
         offer.allowed[named] = False
         known, missing = self.known(history)
         end_stage(RULES)
-        proposer = recipe.proposer(self, Asked(known, offer.allowed, request.now, end_stage))
+        asked = Asked(known, offer.allowed, request.now, end_stage, attributes, context)
+        proposer = recipe.proposer(self, asked)
         seen = None if recipe.lists_seen else known
         answer = self._listed(proposer, request, offer, seen, [*missing, *unknown], end_stage)
-        return replace(answer, unused_context=context)  # no recipe asks in what situation it is
+        return replace(answer, **({"unused_context": context} | proposer.remarks))
 
     def ranking(self, asked: Asked) -> UserRanking:
         """Return a user's own ranking of what is allowed."""
         taught, stages = [asked.history.taught], asked.end_stage
         (prepared,) = self._prepared(taught, stages, CANDIDATES, asked.allowed, asked.now)
-        return self._ranking(asked.history, prepared, CANDIDATES, stages, asked.now)
+        whose = asked.attributes, asked.context
+        return self._ranking(asked.history, prepared, CANDIDATES, stages, asked.now, *whose)
 
     def rank(
         self,

@@ -106,5 +106,5 @@ def _again(
         given = {name: value for name, value in asked.items() if name not in ("recipe", "least_offered")}
         request = RECIPES[asked["recipe"]].model_validate(given)
         as_asked = replace(list_request(request, now), least_offered=asked["least_offered"])
-        return recommender.listed(recipe_of(request), history, as_asked)
+        return recommender.listed(recipe_of(request), history, as_asked, attributes=attributes)
     return recommender.recommend(history, attributes, **vars(list_request(RecommendRequest.model_validate(asked), now)))

@@ -96,7 +96,7 @@ async def page(request: PageRequest, worker: WorkerOfApp, reads: ReadsHistories)
     """Return several rows at once, those first that the user is likely to use, and no item twice."""
     lane = worker.lane_for(request.work)
     answer, rows = await lane.run(_page, worker, request, reads, lane.checkpoint())
-    rest = answer.model_dump_json(exclude={"rows"})
+    rest = answer.model_dump_json(exclude={"rows", *answer.unsaid})
     # joined as text: to write a large answer in one piece would hold up everybody else's
     return Response(f'{{"rows":[{",".join(rows)}],{rest[1:]}', media_type="application/json")
 
@@ -158,6 +158,7 @@ def _page(worker: Worker, request: PageRequest, reads: bool, checkpoint: EndStag
             left_out.append(LeftOutRow(recipe=one.recipe, row=place, reason=refused.detail, code=refused.code))
     end_stage(MODEL)
     (history,) = worker.histories.of(recommender, [user])
+    (attributes,) = worker.histories.attributes(recommender, [user], [history]) or [{}]
     end_stage(HISTORY)
     now = datetime.now(UTC)
     seconds = int(now.timestamp())
@@ -166,13 +167,13 @@ def _page(worker: Worker, request: PageRequest, reads: bool, checkpoint: EndStag
         for place, recipe in asked
     ]
     with refusing(recommender, request.fields):
-        arranged = arrange(recommender, wanted, history or [], checkpoint)
+        arranged = arrange(recommender, wanted, history or [], checkpoint, attributes)
     parts: list[str] = []
     for row in arranged.rows:
         place, recipe = asked[row.place]
         options = lists[place].model_copy(update={"exclude_ids": list(row.request.exclude_ids)})
         of_row = Lists.of(worker, recommender, options, free, recipe, options.own, now)
-        made = of_row.finished(user, history, row.answer)
+        made = of_row.finished(user, history, row.answer, attributes)
         shown = PageRow(
             rec_id=made.rec_id,
             recipe=recipe.name,
@@ -194,6 +195,7 @@ def _page(worker: Worker, request: PageRequest, reads: bool, checkpoint: EndStag
         left_out=sorted(left_out, key=lambda one: one.row),
         missing_ids=list(dict.fromkeys(missing)),
         as_of=_as_of(recommender),
+        **arranged.remarks,
         generation=recommender.generation_id,
         adapter=recommender.adapter_id,
         took_ms=milliseconds_since(started),

@@ -112,9 +112,7 @@ class Lists:
             Refused: 422, filter, limits or fields do not fit the catalogue.
         """
         known = self.worker.histories.of(self.recommender, users)
-        attributes: Sequence[Mapping[str, Any]] = []
-        if self.recipe is None:
-            attributes = self.worker.histories.attributes(self.recommender, users, known)
+        attributes = self.worker.histories.attributes(self.recommender, users, known)
         end_stage(HISTORY)
         histories = [history or [] for history in known]
         with refusing(self.recommender, self.options.fields):
@@ -161,7 +159,8 @@ class Lists:
     ) -> list["Answer"]:
         if self.recipe is None:
             return self.recommender.recommend_many(histories, self.asked, checkpoint, attributes)
-        return [self.recommender.listed(self.recipe, history, self.asked, checkpoint) for history in histories]
+        whose = zip(histories, attributes or [{}] * len(histories), strict=True)
+        return [self.recommender.listed(self.recipe, one, self.asked, checkpoint, of_user) for one, of_user in whose]
 
     def _count(self, answer: "Answer") -> None:
         cold = round(self.recommender.cold_share([item.item_id for item in answer.items]) * len(answer.items))

@@ -12,8 +12,12 @@ from variants import describe_users
 from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
 from recsys.serving.alike import LONGEST, WEIGHT, weight
+from recsys.serving.answers import ListRequest
 from recsys.serving.explanation import without_history
 from recsys.serving.live_attributes import FieldError
+from recsys.serving.page import AskedRow, arrange
+from recsys.serving.recipes.for_you import ForYou
+from recsys.serving.recipes.new_arrivals import NewArrivals
 from recsys.serving.recommender import Recommender
 
 
@@ -188,3 +192,16 @@ def test_new_items_can_stand_in_such_a_list(recommender):
     counts = np.concatenate([recommender.scoring.system.popularity.counts, np.zeros(3, np.float32)])
     segments, _ = recommender.users.audience.audience.known({"taste": "Comedy"})
     assert np.isfinite(recommender.users.audience.audience.scores(segments, counts)).all()
+
+
+def test_rows_of_a_page_and_new_arrivals_know_it_too(recommender: Recommender) -> None:
+    attributes = _known(recommender, "new0")
+    page = arrange(recommender, [AskedRow(ForYou(), ListRequest(k=5))], [], attributes=attributes)
+    (row,) = page.rows
+    alone = recommender.recommend([], attributes, k=5)
+    assert (row.answer.items, row.answer.fallback) == (alone.items, "segment")
+    history = recommender.history("u001")[:2]
+    whole = {one.item_id: one.score for one in recommender.recommend(history, attributes, k=80).items}
+    new = recommender.listed(NewArrivals(days=400), history, ListRequest(k=20), attributes=attributes).items
+    assert new
+    assert all(one.score == whole[one.item_id] for one in new)

@@ -20,7 +20,7 @@ class ForYou(Recipe):
 
     def heading(self, recommender: "Recommender", history: KnownHistory) -> Heading:
         """See ``Recipe``."""
-        return Heading("For you" if len(history.taught.items) else "Popular")
+        return Heading("For you")
 
     def proposer(self, recommender: "Recommender", asked: Asked) -> Proposer:
         """See ``Recipe``."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -94,6 +94,11 @@ class NewForUser:
     def fallback(self) -> str | None:
         """See ``Proposer``."""
         return self.ranking.fallback
+
+    @property
+    def remarks(self) -> dict[str, Any]:
+        """See ``Proposer``."""
+        return self.ranking.remarks
 
     def propose(self, allowed: NDArray[np.bool_], needed: int) -> tuple[Rows, Scores]:
         """Return new items alone."""

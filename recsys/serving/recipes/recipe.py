@@ -1,8 +1,8 @@
 """What all recipes have in common: what one is, and a proposer of items that have a score each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,16 @@ class Asked:
         allowed: (items,) bool, what everybody may be offered; not to be changed.
         now: Unix seconds, when it is asked for; None: with the last event of the history.
         end_stage: is told when a stage ends.
+        attributes: what is known of the user beside, by name.
+        context: the situation, by name.
     """
 
     history: KnownHistory
     allowed: NDArray[np.bool_]
     now: int | None = None
     end_stage: EndStage = unmeasured
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,11 @@ class ScoredItems:
     filling: NDArray[np.bool_] | None = None
     fallback: str | None = None
     end_stage: EndStage = unmeasured
+
+    @property
+    def remarks(self) -> dict[str, Any]:
+        """Nothing: it asks neither for attributes nor for a situation."""
+        return {}
 
     def propose(self, allowed: NDArray[np.bool_], needed: int) -> tuple[Rows, Scores]:
         """Return the best proposed items; equal ones in the order of the catalogue."""

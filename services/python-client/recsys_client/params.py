@@ -31,6 +31,8 @@ class ItemParams(TypedDict, total=False):
 class PageParams(UserParams, total=False):
     """Whom a page of rows is for, and what is on it."""
 
+    context: Mapping[str, Any]
+
     rows: Sequence[NewRow | Mapping[str, Any]] | None
     k: int
     filter: Mapping[str, Any] | None

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from recsys_client.schemas.fields import Fields, Filter, Flag, Id, Request, RowLength, WholeDays
+from recsys_client.schemas.fields import Context, Fields, Filter, Flag, Id, Request, RowLength, WholeDays
 from recsys_client.schemas.lists import RecommendedItem
 from recsys_client.schemas.recipes import MAX_BASKET, RECIPES, About, Anybody, RecipeRequest
 from recsys_client.schemas.recommend import (
@@ -19,6 +19,7 @@ from recsys_client.schemas.recommend import (
     Language,
     MissingIds,
     Origin,
+    Remarks,
 )
 
 MAX_ROWS = 12
@@ -132,6 +133,7 @@ class PageRequest(Anybody, FromModel):
     filter: Filter = Field(None, description="A condition on the items of all rows, beside each row's own.")
     exclude_seen: ExcludeSeen = None
     exclude_ids: list[Id] = Field([], fail_fast=True, max_length=MAX_EXCLUDED, description="Items of no row.")
+    context: Context = Field({})
     explain: Explain = False
     language: Language = None
     record: Flag = Field(True, description="Remember each row as a list that was shown, as of /v1/recommend.")
@@ -198,7 +200,7 @@ class LeftOutRow(BaseModel):
     )
 
 
-class PageAnswer(Origin):
+class PageAnswer(Origin, Remarks):
     """Rows, the most useful first, and those that are left out. No item stands in two of them."""
 
     rows: list[PageRow]
