@@ -13,6 +13,8 @@ from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Seed, s
 from flows.runtime import peak_memory
 from recsys.config import from_dict, read_settings
 
+ENOUGH = 0.7  # of the events that were asked for
+
 
 def simulate(
     out: Annotated[Path, typer.Option(help="New folder for events/, items.parquet, users.parquet and truth.json.")],
@@ -36,10 +38,16 @@ def simulate(
         given = {name: value for name, value in options.items() if value is not None}
         settings = read_settings(SimulationConfig, config) if config else SimulationConfig()
         started = time.monotonic()
-        written = write_world(World(from_dict(SimulationConfig, given, settings)), out, progress.report)
+        world = World(from_dict(SimulationConfig, given, settings))
+        written = write_world(world, out, progress.report)
         seconds, memory = time.monotonic() - started, peak_memory()
         types = ", ".join(f"{count:,} × {name}" for name, count in written.types.items())
         place, files = shlex.quote(str(out)), "file" if written.files == 1 else "files"
+        if written.events < ENOUGH * world.config.events:
+            session.show(
+                f"{world.config.events:,} events were asked for: people do too little at a visit for so many. "
+                "Give more users, items or days, or a higher behaviour.look_base."
+            )
         session.show(
             f"{written.events:,} events ({types}) of {written.users:,} users and {written.items:,} items in "
             f"{written.files:,} {files}, {seconds:.0f} s, at most {memory:,} MiB.\n\n"

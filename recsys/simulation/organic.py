@@ -22,6 +22,7 @@ _WEEKDAYS = np.array([0.9, 0.9, 0.95, 1.0, 1.1, 1.2, 1.15])  # visits by day of 
 HOURS = np.array([1, 1, 1, 1, 1, 1, 2, 4, 5, 5, 5, 5, 6, 6, 5, 5, 5, 6, 8, 10, 10, 8, 5, 2], dtype=np.float64)
 _NEEDED = 4.0  # exposure of the category that somebody needs, beside the others'
 _IN_FASHION = 0.08  # of the places of a visit
+_FEWEST_EVENTS = 0.5  # of a visit, on average: where people do less, visits do not make up for it
 _PILOT_EVENTS, _PILOT_USERS, _COUNTED_USERS = 30_000, 4_000, 200_000
 
 
@@ -46,7 +47,8 @@ class Organic:
     def visits_per_user(self) -> float:
         """Visits of a user of mean activity who was there from the beginning: so many that ``events`` come of them.
 
-        Found on a pilot of some users, twice over since those who come often have bought already.
+        Found on a pilot of some users, twice over since those who come often have bought already. Where next to nothing
+        is done at a visit (all has been bought, or the dials are so), fewer events come.
         """
         config = self.preferences.config
         counted = np.unique(np.linspace(0, config.users - 1, min(config.users, _COUNTED_USERS)).astype(np.int64))
@@ -58,7 +60,7 @@ class Organic:
         for _ in range(2):
             acted, visited = self._acted(pilot, visits * expected)
             a_visit = int((acted.moments < config.days * DAY).sum()) / max(1, len(visited))
-            visits = wanted / mean / max(a_visit, 0.01)
+            visits = wanted / mean / max(a_visit, _FEWEST_EVENTS)
         return visits
 
     def mean_events(self) -> float:

@@ -96,3 +96,13 @@ def test_the_command_writes_a_world_and_says_what_comes_next(tmp_path: Path) -> 
     assert "is not empty" in json.loads(refused.stdout)["error"]
     wrong = CliRunner().invoke(app, [*command, "--json", "--days", "0"])
     assert json.loads(wrong.stdout)["error"] == "days is 0; it takes a whole number, at least 1 and at most 3,660."
+
+
+def test_the_command_says_where_people_do_too_little(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.json"
+    settings.write_text('{"users": 5, "items": 40, "events": 50, "behaviour": {"look_base": -20}}')
+    command = ["simulate", "--config", str(settings), "--home", str(tmp_path / "home"), "--out", str(tmp_path / "shop")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "50 events were asked for: people do too little at a visit" in " ".join(done.stdout.split())
+    assert World.opened(tmp_path / "shop").config.behaviour.look_base == -20
