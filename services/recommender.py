@@ -11,6 +11,7 @@ import bentoml
 
 from recsys.database.comparisons import ShadowStore
 from recsys.database.engine import Database
+from recsys.database.exposures import ExposureStore
 from recsys.database.live_items import ItemStore
 from recsys.database.rates import RateStore
 from recsys.home import Home
@@ -30,6 +31,7 @@ from services.worker.attribution import Attribution
 from services.worker.classifiers import Classifiers
 from services.worker.current import CurrentGeneration
 from services.worker.encoders import Encoders
+from services.worker.exposures import Exposures
 from services.worker.generation_cache import GenerationCache
 from services.worker.impression_writer import Impressions, Retention
 from services.worker.lifetime import end_with_server
@@ -100,13 +102,14 @@ class RecommenderService:
         metrics = Metrics()
         self.database = Database.of(home)
         users, shadows = Users(self.database), ShadowStore(self.database)
-        self.impressions = Impressions(home, users.impressions, metrics, Retention.from_environment())
+        exposures = Exposures(ExposureStore(self.database))
+        self.impressions = Impressions(home, users.impressions, metrics, Retention.from_environment(), exposures)
         cache, ahead = GenerationCache(home), loads_ahead()
         encoders, classifiers = Encoders(home, cache, ahead), Classifiers(home, ahead)
         items = LiveItems(home, ItemStore(self.database, room_from_environment()), encoders)
         self.shadow = Shadow(home, cache, items, shadows, metrics)
         rates = RateStore(self.database)
-        self.attribution = Attribution(rates, metrics)
+        self.attribution = Attribution(rates, metrics, exposures.store)
         # classifiers after the encoder, without which nothing is ready
         look = [self.shadow.check, lambda: classifiers.look() if encoders.settled else None]
         self.generation = CurrentGeneration(home, cache, items, encoders, metrics, also=look)
@@ -126,6 +129,7 @@ class RecommenderService:
             classifiers=classifiers,
             rates=rates,
             attribution=self.attribution,
+            exposures=exposures,
             wording=Wording.from_environment(),
             **lanes(metrics),
         )

@@ -158,6 +158,10 @@ class RateStore:
 
     def outcomes(self, events: Sequence[Event]) -> Iterator[tuple[str, str]]:
         """Return generation ("" where the answer is unknown) and outcome of events that were stored just now."""
+        return ((generation, outcome) for _, generation, outcome in self.judged(events))
+
+    def judged(self, events: Sequence[Event]) -> Iterator[tuple[Event, str, str]]:
+        """Return events that were stored just now, each with generation and outcome as ``outcomes`` tells them."""
         given: dict[str, list[Event]] = {}
         for event in events:
             given.setdefault(event.rec_id or "", []).append(event)
@@ -174,8 +178,9 @@ class RateStore:
                 own, row = given[rec_id], known.get(rec_id)
                 new = Counter(event.item_id for event in own)
                 before = {item_id for item_id in new if counts.get((rec_id, item_id), 0) > new[item_id]}
-                for outcome in _judged(row, [(event.user_id, event.item_id) for event in own], before):
-                    yield row["generation"] if row else "", outcome
+                outcomes = _judged(row, [(event.user_id, event.item_id) for event in own], before)
+                for event, outcome in zip(own, outcomes, strict=True):
+                    yield event, row["generation"] if row else "", outcome
 
     def _brought(
         self, connection: sql.Connection, first: int, event_type: str | None

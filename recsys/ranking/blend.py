@@ -29,6 +29,14 @@ class Blend:
     weights: dict[str, float]
     powers: dict[str, float]
 
+    @property
+    def unit(self) -> float:
+        """What dials are measured in: the deviation of a user's scores if the components had nothing in common.
+
+        Each component's scores deviate by its weight over the catalogue, and the whole by about this.
+        """
+        return float(np.sqrt(sum(weight**2 for weight in self.weights.values()))) or 1.0
+
     def score(self, components: Mapping[str, Scorer], histories: Sequences) -> NDArray[np.float32]:
         """Return (rows, catalogue) blended scores."""
         total: NDArray[np.float32] | None = None

@@ -5,6 +5,7 @@ be scored exactly. Many histories share one pass through the user tower and one 
 """
 
 import copy
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,13 @@ from recsys.data.sequences import Sequences
 from recsys.experts.again import BuyAgain
 from recsys.ranking.blend import raise_keeping_sign, standardise
 from recsys.ranking.candidates import NO_PREFETCH, CandidateSource, Prefetch
+from recsys.ranking.exploration import Taste
+from recsys.ranking.raised import bands, best_of_all
 from recsys.ranking.stages import EXPERTS, SEARCH, TOWER, EndStage, unmeasured
-from recsys.ranking.system import POPULARITY, System
+from recsys.ranking.system import CONTENT, POPULARITY, TOWERS, System
 
 CHUNK = 32_768  # items
+SAMPLED = 4_096  # items at most, by which it is told what is near to a taste
 Rows = NDArray[np.int64]
 
 
@@ -27,6 +31,8 @@ class Scoring:
     Attributes:
         widths: columns of the index by dense component, in their order.
         by_popularity: (items,) all rows, those with the most events first; ties by row.
+        unit: what dials are measured in, see ``Blend.unit``.
+        unit_of_counts: the same for who gets what is popular: the standard deviation of the items' counts.
     """
 
     def __init__(self, system: System, source: CandidateSource) -> None:
@@ -40,6 +46,8 @@ class Scoring:
         self.popularity = self.weights.get(POPULARITY, 0.0) * popularity
         counts = system.popularity.counts
         self.by_popularity: Rows = np.lexsort((np.arange(len(counts)), -counts))
+        self.unit = system.blend.unit
+        self.unit_of_counts = float(counts.std()) or 1.0
 
     def extended(self, system: System, source: CandidateSource) -> "Scoring":
         """Return the scoring of a system with more items, which leaves the scores of the others as they are."""
@@ -59,8 +67,15 @@ class Scoring:
             start += width
         return slice(start, start + self.widths[name])
 
-    def popular(self, count: int, allowed: NDArray[np.bool_]) -> Rows:
-        """Return the ``count`` most popular allowed rows, fewer only where fewer are allowed, best first."""
+    def popular(self, count: int, allowed: NDArray[np.bool_], raised: NDArray[np.float32] | None = None) -> Rows:
+        """Return the ``count`` most popular allowed rows, fewer only where fewer are allowed, best first.
+
+        ``raised``, (items,) counts, is added to each item's own.
+        """
+        if raised is not None:
+            rows = np.flatnonzero(allowed)
+            counts = self.system.popularity.counts[rows] + raised[rows]
+            return rows[np.argsort(-counts, kind="stable")[:count]]
         looked_at = 4 * count
         while True:
             rows = self.by_popularity[:looked_at]
@@ -86,7 +101,8 @@ class Scoring:
             end_stage: is told when a stage ends.
             now: Unix seconds, when the lists are asked for; None: with each history's last event.
         """
-        dense = self._dense_queries(histories)
+        raw = self.system.dense_queries(histories)
+        dense = self._weighted(raw)
         query = self._side_by_side(dense, len(histories))
         end_stage(TOWER)
         experts = {
@@ -104,6 +120,7 @@ class Scoring:
                 query[row],
                 {name: _row(parts, row) for name, parts in experts.items()},
                 prefetch[row],
+                {name: queries[row] for name, queries in raw.items()},
             )
             for row in range(len(histories))
         ]
@@ -116,10 +133,33 @@ class Scoring:
         parts = [dense.get(name, np.zeros((rows, width), np.float32)) for name, width in self.widths.items()]
         return np.concatenate(parts, axis=1)
 
+    def taste(self, queries: dict[str, NDArray[np.float32]]) -> Taste:
+        """Return what new items' texts are compared with, from a user's query of each dense component, (width,).
+
+        Towers and the base's text count alike, each on the scale of its deviation over the catalogue.
+        """
+        query = np.zeros(self.source.vectors.shape[1], dtype=np.float32)
+        for name in (TOWERS, CONTENT):
+            own = queries[name].copy()
+            if name == TOWERS:
+                own[-1] = 0.0  # the bias tells how rare an item is, and a new one's is that of the rarest
+            deviation = float(np.sqrt(np.maximum(own @ self._covariances[name] @ own, 0.0)))
+            if deviation > 0:
+                query[self.block(name)] = own / deviation
+        return Taste.over(self._sampled, query)
+
+    @cached_property
+    def _sampled(self) -> NDArray[np.float32]:
+        """Vectors of the catalogue's items, evenly spaced where they are many."""
+        return np.ascontiguousarray(self.source.vectors[: self.trained][:: -(-self.trained // SAMPLED)])
+
     def _dense_queries(self, histories: Sequences) -> dict[str, NDArray[np.float32]]:
+        return self._weighted(self.system.dense_queries(histories))
+
+    def _weighted(self, raw: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Dense components' queries on the blend's scale: deviations over the catalogue follow from moments."""
         scaled = {}
-        for name, queries in self.system.dense_queries(histories).items():
+        for name, queries in raw.items():
             if name not in self.weights:
                 continue
             variance = np.einsum("rw,rw->r", queries @ self._covariances[name], queries)
@@ -162,24 +202,24 @@ class PreparedHistory:
         query: NDArray[np.float32],
         experts: dict[str, tuple[NDArray[np.int32], NDArray[np.float32]]],
         prefetched: Prefetch,
+        raw: dict[str, NDArray[np.float32]],
     ) -> None:
         self.dense = dense
         self._scoring = scoring
         self.query = query
         self._experts = experts
         self._prefetched = prefetched
+        self._raw = raw
 
-    def candidates(self, count: int, allowed: NDArray[np.bool_]) -> Rows:
-        """Return the union of up to ``count`` allowed rows from each source, in the order of the catalogue."""
-        found = []
-        if self.dense:
-            found.append(self._scoring.source.search(self.query, count, allowed, self._prefetched))
-        if self._experts:
-            found.append(self._named(count, allowed))
-        if POPULARITY in self._scoring.weights:
-            found.append(self._scoring.popular(count, allowed))
+    def candidates(self, count: int, allowed: NDArray[np.bool_], raised: NDArray[np.float32] | None = None) -> Rows:
+        """Return the union of up to ``count`` allowed rows from each source, in the order of the catalogue.
+
+        With ``raised``, (items,) on the blend's scale, also those that are the best with it.
+        """
         named = np.zeros(len(allowed), dtype=bool)  # sorting them takes longer
-        named[np.concatenate(found)] = True
+        named[self._sourced(count, allowed)] = True
+        if raised is not None:
+            named[self._raised(count, allowed, raised)] = True
         return np.flatnonzero(named)
 
     def parts(self, rows: Rows) -> dict[str, NDArray[np.float32]]:
@@ -197,6 +237,41 @@ class PreparedHistory:
         for name, (columns, values) in self._experts.items():
             parts[name] = _looked_up(columns, values, rows)
         return parts
+
+    def near_to_taste(self, count: int, allowed: NDArray[np.bool_]) -> Rows:
+        """Return the ``count`` allowed rows whose texts are nearest to the user's taste, in no order."""
+        return self._scoring.source.search(self._taste.query, count, allowed)
+
+    def fit(self, rows: Rows) -> NDArray[np.float32]:
+        """Return how near the texts of some rows are to the user's taste, (rows,), see ``Taste.fit``."""
+        return self._taste.fit(self._scoring.source.vectors[rows])
+
+    @cached_property
+    def _taste(self) -> Taste:
+        return self._scoring.taste(self._raw)
+
+    def _sourced(self, count: int, allowed: NDArray[np.bool_]) -> Rows:
+        found = [np.empty(0, dtype=np.int64)]
+        if self.dense:
+            found.append(self._scoring.source.search(self.query, count, allowed, self._prefetched))
+        if self._experts:
+            found.append(self._named(count, allowed))
+        if POPULARITY in self._scoring.weights:
+            found.append(self._scoring.popular(count, allowed))
+        return np.concatenate(found)
+
+    def _raised(self, count: int, allowed: NDArray[np.bool_], raised: NDArray[np.float32]) -> Rows:
+        if self._prefetched.products is not None:
+            scores = self._prefetched.products + self._scoring.popularity
+            for columns, values in self._experts.values():
+                scores[columns] += values
+            return best_of_all(scores, raised, count, allowed)
+        found = [np.empty(0, dtype=np.int64)]
+        for band in bands(raised, allowed):
+            found.append(self._sourced(count, band))
+            if raised[band].max() > 0:  # of what nothing speaks for but the dials, what is popular
+                found.append(self._scoring.popular(count, band))
+        return np.concatenate(found)
 
     def _named(self, count: int, allowed: NDArray[np.bool_]) -> Rows:
         """Return the rows with the largest sums over the sparse experts, of those that they name at all."""

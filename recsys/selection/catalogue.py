@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from recsys.artifacts import canonical_json, digest
 from recsys.data.columns import AVAILABLE, ITEM_ID, TITLE
 from recsys.selection.filters import Condition, compile_filter
+from recsys.selection.scales import robust
+from recsys.selection.values import in_words
 
 WORD = re.compile(r"\w+")
 KEPT_MASKS = 32  # of the filters used last; a byte an item each
@@ -45,6 +47,7 @@ class Catalogue:
         self._rows = {item_id: row for row, item_id in enumerate(self.ids)}
         self.available[self.split(hidden)[0]] = False
         self._masks: OrderedDict[str, NDArray[np.bool_]] = OrderedDict()
+        self._scales: dict[str, NDArray[np.float32]] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -94,7 +97,26 @@ class Catalogue:
         Raises:
             FilterError: the filter does not fit the columns.
         """
-        return self.available.copy() if condition is None else self.available & self._matching(condition)
+        return self.available.copy() if condition is None else self.available & self.matching(condition)
+
+    def matching(self, condition: Condition) -> NDArray[np.bool_]:
+        """Return (items,) bool, not to be changed: which items match a filter, available or not.
+
+        Raises:
+            FilterError: the filter does not fit the columns.
+        """
+        expression = compile_filter(condition, self.items.schema)  # also what is cached is checked: it costs little
+        key = digest(canonical_json(condition))
+        with self._lock:
+            if key in self._masks:
+                self._masks.move_to_end(key)
+                return self._masks[key]
+        mask = self.items.select(expression.alias("matches"))["matches"].to_numpy()
+        with self._lock:
+            self._masks[key] = mask
+            while len(self._masks) > KEPT_MASKS:
+                self._masks.popitem(last=False)
+        return mask
 
     def titled(self, title: str) -> list[int]:
         """Return the rows of the items with a title, whatever its case and punctuation."""
@@ -124,6 +146,21 @@ class Catalogue:
             found = column.is_in(pl.Series(list(values), dtype=kind).implode())
         return self.items.select(found.fill_null(False).alias("found"))["found"].to_numpy()
 
+    def standardised(self, field: str) -> NDArray[np.float32]:
+        """Return how far each item's number is above the median of all, (items,), see ``recsys.selection.scales``.
+
+        Raises:
+            KeyError: there is no such field.
+            TypeError: it holds no numbers.
+        """
+        kind = self._kind(field)
+        if not kind.is_numeric():
+            raise TypeError(f"{field!r} is {in_words(kind)}; an objective takes a number.")
+        with self._lock:
+            if field not in self._scales:
+                self._scales[field] = robust(self.items[field].cast(pl.Float64).fill_null(np.nan).to_numpy())
+            return self._scales[field]
+
     def records(self, rows: NDArray[np.integer], fields: Sequence[str]) -> list[dict[str, Any]]:
         """Return some columns of some rows.
 
@@ -151,20 +188,6 @@ class Catalogue:
         if kind is None:
             raise KeyError(f"There is no item field {field!r}; there are {', '.join(self.fields)}.")
         return kind
-
-    def _matching(self, condition: Condition) -> NDArray[np.bool_]:
-        expression = compile_filter(condition, self.items.schema)  # also what is cached is checked: it costs little
-        key = digest(canonical_json(condition))
-        with self._lock:
-            if key in self._masks:
-                self._masks.move_to_end(key)
-                return self._masks[key]
-        mask = self.items.select(expression.alias("matches"))["matches"].to_numpy()
-        with self._lock:
-            self._masks[key] = mask
-            while len(self._masks) > KEPT_MASKS:
-                self._masks.popitem(last=False)
-        return mask
 
 
 def _plain(title: str) -> str:

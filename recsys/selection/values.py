@@ -37,11 +37,13 @@ class FilterError(RequestError):
 
     Attributes:
         place: where in the filter, from its top: the names and the places in lists that lead there.
+        option: where in the request the filter stands.
     """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.place: tuple[str | int, ...] = ()
+        self.option: tuple[str | int, ...] = ("filter",)
 
 
 def in_words(kind: pl.DataType) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 from recsys.data.columns import TITLE
 from recsys.errors import RequestError
+from recsys.ranking.exploration import Exposure
+from recsys.selection.dials import Boost, Objective
 from recsys.selection.filters import Condition
 from recsys.selection.selection import Promotion
 from recsys.serving.explanation import Explanation, sentences, without_history
@@ -45,6 +47,21 @@ ExcludeSeen = bool | Seen | None  # all, nothing, some of it; None: as the gener
 
 
 @dataclass(frozen=True)
+class NewItems:
+    """What is done for items of which little is known, see ``recsys.ranking.exploration``.
+
+    Attributes:
+        slots: places of the first page that are kept for new items that suit the user; ordinary ones where none does.
+        strength: units, from 0 to 3, that a perfect new item gets beside its score.
+        exposures: by item id, of those that were shown.
+    """
+
+    slots: int = 0
+    strength: float = 0.0
+    exposures: Mapping[str, Exposure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ListRequest:
     """What a list shall be like, whoever it is for.
 
@@ -58,6 +75,11 @@ class ListRequest:
         limits: how many items may hold the same value, by field; promoted items count, but are never turned away.
         promotions: items for fixed slots. They must be available, match the filter and not be excluded, or their slot
             is an ordinary one; having been seen, diversity and limits do not keep them away.
+        boosts: what is moved up and down, by condition.
+        objective: a number of the items that counts beside what suits, or None.
+        new_items: what is done for them; None: nothing.
+        least_alike: how many of the items that may be offered must be moved alike; 1: each as its own, see
+            ``Dials.levelled``.
         explain: say why.
         fields: item columns to return.
         now: Unix seconds, when it is asked for; None: with each history's last event.
@@ -74,6 +96,10 @@ class ListRequest:
     diversity: float = 0.0
     limits: Mapping[str, int] = field(default_factory=dict)
     promotions: Sequence[Promotion] = ()
+    boosts: Sequence[Boost] = ()
+    objective: Objective | None = None
+    new_items: NewItems | None = None
+    least_alike: int = 1
     explain: bool = False
     fields: Sequence[str] = (TITLE,)
     now: int | None = None
@@ -95,6 +121,7 @@ class Recommendation:
         reasons: sentences, where an explanation was wished for.
         fields: columns of the catalogue.
         promoted: whether it stands where a promotion put it.
+        new: whether it stands in a place that is kept for new items.
         explanation: the score in parts, where that was wished for.
     """
 
@@ -103,6 +130,7 @@ class Recommendation:
     reasons: tuple[str, ...]
     fields: dict[str, Any]
     promoted: bool = False
+    new: bool = False
     explanation: Explanation | None = None
 
     def said_by(self, table: Mapping[str, str]) -> "Recommendation":

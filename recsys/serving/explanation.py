@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.ranking.system import AGAIN, CONTENT, EASE, IDS, KNN, LEXICAL, POPULARITY, RULES, TOWERS
+from recsys.selection.dials import BOOSTED, BURIED, FAVOURED
 
 TEMPLATES = {
     RULES: "often follows {title}",
@@ -40,7 +41,14 @@ UNNAMED = "unnamed"  # what a table of sentences says in the place of a title th
 TITLED = frozenset(name for name, template in TEMPLATES.items() if "{title}" in template)
 SEGMENT, SAME = "segment", "unnamed_segment"  # people alike, and what stands for what they have in common
 ALIKE = {SEGMENT: "popular among people of {title}", SAME: "the same kind", "context": "popular in this situation"}
-_NEWER = {AGAIN_ANYTIME: "you come back to this", **LISTED, **ALIKE}
+EXPLORATION, NEW = "exploration", "new"  # the part of a score, and the reason
+DIALLED = {  # what the request's dials did, beside the components
+    BOOSTED: "boosted by the shop: {what}",
+    BURIED: "moved down by the shop: {what}",
+    FAVOURED: "favoured by the shop for its {what}",
+    NEW: "new, and near to {title} that you liked",
+}
+_NEWER = {AGAIN_ANYTIME: "you come back to this", **LISTED, **ALIKE, **DIALLED}
 ENGLISH = {**TEMPLATES, **_NEWER, UNNAMED: "an earlier choice"}
 LATER = frozenset({AGAIN, *_NEWER})  # sentences that a table may lack: in their place stands English
 MAX_REASONS = 2
@@ -100,12 +108,14 @@ class Reason:
     """Why an item stands in a list, for whoever makes sentences.
 
     Attributes:
-        code: the component (of ``segment.age``, ``segment``; so of ``context.device``), or what a recipe says.
+        code: the component (of ``segment.age``, ``segment``; so of ``context.device``), or what a recipe says, or what
+            a dial did.
         item_id: the item of the history behind it, likewise ``title``; None: there is none, or it must not be told.
             The title of a segment is its name.
         every_days: of what is taken again: days between two times, about; None: not known, likewise ``ago_days``.
         ago_days: of the same: days since the last time.
         numbers: what a recipe has counted, by the names of its template.
+        what: the condition or the field of a dial.
     """
 
     code: str
@@ -113,17 +123,18 @@ class Reason:
     title: str | None = None
     every_days: float | None = None
     ago_days: float | None = None
+    what: str | None = None
     numbers: Mapping[str, int | float | str] = field(default_factory=dict, kw_only=True)
 
     def said_by(self, table: Mapping[str, str]) -> str:
         """Return the reason in words."""
-        code, every = self.code, round(self.every_days or 0)
+        code, every, ago = self.code, round(self.every_days or 0), round(self.ago_days or 0)
         if code == AGAIN and every < 1:
             code = AGAIN_ANYTIME
         unnamed = (table.get(SAME) or ENGLISH[SAME]) if code == SEGMENT else table[UNNAMED]
         title = unnamed if self.title is None else self.title
         template = table.get(code) or ENGLISH[code]
-        return template.format(title=title, every=every, ago=round(self.ago_days or 0), **self.numbers)
+        return template.format(title=title, every=every, ago=ago, what=self.what, **self.numbers)
 
 
 @dataclass(frozen=True)
@@ -137,7 +148,7 @@ class Explanation:
         baseline: what no item of the history accounts for, such as popularity;
             ``score = baseline + sum(history) + other_history``.
         words: most telling first.
-        reasons: the components with the largest parts.
+        reasons: the components with the largest parts, then what dials did.
     """
 
     components: list[Component]
@@ -257,6 +268,7 @@ def without_history(parts: Explanation) -> tuple[tuple[str, ...], Explanation]:
         for one in sorted(parts.components, key=lambda one: (-one.score, one.name))
         if code_of(one.name) in {*TEMPLATES, *ALIKE} and one.score > 0 and (one.history or one.name not in TITLED)
     ][:MAX_REASONS]
+    why += [replace(one, item_id=None, title=None) for one in parts.reasons if one.code in DIALLED]
     components = [
         replace(one, history=[], other_history=summed(one.history, one.other_history)) for one in parts.components
     ]

@@ -117,7 +117,9 @@ class Listing:
         self.end_stage(RULES)
         return rows, FILLED if self.proposer.fills(rows) else self.proposer.fallback
 
-    def shown(self, rows: Rows, scores: Scores, promoted: Collection[int] = ()) -> list[Recommendation]:
+    def shown(
+        self, rows: Rows, scores: Scores, promoted: Collection[int] = (), new: Collection[int] = ()
+    ) -> list[Recommendation]:
         """Return some rows as an answer shows them: with the fields and the explanations that were asked for."""
         records = self.catalogue.records(rows, self.request.fields)
         self.end_stage(FIELDS)
@@ -132,6 +134,7 @@ class Listing:
                 sentences(parts.reasons) if parts else (),
                 record,
                 row in promoted,
+                row in new,
                 parts,
             )
             for row, score, record, parts in zip(rows.tolist(), scores, records, why, strict=True)

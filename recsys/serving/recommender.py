@@ -16,12 +16,15 @@ from recsys.data.signals import Signals, signals_of
 from recsys.data.text import item_texts
 from recsys.home import Home
 from recsys.ranking.candidates import CandidateSource, VectorSource, recall
+from recsys.ranking.exploration import EVENTS
 from recsys.ranking.scoring import PreparedHistory, Scoring
 from recsys.ranking.search_vectors import load_search_vectors
 from recsys.ranking.stages import RANKER, RULES, SEARCH, EndStage, unmeasured
 from recsys.ranking.system import System
 from recsys.selection.catalogue import Catalogue
+from recsys.selection.dials import Boost, Dials, Objective
 from recsys.selection.filters import Condition
+from recsys.serving.adjustments import NOTHING, Adjustments
 from recsys.serving.alike import LONGEST, Alike
 from recsys.serving.answers import Answer, ListRequest, Recommendation
 from recsys.serving.behaviour import Behaviour
@@ -38,6 +41,7 @@ from recsys.store.generations import current_id, generation_snapshot, read_gener
 from recsys.store.manifests import GenerationManifest
 
 NOTHING_KNOWN: Mapping[str, Any] = {}
+NO_ROWS: Mapping[int, int] = {}
 CHECKED_ITEMS = 16_384  # whose vectors are compared at once when a generation is opened
 
 
@@ -173,6 +177,12 @@ class Recommender:
         rows, _ = self.catalogue.split(item_ids)
         return float(np.mean(self.scoring.system.popularity.counts[rows] == 0)) if rows else 0.0
 
+    def little_known(self, item_ids: Sequence[str]) -> list[str]:
+        """Return those of some items whose training events are so few that they are new."""
+        rows, _ = self.catalogue.split(item_ids)
+        counts = self.scoring.system.popularity.counts
+        return [self.catalogue.ids[row] for row in rows if counts[row] < EVENTS]
+
     def index_recall(self, histories: Sequence[Sequence[str]], count: int) -> float:
         """Return the share of the ``count`` best items by vectors that the index finds, over histories that it knows.
 
@@ -194,6 +204,7 @@ class Recommender:
             FilterError: the filter does not fit the catalogue.
             LimitError: a limit does not.
             FieldError: the context is not what the snapshot declares.
+            ObjectiveError: the objective does not.
             KeyError: a field does not exist.
         """
         return self.recommend_many([history], ListRequest(**request), attributes=[attributes])[0]
@@ -214,9 +225,10 @@ class Recommender:
             attributes: what is known of each beside, by name; empty: nothing of anybody.
 
         Raises:
-            FilterError, LimitError, KeyError: as ``recommend``.
+            FilterError, LimitError, ObjectiveError, KeyError: as ``recommend``.
         """
         offer = self._offer(request)
+        adjusted = Adjustments.of(self.catalogue, self.scoring.system.popularity.counts, request, offer.allowed)
         split = [self.known(history) for history in histories]
         end_stage(RULES)
         count = candidates_of(request)
@@ -226,8 +238,9 @@ class Recommender:
         context = self.situation(request.context)
         described = attributes or [NOTHING_KNOWN] * len(split)
         for (known, missing), one, of_user in zip(split, prepared, described, strict=True):
-            ranking = self._ranking(known, one, count, end_stage, request.now, of_user, context)
-            answer = self._listed(ranking, request, offer, known, missing, end_stage)
+            ranking = self._ranking(known, one, count, end_stage, request.now, of_user, context, adjusted)
+            reserved = ranking.reserved(offer.allowed, offer.promoted, request.k)
+            answer = self._listed(ranking, request, offer, known, missing, end_stage, reserved)
             answers.append(replace(answer, **ranking.remarks))
         return answers
 
@@ -276,6 +289,8 @@ class Recommender:
         history: Sequence[str],
         item_ids: Sequence[str],
         *,
+        boosts: Sequence[Boost] = (),
+        objective: Objective | None = None,
         explain: bool = False,
         fields: Sequence[str] = (TITLE,),
         end_stage: EndStage = unmeasured,
@@ -289,12 +304,16 @@ class Recommender:
         as in ``ListRequest``.
 
         Raises:
+            FilterError: the filter of a boost does not fit the catalogue.
+            ObjectiveError: the objective does not.
             KeyError: a field does not exist.
         """
+        adjusted = Adjustments(Dials.of(self.catalogue, boosts, objective))
         known, missing = self.known(history)
         wanted, unknown = self.catalogue.split(item_ids)
         (prepared,) = self._prepared([known.taught], end_stage, now=now)
-        ranking = self._ranking(known, prepared, 0, end_stage, now, attributes, self.situation(context))
+        whose = attributes, self.situation(context)
+        ranking = self._ranking(known, prepared, 0, end_stage, now, *whose, adjusted)
         rows = np.unique(np.array(wanted, dtype=np.int64))
         scores = ranking.scores(rows)
         order = np.lexsort((rows, -scores))
@@ -393,12 +412,14 @@ class Recommender:
         now: int | None = None,
         attributes: Mapping[str, Any] = NOTHING_KNOWN,
         context: Mapping[str, Any] = NOTHING_KNOWN,
+        adjusted: Adjustments = NOTHING,
     ) -> UserRanking:
         events, alike = 0 if history is None else len(history.taught.items), None
         if self.users.audience is not None and (context or (attributes and events <= LONGEST)):
             counts = self.scoring.system.popularity.counts
             alike = Alike.of(self.users.audience.audience, attributes, context, counts, events)
-        return UserRanking(self.catalogue, self.scoring, self.words, count, history, prepared, now, end_stage, alike)
+        whose = self.catalogue, self.scoring, self.words, count, history, prepared
+        return UserRanking(*whose, now, adjusted, end_stage, alike)
 
     def _listing(
         self, proposer: Proposer, request: ListRequest, end_stage: EndStage, history: KnownHistory | None = None
@@ -414,13 +435,14 @@ class Recommender:
         history: KnownHistory | None,
         missing: Sequence[str],
         end_stage: EndStage,
+        reserved: Mapping[int, int] = NO_ROWS,
     ) -> Answer:
-        """Return the list that is made of what a proposer proposes."""
+        """Return the list that is made of what a proposer proposes, around rows by slot that are reserved for them."""
         listing = self._listing(proposer, request, end_stage, history)
-        chosen, fallback = listing.chosen(offer.allowed.copy(), offer.promoted)
+        chosen, fallback = listing.chosen(offer.allowed.copy(), {**offer.promoted, **reserved})
         scores = proposer.scores(chosen)
         end_stage(RANKER)
-        items = listing.shown(chosen, scores, offer.promoted.values())
+        items = listing.shown(chosen, scores, offer.promoted.values(), reserved.values())
         return self._answer(items, fallback, [*missing, *offer.unknown])
 
     def _answer(self, items: list[Recommendation], fallback: str | None, missing: list[str]) -> Answer:

@@ -141,7 +141,7 @@ function itemRow(item, place, share) {
     make("span", { class: "place" }, String(place + 1)),
     make("span", { class: "title" }, quoted(title)),
     make("span", { class: "side" }, button("+", () => add({ item_id: item.item_id, title }), "quiet small", `Add ${title} to the history`)),
-    fields.length ? make("p", { class: "fields" }, item.promoted ? "promoted · " : "", ...fields) : null,
+    fields.length ? make("p", { class: "fields" }, item.promoted ? "promoted · " : item.new ? "new · " : "", ...fields) : null,
     make("div", { class: "score" }, make("span", { class: "bar" }, bar), make("b", { title: "score" }, decimals(item.score))),
     item.reasons.length ? make("p", { class: "reason" }, ...joined(item.reasons, " · ")) : null,
     item.explanation ? why(item.explanation) : null);

@@ -17,7 +17,7 @@ from recsys_client.schemas.recommend import RecommendRequest
 from recsys_client.schemas.users import LineageAnswer, Replay
 from services.edge.auth import guarded_router, scoped
 from services.edge.problems import Refused
-from services.worker.answering import json_response, list_request, unkept
+from services.worker.answering import LEAST_ALIKE, json_response, list_request, unkept
 from services.worker.impression_writer import differences
 from services.worker.recipes import recipe_of
 from services.worker.state import Worker, WorkerOfApp
@@ -83,7 +83,7 @@ def _replay(worker: Worker, found: Impression) -> Replay:
     if "item_ids" in found.request and "recipe" not in found.request:
         raise Refused(Code.NOT_REPLAYABLE, "This is an order of given items, which is not replayed.")
     history = History.restored(found.history, found.known)
-    answer = _again(recommender, found.request, history, found.time, found.attributes)
+    answer = _again(worker, recommender, found.request, history, found.time, found.attributes)
     different = differences(found, answer)
     return Replay(
         same=not different,
@@ -94,6 +94,7 @@ def _replay(worker: Worker, found: Impression) -> Replay:
 
 
 def _again(
+    worker: Worker,
     recommender: "Recommender",
     asked: Mapping[str, Any],
     history: Sequence[str],
@@ -101,10 +102,11 @@ def _again(
     attributes: Mapping[str, Any],
 ) -> "Answer":
     """Return the answer to a request that is written down, as of the time when it was asked."""
-    now = int(time.timestamp())
+    now, least_alike = int(time.timestamp()), asked.get(LEAST_ALIKE, 1)
+    given = {name: value for name, value in asked.items() if name not in (LEAST_ALIKE, "recipe", "least_offered")}
     if "recipe" in asked:
-        given = {name: value for name, value in asked.items() if name not in ("recipe", "least_offered")}
         request = RECIPES[asked["recipe"]].model_validate(given)
-        as_asked = replace(list_request(request, now), least_offered=asked["least_offered"])
+        as_asked = replace(list_request(worker, request, now, least_alike), least_offered=asked["least_offered"])
         return recommender.listed(recipe_of(request), history, as_asked, attributes=attributes)
-    return recommender.recommend(history, attributes, **vars(list_request(RecommendRequest.model_validate(asked), now)))
+    options = RecommendRequest.model_validate(given)
+    return recommender.recommend(history, attributes, **vars(list_request(worker, options, now, least_alike)))

@@ -161,9 +161,11 @@ def _page(worker: Worker, request: PageRequest, reads: bool, checkpoint: EndStag
     (attributes,) = worker.histories.attributes(recommender, [user], [history]) or [{}]
     end_stage(HISTORY)
     now = datetime.now(UTC)
-    seconds = int(now.timestamp())
+    seconds, least = int(now.timestamp()), 0 if free else LEAST_OFFERED
     wanted = [
-        AskedRow(recipe, replace(list_request(lists[place], seconds), least_offered=0 if free else LEAST_OFFERED))
+        AskedRow(
+            recipe, replace(list_request(worker, lists[place], seconds), least_offered=0 if free else LEAST_OFFERED)
+        )
         for place, recipe in asked
     ]
     with refusing(recommender, request.fields):

@@ -26,6 +26,7 @@ from services.edge.problems import Refused
 from services.worker.answering import (
     ERRORS,
     answering,
+    dials,
     items_as_json,
     json_response,
     milliseconds_since,
@@ -110,6 +111,7 @@ def _rank(worker: Worker, request: RankRequest, reads: bool, checkpoint: EndStag
         answer = recommender.rank(
             known or [],
             request.item_ids,
+            **dials(request.boosts, request.objective),
             explain=request.explain,
             fields=request.fields,
             end_stage=checkpoint,

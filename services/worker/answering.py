@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException, Response
 from pydantic import BaseModel
@@ -11,12 +11,14 @@ from pydantic import BaseModel
 from recsys.artifacts import ArtifactError
 from recsys.errors import ColumnError, UntimedError
 from recsys.ranking.stages import EndStage
+from recsys.selection.dials import Boost, Objective, ObjectiveError
 from recsys.selection.filters import FilterError
 from recsys.selection.selection import LimitError, Promotion
 from recsys.store.names import ADAPTER, GENERATION, Kind, by_alias
+from recsys_client.schemas.dials import NewBoost, NewObjective
 from recsys_client.schemas.lists import RankedItem
 from recsys_client.schemas.problems import Code, pointer_to
-from recsys_client.schemas.recommend import FromModel, ListOptions, SeenOptions
+from recsys_client.schemas.recommend import DialledOptions, FromModel, ListOptions, SeenOptions
 from services.edge.context import SERIALISE
 from services.edge.problems import Refused
 from services.worker.state import Worker
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender
 
 WRITTEN_AT_ONCE = 16  # items, between two of which others may go first
+LEAST_ALIKE = "least_alike"  # in what is written down of a list whose dials were levelled
 ERRORS = (400, 404, 409, 413, 422)
 
 
@@ -109,20 +112,34 @@ def milliseconds_since(started: float) -> float:
     return round((time.perf_counter() - started) * 1_000, 3)
 
 
-def list_request(request: ListOptions, now: int) -> "ListRequest":
-    """Return what a request wants of a list; ``now`` are Unix seconds, when it asked."""
-    from recsys.serving.answers import ListRequest, Seen  # brings torch, for which BentoML's supervisor has no use
+def list_request(worker: Worker, request: ListOptions, now: int, least_alike: int = 1) -> "ListRequest":
+    """Return what a request wants of a list; ``now`` are Unix seconds, when it asked; ``least_alike`` as there."""
+    from recsys.serving.answers import ListRequest, NewItems, Seen  # brings torch, for which the supervisor has no use
 
     elsewhere = {"promotions", "record", "language", "exclude_seen"}
     of_the_list = set(ListOptions.model_fields) - set(FromModel.model_fields) - elsewhere
     given = {name: getattr(request, name) for name in of_the_list}
-    seen = request.exclude_seen
+    seen, dialled = request.exclude_seen, {}
+    if isinstance(request, DialledOptions):
+        wish = request.new_items
+        dialled = dials(request.boosts, request.objective)
+        dialled |= {"new_items": wish and NewItems(wish.slots, wish.strength, worker.exposures.current())}
     return ListRequest(
         **given,
         exclude_seen=Seen(seen.days, seen.event_types) if isinstance(seen, SeenOptions) else seen,
         promotions=[Promotion(one.item_id, one.slot) for one in request.promotions],
+        **dialled,
+        least_alike=least_alike,
         now=now,
     )
+
+
+def dials(boosts: Sequence[NewBoost], objective: NewObjective | None) -> dict[str, Any]:
+    """Return the dials of a request as a generation is asked, by name."""
+    return {
+        "boosts": [Boost(one.filter, one.strength) for one in boosts],
+        "objective": objective and Objective(objective.field, objective.weight),
+    }
 
 
 def ranked(answer: "Answer") -> list[RankedItem]:
@@ -132,7 +149,7 @@ def ranked(answer: "Answer") -> list[RankedItem]:
 
 @contextmanager
 def refusing(recommender: "Recommender", fields: list[str]) -> Iterator[None]:
-    """Answer 422 to fields, filters, limits and context that do not fit, 409 to a list that there cannot be."""
+    """Answer 422 to fields, filters, limits, dials and context that do not fit, 409 to a list that there cannot be."""
     from recsys.serving.live_attributes import FieldError  # brings torch, for which BentoML's supervisor has no use
 
     unknown = [name for name in fields if name not in recommender.field_names]
@@ -142,11 +159,14 @@ def refusing(recommender: "Recommender", fields: list[str]) -> Iterator[None]:
     try:
         yield
     except FilterError as error:
-        pointer = pointer_to(["filter", *error.place])
-        raise Refused(Code.INVALID_FILTER, f"body.filter: {error}", pointer=pointer) from None
+        pointer = pointer_to([*error.option, *error.place])
+        option = ".".join(map(str, error.option))
+        raise Refused(Code.INVALID_FILTER, f"body.{option}: {error}", pointer=pointer) from None
     except FieldError as error:
         pointer = pointer_to(["context", *([error.field] if error.field else [])])
         raise Refused(Code.INVALID_CONTEXT, f"body.context: {error}", pointer=pointer) from None
+    except ObjectiveError as error:
+        raise Refused(Code.INVALID_OBJECTIVE, f"body.objective: {error}", pointer="/objective/field") from None
     except LimitError as error:
         raise Refused(Code.INVALID_LIMITS, f"body.limits: {error}", pointer="/limits") from None
     except ColumnError as error:

@@ -1,10 +1,14 @@
-"""Which answers new events come from: counted in the background for Prometheus, by the generation that answered."""
+"""Which answers new events come from: counted in the background for Prometheus, by the generation that answered.
+
+What a list has brought a new item is noted with the item, which may be shown the longer for it.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from recsys.database.events import Event
-from recsys.database.rates import RateStore
+from recsys.database.exposures import ExposureStore
+from recsys.database.rates import COUNTED, RateStore
 from services.edge.metrics import Metrics
 from services.worker.backlog import Backlog
 
@@ -18,8 +22,9 @@ class Attribution:
     An answer of another worker may be written a little later than its event is looked up; it is ``unknown`` then.
     """
 
-    def __init__(self, rates: RateStore, metrics: Metrics) -> None:
+    def __init__(self, rates: RateStore, metrics: Metrics, exposures: ExposureStore | None = None) -> None:
         self._rates = rates
+        self._exposures = exposures
         self._metrics = metrics
         self.backlog: Backlog[Event] = Backlog(
             "attribute-events", self._count, WAITING, BATCH, metrics.clicks.labels("", "dropped").inc
@@ -31,5 +36,8 @@ class Attribution:
             self.backlog.put(event)
 
     def _count(self, events: Sequence[Event]) -> None:
-        for labels, count in Counter(self._rates.outcomes(events)).items():
+        judged = list(self._rates.judged(events))
+        for labels, count in Counter((generation, outcome) for _, generation, outcome in judged).items():
             self._metrics.clicks.labels(*labels).inc(count)
+        if self._exposures is not None:
+            self._exposures.bring(Counter(event.item_id for event, _, outcome in judged if outcome == COUNTED))

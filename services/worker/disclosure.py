@@ -4,6 +4,10 @@ A list leaves out what its user has seen, all of it or some, and in any case wha
 which items are compared learns from what is missing. A key that may ask for everybody's lists can therefore find out
 what somebody did, and no rule here changes that. What the rules do: it takes many broad lists instead of one question,
 and each of them is written down with the key that asked, whatever ``record`` says.
+
+A boost puts what it matches before all others, and its absence then tells as much as a filter's. So its condition may
+not name items either, and the dials together move as many items alike as a filter must leave (``Dials.levelled``):
+two conditions that one item alone meets, or a margin that it alone has, do not make it stand out.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from recsys.config import NEGATIVE
 from recsys.data.columns import ITEM_ID
 from recsys_client.schemas.problems import Code
-from recsys_client.schemas.recommend import ListOptions, UserOrHistory
+from recsys_client.schemas.recommend import DialledOptions, ListOptions, UserOrHistory
 from services.edge.problems import Refused
 from services.worker.answering import refusing
 
@@ -37,22 +41,23 @@ def check_disclosure(
         reads: whether the caller may be told what a user did.
 
     Raises:
-        Refused: 403, the filter names items by id, or it and the exclusions leave few, or the exclusions are
-            many; 422, the filter does not fit the catalogue.
+        Refused: 403, the filter or a boost names items by id, or the filter and the exclusions leave few, or the
+            exclusions are many; 422, the filter does not fit the catalogue.
     """
-    dislikes = recommender.signals is not None and NEGATIVE in recommender.signals.roles
-    kept = options.exclude_seen is False or (options.exclude_seen is None and recommender.scoring.system.repeats)
-    if reads or all(user.user_id is None for user in users) or (kept and not dislikes):
+    if not withheld(recommender, options, reads) or all(user.user_id is None for user in users):
         return
-    instead = TELLS + ("Ask by history." if dislikes else "Ask with exclude_seen: false, or by history.")
+    instead = TELLS + ("Ask by history." if _dislikes(recommender) else "Ask with exclude_seen: false, or by history.")
     if len(options.exclude_ids) > MOST_EXCLUDED:
         detail = f"body.exclude_ids: there are more than {MOST_EXCLUDED}. {instead}"
         raise Refused(Code.TELLS_HISTORY, detail, pointer="/exclude_ids")
     with refusing(recommender, options.fields):
         offered = recommender.catalogue.allowed(options.filter)
-    if ITEM_ID in set(_fields(options.filter)):
-        detail = f"body.filter: it names items by {ITEM_ID}. {instead}"
-        raise Refused(Code.TELLS_HISTORY, detail, pointer="/filter")
+    boosts = options.boosts if isinstance(options, DialledOptions) else []
+    named = {"filter": options.filter} | {f"boosts.{number}.filter": one.filter for number, one in enumerate(boosts)}
+    for option, condition in named.items():
+        if ITEM_ID in set(_fields(condition)):
+            detail = f"body.{option}: it names items by {ITEM_ID}. {instead}"
+            raise Refused(Code.TELLS_HISTORY, detail, pointer=f"/{option.replace('.', '/')}")
     least = min(LEAST_OFFERED, int(recommender.catalogue.available.sum()))
     offered[recommender.catalogue.split(options.exclude_ids)[0]] = False
     if offered.sum() < least:
@@ -74,6 +79,16 @@ def check_list(recommender: "Recommender", recipe: "Recipe", user: UserOrHistory
     if len(unknown) == len(recipe.item_ids) > 0:
         detail = f"There is no item {unknown[0]!r} in generation {recommender.generation_id}."
         raise Refused(Code.UNKNOWN_ITEM, detail)
+
+
+def withheld(recommender: "Recommender", options: ListOptions, reads: bool) -> bool:
+    """Tell whether a list leaves out what its caller may not be told: what its user has seen, or dislikes."""
+    kept = options.exclude_seen is False or (options.exclude_seen is None and recommender.scoring.system.repeats)
+    return not reads and (not kept or _dislikes(recommender))
+
+
+def _dislikes(recommender: "Recommender") -> bool:
+    return recommender.signals is not None and NEGATIVE in recommender.signals.roles
 
 
 def _fields(condition: Any) -> Iterator[str]:

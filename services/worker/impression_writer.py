@@ -14,6 +14,7 @@ from recsys.store.adapters import read_card
 from services.edge.environment import numbers
 from services.edge.metrics import Metrics
 from services.worker.backlog import Backlog
+from services.worker.exposures import Exposures
 
 if TYPE_CHECKING:
     from recsys.serving.answers import Answer
@@ -67,13 +68,22 @@ class Impressions:
         store: where impressions go.
         metrics: counts those that were dropped.
         retention: what is kept of them.
+        exposures: counts new items that were shown, or None.
     """
 
-    def __init__(self, home: Home, store: ImpressionStore, metrics: Metrics, retention: Retention) -> None:
+    def __init__(
+        self,
+        home: Home,
+        store: ImpressionStore,
+        metrics: Metrics,
+        retention: Retention,
+        exposures: Exposures | None = None,
+    ) -> None:
         self.store = store
         self._home = home
         self._metrics = metrics
         self._retention = retention
+        self._exposures = exposures
         self._purged = datetime.min.replace(tzinfo=UTC)
         self._lineages: dict[str, Lineage] = {}
         self.backlog: Backlog[Given] = Backlog(
@@ -113,6 +123,8 @@ class Impressions:
         if now - self._purged > PURGE_EVERY:
             self._purged = now
             self.store.purge(now - timedelta(days=self._retention.days))
+        if self._exposures is not None:  # at the end: what fails before is tried again as a whole
+            self._exposures.show([one.recommender.little_known(one.item_ids) for one in entries if one.shown])
 
     def _impression(self, given: "Given") -> Impression:
         return Impression(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from recsys.database.impressions import Options
 from recsys_client.schemas.lists import RecommendedItem
-from recsys_client.schemas.recommend import ListOptions, UserOrHistory
+from recsys_client.schemas.recommend import DialledOptions, ListOptions, UserOrHistory
 from services.edge.context import HISTORY, RECORD, asking_key, end_stage
 from services.edge.metrics import COLD, NO_FALLBACK, WARM
-from services.worker.answering import list_request, refusing
-from services.worker.disclosure import LEAST_OFFERED
+from services.worker.answering import LEAST_ALIKE, list_request, refusing
+from services.worker.disclosure import LEAST_OFFERED, withheld
 from services.worker.impression_writer import Given
 from services.worker.state import Worker
 
@@ -93,9 +93,12 @@ class Lists:
             of_recipe: what is asked of the recipe, to be written down.
             time: when they are asked for; None: now.
         """
-        written = options.model_dump(include=set(ListOptions.model_fields))
+        written = options.model_dump(include=set(DialledOptions.model_fields))
         now = time or datetime.now(UTC)
-        asked = list_request(options, int(now.timestamp()))
+        least_alike = LEAST_OFFERED if withheld(recommender, options, reads) else 1
+        if least_alike > 1 and isinstance(options, DialledOptions) and (options.boosts or options.objective):
+            written[LEAST_ALIKE] = least_alike
+        asked = list_request(worker, options, int(now.timestamp()), least_alike)
         if recipe is not None:
             asked = replace(asked, least_offered=0 if reads else LEAST_OFFERED)
             written |= {"recipe": recipe.name, "least_offered": asked.least_offered, **(of_recipe or {})}

@@ -16,6 +16,7 @@ from services.worker.attribution import Attribution
 from services.worker.classifiers import Classifiers
 from services.worker.current import CurrentGeneration
 from services.worker.encoders import Encoders
+from services.worker.exposures import Exposures
 from services.worker.generation_cache import GenerationCache
 from services.worker.impression_writer import Impressions
 from services.worker.live_items import LiveItems
@@ -50,6 +51,7 @@ class Worker:
     classifiers: Classifiers
     rates: RateStore
     attribution: Attribution
+    exposures: Exposures
     wording: Wording
     scoring: Lane
     batches: Lane

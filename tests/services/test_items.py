@@ -115,6 +115,37 @@ def test_a_new_item_is_offered_by_its_text_in_every_worker(world: World, eventua
     assert (item["source"], item["fields"], item["recommendable"]) == ("live", WESTERN, True)
 
 
+def test_a_new_item_is_moved_up_until_it_was_shown_enough(world: World, eventually: Eventually) -> None:
+    liked = world.ask("GET", "/v1/items/i000")["fields"]
+    version = world.put("new-twin", **{name: liked[name] for name in ("title", "genres", "year")})
+    eventually(lambda: world.known(version))
+    wish = {"k": 60, "new_items": {"strength": 3, "slots": 1}, "explain": True}
+
+    def explored(**body: Any) -> list[float]:
+        """Return what being new adds to the item, as any worker says."""
+        found = []
+        for _ in range(ASKED):
+            listed = world.ask("POST", "/v1/recommend", history=["i000"], record=False, **wish | body)["items"]
+            item = next(one for one in listed if one["item_id"] == "new-twin")
+            parts = {part["name"]: part["score"] for part in item["explanation"]["components"]}
+            assert sum(parts.values()) == pytest.approx(item["score"], abs=1e-4)
+            told = [why["title"] for why in item["explanation"]["reasons"] if why["code"] == "new"]
+            assert told == ([liked["title"]] if "exploration" in parts else [])
+            found.append(parts.get("exploration", 0.0))
+        return found
+
+    assert min(explored()) > 0
+    assert len(set(explored())) == 1  # previews count as nothing
+    lists = [{"history": ["i000"]}] * 100
+    answers = world.ask("POST", "/v1/recommend/batch", users=lists, k=60)["answers"]
+    assert all("new-twin" in [item["item_id"] for item in answer["items"]] for answer in answers)
+    eventually(lambda: not any(explored()))  # in every worker
+    event = {"user_id": "a buyer", "item_id": "new-twin", "rec_id": answers[0]["rec_id"]}
+    assert world.ask("POST", "/v1/events", events=[event])["accepted"] == 1
+    eventually(lambda: min(explored()) > 0)
+    world.ask("DELETE", "/v1/items/new-twin")
+
+
 def test_an_item_vanishes_and_comes_back(world: World, eventually: Eventually) -> None:
     old = world.ask("GET", "/v1/items/i008")
     assert (old["source"], old["version"]) == ("catalogue", None)

@@ -268,6 +268,39 @@ def test_a_key_without_admin_cannot_ask_for_one_item_whether_a_user_has_seen_it(
     assert asked(guarded, "recommend", user_id=known_user, **broad).status_code == 200
 
 
+def test_no_boost_of_a_key_without_admin_singles_an_item_out(guarded: Guarded, known_user: str) -> None:
+    person: dict[str, Any] = {"user_id": known_user, "k": 30}
+    plain = asked(guarded, "recommend", **person).json()["items"]
+    item, title = plain[2]["item_id"], plain[2]["fields"]["title"]
+    for wanted in naming(item):
+        boosts = [{"filter": {"field": "year", "gte": 0}, "strength": 1}, {**wanted, "strength": 3}]
+        refused = asked(guarded, "recommend", **person, boosts=boosts)
+        assert refused.status_code == 403, wanted
+        assert refused.json()["errors"][0]["pointer"] == "/boosts/1/filter"
+        assert asked(guarded, "admin", **person, boosts=boosts).status_code == 200
+    # by its title, by two conditions that it alone meets, by one that all others meet
+    titled = {"field": "title", "eq": title}
+    rest = {"any": [{"not": titled}, {"field": "year", "lt": 0}]}
+    for boosts in (
+        [{"filter": titled, "strength": 3}],
+        [{"filter": {"not": titled}, "strength": -3}],
+        [{"filter": {"any": [titled, {"field": "year", "lt": 1990}]}, "strength": 1.5},
+         {"filter": {"any": [titled, {"field": "year", "gte": 1990}]}, "strength": 1.5}],
+        [{"filter": rest, "strength": -1}, {"filter": {"not": rest}, "strength": 2}],
+    ):  # fmt: skip
+        told = asked(guarded, "admin", **person, boosts=boosts).json()["items"]
+        assert told[0]["item_id"] == item, boosts
+        hidden = asked(guarded, "recommend", **person, boosts=boosts).json()
+        assert [one["item_id"] for one in hidden["items"]] == [one["item_id"] for one in plain], boosts
+        trace = guarded.ask("GET", f"/v1/recommendations/{hidden['rec_id']}?replay=true", guarded.tokens["admin"])
+        assert trace.json()["replay"]["same"]
+        # what was seen may be moved up where it is in the list in any case
+        openly = asked(guarded, "recommend", **person, boosts=boosts, exclude_seen=False).json()["items"]
+        assert openly[0]["item_id"] == item
+    broad = [{"filter": {"field": "year", "gte": 0}, "strength": 1}]
+    assert asked(guarded, "recommend", **person, boosts=broad).status_code == 200
+
+
 def test_many_exclusions_would_page_through_what_a_user_has_not_seen(guarded: Guarded, known_user: str) -> None:
     many = {"exclude_ids": [f"none-{number}" for number in range(101)]}
     assert asked(guarded, "recommend", user_id=known_user, **many).status_code == 403

@@ -165,6 +165,65 @@ def test_an_explanation_adds_up(service: httpx.Client, known_user: str) -> None:
     assert ask(service, "recommend", user_id=known_user)["items"][0]["explanation"] is None
 
 
+def test_boosts_and_an_objective_move_items_and_are_told(
+    service: httpx.Client, known_user: str, catalogue: list[str]
+) -> None:
+    old = {"field": "year", "lt": 1980}
+    wish: dict[str, Any] = {
+        "boosts": [
+            {"filter": old, "strength": 2},
+            {"filter": {"field": "genres", "contains": "Comedy"}, "strength": -1.5},
+            {"filter": {"field": "title", "eq": "no such title"}, "strength": 3},
+        ],
+        "objective": {"field": "year", "weight": 0.1},
+        "explain": True,
+    }
+    plain, moved = (ask(service, "recommend", user_id=known_user, k=12, fields=["year"], **more) for more in ({}, wish))
+    before, after = (sum(item["fields"]["year"] < 1980 for item in answer["items"]) for answer in (plain, moved))
+    assert after > before
+    trace = service.get(f"/v1/recommendations/{moved['rec_id']}", params={"replay": True}).json()
+    assert trace["replay"]["same"]
+    assert trace["request"]["boosts"] == wish["boosts"]
+    (batched,) = ask(service, "recommend/batch", users=[{"user_id": known_user}], k=12, **wish)["answers"]
+    ranked = ask(service, "rank", user_id=known_user, item_ids=ids(moved), **wish, language="de")
+    assert ids(batched) == ids(ranked) == ids(moved)
+    for item, other in zip(moved["items"], ranked["items"], strict=True):
+        assert item["score"] == other["score"]
+        parts = {part["name"]: part["score"] for part in item["explanation"]["components"]}
+        assert sum(parts.values()) == pytest.approx(item["score"], abs=1e-4)
+        assert (parts.get("boosts", 0) > 0) == (item["fields"]["year"] < 1980)
+        told = {reason["code"]: reason["what"] for reason in item["explanation"]["reasons"] if reason["what"]}
+        assert (told.get("boosted") == "year below 1980") == (item["fields"]["year"] < 1980)
+        assert ("boosted by the shop: year below 1980" in item["reasons"]) == ("boosted" in told)
+        assert ("boosted by the shop: year below 1980" in other["reasons"]) == ("boosted" in told)  # no German yet
+    nobody = ask(service, "recommend", history=[], k=12, fields=["year"], **wish)
+    assert nobody["fallback"] == "popular"
+    assert nobody["items"][0]["fields"]["year"] < 1980
+
+
+@pytest.mark.parametrize("path", ["recommend", "recommend/batch", "rank"])
+def test_dials_that_do_not_fit_the_catalogue_are_refused_by_their_place(service: httpx.Client, path: str) -> None:
+    body: dict[str, Any] = {
+        "recommend": {"history": []},
+        "recommend/batch": {"users": [{"history": []}]},
+        "rank": {"history": [], "item_ids": ["i"]},
+    }[path]
+    nowhere = {"filter": {"all": [{"field": "colour", "eq": "red"}]}, "strength": 1}
+    fine = {"filter": {"field": "year", "gte": 1990}, "strength": 1}
+    for wrong, pointer, code in (
+        ({"boosts": [fine, nowhere]}, "/boosts/1/filter/all/0/field", "invalid-filter"),
+        ({"boosts": [fine | {"strength": 3.5}]}, "/boosts/0/strength", "invalid-request"),
+        ({"boosts": [fine] * 11}, "/boosts", "invalid-request"),
+        ({"objective": {"field": "title", "weight": 0.5}}, "/objective/field", "invalid-objective"),
+        ({"objective": {"field": "colour", "weight": 0.5}}, "/objective/field", "invalid-objective"),
+        ({"objective": {"field": "year", "weight": 2}}, "/objective/weight", "invalid-request"),
+    ):
+        response = service.post(f"/v1/{path}", json={**body, **wrong})
+        assert response.status_code == 422, response.text
+        assert response.json()["code"] == code
+        assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "detail"),
     [

@@ -17,7 +17,7 @@ from recsys_client.params import (
     AnybodyParams,
     BecauseYouLikedParams,
     BoughtTogetherParams,
-    ListParams,
+    DialledParams,
     NewArrivalsParams,
     PageParams,
     PopularParams,
@@ -123,7 +123,7 @@ def recommend(**params: Unpack[RecommendParams]) -> Call[RecommendAnswer]:
 
 
 def recommend_batch(
-    users: Iterable[UserOrHistory | Mapping[str, Any]], **params: Unpack[ListParams]
+    users: Iterable[UserOrHistory | Mapping[str, Any]], **params: Unpack[DialledParams]
 ) -> Call[BatchAnswer]:
     """Return the best items for up to 256 users, in their order."""
     return _call("POST", "/v1/recommend/batch", BatchAnswer, _checked(BatchRequest, {"users": list(users), **params}))

@@ -6,6 +6,7 @@ Every one may be left out, and then the service's default holds; ``schemas.recom
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
+from recsys_client.schemas.dials import Exploration, NewBoost, NewObjective
 from recsys_client.schemas.page import NewRow
 from recsys_client.schemas.recommend import By, NewPromotion, SeenOptions
 
@@ -80,7 +81,15 @@ class ListParams(ItemParams, total=False):
     context: Mapping[str, Any]
 
 
-class RecommendParams(UserParams, ListParams, total=False):
+class DialledParams(ListParams, total=False):
+    """What a user's own list is like, and what else than taste moves its items."""
+
+    boosts: Sequence[NewBoost | Mapping[str, Any]]
+    objective: NewObjective | Mapping[str, Any] | None
+    new_items: Exploration | Mapping[str, Any] | None
+
+
+class RecommendParams(UserParams, DialledParams, total=False):
     """Whom a list is for, and what it is like."""
 
 
@@ -125,6 +134,8 @@ class RankParams(UserParams, total=False):
 
     adapter: str | None
     generation: str | None
+    boosts: Sequence[NewBoost | Mapping[str, Any]]
+    objective: NewObjective | Mapping[str, Any] | None
     explain: bool
     language: str | None
     fields: Sequence[str]

@@ -31,7 +31,8 @@ MAX_ROW = 50  # items of one row of a page
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 
 
-def _number(value: Any) -> Any:
+def number(value: Any) -> Any:
+    """Refuse what is no number, before pydantic reads it as one."""
     # Left alone, pydantic reads true as 1 and "5" as 5.
     if isinstance(value, bool | str):
         raise PydanticCustomError("number_wanted", "a number is wanted")
@@ -63,11 +64,11 @@ PathId = Annotated[
     StringConstraints(min_length=1, max_length=256, pattern=r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\ufffd]+$"),
 ]
 # bounds before the validator: behind it JSON Schema would lose them
-Place = Annotated[int, Field(ge=1, le=MAX_ITEMS), BeforeValidator(_number)]
-RowLength = Annotated[int, Field(ge=1, le=MAX_ROW), BeforeValidator(_number)]
-WholeDays = Annotated[int, Field(ge=1, le=MAX_WINDOW), BeforeValidator(_number)]
-Number = Annotated[float, BeforeValidator(_number)]
-Days = Annotated[float, Field(gt=0, le=MAX_DAYS), BeforeValidator(_number)]
+Place = Annotated[int, Field(ge=1, le=MAX_ITEMS), BeforeValidator(number)]
+RowLength = Annotated[int, Field(ge=1, le=MAX_ROW), BeforeValidator(number)]
+WholeDays = Annotated[int, Field(ge=1, le=MAX_WINDOW), BeforeValidator(number)]
+Number = Annotated[float, BeforeValidator(number)]
+Days = Annotated[float, Field(gt=0, le=MAX_DAYS), BeforeValidator(number)]
 Flag = Annotated[bool, Strict()]
 Never = Annotated[Literal[False], BeforeValidator(_flag)]
 Timestamp = Annotated[AwareDatetime, BeforeValidator(_written_out)]
@@ -85,7 +86,7 @@ Offset = Annotated[
         "the same request, k among it, but for this, and name the generation of the first one's answer: then no item "
         "is on two of them, while neither the history nor live items change. A page with fewer than k is the last.",
     ),
-    BeforeValidator(_number),
+    BeforeValidator(number),
 ]
 MAX_CONTEXT = 50  # fields
 

@@ -22,8 +22,9 @@ class Component(BaseModel):
 
     name: str = Field(
         description="towers: text and use, by the fine-tuned encoder; ids: use alone; content: text alone; lexical: "
-        "words in common; rules: what follows what; knn, ease: who liked this liked that; popularity; "
-        "again: what the history holds and is due."
+        "words in common; rules: what follows what; knn, ease: who liked this liked that; popularity; again: what the "
+        "history holds and is due; boosts and objective: what the dials of the request add; exploration: what "
+        "new_items adds."
     )
     score: float
     baseline: float = Field(description="What no item of the history accounts for.")
@@ -48,7 +49,10 @@ class Reason(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    code: str = Field(description="As the components' names; of named lists what their recipes say.")
+    code: str = Field(
+        description="As the components' names; of named lists what their recipes say; boosted, buried and favoured: by "
+        "boosts and by the objective; new: little known and near to the user's taste."
+    )
     item_id: str | None = Field(description="The item of the history behind it; null: none, or it must not be told.")
     title: str | None
     every_days: float | None = Field(
@@ -58,6 +62,7 @@ class Reason(BaseModel):
     numbers: dict[str, int | float | str] = Field(
         {}, description="What a recipe has counted, by the names of its sentence: people, times, days and the like."
     )
+    what: str | None = Field(None, description="The condition of a boost, in words, or the objective's field.")
 
 
 class Explanation(BaseModel):
@@ -89,3 +94,4 @@ class RecommendedItem(RankedItem):
     """One item of a user's list."""
 
     promoted: bool = Field(description="Whether a promotion put it into its slot.")
+    new: bool = Field(False, description="Whether it stands in a place that new_items keeps for new ones.")

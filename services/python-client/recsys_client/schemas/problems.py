@@ -81,6 +81,7 @@ class Code(StrEnum):
     UNKNOWN_FIELD = "unknown-field", 422, "`fields` names a column that the catalogue does not have."
     INVALID_FILTER = "invalid-filter", 422, "The filter does not fit the catalogue."
     INVALID_LIMITS = "invalid-limits", 422, "`limits` does not fit the catalogue."
+    INVALID_OBJECTIVE = "invalid-objective", 422, "`objective` names no column of numbers."
     INVALID_ITEM = "invalid-item", 422, "The item's columns do not fit the catalogue."
     INVALID_ATTRIBUTES = "invalid-attributes", 422, "The user's attributes do not fit those of the served snapshot."
     INVALID_CONTEXT = (

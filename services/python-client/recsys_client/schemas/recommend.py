@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from recsys_client.schemas.dials import Boosts, OptionalNewItems, OptionalObjective
 from recsys_client.schemas.fields import (
     MAX_DEPTH,
     Context,
@@ -224,7 +225,15 @@ class ListOptions(Page):
         return self
 
 
-class RecommendRequest(UserOrHistory, ListOptions):
+class DialledOptions(ListOptions):
+    """What a user's own list shall be like, and what else than taste moves its items."""
+
+    boosts: Boosts = Field([])
+    objective: OptionalObjective = None
+    new_items: OptionalNewItems = None
+
+
+class RecommendRequest(UserOrHistory, DialledOptions):
     """Who asks, by user_id or by history, and what for."""
 
     model_config = ConfigDict(
@@ -238,6 +247,7 @@ class RecommendRequest(UserOrHistory, ListOptions):
                     "diversity": 0.3,
                     "limits": {"year": 2},
                     "promotions": [{"item_id": "50", "slot": 1}],
+                    "boosts": [{"filter": {"field": "genres", "contains": "Comedy"}, "strength": 1.5}],
                     "explain": True,
                 },
                 {"history": ["50", "181"], "k": 5},
@@ -246,7 +256,7 @@ class RecommendRequest(UserOrHistory, ListOptions):
     )
 
 
-class BatchRequest(ListOptions):
+class BatchRequest(DialledOptions):
     """Many users, and what all of their lists shall be like."""
 
     model_config = ConfigDict(
@@ -290,6 +300,8 @@ class RankRequest(UserOrHistory, FromModel):
     item_ids: list[Id] = Field(
         fail_fast=True, min_length=1, max_length=MAX_RANKED, description="An id that is repeated counts once."
     )
+    boosts: Boosts = Field([])
+    objective: OptionalObjective = None
     explain: Explain = False
     language: Language = None
     fields: Fields = Field(["title"])
