@@ -254,6 +254,9 @@ class EvaluationConfig(Settings):
     )
     max_validation_users: Count = 5_000  # random sample, used for choosing settings and weights
     bootstrap_samples: Count = 2_000
+    objective: Name | None = field(
+        default=None, metadata=LATER
+    )  # item column of numbers, such as a margin: what it costs to count it beside taste; None: is not measured
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         if self.validation_share + self.test_share >= 1:

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
+from recsys.config import ModelConfig
 from recsys.data.sequences import Scorer
+from recsys.errors import SettingError
 from recsys.evaluation.metrics import ndcg
 from recsys.evaluation.splits import Targets
+from recsys.selection.values import in_words
 
 WEIGHTS = tuple(tenth / 10 for tenth in range(11))
 K = 10
@@ -35,6 +39,27 @@ class TradeOff(TypedDict):
     points: list[Point]
 
 
+def objective_values(items: pl.DataFrame, config: ModelConfig) -> NDArray[np.float64] | None:
+    """Return the values of the field that the settings name, (items,), NaN where there is none; None: they name none.
+
+    Raises:
+        SettingError: there is no such column, or it holds no numbers.
+    """
+    name = config.evaluation.objective
+    if name is None:
+        return None
+    kind = items.schema.get(name)
+    if kind is None:
+        there = ", ".join(other for other, its in items.schema.items() if its.is_numeric()) or "none"
+        raise SettingError(
+            f"evaluation.objective is {name!r}; there is no such item column. Columns of numbers: {there}."
+        )
+    if not kind.is_numeric():
+        raise SettingError(f"evaluation.objective is {name!r}, which is {in_words(kind)}; a number is wanted.")
+    values = items[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return np.where(np.isfinite(values), values, np.nan)
+
+
 def trade_off(
     field: str,
     scorer: Scorer,
@@ -48,7 +73,7 @@ def trade_off(
     Args:
         field: the column.
         scorer: of the system.
-        targets: n questions; what their histories hold is left out of the lists.
+        targets: n questions; what their histories hold is left out of the lists, unless they ask for it again.
         values: (items,) the column, NaN where an item has none.
         added: (items,) what is added to the scores at weight 1.
         weights: of the objective, ascending.
@@ -60,7 +85,8 @@ def trade_off(
         rows = np.arange(start, min(start + size, len(targets)))
         histories, own = targets.histories.take(rows), targets.items[rows]
         scores = scorer.score(histories)
-        seen = histories.rows(), histories.items
+        left_out = histories.left_out(targets.repeats)
+        seen = left_out.rows(), left_out.items
         lost = np.zeros(len(rows), dtype=bool)
         lost[seen[0][seen[1] == own[seen[0]]]] = True
         for place, weight in enumerate(weights):

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from recsys.errors import SettingError
 from recsys.evaluation import charts
-from recsys.evaluation.charts import Bar, escaped
+from recsys.evaluation.charts import Bar, escaped, quoted
 from recsys.evaluation.report import BEYOND_ACCURACY, HEADLINE, KEPT, OURS
 
 PAGE_FILE = "report.html"
@@ -166,10 +166,30 @@ def measured(document: Document) -> list[str]:
             f"<h2>{escaped(protocol)}: NDCG@10 with its 95 % interval</h2>{charts.bars(bars)}",
             charts.table(list(columns), _rows(columns), OURS),
             f'<p class="note">{escaped(counts)}.</p>',
+            *_trade_off(section),
         ]
         if section.get("repeats") == KEPT:
             parts.append(f'<p class="note">{escaped(KEPT_NOTE)}</p>')
     return [*parts, f'<p class="note">{escaped(NOTE)}</p>']
+
+
+def _trade_off(section: Mapping[str, Any]) -> list[str]:
+    """Return the curve of a second objective, if one was measured: NDCG@10 against the mean value of the lists."""
+    found = section.get("objective")
+    if found is None:
+        return []
+    field = found["field"]
+    drawn = sorted((point["mean"], point["ndcg"]) for point in found["points"] if point["mean"] is not None)
+    rows = [
+        (f"{point['weight']:g}", f"{point['ndcg']:.4f}", EMPTY if point["mean"] is None else f"{point['mean']:.4g}")
+        for point in found["points"]
+    ]
+    return [
+        f"<h3>What {quoted(field)} costs as an objective</h3>",
+        charts.curve("NDCG@10 by the mean value of the first ten items", drawn, "mean"),
+        charts.table(("weight", "N@10", "mean value"), rows),
+        f'<p class="note">The weight is that of a request\'s objective, over {found["targets"]:,} held-out items.</p>',
+    ]
 
 
 def settings(document: Document) -> list[str]:

@@ -25,6 +25,7 @@ from recsys.evaluation.headline import HEADLINE as HEADLINE
 from recsys.evaluation.headline import METRICS_FILE as METRICS_FILE
 from recsys.evaluation.headline import OURS as OURS
 from recsys.evaluation.metrics import coverage, diversity, mrr, ndcg, novelty, recall
+from recsys.evaluation.objective import TradeOff
 from recsys.evaluation.splits import Split
 
 # Systems that read the adapter's text beside the base's, and the same over the base's alone.
@@ -61,6 +62,7 @@ class Section(TypedDict):
     systems: dict[str, Summary]
     best_baseline: str | None
     comparisons: list[Comparison]
+    objective: NotRequired[TradeOff]  # of the first seed, where the settings name a field
 
 
 class Environment(TypedDict):

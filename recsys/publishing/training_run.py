@@ -19,6 +19,7 @@ from recsys.config import ModelConfig, Protocol, to_dict
 from recsys.data.signals import signals_of, with_signals
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.held_out import allowed_protocols
+from recsys.evaluation.objective import objective_values
 from recsys.evaluation.report import HEADLINE, METRICS_FILE, OURS, Learning, MetricsDocument, slices
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints
@@ -94,12 +95,14 @@ def train_generation(
     Raises:
         ArtifactError: there is no such snapshot or adapter.
         DataError: the data allows none of the protocols, holds too few events, or nothing new.
+        SettingError: the objective is no column of numbers.
     """
     clean_up(home)
     snapshot = open_snapshot(home, snapshot_id)
     resume_from = meant(home, ADAPTER, resume_from) if resume_from else None
     parent = Parent.open(home, resume_from) if resume_from else None
     config = parent.settings(config) if parent else with_signals(snapshot, with_adapter(home, config))
+    objective_values(snapshot.items(), config)  # before anything is trained
     key = short_id(snapshot.id, to_dict(config), resume_from, version("recsys"))
     record = home.runs / f"train-{key}.json"
     found = recorded(home, record, progress)

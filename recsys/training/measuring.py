@@ -16,11 +16,13 @@ from recsys.data.snapshot import Snapshot
 from recsys.data.text import item_texts
 from recsys.evaluation.full_ranking import Ranking
 from recsys.evaluation.held_out import make_split, read_sequences
+from recsys.evaluation.objective import objective_values, trade_off
 from recsys.evaluation.report import MetricsDocument, Section, metrics_document, section
-from recsys.evaluation.splits import Split, check_split
+from recsys.evaluation.splits import Split, check_split, sample
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints
 from recsys.models.devices import device_name
+from recsys.selection.scales import robust
 from recsys.training.baselines import SYSTEMS, rank_systems
 from recsys.training.encoding import TextEncoding, frozen_encoding
 from recsys.training.fit_system import Trained, train_on
@@ -83,6 +85,7 @@ def evaluate_systems(
             not exist.
     """
     config = with_signals(snapshot, with_adapter(home, config))
+    objective_values(snapshot.items(), config)  # before anything is trained
     pretrained = pretrained_folder(home, config.adapter)
     texts, frozen = run(encode_texts, snapshot, config, progress=progress)
     measured = run(
@@ -136,6 +139,7 @@ def measure(
         DataError, SettingError: the data does not allow the protocol, there are no ties to shuffle, or a system does
             not exist.
     """
+    values = objective_values(snapshot.items(), config)
     sequences, special = read_sequences(snapshot, protocol, config, shuffle_ties)
     split = make_split(sequences, len(texts), protocol, config)
     check_split(split, sequences)
@@ -164,6 +168,10 @@ def measure(
     samples = config.evaluation.bootstrap_samples
     figures = section([*rankings, *repeated], split, frozen.vectors, samples=samples, seed=config.seed)
     figures["counts"] |= special
+    if config.evaluation.objective is not None and values is not None:
+        field, system = config.evaluation.objective, trained.system
+        targets = sample(split.test, config.evaluation.max_validation_users, config.seed)
+        figures["objective"] = trade_off(field, system, targets, values, system.blend.unit * robust(values))
     return Measured(split, trained, rankings, figures, cpu_seconds)
 
 

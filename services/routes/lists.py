@@ -163,9 +163,7 @@ def _page(worker: Worker, request: PageRequest, reads: bool, checkpoint: EndStag
     now = datetime.now(UTC)
     seconds, least = int(now.timestamp()), 0 if free else LEAST_OFFERED
     wanted = [
-        AskedRow(
-            recipe, replace(list_request(worker, lists[place], seconds), least_offered=0 if free else LEAST_OFFERED)
-        )
+        AskedRow(recipe, replace(list_request(worker, lists[place], seconds), least_offered=least))
         for place, recipe in asked
     ]
     with refusing(recommender, request.fields):
