@@ -158,7 +158,8 @@ def _page(worker: Worker, request: PageRequest, reads: bool, checkpoint: EndStag
             left_out.append(LeftOutRow(recipe=one.recipe, row=place, reason=refused.detail, code=refused.code))
     end_stage(MODEL)
     (history,) = worker.histories.of(recommender, [user])
-    (attributes,) = worker.histories.attributes(recommender, [user], [history]) or [{}]
+    beside = [] if history is not None and any(recipe.asks_attributes for _, recipe in asked) else history
+    (attributes,) = worker.histories.attributes(recommender, [user], [beside]) or [{}]
     end_stage(HISTORY)
     now = datetime.now(UTC)
     seconds, least = int(now.timestamp()), 0 if free else LEAST_OFFERED

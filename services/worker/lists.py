@@ -115,7 +115,10 @@ class Lists:
             Refused: 422, filter, limits or fields do not fit the catalogue.
         """
         known = self.worker.histories.of(self.recommender, users)
-        attributes = self.worker.histories.attributes(self.recommender, users, known)
+        beside = known
+        if self.recipe is not None and self.recipe.asks_attributes:
+            beside = [None if one is None else [] for one in known]
+        attributes = self.worker.histories.attributes(self.recommender, users, beside)
         end_stage(HISTORY)
         histories = [history or [] for history in known]
         with refusing(self.recommender, self.options.fields):

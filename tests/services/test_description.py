@@ -51,7 +51,7 @@ BODIES: dict[type[BaseModel], list[dict[str, Any]]] = {  # as small as they may 
     BuyAgainRequest: [{"user_id": "7"}, {"history": []}],
     NewArrivalsRequest: [{}, {"user_id": "7", "days": 60}],
     RecentlyViewedRequest: [{"user_id": "7"}, {"history": []}],
-    PopularRequest: [{}, {"user_id": "7"}, {"history": [], "days": 30}],
+    PopularRequest: [{}, {"user_id": "7"}, {"history": []}],
     TrendingRequest: [{}, {"user_id": "7"}],
     PageRequest: [{}, {"user_id": "7"}, {"history": []}],
     NewRow: [{"recipe": "popular"}],

@@ -80,6 +80,7 @@ def test_an_event_is_viewed_last_at_once(service: httpx.Client, catalogue: list[
         ("lists/trending", {"days": 0}, "greater than or equal to 1", "/days"),
         ("lists/popular", {"user_id": "u", "history": []}, "not both", ""),
         ("lists/recently-viewed", {"user_id": "u", "exclude_seen": True}, "Input should be False", "/exclude_seen"),
+        ("lists/popular", {"days": 3, "segment": True}, "days or segment", ""),
         ("lists/recently-viewed", {}, "exactly one", ""),
         ("lists/bought-together", {}, "required", "/item_ids"),
         ("lists/new-arrivals", {"column": "colour"}, "no item column 'colour'", "/column"),

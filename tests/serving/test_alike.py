@@ -10,6 +10,7 @@ from synthetic import people, situations
 from variants import describe_users
 
 from recsys.data.snapshot import open_snapshot
+from recsys.errors import RequestError
 from recsys.home import Home
 from recsys.serving.alike import LONGEST, WEIGHT, weight
 from recsys.serving.answers import ListRequest
@@ -18,6 +19,7 @@ from recsys.serving.live_attributes import FieldError
 from recsys.serving.page import AskedRow, arrange
 from recsys.serving.recipes.for_you import ForYou
 from recsys.serving.recipes.new_arrivals import NewArrivals
+from recsys.serving.recipes.popular import Popular
 from recsys.serving.recommender import Recommender
 
 
@@ -205,3 +207,15 @@ def test_rows_of_a_page_and_new_arrivals_know_it_too(recommender: Recommender) -
     new = recommender.listed(NewArrivals(days=400), history, ListRequest(k=20), attributes=attributes).items
     assert new
     assert all(one.score == whole[one.item_id] for one in new)
+
+
+def test_popular_among_people_alike_asks_nothing_of_a_history(recommender: Recommender, plain: Recommender) -> None:
+    attributes, history = _known(recommender, "new0"), recommender.history("u001")
+    assert len(history) >= LONGEST
+    seen = recommender.listed(Popular(segment=True), history, ListRequest(k=5, explain=True), attributes=attributes)
+    alone = recommender.recommend([], attributes, k=5, explain=True, exclude_ids=history)
+    assert (seen.items, seen.fallback) == (alone.items, "segment")
+    unknown = plain.listed(Popular(segment=True), [], ListRequest(k=5), attributes=attributes)
+    assert (unknown.items, unknown.fallback) == (plain.recommend([], k=5).items, "popular")
+    with pytest.raises(RequestError, match="days or segment"):
+        Popular(days=7, segment=True)

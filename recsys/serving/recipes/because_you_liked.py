@@ -57,7 +57,7 @@ class BecauseYouLiked(Recipe):
         """See ``Recipe``."""
         row = self._liked(recommender, asked.history)
         if row is None:
-            return replace(Popular().proposer(recommender, asked), fallback=POPULAR)
+            return replace(Popular().counted(recommender, asked), fallback=POPULAR)
         catalogue = recommender.catalogue
         likeness = Likeness.of(recommender, row, self.by)
         proposed = np.ones(len(catalogue), dtype=bool)

@@ -72,6 +72,11 @@ class Recipe(Protocol):
         return ()
 
     @property
+    def asks_attributes(self) -> bool:
+        """Whether it asks what is known of the user also beside a long history."""
+        return False
+
+    @property
     def is_history(self) -> bool:
         """Whether the list by itself tells what its user did."""
         return False

@@ -121,6 +121,7 @@ class PopularParams(AnybodyParams, total=False):
     """What is asked of what is popular."""
 
     days: int | None
+    segment: bool
 
 
 class TrendingParams(AnybodyParams, total=False):

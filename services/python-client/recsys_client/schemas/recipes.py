@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from recsys_client.schemas.fields import Id, Never, Request, WholeDays
+from recsys_client.schemas.fields import Flag, Id, Never, Request, WholeDays
 from recsys_client.schemas.recommend import (
     AT_MOST_ONE,
     EXACTLY_ONE,
@@ -18,6 +18,7 @@ from recsys_client.schemas.recommend import (
 )
 
 MAX_BASKET = 50
+DAYS_OR_SEGMENT = "give days or segment: people alike are counted over all of time"
 
 
 def _examples(*bodies: dict[str, Any]) -> ConfigDict:
@@ -134,6 +135,17 @@ class PopularRequest(RecipeRequest):
     days: WholeDays | None = Field(
         None, description="Before the newest event of the snapshot; all of time, if left out."
     )
+    segment: Flag = Field(
+        False,
+        description="What people with the user's attributes choose, and in the situation of context, over all of time: "
+        "fallback says segment then, and popular where nothing is known of either. Not beside days.",
+    )
+
+    @model_validator(mode="after")
+    def _over_all_of_time(self) -> Self:
+        if self.segment and self.days is not None:
+            raise PydanticCustomError("days_or_segment", DAYS_OR_SEGMENT)
+        return self
 
 
 class TrendingRequest(RecipeRequest):
