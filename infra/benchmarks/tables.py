@@ -246,6 +246,18 @@ def audience(path: Path) -> str:
             cells = [f"{figures[metric]['mean']:.4f}" for metric in ("ndcg@10", "recall@10")]
             shown = f"{name}, weight {part['weight']:g}" if name == "blend with segments" else name
             lines.append(f"| {known} | {figures['users']} | {shown} | {' | '.join(cells)} | {over} |")
+    shop = document["shop"]
+    lines += [
+        "",
+        f"Made-up shops, {document['seeds']} seeds; {shop['users']:,} held-out users:",
+        "",
+        "| known of who asks | N@10 | R@10 | N@10 over popularity, 95 % |",
+        "|---|---|---|---|",
+    ]
+    for name, figures in shop["systems"].items():
+        over = "{mean:+.4f} ({low:+.4f} … {high:+.4f})".format(**shop["gains"][name]) if name in shop["gains"] else ""
+        cells = [f"{figures[metric]['mean']:.4f}" for metric in ("ndcg@10", "recall@10")]
+        lines.append(f"| {name} | {' | '.join(cells)} | {over} |")
     return "\n".join([*lines, ""])
 
 

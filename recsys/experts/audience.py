@@ -6,8 +6,8 @@ The score of an item i for values v of some fields is
 
 with p(i) the item's share of all events, n_iv its events where the field has the value, n_v all events there, and m
 how many events everybody's taste counts for (Dirichlet smoothing, Zhai & Lafferty 2001; the sum is naive Bayes'). A
-field is used where it makes held-out users' events likelier by more than one standard error, with the m that does so
-most. A value that is unknown adds nothing.
+field is used where it makes held-out users' events likelier by a share that matters and by more than one standard
+error, with the m that does so most. A value that is unknown adds nothing.
 """
 
 from collections.abc import Mapping
@@ -23,6 +23,7 @@ from recsys.experts.segments import Codes, Field
 SHRINKAGES = (30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0)
 HELD_OUT_SHARE = 0.2  # of the users
 MOST_HELD_OUT = 2_000  # users
+LEAST_GAIN = 0.002  # nats an event; less moves no list to speak of
 LEAST_HELD_OUT = 10  # users; by fewer nothing is chosen
 MOST_SCORES = 2**22  # held-out situations × catalogue that one comparison looks at
 UNSEEN = 0.5  # events that every item has beside its own, so that one without any can be scored
@@ -159,7 +160,7 @@ def _chosen(
     best = 0.0
     for name in sorted(single, key=lambda name: (-single[name][0], name)):
         gain, error, shrinkage = single[name]
-        if gain <= error:
+        if gain <= max(error, LEAST_GAIN):
             continue
         both, _ = judged.gain(kept | {name: shrinkage})
         if both > best:  # a field that says the same as another would count it twice

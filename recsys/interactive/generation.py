@@ -121,7 +121,8 @@ class Generation:
             explain: add ``reasons``.
             fields: columns of the catalogue to return.
             request: ``exclude_seen`` (true, false, or ``{"days": 7}``, ``{"event_types": ["purchase"]}``),
-                ``exclude_ids``, ``diversity``, ``limits``, ``promotions``; see ``recsys.serving.answers.ListRequest``.
+                ``exclude_ids``, ``diversity``, ``limits``, ``promotions``, ``context``; see
+                ``recsys.serving.answers.ListRequest``.
 
         Returns:
             ``user_id``, ``rank`` from 1, ``item_id``, ``score``, the fields, and ``fallback``: ``popular`` for users
@@ -151,6 +152,9 @@ class Generation:
         if missing:
             more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
             warnings.warn(f"Unknown items are left out: {', '.join(missing[:5])}{more}.", stacklevel=2)
+        unused = sorted({name for answer in answers.values() for name in answer.unused_context})
+        if unused:
+            warnings.warn(f"Of the context, {', '.join(unused)} had no part in the lists.", stacklevel=2)
         return self._frame(answers, wanted)
 
     def listed(

@@ -184,6 +184,23 @@ def test_validate_and_ingest_take_users(prefect_server: str, dataset: Dataset, t
     assert "phone: it has 40 different values" in shown("validate", *tables, "--map-user", "user_id=person")
 
 
+def test_validate_and_ingest_take_context(prefect_server: str, dataset: Dataset, tmp_path: Path) -> None:
+    events = pl.read_parquet(dataset.events)
+    number = pl.int_range(pl.len())
+    told = events.with_columns(
+        device=pl.when(number % 2 == 0).then(pl.lit("phone")).otherwise(pl.lit("desk")), page=number.cast(pl.String)
+    )
+    told.write_parquet(tmp_path / "told.parquet")
+    tables = ["--events", tmp_path / "told.parquet", "--items", dataset.items, "--home", tmp_path / "home"]
+    assert "Did you mean 'device'?" in shown("validate", *tables, "--context", "devise", code=1)
+    declared = ["--context", "device", "--context", "page"]
+    assert list(run("validate", *tables, *declared)["unused_context"]) == ["page"]
+    ingested = run("ingest", *tables, *declared)
+    assert ingested["context"]["device"] == ""
+    assert "nearly one a row" in ingested["context"]["page"]
+    assert ingested["snapshot"] != run("ingest", *tables)["snapshot"]
+
+
 def test_bad_input_names_file_row_and_column_and_leaves_nothing(
     prefect_server: str, dataset: Dataset, tmp_path: Path
 ) -> None:
