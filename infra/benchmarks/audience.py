@@ -201,7 +201,7 @@ def main() -> None:
     for seed in range(options.seeds):
         with TemporaryDirectory(prefix="audience-") as home:
             shops += one_shop(seed, Path(home))
-    shop = shop_summary(shops) | {"config": to_dict(SHOP)}
+    shop = shop_summary(shops) | {"config": to_dict(SHOP), "seeds": options.seeds}
     for seed in range(options.seeds):
         with TemporaryDirectory(prefix="audience-") as home:
             seeds.append(one_seed(*tables, users, seed, Path(home), seed < options.trained))

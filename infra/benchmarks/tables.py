@@ -249,7 +249,7 @@ def audience(path: Path) -> str:
     shop = document["shop"]
     lines += [
         "",
-        f"Made-up shops, {document['seeds']} seeds; {shop['users']:,} held-out users:",
+        f"Made-up shops, {shop['seeds']} seeds; {shop['users']:,} held-out users:",
         "",
         "| known of who asks | N@10 | R@10 | N@10 over popularity, 95 % |",
         "|---|---|---|---|",

@@ -61,10 +61,11 @@ class Conditional:
             segment: its number.
             shares: (catalogue,) p; behind the items that were counted stand new ones.
         """
-        row = self.counts[segment]
-        own = np.zeros(len(shares))
-        own[row.indices] = row.data
-        return np.asarray(np.log((own + self.shrinkage * shares) / (self.totals[segment] + self.shrinkage) / shares))
+        row, events = self.counts[segment], self.totals[segment] + self.shrinkage
+        found = np.full(len(shares), np.log(self.shrinkage / events))  # of items without an event there
+        own = shares[row.indices]
+        found[row.indices] = np.log((row.data + self.shrinkage * own) / events / own)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
