@@ -39,6 +39,10 @@ class SnapshotAudience:
         manifest = snapshot.manifest
         return cls(snapshot, signals) if manifest.described is not None or manifest.context is not None else None
 
+    def prepare(self) -> None:
+        """Read and count all there is, so that no answer waits for it, and nothing is read from the snapshot later."""
+        _ = self.schema, self.context_schema, self.audience
+
     @property
     def schema(self) -> Mapping[str, pl.DataType]:
         """Types of the users' attributes, by name."""

@@ -148,7 +148,7 @@ class Recommender:
     def prepare(self) -> None:
         """Count what is popular among whom now, so that no answer waits for it."""
         if self.users.audience is not None:
-            _ = self.users.audience.audience
+            self.users.audience.prepare()
 
     def situation(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """Return the context of a request or an event without what is not known.

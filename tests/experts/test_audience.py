@@ -119,3 +119,13 @@ def test_flags_and_texts_are_segments_unless_few_have_them() -> None:
     assert _read("nothing", [None] * 20) is None
     one_man = np.array([0] * 30 + list(range(1, 11)))  # many events of one user are one user
     assert _read("device", ["phone"] * 30 + ["desk"] * 10, one_man) is None
+
+
+def test_what_makes_events_hardly_likelier_is_left_out(
+    world: tuple[NDArray, NDArray, dict[str, list]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gain, _ = _fitted(world).gains["age"]
+    monkeypatch.setattr("recsys.experts.audience.LEAST_GAIN", gain + 1e-6)
+    assert _fitted(world).fields == {}
+    monkeypatch.setattr("recsys.experts.audience.LEAST_GAIN", gain - 1e-6)
+    assert list(_fitted(world).fields) == ["age"]
