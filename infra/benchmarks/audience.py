@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import recsys
 from recsys.artifacts import write_json
-from recsys.config import EvaluationConfig, IngestConfig, ModelConfig, to_dict
+from recsys.config import AdapterConfig, EvaluationConfig, IngestConfig, ModelConfig, to_dict
 from recsys.data.columns import EVENT_ORDER, EVENT_TYPE, ITEM_ID, TIMESTAMP, USER_ID
 from recsys.data.movielens import fetch_movielens_100k, fetch_movielens_100k_users
 from recsys.data.sequences import Sequences
@@ -47,7 +47,8 @@ WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 HELD_OUT = 0.2
 K = 10
 METRICS = ("ndcg@10", "recall@10")
-CONFIG = ModelConfig(evaluation=EvaluationConfig(protocols=("temporal",)))
+# one step of LoRA: of this data's lists little hangs on the text, and a training takes minutes otherwise
+CONFIG = ModelConfig(adapter=AdapterConfig(rounds=1), evaluation=EvaluationConfig(protocols=("temporal",)))
 SHOP = SimulationConfig(users=2_000, items=800, events=120_000)
 CONTEXTS = ("device", "country", "hour")
 DISCOUNTS = 1 / np.log2(np.arange(2, 2 + K))
