@@ -19,6 +19,7 @@ from scipy.special import ndtr
 
 from recsys.data.sequences import UNKNOWN_TIME, Sequences
 
+AGAIN = "again"  # what this is called: in files, in a blend and in reports
 SHRINKAGE = 10.0  # buyers, or intervals, that what is known of all items counts as
 ROUNDS = 20  # of expectation and maximisation; they settle within ten
 STRENGTHS = (0.25, 50.0)  # least and most that a prior may count as

@@ -1,9 +1,9 @@
 """The first ranker: a weighted sum of the components' scores, each put on one scale for each user.
 
-A component's scores are raised to a power (its sign kept) and divided by their standard deviation over the catalogue.
-Weights and powers are searched one coordinate at a time for NDCG@10 on a random validation sample. The search looks at
-each row's best items by any component. An item that is nobody's could still come into the first ten of a sum, by being
-fairly good everywhere; it is taken not to.
+A component's scores are raised to a power (its sign kept) and divided by their standard deviation over the catalogue;
+chances are on one scale already. Weights and powers are searched one coordinate at a time for NDCG@10 on a random
+validation sample. The search looks at each row's best items by any component. An item that is nobody's could still come
+into the first ten of a sum, by being fairly good everywhere; it is taken not to.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.sequences import Scorer, Sequences
+from recsys.experts.again import AGAIN
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
 POWERS = (1.0, 0.5, 0.25)
@@ -41,7 +42,7 @@ class Blend:
         """Return (rows, catalogue) blended scores."""
         total: NDArray[np.float32] | None = None
         for name, weight in self.weights.items():
-            part = weight * standardise(components[name].score(histories), self.powers[name])
+            part = weight * on_one_scale(name, components[name].score(histories), self.powers[name])
             total = part if total is None else total + part
         if total is None:
             raise ValueError("The blend has no component with a weight.")
@@ -58,6 +59,23 @@ class BlendScorer:
     def score(self, histories: Sequences) -> NDArray[np.float32]:
         """Return (rows, catalogue) blended scores."""
         return self.blend.score(self.components, histories)
+
+
+def on_one_scale(name: str, scores: NDArray[np.float32], power: float) -> NDArray[np.float32]:
+    """Return a component's (rows, catalogue) scores as the blend weighs them.
+
+    Chances that something is taken again are on one scale for everybody as they are: to divide them by their deviation
+    would say the same of whom nothing is due for as of others. They are stretched, so that 1 becomes what standardising
+    makes of a row's only score.
+    """
+    if name == AGAIN:
+        return raise_keeping_sign(scores, power) * np.float32(stretch_of_chances(scores.shape[1]))
+    return standardise(scores, power)
+
+
+def stretch_of_chances(catalogue: int) -> float:
+    """Return what a chance is multiplied by."""
+    return float(np.sqrt(catalogue))
 
 
 def standardise(scores: NDArray[np.float32], power: float) -> NDArray[np.float32]:
@@ -172,7 +190,7 @@ def _contenders(
         scores = {name: scorer.score(past) for name, scorer in components.items()}
         columns = _best_columns(list(scores.values()), left_out.take(rows), own)
         kept = {
-            (name, power): np.take_along_axis(standardise(scores[name], power), np.maximum(columns, 0), axis=1)
+            (name, power): np.take_along_axis(on_one_scale(name, scores[name], power), np.maximum(columns, 0), axis=1)
             for name in components
             for power in _powers(name, fixed_power)
         }

@@ -13,12 +13,12 @@ from scipy import sparse
 
 from recsys.data.sequences import Sequences
 from recsys.experts.again import BuyAgain
-from recsys.ranking.blend import raise_keeping_sign, standardise
+from recsys.ranking.blend import raise_keeping_sign, standardise, stretch_of_chances
 from recsys.ranking.candidates import NO_PREFETCH, CandidateSource, Prefetch
 from recsys.ranking.exploration import Taste
 from recsys.ranking.raised import bands, best_of_all
 from recsys.ranking.stages import EXPERTS, SEARCH, TOWER, EndStage, unmeasured
-from recsys.ranking.system import CONTENT, POPULARITY, TOWERS, System
+from recsys.ranking.system import AGAIN, CONTENT, POPULARITY, TOWERS, System
 
 CHUNK = 32_768  # items
 SAMPLED = 4_096  # items at most, by which it is told what is near to a taste
@@ -178,6 +178,9 @@ class Scoring:
         parts.sort_indices()
         parts.data = raise_keeping_sign(parts.data, blend.powers[name])
         size = self.trained
+        if name == AGAIN:
+            parts.data *= np.float32(blend.weights[name] * stretch_of_chances(size))
+            return parts
         for start, end in zip(parts.indptr[:-1], parts.indptr[1:], strict=True):
             data = parts.data[start:end]
             own = data[parts.indices[start:end] < size].astype(np.float64)  # without live items

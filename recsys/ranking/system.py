@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from recsys.data.sequences import SIGNALS, Scorer, Sequences, Weighing
-from recsys.experts.again import BuyAgain
+from recsys.experts.again import AGAIN, BuyAgain
 from recsys.experts.content import Content
 from recsys.experts.lexical import Lexicon
 from recsys.experts.popularity import Popularity
@@ -27,7 +27,6 @@ POPULARITY = "popularity"
 CONTENT = "content"
 LEXICAL = "lexical"
 RULES, KNN, EASE = "rules", "knn", "ease"
-AGAIN = "again"
 LEXICON = "lexicon"
 
 

@@ -8,7 +8,7 @@ from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.metrics import ndcg
 from recsys.evaluation.splits import Targets
 from recsys.ranking import blend as module
-from recsys.ranking.blend import Blend, BlendScorer, fit_blend, standardise
+from recsys.ranking.blend import Blend, BlendScorer, fit_blend, on_one_scale, standardise
 
 CATALOGUE = 30
 
@@ -90,6 +90,18 @@ def test_the_score_is_the_weighted_sum_on_one_scale(world):
     expected = 2.0 * standardise(components["a"].score(histories), 0.5)
     expected += 0.5 * standardise(components["b"].score(histories), 1.0)
     np.testing.assert_allclose(scorer.score(histories), expected, rtol=1e-5)
+
+
+def test_chances_are_weighed_as_they_are_whoever_they_are_of(world):
+    histories, _, truth, rng = world
+    chances = (truth * rng.random((CATALOGUE, 1))).astype(np.float32)
+    components = {"a": Fixed(rng.standard_normal((CATALOGUE, CATALOGUE))), "again": Fixed(chances)}
+    scorer = BlendScorer(Blend({"a": 1.0, "again": 2.0}, {"a": 1.0, "again": 0.5}), components)
+    expected = standardise(components["a"].score(histories), 1.0)
+    expected += 2.0 * np.sqrt(CATALOGUE) * np.sqrt(components["again"].score(histories))
+    np.testing.assert_allclose(scorer.score(histories), expected, rtol=1e-5)
+    only = standardise(np.eye(1, CATALOGUE, dtype=np.float32), 1.0).max()
+    assert on_one_scale("again", np.ones((1, CATALOGUE), np.float32), 1.0)[0, 0] == pytest.approx(only, rel=0.05)
 
 
 def test_a_component_without_an_opinion_counts_nothing():
