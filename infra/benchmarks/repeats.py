@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from recsys.artifacts import write_json
-from recsys.config import TEMPORAL, AdapterConfig, ModelConfig, TowerConfig
+from recsys.config import TEMPORAL, AdapterConfig, ModelConfig
 from recsys.data.ingest import ingest
 from recsys.data.sequences import Scorer
 from recsys.data.signals import signals_of, with_signals
@@ -41,8 +41,8 @@ from recsys.simulation.writing import write_world
 from recsys.training.encoding import adapted_encoding, frozen_encoding
 from recsys.training.fit_system import FIXED_POWER, fit_system
 
-WORLD = SimulationConfig(users=400, items=200, events=40_000, days=240)
-CONFIG = ModelConfig(adapter=AdapterConfig(rounds=8), tower=TowerConfig(epochs=8))  # what is compared has the same
+WORLD = SimulationConfig(users=600, items=300, events=60_000, days=240)
+CONFIG = ModelConfig(adapter=AdapterConfig(rounds=30))  # short: what is compared has the same adapter
 PARTS = ("total", "repeats", "firsts")
 Figures = dict[str, np.ndarray]
 
