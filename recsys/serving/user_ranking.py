@@ -179,9 +179,15 @@ class UserRanking:
             found.append(explanation(shares, past, ids, titles, words, why))
         return found
 
-    @property
+    @cached_property
     def _unit(self) -> float:
-        return self.scoring.unit_of_counts if self.prepared is None else self.scoring.unit
+        """What dials are measured in: about a standard deviation of the scores over the catalogue."""
+        if self.prepared is not None:
+            return self.scoring.unit
+        if self.fallback == POPULAR:
+            return self.scoring.unit_of_counts
+        everything = np.arange(self.scoring.trained)
+        return float(total(self._parts(everything), everything).std()) or 1.0
 
     @cached_property
     def _raised(self) -> Units | None:

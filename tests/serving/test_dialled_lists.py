@@ -16,9 +16,12 @@ from recsys.selection.dials import Boost, Dials, Objective
 from recsys.selection.selection import Promotion
 from recsys.serving import listing as module
 from recsys.serving import user_ranking
+from recsys.serving.adjustments import Adjustments
+from recsys.serving.alike import Alike
 from recsys.serving.answers import ListRequest, NewItems
 from recsys.serving.explanation import without_history
 from recsys.serving.recommender import Recommender
+from recsys.serving.user_ranking import UserRanking
 from recsys.store.generations import current_id, read_generation
 
 COMEDY = {"field": "genres", "contains": "Comedy"}
@@ -125,6 +128,19 @@ def test_what_dials_add_is_a_part_of_the_score_and_is_said(blended, histories):
                 "objective" in parts and parts["objective"].score > 0
             )
         assert {("boosted", "year below 1975"), ("buried", "genres contains Comedy"), ("favoured", "margin")} <= said
+
+
+def test_where_people_alike_are_known_a_unit_is_a_deviation_of_what_they_choose(blended):
+    everybody = np.log1p(blended.scoring.system.popularity.counts)
+    alike = Alike(everybody, {"segment.age": np.linspace(0, 1, len(everybody), dtype=np.float32)}, {}, [], {})
+    adjusted = Adjustments(Dials.of(blended.catalogue, [Boost(OLD, 1.0)], None))
+    rows = np.arange(len(everybody))
+    plain, boosted = (
+        UserRanking(blended.catalogue, blended.scoring, blended.words, 80, alike=alike, adjusted=one).scores(rows)
+        for one in (Adjustments(), adjusted)
+    )
+    expected = plain.std() * blended.catalogue.matching(OLD)
+    np.testing.assert_allclose(boosted - plain, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_dials_obey_what_a_list_must_obey(blended, histories):
