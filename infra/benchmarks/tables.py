@@ -2,9 +2,9 @@
 
 The tables stand between markers in ``infra/results/README.md``, the shortest of them in the README as well. A result
 file is a ``metrics.json`` that ``recsys benchmark`` or ``recsys train`` wrote, stored under the data's name, or what
-``audience.py``, ``encoding.py``, ``life.py``, ``search.py``, ``signals.py`` and ``small.py`` beside this file,
-``infra/load/measure.py``, ``infra/attack/run.py``, ``recsys.models.throughput`` and ``recsys.training.standalone``
-wrote; ``tried.json`` says what else was tried, and what it brought.
+``audience.py``, ``encoding.py``, ``life.py``, ``new_items.py``, ``search.py``, ``signals.py`` and ``small.py`` beside
+this file, ``infra/load/measure.py``, ``infra/attack/run.py``, ``recsys.models.throughput`` and
+``recsys.training.standalone`` wrote; ``tried.json`` says what else was tried, and what it brought.
 """
 
 import json
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "infra" / "results"
 KINDS = (
     "quality", "tried", "audience", "speed", "encoding", "throughput", "standalone", "life", "search", "small",
-    "repeats", "signals", "classification", "attacks", "lifting",
+    "repeats", "signals", "classification", "attacks", "lifting", "new items",
 )  # fmt: skip
 SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
 SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
@@ -375,6 +375,49 @@ def signals(path: Path) -> str:
     return "\n".join(lines)
 
 
+def new_items(path: Path) -> str:
+    """Return the Markdown of how new items are seen and what that costs, means over seeds and their span."""
+    document = json.loads(path.read_text())
+    films, worlds = document["movielens"], document["worlds"]
+
+    def cell(values: list[float], digits: int) -> str:
+        low, middle, high = min(values), sum(values) / len(values), max(values)
+        return f"{middle:.{digits}f} ({low:.{digits}f} … {high:.{digits}f})"
+
+    asked, fitting = (sum(one[name] for one in films) for name in ("asked", "fitting"))
+    lines = [
+        f"MovieLens 100K, {len(films)} seeds, {films[0]['films']} films taken away each time; {asked:,} people are "
+        f"asked, and their film fits {fitting:,} of them by its text. {document['processor']}.",
+        "",
+        "| `new_items` | their film, where it fits | their film | places of films taken away | N@10, known films |",
+        "|---|---|---|---|---|",
+    ]
+    for wish in films[0]["wishes"]:
+        found = [one["wishes"][wish] for one in films]
+        cells = [cell([one[name] for one in found], 3) for name in ("found_fitting", "found", "new_share")]
+        cells.append(cell([one["ndcg@10_known"] for one in found], 4))
+        lines.append(f"| {wish} | {' | '.join(cells)} |")
+    made = worlds[0]
+    lines += [
+        "",
+        f"A made-up shop, {len(worlds)} seeds, {made['users']} people, {made['items']} items, {made['new']} of them "
+        "new; lists of ten for who comes, trained again after the first week.",
+        "",
+        "| `new_items` | week | places of new items | new ones bought, per 1,000 lists | all bought |",
+        "|---|---|---|---|---|",
+    ]
+    for policy in made["policies"]:
+        for week in range(len(made["policies"][policy])):
+            found = [one["policies"][policy][week] for one in worlds]
+            cells = [
+                cell([one["new_share"] for one in found], 3),
+                cell([one["new_bought"] for one in found], 1),
+                cell([one["bought"] for one in found], 1),
+            ]
+            lines.append(f"| {policy} | {week + 1} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
 def filled(page: Path, blocks: dict[str, str]) -> str:
     """Return a page with each block in the place of what stands between the markers of its name.
 
@@ -422,6 +465,7 @@ def pages() -> dict[Path, str]:
         "small": "\n".join(map(small, of["small"])),
         "repeats": "\n".join(map(repeats, of["repeats"])),
         "signals": "\n".join(map(signals, of["signals"])),
+        "new-items": "\n".join(map(new_items, of["new items"])),
         "classifier": "\n".join(f"{epochs(path)}\n{tries(path)}" for path in of["classification"]),
         "attacks": attacks.tables(of["attacks"]),
         "lifting": "\n".join(lift.table(lift.outcomes(json.loads(path.read_text()))) for path in of["lifting"]),
