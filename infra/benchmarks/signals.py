@@ -1,6 +1,6 @@
 """What it is worth that events mean different things: the same training with and without roles, on the same targets.
 
-    python infra/benchmarks/signals.py --out infra/results/signals.json --work /tmp/signals [--seeds 3] [--towers]
+    python infra/benchmarks/signals.py --out infra/results/signals.json --work WORK [--seeds 3] [--towers]
 
 In made-up shops, whose truth is known, an order that came an hour or more after the history ends is asked for; in
 MovieLens 100K a film that was rated 4 or better. ``equal`` counts every event alike, as before; ``equal, looks left``
