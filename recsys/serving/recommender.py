@@ -31,6 +31,7 @@ from recsys.serving.behaviour import Behaviour
 from recsys.serving.history import History, KnownHistory
 from recsys.serving.listing import CANDIDATES, Listing, Proposer, candidates_of
 from recsys.serving.live_attributes import check_context
+from recsys.serving.offer import Offer
 from recsys.serving.recipes.likeness import By, Likeness
 from recsys.serving.recipes.recipe import Asked, Recipe
 from recsys.serving.user_ranking import UserRanking
@@ -227,7 +228,7 @@ class Recommender:
         Raises:
             FilterError, LimitError, ObjectiveError, KeyError: as ``recommend``.
         """
-        offer = self._offer(request)
+        offer = Offer.of(self.catalogue, request)
         adjusted = Adjustments.of(self.catalogue, self.scoring.system.popularity.counts, request, offer.allowed)
         split = [self.known(history) for history in histories]
         end_stage(RULES)
@@ -266,7 +267,7 @@ class Recommender:
             RequestError: this generation has no such list.
         """
         context = self.situation(request.context)
-        offer = self._offer(request)
+        offer = Offer.of(self.catalogue, request)
         named, unknown = self.catalogue.split(recipe.item_ids)
         offer.allowed[named] = False
         known, missing = self.known(history)
@@ -386,23 +387,6 @@ class Recommender:
         prepared = iter([] if joined is None else self.scoring.prepared(joined, count, allowed, end_stage, now))
         return [next(prepared) if len(one.items) else None for one in rows]
 
-    def _offer(self, request: ListRequest) -> "Offer":
-        """Return what a request lets everybody be offered.
-
-        Raises:
-            FilterError: the filter does not fit the catalogue.
-        """
-        allowed = self.catalogue.allowed(request.filter)
-        excluded, unknown = self.catalogue.split(request.exclude_ids)
-        allowed[excluded] = False
-        promoted: dict[int, int] = {}
-        for promotion in request.promotions:
-            rows, missing = self.catalogue.split([promotion.item_id])
-            unknown += missing
-            if rows and allowed[rows[0]] and rows[0] not in promoted.values():
-                promoted[promotion.slot] = rows[0]
-        return Offer(allowed, promoted, unknown)
-
     def _ranking(
         self,
         history: KnownHistory | None,
@@ -431,7 +415,7 @@ class Recommender:
         self,
         proposer: Proposer,
         request: ListRequest,
-        offer: "Offer",
+        offer: Offer,
         history: KnownHistory | None,
         missing: Sequence[str],
         end_stage: EndStage,
@@ -447,21 +431,6 @@ class Recommender:
 
     def _answer(self, items: list[Recommendation], fallback: str | None, missing: list[str]) -> Answer:
         return Answer(items, self.generation_id, self.adapter_id, fallback, missing)
-
-
-@dataclass(frozen=True, eq=False)
-class Offer:
-    """What a request lets everybody be offered.
-
-    Attributes:
-        allowed: (items,) bool: available, matching the filter and not excluded.
-        promoted: rows by slot, from 1; all of them are allowed.
-        unknown: ids of the request that the catalogue does not hold.
-    """
-
-    allowed: NDArray[np.bool_]
-    promoted: dict[int, int]
-    unknown: list[str]
 
 
 def _check_index(system: System, source: VectorSource, generation_id: str) -> None:
