@@ -21,7 +21,7 @@ from recsys.store.adapters import save_adapter, verify_adapter
 from recsys.store.manifests import PRETRAINING, AdapterCard
 from recsys.store.records import recorded
 from recsys.training.pretrained import Worth, WorthFields, judge_pretraining
-from recsys.training.weighing import chosen_weighing, weighed
+from recsys.training.weighing import as_meant
 
 _DEFAULT, _MODEL = PretrainConfig(), ModelConfig()
 
@@ -127,8 +127,8 @@ def judge(
     checkpoints: Checkpoints,
 ) -> Worth:
     """Compare text-only towers over base and over pre-trained vectors on validation targets."""
-    split = make_split(snapshot.sequences(signals=signals_of(model)), len(texts), protocol, model)
-    split = weighed(split, chosen_weighing(split, model, progress.report))
+    sequences = snapshot.sequences(signals=signals_of(model))
+    split = as_meant(make_split(sequences, len(texts), protocol, model), sequences, model, progress=progress.report)
     return judge_pretraining(split, texts, run.backbone, config, model, progress.report, checkpoints)
 
 

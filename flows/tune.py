@@ -19,7 +19,7 @@ from recsys.home import Home
 from recsys.training.pretrained import pretrained_folder, with_adapter
 from recsys.training.trials import plot
 from recsys.training.tuning import Trial, best_of, tune, with_settings
-from recsys.training.weighing import chosen_weighing, weighed
+from recsys.training.weighing import as_meant
 
 _MODEL, _SEARCH = ModelConfig(), TuneConfig()
 
@@ -100,8 +100,7 @@ def run_trials(snapshot: Snapshot, home: Home, config: ModelConfig, search: Tune
     """Run the trials on the training part and the validation targets of the first protocol that the data allows."""
     pretrained = pretrained_folder(home, config.adapter)
     texts, frozen = encode_texts(snapshot, config, progress=progress.report)
-    split = make_split(
-        snapshot.sequences(signals=signals_of(config)), len(texts), allowed_protocols(snapshot, config)[0], config
-    )
-    split = weighed(split, chosen_weighing(split, config, progress.report))
+    sequences = snapshot.sequences(signals=signals_of(config))
+    split = make_split(sequences, len(texts), allowed_protocols(snapshot, config)[0], config)
+    split = as_meant(split, sequences, config, progress=progress.report)
     return tune(split.train, split.validation, texts, frozen, config, search, storage, pretrained, progress.report)

@@ -28,7 +28,7 @@ from recsys.training.encoding import TextEncoding, frozen_encoding
 from recsys.training.fit_system import Trained, train_on
 from recsys.training.pretrained import pretrained_folder, with_adapter
 from recsys.training.resuming import Parent, adapt_on
-from recsys.training.weighing import chosen_weighing, weighed
+from recsys.training.weighing import as_meant
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,7 @@ def measure(
     check_split(split, sequences)
     callback = under(progress, protocol)
     began = time.process_time()
-    weighing = chosen_weighing(split, config, callback) if parent is None else parent.weighing
-    split = weighed(split, weighing)
+    split = as_meant(split, sequences, config, None if parent is None else parent.weighing, callback)
     if parent is None:
         trained = train_on(split, texts, frozen, config, callback, checkpoints, pretrained)
     else:

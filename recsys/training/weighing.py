@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig
-from recsys.data.sequences import SIGNALS, WEIGHINGS, Weighing
+from recsys.data.sequences import SIGNALS, WEIGHINGS, Sequences, Weighing
+from recsys.evaluation.sittings import before_sittings
 from recsys.evaluation.splits import Split, Targets, sample
 from recsys.experts.knn import fit_knn
 from recsys.experts.rules import fit_rules
@@ -19,6 +20,26 @@ from recsys.training.validation import validation_ndcg
 
 JUDGED_TARGETS = 2_000
 LEAST_GAIN = 0.01  # of the NDCG@10 of the signals themselves that another weighing must bring
+
+
+def as_meant(
+    split: Split,
+    sequences: Sequences,
+    config: ModelConfig,
+    weighing: Weighing | None = None,
+    progress: StageProgress | None = None,
+) -> Split:
+    """Return a split as what learns shall see it: one sitting is one question, and events count as validation wants.
+
+    Args:
+        split: as it was made of the sequences.
+        sequences: a row a user.
+        config: all settings.
+        weighing: by which an earlier training counted; None: it is chosen.
+        progress: called with stage, done, total.
+    """
+    split = before_sittings(split, sequences)
+    return weighed(split, weighing or chosen_weighing(split, config, progress))
 
 
 def chosen_weighing(split: Split, config: ModelConfig, progress: StageProgress | None = None) -> Weighing:

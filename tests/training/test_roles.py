@@ -14,6 +14,7 @@ from recsys.data.signals import Signals, signals_of, with_signals
 from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.held_out import make_split, read_sequences
 from recsys.evaluation.report import section
+from recsys.evaluation.sittings import SITTING_SECONDS, before_sittings
 from recsys.evaluation.splits import check_split
 from recsys.experts.knn import fit_knn
 from recsys.home import Home
@@ -22,7 +23,7 @@ from recsys.simulation.config import SimulationConfig
 from recsys.simulation.world import World
 from recsys.simulation.writing import EVENTS, ITEMS_FILE, write_world
 from recsys.training.fit_system import fit_system, refit_system
-from recsys.training.weighing import chosen_weighing, weighed
+from recsys.training.weighing import as_meant, chosen_weighing
 
 TYPED = replace(SMALL, signals=None)
 
@@ -45,7 +46,7 @@ def split(shop, config):
     sequences, _ = read_sequences(shop, "temporal", config)
     made = make_split(sequences, len(shop.item_ids()), "temporal", config)
     check_split(made, sequences)
-    return weighed(made, chosen_weighing(made, config))
+    return as_meant(made, sequences, config)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,25 @@ def test_purchases_are_asked_for_and_looks_are_not(shop, config, split):
     types = set(shop.events()["event_type"].unique())
     assert {rule.event_type for rule in config.signals} == types
     assert config.signals[[rule.event_type for rule in config.signals].index("purchase")].role == "target"
+
+
+def test_the_cart_of_the_same_sitting_is_no_part_of_the_question(shop, config, split):
+    sequences, _ = read_sequences(shop, "temporal", config)
+    made = make_split(sequences, len(shop.item_ids()), "temporal", config)
+
+    asked = sequences.times[sequences.offsets[:-1][made.test.users] + made.test.histories.lengths]
+
+    def gaps(targets):
+        rows = np.flatnonzero(targets.histories.lengths)
+        return asked[rows] - targets.histories.times[targets.histories.offsets[1:][rows] - 1]
+
+    assert (gaps(made.test) < SITTING_SECONDS).mean() > 0.5
+    assert gaps(split.test).min() > SITTING_SECONDS
+    assert len(split.test) == len(made.test)
+    assert np.array_equal(split.train.items, made.train.items)
+    plain = replace(sequences, signals=None)
+    alone = make_split(plain, len(shop.item_ids()), "temporal", config)
+    assert before_sittings(alone, plain) is alone
 
 
 def test_where_looks_are_cheap_events_count_as_their_signals_say(split, config):
