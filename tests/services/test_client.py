@@ -43,7 +43,7 @@ from recsys_client.schemas.recipes import (
     RecentlyViewedRequest,
     TrendingRequest,
 )
-from recsys_client.schemas.recommend import BatchRequest, ListOptions, RankRequest, SimilarRequest
+from recsys_client.schemas.recommend import BatchRequest, DialledOptions, ListOptions, RankRequest, SimilarRequest
 from recsys_client.schemas.texts import SearchRequest
 from recsys_client.schemas.users import SimilarUsersRequest
 from services.edge.keys import create_key
@@ -224,12 +224,10 @@ def test_both_clients_offer_the_same_and_say_what_they_return() -> None:
 
 def test_the_options_are_those_of_the_schemas() -> None:
     user = set(UserOrHistory.model_fields)
-    assert (
-        set(get_type_hints(params.ListParams))
-        == set(ListOptions.model_fields)
-        == set(BatchRequest.model_fields) - {"users"}
-    )
-    assert set(get_type_hints(params.RecommendParams)) == user | set(ListOptions.model_fields)
+    assert set(get_type_hints(params.ListParams)) == set(ListOptions.model_fields)
+    dialled = set(DialledOptions.model_fields)
+    assert set(get_type_hints(params.DialledParams)) == dialled == set(BatchRequest.model_fields) - {"users"}
+    assert set(get_type_hints(params.RecommendParams)) == user | dialled
     for asked, request in (
         (params.BecauseYouLikedParams, BecauseYouLikedRequest),
         (params.BoughtTogetherParams, BoughtTogetherRequest),
