@@ -51,3 +51,4 @@ async function askOnce(method, path, body, signal) {
 
 export const get = (path, signal) => ask("GET", path, undefined, signal);
 export const post = (path, body, signal) => ask("POST", path, body, signal);
+export const put = (path, body, signal) => ask("PUT", path, body, signal);

@@ -30,3 +30,16 @@ export function typeOf(field) {
 }
 
 export const isList = (field) => Array.isArray(samples.get(field));
+
+const MOST_REMEMBERED = 200;
+const titles = new Map(); // by id, of items that were shown, the newest last
+
+/** Offer items that have been shown wherever the id of one is asked for. */
+export function remember(items) {
+  for (const { item_id: id, title } of items) {
+    titles.delete(id);
+    titles.set(id, readable(title));
+  }
+  for (const id of [...titles.keys()].slice(0, -MOST_REMEMBERED)) titles.delete(id);
+  find("#items").replaceChildren(...[...titles].reverse().map(([id, title]) => make("option", { value: id }, title)));
+}

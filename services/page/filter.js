@@ -1,40 +1,93 @@
-// The filter: rows of field, operator and value, and the JSON that they write. Either may be edited.
+// Filters: rows of field, operator and value, and where there is room for it the JSON that they write. Either may be edited.
 
 import { isList, typeOf } from "./catalogue.js";
 import { button, find, make, say } from "./dom.js";
 
 const OPERATORS = { eq: "is", ne: "is not", gte: "at least", lte: "at most", gt: "above", lt: "below", contains: "contains", in: "one of", not_in: "none of", exists: "exists" };
-const [rows, json, mode] = ["#conditions", "#filter-json", "#filter-mode"].map((id) => find(id));
-let current = null; // what is asked for
-let changed = () => {};
 
-export const filter = () => current;
+/** An editor in a place with `.conditions`, `.mode`, `.add`, and perhaps `.json`; `onchange` is called whenever its `value` has become another. */
+export class FilterEditor {
+  value = null; // what is asked for
 
-/** Build the first state; `onchange` is called whenever the filter has become another one. */
-export function startFilter(onchange) {
-  changed = onchange;
-  find("#add-condition").onclick = () => addRow().querySelector("input").focus();
-  mode.onchange = fromRows;
-  json.oninput = fromJson;
-}
+  constructor(root, onchange) {
+    const within = (selector) => find(selector, root);
+    this.onchange = onchange;
+    [this.rows, this.mode, this.adding] = [".conditions", ".mode", ".add"].map(within);
+    [this.json, this.tooMuch, this.error] = [".json", ".too-much", ".error"].map(within);
+    this.adding.onclick = () => find("input", this.add()).focus();
+    this.mode.onchange = () => this.fromRows();
+    if (this.json) this.json.oninput = () => this.fromJson();
+  }
 
-function addRow(condition = { field: "", operator: "", value: "" }) {
-  const field = make("input", { value: condition.field, placeholder: "field", label: "Field" });
-  field.setAttribute("list", "fields");
-  const options = Object.entries(OPERATORS).map(([name, text]) => make("option", { value: name }, text));
-  const operator = make("select", { label: "Operator" }, ...options);
-  operator.value = condition.operator || "eq";
-  const value = make("input", { value: condition.value, placeholder: "value", label: "Value" });
-  const row = make("li", {}, field, operator, value);
-  row.append(button("×", () => { row.remove(); fromRows(); find("#add-condition").focus(); }, "quiet small", "Remove this condition"));
-  field.onchange = () => {
-    // nothing equals a list; what a list of values is asked for is a member
-    if (!condition.operator && isList(field.value)) operator.value = "contains";
-    fromRows();
-  };
-  operator.onchange = value.oninput = fromRows;
-  rows.append(row);
-  return row;
+  add(condition = { field: "", operator: "", value: "" }) {
+    const field = make("input", { value: condition.field, placeholder: "field", label: "Field" });
+    field.setAttribute("list", "fields");
+    const options = Object.entries(OPERATORS).map(([name, text]) => make("option", { value: name }, text));
+    const operator = make("select", { label: "Operator" }, ...options);
+    operator.value = condition.operator || "eq";
+    const value = make("input", { value: condition.value, placeholder: "value", label: "Value" });
+    const row = make("li", {}, field, operator, value);
+    row.append(button("×", () => { row.remove(); this.fromRows(); this.adding.focus(); }, "quiet small", "Remove this condition"));
+    field.onchange = () => {
+      // nothing equals a list; what a list of values is asked for is a member
+      if (!condition.operator && isList(field.value)) operator.value = "contains";
+      this.fromRows();
+    };
+    operator.onchange = value.oninput = () => this.fromRows();
+    this.rows.append(row);
+    return row;
+  }
+
+  fromRows() {
+    const conditions = [];
+    for (const row of this.rows.children) {
+      const [field, operator, value] = [...row.querySelectorAll("input, select")].map((input) => input.value);
+      if (field.trim() && (value.trim() || operator === "exists")) conditions.push({ field: field.trim(), [operator]: parsed(field.trim(), operator, value) });
+    }
+    const next = conditions.length > 1 ? { [this.mode.value]: conditions } : (conditions[0] ?? null);
+    if (this.json) this.json.value = next ? JSON.stringify(next, null, 1) : "";
+    this.take(next);
+  }
+
+  fromJson() {
+    let next = null;
+    try {
+      next = this.json.value.trim() ? JSON.parse(this.json.value) : null;
+      if (next !== null && (typeof next !== "object" || Array.isArray(next))) throw new SyntaxError("a filter is an object");
+    } catch (error) {
+      return say(this.error, `This is no filter yet: ${error.message}`);
+    }
+    const conditions = this.asRows(next);
+    this.rows.replaceChildren();
+    conditions?.forEach((one) => this.add(one));
+    this.tooMuch.hidden = conditions !== null;
+    this.adding.disabled = conditions === null;
+    this.take(next);
+  }
+
+  /** The rows that say the same as a filter, or null where rows cannot. */
+  asRows(wanted) {
+    if (wanted === null) return [];
+    const many = ["all", "any"].find((name) => Array.isArray(wanted[name]) && Object.keys(wanted).length === 1);
+    const conditions = [];
+    for (const one of many ? wanted[many] : [wanted]) {
+      const [operator, ...others] = Object.keys(one ?? {}).filter((name) => name !== "field");
+      if (typeof one?.field !== "string" || others.length || !(operator in OPERATORS)) return null;
+      const value = one[operator];
+      const text = Array.isArray(value) ? value.join(", ") : String(value);
+      if (JSON.stringify(parsed(one.field, operator, text)) !== JSON.stringify(value)) return null;
+      conditions.push({ field: one.field, operator, value: text });
+    }
+    if (many) this.mode.value = many;
+    return conditions;
+  }
+
+  take(next) {
+    if (this.error) say(this.error, "");
+    if (JSON.stringify(next) === JSON.stringify(this.value)) return;
+    this.value = next;
+    this.onchange();
+  }
 }
 
 function parsed(field, operator, text) {
@@ -47,53 +100,11 @@ function parsed(field, operator, text) {
   return ["in", "not_in"].includes(operator) ? text.split(",").map(one) : one(text);
 }
 
-function fromRows() {
-  const conditions = [];
-  for (const row of rows.children) {
-    const [field, operator, value] = [...row.querySelectorAll("input, select")].map((input) => input.value);
-    if (field.trim() && (value.trim() || operator === "exists")) conditions.push({ field: field.trim(), [operator]: parsed(field.trim(), operator, value) });
-  }
-  const next = conditions.length > 1 ? { [mode.value]: conditions } : (conditions[0] ?? null);
-  json.value = next ? JSON.stringify(next, null, 1) : "";
-  take(next);
-}
+let main = null; // the one that both lists and the search have
 
-function fromJson() {
-  let next = null;
-  try {
-    next = json.value.trim() ? JSON.parse(json.value) : null;
-    if (next !== null && (typeof next !== "object" || Array.isArray(next))) throw new SyntaxError("a filter is an object");
-  } catch (error) {
-    return say(find("#filter-error"), `This is no filter yet: ${error.message}`);
-  }
-  const conditions = asRows(next);
-  rows.replaceChildren();
-  conditions?.forEach(addRow);
-  find("#filter-note").hidden = conditions !== null;
-  find("#add-condition").disabled = conditions === null;
-  take(next);
-}
+export const filter = () => main?.value ?? null;
 
-/** The rows that say the same as a filter, or null where rows cannot. */
-function asRows(wanted) {
-  if (wanted === null) return [];
-  const many = ["all", "any"].find((name) => Array.isArray(wanted[name]) && Object.keys(wanted).length === 1);
-  const conditions = [];
-  for (const one of many ? wanted[many] : [wanted]) {
-    const [operator, ...others] = Object.keys(one ?? {}).filter((name) => name !== "field");
-    if (typeof one?.field !== "string" || others.length || !(operator in OPERATORS)) return null;
-    const value = one[operator];
-    const text = Array.isArray(value) ? value.join(", ") : String(value);
-    if (JSON.stringify(parsed(one.field, operator, text)) !== JSON.stringify(value)) return null;
-    conditions.push({ field: one.field, operator, value: text });
-  }
-  if (many) mode.value = many;
-  return conditions;
-}
-
-function take(next) {
-  say(find("#filter-error"), "");
-  if (JSON.stringify(next) === JSON.stringify(current)) return;
-  current = next;
-  changed();
+/** Build the first state; `onchange` is called whenever the filter has become another one. */
+export function startFilter(onchange) {
+  main = new FilterEditor(find("#filter"), onchange);
 }

@@ -18,7 +18,7 @@ async function brought() {
   return rates.of;
 }
 
-/** `onswitch` is called with the adapters, what serves and the generations, whenever they have become others. */
+/** `onswitch` is called with the adapters and GET /v1/generations' answer, or null, whenever they have become others. */
 export function startGenerations(onswitch) {
   switched = onswitch;
   find("#confirm-no").onclick = () => dialog.close();
@@ -40,7 +40,7 @@ export async function loadGenerations() {
   if (state !== known) {
     known = state;
     draw(answer, adapters, clicked);
-    switched(adapters, answer?.serving ?? null, answer?.generations ?? []);
+    switched(adapters, answer);
   }
   return reach;
 }

@@ -1,12 +1,15 @@
 // Who the lists are for: a user by id, or a history put together by ids, from a search or from a list.
 
 import { get, post } from "./api.js";
-import { filter } from "./filter.js";
-import { shownFields } from "./catalogue.js";
+import { showAttributes } from "./attributes.js";
+import { remember, shownFields } from "./catalogue.js";
 import { button, count, find, joined, make, quoted, readable, say } from "./dom.js";
+import { filter } from "./filter.js";
 
 const MOST_SHOWN = 100;
 const FOUND = 12;
+// What an event is to the served generation, by its role; a dislike stands out.
+const ROLES = { target: "aimed at", positive: "liked", negative: "disliked", seen: "seen only", ignored: "ignored" };
 const note = find("#history-note"), list = find("#history");
 let kind = "user";
 let user = "";
@@ -67,6 +70,8 @@ export async function loadPast() {
   }
   if (asked !== user) return; // somebody else was asked for meanwhile
   usersPast = found?.history.map((event) => ({ ...event, title: event.title ?? "not in this catalogue" })) ?? null;
+  remember(usersPast ?? []);
+  showAttributes(kind === "user" ? found : null);
   draw();
   const total = found ? found.events.snapshot + found.events.live : 0;
   const more = found && total > found.history.length ? `, the newest ${found.history.length} shown` : "";
@@ -88,16 +93,25 @@ function draw() {
   const asUser = kind === "user", past = asUser ? (usersPast ?? []) : own;
   find("#user-form").hidden = !asUser;
   find("#ids-form").hidden = asUser;
+  if (!asUser || !usersPast) showAttributes(null);
   find("#clear-history").hidden = asUser || !own.length;
   find("#edit-history").hidden = !asUser || !past.length;
   say(note, asUser ? (user ? "" : "Nobody yet: the lists show what is popular.") : own.length ? count(own.length, "item") : "Add items by id, from the search below, or from the lists.");
   const rows = past.map((item, place) => {
     const when = item.timestamp ? new Date(item.timestamp).toLocaleDateString().replace(/\p{Cf}/gu, "") : item.item_id;
-    const row = make("li", {}, make("span", { class: "name" }, quoted(item.title), make("small", {}, quoted(when), item.source === "live" ? " · live" : "")));
+    const row = make("li", { class: item.means ?? "" }, make("span", { class: "name" }, quoted(item.title), make("small", {}, ...kindOf(item), quoted(when), item.source === "live" ? " · live" : "")));
+    if (asUser && item.means) row.append(make("span", { class: `chip role ${item.means}` }, ROLES[item.means] ?? item.means));
     if (!asUser) row.append(button("×", () => { own.splice(place, 1); refresh(); }, "quiet small", `Remove ${readable(item.title)}`));
     return row;
   });
   list.replaceChildren(...rows.reverse());
+}
+
+/** The kind of an event and its value, where it has them. */
+function kindOf({ event_type: type, value }) {
+  const told = value === null || value === undefined ? "" : readable(value);
+  if (!type && !told) return [];
+  return [...(type ? [quoted(type)] : []), told ? `${type ? " " : "value "}${told}` : "", " · "];
 }
 
 async function search(event) {

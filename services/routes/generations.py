@@ -1,11 +1,13 @@
 """Generations and adapters: what there is, what answers, and switching it while requests go on."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Path, Response
 
 from recsys.artifacts import ArtifactError
 from recsys.ranking.parts import parts_of
+from recsys.selection.values import in_words
 from recsys.store.adapters import list_adapters
 from recsys.store.adapters import when_made as adapter_made
 from recsys.store.generations import (
@@ -33,6 +35,9 @@ from services.edge.problems import Refused
 from services.worker.answering import by_name, json_response
 from services.worker.shadow import begin_shadow, end_shadow, summary
 from services.worker.state import Worker, WorkerOfApp
+
+if TYPE_CHECKING:
+    import polars as pl
 
 router = guarded_router("generations")
 GenerationId = Annotated[
@@ -109,6 +114,7 @@ async def shadow(worker: WorkerOfApp) -> Response:
 
 def _generations(worker: Worker) -> GenerationsAnswer:
     current, names = current_id(worker.home), read_names(worker.home, GENERATION)
+    audience = None if worker.generation.serving is None else worker.generation.recommender().users.audience
     return GenerationsAnswer(
         serving=worker.generation.serving,
         current=current,
@@ -120,7 +126,13 @@ def _generations(worker: Worker) -> GenerationsAnswer:
             | parts_of(worker.home.generations / one.id)
             for one in list_generations(worker.home)
         ],
+        attributes={} if audience is None else _types(audience.schema),
+        context={} if audience is None else _types(audience.context_schema),
     )
+
+
+def _types(schema: "Mapping[str, pl.DataType]") -> dict[str, str]:
+    return {name: in_words(kind) for name, kind in schema.items()}
 
 
 def _adapters(worker: Worker) -> AdaptersAnswer:

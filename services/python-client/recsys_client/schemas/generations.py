@@ -14,6 +14,11 @@ class GenerationsAnswer(BaseModel):
     current: str | None = Field(description="Where the pointer points.")
     problem: str | None = Field(description="Why the current one is not served.")
     generations: list[dict[str, Any]]
+    attributes: dict[str, str] = Field(
+        {},
+        description="What may be said of users to the one that serves: types in words by name, such as a whole number.",
+    )
+    context: dict[str, str] = Field({}, description="Likewise what a request's context may hold.")
 
 
 class AdapterCard(BaseModel):
