@@ -269,7 +269,8 @@ def main() -> None:
         worlds = [kept(work / f"world-{seed}", world, seed) for seed in range(options.worlds)]
     document = {
         "task": "new items",
-        "command": f"python infra/benchmarks/new_items.py --home HOME --out infra/results/{options.out.name}",
+        "command": f"python infra/benchmarks/new_items.py --home HOME --out infra/results/{options.out.name} "
+        f"--seeds {options.seeds} --worlds {options.worlds}",
         "fits": FITS,
         "movielens": films,
         "worlds": worlds,

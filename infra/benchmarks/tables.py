@@ -382,7 +382,8 @@ def new_items(path: Path) -> str:
 
     def cell(values: list[float], digits: int) -> str:
         low, middle, high = min(values), sum(values) / len(values), max(values)
-        return f"{middle:.{digits}f} ({low:.{digits}f} … {high:.{digits}f})"
+        span = f" ({low:.{digits}f} … {high:.{digits}f})" if len(values) > 1 else ""
+        return f"{middle:.{digits}f}{span}"
 
     asked, fitting = (sum(one[name] for one in films) for name in ("asked", "fitting"))
     lines = [
@@ -397,11 +398,13 @@ def new_items(path: Path) -> str:
         cells = [cell([one[name] for one in found], 3) for name in ("found_fitting", "found", "new_share")]
         cells.append(cell([one["ndcg@10_known"] for one in found], 4))
         lines.append(f"| {wish} | {' | '.join(cells)} |")
-    made = worlds[0]
+    made, week_of_one = worlds[0], worlds[0]["policies"]["none"][0]
+    orders = week_of_one["lists"] * week_of_one["bought"] / 1_000
     lines += [
         "",
-        f"A made-up shop, {len(worlds)} seeds, {made['users']} people, {made['items']} items, {made['new']} of them "
-        "new; lists of ten for who comes, trained again after the first week.",
+        f"Made-up shops: {len(worlds)}, each of a seed, of {made['users']} people and {made['items']} items, "
+        f"{made['new']} of them new; lists of ten for who comes, trained again after the first week. A week of one shop has about "
+        f"{orders:.0f} orders, so luck alone moves *all bought* by {100 / orders**0.5:.0f} %.",
         "",
         "| `new_items` | week | places of new items | new ones bought, per 1,000 lists | all bought |",
         "|---|---|---|---|---|",
