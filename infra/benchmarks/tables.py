@@ -403,7 +403,8 @@ def new_items(path: Path) -> str:
     lines += [
         "",
         f"Made-up shops: {len(worlds)}, each of a seed, of {made['users']} people and {made['items']} items, "
-        f"{made['new']} of them new; lists of ten for who comes, trained again after the first week. A week of one shop has about "
+        f"{made['new']} of them new; lists of ten for who comes, trained again after the first week. A week of one "
+        "shop has about "
         f"{orders:.0f} orders, so luck alone moves *all bought* by {100 / orders**0.5:.0f} %.",
         "",
         "| `new_items` | week | places of new items | new ones bought, per 1,000 lists | all bought |",

@@ -37,7 +37,7 @@ NEXT_INGEST = (
 FLUSH_SECONDS = 2.0
 
 
-@router.post("/v1/users/similar", response_model=SimilarUsersAnswer, **scoped("admin", *ERRORS, body=A_LIST))
+@router.post("/v1/similar-users", response_model=SimilarUsersAnswer, **scoped("admin", *ERRORS, body=A_LIST))
 async def similar_users(request: SimilarUsersRequest, worker: WorkerOfApp) -> Response:
     """Return users of the snapshot who chose the same as a user, or as a history."""
     return unkept(json_response(await worker.scoring.run(_similar_users, worker, request)))

@@ -178,15 +178,15 @@ def test_users_like_one_are_named_until_they_are_forgotten(
     copy_of_home: Callable[[Path], Home], tmp_path: Path
 ) -> None:
     with running(copy_of_home(tmp_path)) as url, httpx.Client(base_url=url, timeout=30) as client:
-        found = ask(client, "users/similar", user_id="u000", k=3)["users"]
+        found = ask(client, "similar-users", user_id="u000", k=3)["users"]
         assert len(found) == 3
         assert "u000" not in {one["user_id"] for one in found}
         assert found[0]["shared"] >= len(found[0]["items"]) > 0
         client.delete(f"/v1/users/{found[0]['user_id']}").raise_for_status()
-        left = [one["user_id"] for one in ask(client, "users/similar", user_id="u000", k=2)["users"]]
+        left = [one["user_id"] for one in ask(client, "similar-users", user_id="u000", k=2)["users"]]
         assert left == [one["user_id"] for one in found[1:]]
         items = [item["item_id"] for item in found[1]["items"]]
-        given = ask(client, "users/similar", history=[*items, "nothing"], k=2)
+        given = ask(client, "similar-users", history=[*items, "nothing"], k=2)
         assert given["users"][0]["shared"] <= len(items)
         assert given["missing_ids"] == ["nothing"]
 
@@ -216,7 +216,7 @@ def test_a_key_without_admin_is_told_no_history(keyed: httpx.Client, known_user:
     for item in new["items"]:
         assert not item["explanation"]["history"]
         assert all(reason["item_id"] is None for reason in item["explanation"]["reasons"])
-    assert keyed.post("/v1/users/similar", json={"user_id": known_user}).json()["code"] == "missing-scope"
+    assert keyed.post("/v1/similar-users", json={"user_id": known_user}).json()["code"] == "missing-scope"
     page = ask(keyed, "page", user_id=known_user, k=3)
     assert {row["recipe"] for row in page["left_out"] if row["code"] == "tells-history"} == {
         "recently-viewed",

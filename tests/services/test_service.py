@@ -11,11 +11,16 @@ import httpx
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from recsys_client.schemas.recipes import RECIPES
+
 ROUTES = {
     ("post", "/v1/recommend"),
     ("post", "/v1/recommend/batch"),
     ("post", "/v1/rank"),
     ("post", "/v1/similar"),
+    *(("post", f"/v1/lists/{name}") for name in sorted(set(RECIPES) - {"for-you"})),
+    ("post", "/v1/page"),
+    ("post", "/v1/similar-users"),
     ("post", "/v1/search"),
     ("post", "/v1/embed"),
     ("post", "/v1/classify"),
@@ -27,6 +32,7 @@ ROUTES = {
     ("get", "/v1/items/{item_id}"),
     ("delete", "/v1/items/{item_id}"),
     ("get", "/v1/users/{user_id}"),
+    ("put", "/v1/users/{user_id}"),
     ("delete", "/v1/users/{user_id}"),
     ("get", "/v1/generations"),
     ("get", "/v1/adapters"),

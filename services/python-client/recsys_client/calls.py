@@ -257,7 +257,7 @@ def user(user_id: str, *, limit: int | None = None) -> Call[UserAnswer]:
 def similar_users(**params: Unpack[SimilarUsersParams]) -> Call[SimilarUsersAnswer]:
     """Return users of the snapshot who chose the same as one user, or as a history; needs the scope admin."""
     body = _checked(SimilarUsersRequest, params)
-    return _call("POST", "/v1/users/similar", SimilarUsersAnswer, body)
+    return _call("POST", "/v1/similar-users", SimilarUsersAnswer, body)
 
 
 def put_user(user_id: str, attributes: Mapping[str, Any]) -> Call[UserAttributes]:

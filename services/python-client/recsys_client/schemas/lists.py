@@ -94,4 +94,8 @@ class RecommendedItem(RankedItem):
     """One item of a user's list."""
 
     promoted: bool = Field(description="Whether a promotion put it into its slot.")
-    new: bool = Field(False, description="Whether it stands in a place that new_items keeps for new ones.")
+    new: bool = Field(
+        False,
+        exclude_if=lambda new: not new,
+        description="Whether it stands in a place that new_items keeps for new ones; left out where it does not.",
+    )
