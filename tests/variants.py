@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from recsys.artifacts import MANIFEST, staged_folder
-from recsys.config import IngestConfig
+from recsys.config import IngestConfig, SignalConfig, to_dict
 from recsys.data.snapshot import open_snapshot, write_snapshot
 from recsys.evaluation.report import OURS
 from recsys.home import Home
@@ -61,3 +62,12 @@ def describe_users(home: Home, users: pl.DataFrame | None, context: pl.DataFrame
     with staged_folder(home.generations) as staging:
         shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
         return commit_generation(home, staging, bound)
+
+
+def give_meaning(home: Home, rules: Sequence[SignalConfig]) -> str:
+    """Commit a generation like the current one, to which events mean what some rules say; return its id."""
+    folder, manifest = read_generation(home, str(current_id(home)))
+    settings = manifest.settings | {"signals": [to_dict(rule) for rule in rules]}
+    with staged_folder(home.generations) as staging:
+        shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        return commit_generation(home, staging, replace(manifest, settings=settings, notes={}))

@@ -54,7 +54,7 @@ export function offer(adapters, serving, generations = []) {
     const before = column.choice.value;
     column.choice.replaceChildren(
       make("option", { value: SERVED }, serving ? `What serves now (${name(serving)})` : "What serves now"),
-      make("option", { value: PLAIN }, "What serves now, without filter, diversity and dials"),
+      make("option", { value: PLAIN }, "What serves now, without filter and dials"),
       ...others.map((one) => make("option", { value: one.id }, `Generation ${name(one.id)} (adapter ${name(one.adapter)})`)),
       make("option", { value: OTHER }, "Another adapter, by id or alias …"),
     );

@@ -43,7 +43,7 @@ function addBoost() {
   strength.id = `strength-${boosts.length}-${Date.now()}`;
   find(".dial label", row).htmlFor = strength.id;
   find(".head", row).append(button("×", () => { boosts = boosts.filter((one) => one !== boost); row.remove(); changed(); find("#add-boost").focus(); }, "quiet small", "Remove this boost"));
-  bound(strength, (value) => (value < 0 ? `${decimals(value)} down` : `${decimals(value)} up`));
+  bound(strength, (value) => (value ? `${decimals(Math.abs(value))} ${value < 0 ? "down" : "up"}` : "0"));
   boosts.push(boost);
   find("#boosts").append(row);
   find("input", boost.editor.add()).focus();

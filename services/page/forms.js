@@ -12,16 +12,11 @@ export function entry({ name, type, title = name, hint = "", value = null, choic
   const id = `entry-${++made}`, offered = type === "flag" ? ["true", "false"] : choices;
   const element = offered
     ? make("select", { id }, make("option", { value: "" }, "–"), ...offered.map((one) => make("option", { value: one }, { true: "yes", false: "no" }[one] ?? one)))
-    : make("input", { id, type: isNumber(type) ? "number" : "text", step: type === "whole" ? "1" : "any", min: least, max: most, spellcheck: false });
+    : make("input", { id, type: isNumber(type) ? "number" : "text", step: type === "whole" ? "1" : "any", min: least, max: most, placeholder: hint, spellcheck: false });
   if (suggest) element.setAttribute("list", suggest);
   element.value = value === null ? "" : readable(value);
   element.onchange = onchange;
-  const parts = [make("label", { htmlFor: id }, visible(title)), element];
-  if (hint) {
-    parts.push(make("small", { id: `${id}-hint` }, hint));
-    element.setAttribute("aria-describedby", `${id}-hint`);
-  }
-  return { name, element: make("div", { class: "entry" }, ...parts), input: element, read: () => parsed(type, element.value) };
+  return { name, element: make("div", { class: "entry" }, make("label", { htmlFor: id }, visible(title)), element), input: element, read: () => parsed(type, element.value) };
 }
 
 const isNumber = (type) => type === "whole" || type === "number";

@@ -9,7 +9,8 @@ import { filter } from "./filter.js";
 const MOST_SHOWN = 100;
 const FOUND = 12;
 // What an event is to the served generation, by its role; a dislike stands out.
-const ROLES = { target: "aimed at", positive: "liked", negative: "disliked", seen: "seen only", ignored: "ignored" };
+const ROLES = { target: "target", positive: "counts", negative: "disliked", seen: "only seen", ignored: "ignored" };
+const UNCOUNTED = ["negative", "seen", "ignored"];
 const note = find("#history-note"), list = find("#history");
 let kind = "user";
 let user = "";
@@ -40,18 +41,21 @@ export function startPerson(onchange) {
     refresh();
   };
   find("#clear-history").onclick = () => { own = []; refresh(); find("#ids").focus(); };
-  find("#edit-history").onclick = () => { own = [...usersPast]; show("history"); };
+  find("#edit-history").onclick = () => { own = chosen(usersPast); show("history"); };
   find("#search-form").onsubmit = search;
   draw();
 }
 
 /** Add an item to the history; while a user is shown, go on from what that user did. */
 export function add(item) {
-  if (kind === "user" && user && usersPast) own = [...usersPast];
+  if (kind === "user" && user && usersPast) own = chosen(usersPast);
   own.push(item);
   show("history");
   say(note, ["Added “", quoted(item.title), "”."]);
 }
+
+/** What of a past counts for the lists: ids cannot say that something was disliked. */
+const chosen = (past) => past.filter((event) => !UNCOUNTED.includes(event.means));
 
 async function titled(id) {
   const item = await get(`/v1/items/${encodeURIComponent(id)}`).catch(() => null);

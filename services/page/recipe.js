@@ -8,7 +8,7 @@ const PERSON = "/v1/recommend", SIMILAR = "/v1/similar";
 export const PAGE = "/v1/page";
 const TITLES = { [PERSON]: "For this person", [SIMILAR]: "Like an item", [PAGE]: "A page of rows" };
 const NOTES = { [SIMILAR]: "Items like one, by what is written of them, by what people choose, or both.", [PAGE]: "Several lists at once, those first that suit the person; no item stands in two of them." };
-const NAMES = { item_id: "Item id", item_ids: "Item ids, between commas", by: "Alike by", days: "Days", column: "Column that says when items came" };
+const NAMES = { item_id: "Item id", item_ids: "Item ids, between commas", by: "Alike by", days: "Days", column: "Column that says when items came", segment: "Among people alike" };
 const COMMON = ["user_id", "history", "k", "offset", "fields", "rows"];
 const choice = find("#list-choice");
 let entries = [], changed = () => {};

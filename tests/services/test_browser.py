@@ -11,13 +11,16 @@ from typing import Any
 import httpx
 import pytest
 from processes import PATIENCE_SECONDS
-from variants import make_variant
+from synthetic import people, situations
+from variants import describe_users, give_meaning, make_variant
 
+from recsys.config import SignalConfig
+from recsys.data.snapshot import open_snapshot
 from recsys.evaluation import charts
 from recsys.evaluation.charts import Bar
 from recsys.home import Home
 from recsys.serving.explanation import TEMPLATES
-from recsys.store.generations import current_id
+from recsys.store.generations import POINTER, current_id, promote, read_generation
 from recsys.store.names import GENERATION, set_alias, set_note
 from recsys.texts.vectors import TextVectors
 from services.edge.keys import create_key
@@ -38,9 +41,19 @@ ODD = {
 }
 
 
+SIGNALS = (
+    SignalConfig("target", "purchase"),
+    SignalConfig("positive", "view", weight=0.2),
+    SignalConfig("negative", "dislike"),
+)
+
+
 @dataclass(frozen=True)
 class World:
-    """A service with a key, two generations, ``first`` served, and an item whose title is markup."""
+    """A service with a key, users with attributes, a context, and events that mean something.
+
+    It has two generations, ``first`` served, and an item whose title is markup.
+    """
 
     url: str
     key: str
@@ -64,7 +77,11 @@ def world(
     eventually: Callable[[Callable[[], bool]], None],
 ) -> Iterator[World]:
     home = copy_of_home(tmp_path_factory.mktemp("page"))
-    first = str(current_id(home))
+    snapshot = open_snapshot(home, read_generation(home, str(current_id(home)))[1].snapshot)
+    promote(home, describe_users(home, people(), situations(snapshot.events())))
+    first = give_meaning(home, SIGNALS)
+    (home.generations / POINTER).unlink()  # nothing to roll back to
+    promote(home, first)
     second, adapter = make_variant(home, {"content": 1.0})
     set_alias(home, GENERATION, second, "challenger")
     set_note(home, GENERATION, second, HOSTILE)
@@ -186,6 +203,133 @@ def test_a_user_is_found_compared_explained_and_filtered(visit: Visit, known_use
     page.fill("#filter-json", "")
     page.locator("#list-A .items > li").first.wait_for()
     assert all("422" in error for error in visit.errors)  # the browser's own line about the filter refused
+
+
+def test_events_say_what_they_are_and_what_they_mean(visit: Visit, world: World) -> None:
+    page, user = visit.page, "who minds"
+    did = {"i000": ("purchase", None), "i001": ("view", 2.5), "i005": ("dislike", None)}
+    events = [
+        {"user_id": user, "item_id": one, "event_type": kind, "value": value} for one, (kind, value) in did.items()
+    ]
+    sent = httpx.post(f"{world.url}/v1/events", json={"events": events}, headers=_bearer(world.key))
+    assert sent.json()["accepted"] == 3
+    ask_as(page, user)
+    told = page.locator("#history li").all_inner_texts()
+    assert ["disliked" in told[0], "dislike · " in told[0]] == [True, True]
+    assert ["counts" in told[1], "view 2.5 · " in told[1]] == [True, True]
+    assert ["target" in told[2], "purchase · " in told[2]] == [True, True]
+    assert "i005" not in shown(page, "A")
+    with page.expect_response(lambda response: '"history":["i000","i001"]' in (response.request.post_data or "")):
+        page.click("#edit-history")  # a history of ids says nothing of dislikes, so they are left out
+    assert page.locator("#history li").count() == 2
+    assert visit.errors == []
+
+
+def test_what_a_user_is_like_is_shown_and_edited(visit: Visit, world: World) -> None:
+    page = visit.page
+    ask_as(page, "u007")
+    page.locator("#attributes summary", has_text="town").click()
+    entries = page.locator("#attributes-entries")
+    assert entries.get_by_label("age").get_attribute("type") == "number"
+    entries.get_by_label("age").fill("33")
+    entries.get_by_label("town").fill("")
+    page.click("#attributes-form button")
+    page.locator("#attributes summary", has_text="age 33").wait_for()
+    page.locator("#attributes-note", has_text="Saved").wait_for()
+    kept = httpx.get(f"{world.url}/v1/users/u007", headers=_bearer(world.key)).json()
+    assert (kept["attributes"]["age"], kept["attributes_source"]) == (33, "live")
+    assert set(kept["attributes"]) == {"age", "taste"}
+    entries.get_by_label("town").fill(300 * "W")
+    page.click("#attributes-form button")
+    page.locator("#attributes-note.bad", has_text="256 characters").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert all("422" in error for error in visit.errors)
+
+
+def test_a_list_of_the_shop_is_chosen_with_what_is_its_own(visit: Visit, known_user: str) -> None:
+    page = visit.page
+    ask_as(page, known_user)
+    shown(page, "A")
+    with page.expect_response("**/v1/lists/popular") as answer:
+        page.get_by_label("Which list").select_option("Popular")
+    listed = answer.value.json()
+    page.locator("#list-A .list-title", has_text=listed["title"]).wait_for()
+    assert shown(page, "A") == [item["item_id"] for item in listed["items"]]
+    assert page.locator("#list-A .reason", has_text="chosen by").count() > 0
+    with page.expect_response(lambda response: '"days":30' in (response.request.post_data or "")):
+        page.locator("#list-entries").get_by_label("Days").fill("30")
+        page.keyboard.press("Tab")
+    page.get_by_label("Which list").select_option("Like an item")
+    page.locator("#list-A .note", has_text="give an item id first").wait_for()
+    assert shown(page, "A") == []
+    page.locator("#list-entries").get_by_label("Item id").fill("i001")
+    with page.expect_response(lambda response: '"by":"behaviour"' in (response.request.post_data or "")) as answer:
+        page.locator("#list-entries").get_by_label("Alike by").select_option("behaviour")
+    assert answer.value.status == 200
+    page.locator("#list-A .items > li").first.wait_for()
+    assert visit.errors == []
+
+
+def test_a_page_of_rows_shows_no_item_twice_and_says_why(visit: Visit, known_user: str) -> None:
+    page = visit.page
+    ask_as(page, known_user)
+    with page.expect_response("**/v1/page") as answer:
+        page.get_by_label("Which list").select_option("A page of rows")
+    page.locator("#rows[aria-busy=false] .card").first.wait_for()
+    rows = answer.value.json()["rows"]
+    assert page.locator("#rows h2").all_inner_texts() == [row["title"] for row in rows]
+    ids = page.locator("#rows .card").evaluate_all("cards => cards.map(card => card.dataset.item)")
+    assert ids == [item["item_id"] for row in rows for item in row["items"]]
+    assert len(ids) == len(set(ids)) > 10
+    assert page.locator("#rows .reason").count() > 10
+    assert not page.locator("#list-A").is_visible()
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    page.get_by_label("Which list").select_option("For this person")
+    page.locator("#list-A .items > li").first.wait_for()
+    assert not page.locator("#rows").is_visible()
+    assert visit.errors == []
+
+
+def test_a_boost_changes_the_list_and_its_explanation(visit: Visit, known_user: str) -> None:
+    page = visit.page
+    ask_as(page, known_user)
+    page.locator("#list-B select").select_option("plain")
+    plain = shown(page, "A")
+    years = page.locator("#list-A .fields").evaluate_all("all => all.map(one => one.lastChild.textContent)")
+    page.locator("#dials > summary").click()
+    page.click("#add-boost")
+    boost = page.locator("#boosts li.boost")
+    boost.get_by_label("Field").fill("year")
+    boost.get_by_label("Operator").select_option("ne")
+    with page.expect_response(lambda response: '"strength":1' in (response.request.post_data or "")):
+        boost.get_by_label("Value", exact=True).fill(years[0])
+    with page.expect_response(lambda response: '"strength":3' in (response.request.post_data or "")):
+        boost.get_by_label("Strength").fill("3")
+    page.locator("#list-A .parts li", has_text="boosts and burials").first.wait_for(state="attached")
+    assert shown(page, "A") != plain == shown(page, "B")
+    assert "(1 on)" in page.locator("#dials summary").inner_text()
+    assert page.locator("#list-A .reason", has_text="boosted by the shop").count() > 0
+    assert page.locator("#list-B .parts li", has_text="boosts and burials").count() == 0
+    boost.get_by_role("button", name="Remove this boost").click()
+    page.locator("#list-A .parts li", has_text="boosts and burials").first.wait_for(state="detached")
+    assert shown(page, "A") == plain
+    assert visit.errors == []
+
+
+def test_what_is_seen_and_the_situation_are_asked_for_as_they_are_set(visit: Visit, known_user: str) -> None:
+    page = visit.page
+    ask_as(page, known_user)
+    with page.expect_request(lambda request: '"exclude_seen":false' in (request.post_data or "")):
+        page.get_by_label("Leave out what the history holds").select_option("no")
+    page.locator("#situation > summary").click()
+    with page.expect_response(
+        lambda response: '"context":{"device":"phone"}' in (response.request.post_data or "")
+    ) as answer:
+        page.locator("#situation-entries").get_by_label("device").fill("phone")
+        page.keyboard.press("Tab")
+    assert answer.value.status == 200
+    assert visit.errors == []
 
 
 def test_a_search_adds_to_the_history_and_a_hostile_title_stays_text(visit: Visit) -> None:
