@@ -5,6 +5,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 
+def _nothing(value: object) -> bool:
+    """Tell whether a field is left out of an answer: what is only said where there is something to say."""
+    return value is None or value is False or value == {}
+
+
 class Carried(BaseModel):
     """What an item of the history added to a score."""
 
@@ -56,13 +61,19 @@ class Reason(BaseModel):
     item_id: str | None = Field(description="The item of the history behind it; null: none, or it must not be told.")
     title: str | None
     every_days: float | None = Field(
-        None, description="Of the code again: about so many days lie between two times; null: not known."
+        None, exclude_if=_nothing, description="Of the code again: about so many days lie between two times, if known."
     )
-    ago_days: float | None = Field(None, description="Of the code again: days since the last time; null: not known.")
+    ago_days: float | None = Field(
+        None, exclude_if=_nothing, description="Of the code again: days since the last time, if known."
+    )
     numbers: dict[str, int | float | str] = Field(
-        {}, description="What a recipe has counted, by the names of its sentence: people, times, days and the like."
+        {},
+        exclude_if=_nothing,
+        description="What a recipe has counted, by the names of its sentence: people, times, days and the like.",
     )
-    what: str | None = Field(None, description="The condition of a boost, in words, or the objective's field.")
+    what: str | None = Field(
+        None, exclude_if=_nothing, description="The condition of a boost, in words, or the objective's field."
+    )
 
 
 class Explanation(BaseModel):
@@ -96,6 +107,6 @@ class RecommendedItem(RankedItem):
     promoted: bool = Field(description="Whether a promotion put it into its slot.")
     new: bool = Field(
         False,
-        exclude_if=lambda new: not new,
+        exclude_if=_nothing,
         description="Whether it stands in a place that new_items keeps for new ones; left out where it does not.",
     )
