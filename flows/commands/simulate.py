@@ -51,7 +51,7 @@ def simulate(
         session.show(
             f"{written.events:,} events ({types}) of {written.users:,} users and {written.items:,} items in "
             f"{written.files:,} {files}, {seconds:.0f} s, at most {memory:,} MiB.\n\n"
-            f"Next: recsys ingest --events {place}/events --items {place}/items.parquet"
+            f"Next: recsys ingest --events {place}/events --items {place}/items.parquet --users {place}/users.parquet"
         )
         session.result = {
             "out": out.absolute(),
