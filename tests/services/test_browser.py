@@ -77,11 +77,15 @@ def world(
     eventually: Callable[[Callable[[], bool]], None],
 ) -> Iterator[World]:
     home = copy_of_home(tmp_path_factory.mktemp("page"))
-    snapshot = open_snapshot(home, read_generation(home, str(current_id(home)))[1].snapshot)
-    promote(home, describe_users(home, people(), situations(snapshot.events())))
+    given = str(current_id(home))
+    snapshot = open_snapshot(home, read_generation(home, given)[1].snapshot)
+    described = describe_users(home, people(), situations(snapshot.events()))
+    promote(home, described)
     first = give_meaning(home, SIGNALS)
     (home.generations / POINTER).unlink()  # nothing to roll back to
     promote(home, first)
+    for earlier in (given, described):
+        shutil.rmtree(home.generations / earlier)  # list B is by the other adapter
     second, adapter = make_variant(home, {"content": 1.0})
     set_alias(home, GENERATION, second, "challenger")
     set_note(home, GENERATION, second, HOSTILE)
@@ -251,7 +255,7 @@ def test_a_list_of_the_shop_is_chosen_with_what_is_its_own(visit: Visit, known_u
     ask_as(page, known_user)
     shown(page, "A")
     with page.expect_response("**/v1/lists/popular") as answer:
-        page.get_by_label("Which list").select_option("Popular")
+        page.get_by_label("What to list").select_option("Popular")
     listed = answer.value.json()
     page.locator("#list-A .list-title", has_text=listed["title"]).wait_for()
     assert shown(page, "A") == [item["item_id"] for item in listed["items"]]
@@ -259,7 +263,7 @@ def test_a_list_of_the_shop_is_chosen_with_what_is_its_own(visit: Visit, known_u
     with page.expect_response(lambda response: '"days":30' in (response.request.post_data or "")):
         page.locator("#list-entries").get_by_label("Days").fill("30")
         page.keyboard.press("Tab")
-    page.get_by_label("Which list").select_option("Like an item")
+    page.get_by_label("What to list").select_option("Like an item")
     page.locator("#list-A .note", has_text="give an item id first").wait_for()
     assert shown(page, "A") == []
     page.locator("#list-entries").get_by_label("Item id").fill("i001")
@@ -274,7 +278,7 @@ def test_a_page_of_rows_shows_no_item_twice_and_says_why(visit: Visit, known_use
     page = visit.page
     ask_as(page, known_user)
     with page.expect_response("**/v1/page") as answer:
-        page.get_by_label("Which list").select_option("A page of rows")
+        page.get_by_label("What to list").select_option("A page of rows")
     page.locator("#rows[aria-busy=false] .card").first.wait_for()
     rows = answer.value.json()["rows"]
     assert page.locator("#rows h2").all_inner_texts() == [row["title"] for row in rows]
@@ -285,7 +289,7 @@ def test_a_page_of_rows_shows_no_item_twice_and_says_why(visit: Visit, known_use
     assert not page.locator("#list-A").is_visible()
     page.set_viewport_size(PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    page.get_by_label("Which list").select_option("For this person")
+    page.get_by_label("What to list").select_option("For this person")
     page.locator("#list-A .items > li").first.wait_for()
     assert not page.locator("#rows").is_visible()
     assert visit.errors == []
