@@ -9,10 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from variants import make_variant
+from synthetic import people
+from variants import describe_users, make_variant
 
 from recsys.home import Home
-from recsys.store.generations import current_id, promote
+from recsys.store.generations import promote
 from services.serve import running
 
 CLONE = Path(__file__).parents[2]
@@ -85,7 +86,8 @@ def test_every_route_has_a_curl_that_works(
     copy_of_home: Callable[[Path], Home], service: httpx.Client, catalogue: list[str], tmp_path: Path
 ) -> None:
     home = copy_of_home(tmp_path)
-    first = str(current_id(home))
+    first = describe_users(home, people())  # whose attributes can be put
+    promote(home, first)
     second, _ = make_variant(home, {"content": 1.0})
     promote(home, second)  # so that there is a way back
     (script,) = CURL

@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recsys_client.schemas.fields import left_out
+
 
 def _nothing(value: object) -> bool:
     """Tell whether a field is left out of an answer: what is only said where there is something to say."""
@@ -61,18 +63,28 @@ class Reason(BaseModel):
     item_id: str | None = Field(description="The item of the history behind it; null: none, or it must not be told.")
     title: str | None
     every_days: float | None = Field(
-        None, exclude_if=_nothing, description="Of the code again: about so many days lie between two times, if known."
+        None,
+        exclude_if=_nothing,
+        json_schema_extra=left_out,
+        description="Of the code again: about so many days lie between two times, if known.",
     )
     ago_days: float | None = Field(
-        None, exclude_if=_nothing, description="Of the code again: days since the last time, if known."
+        None,
+        exclude_if=_nothing,
+        json_schema_extra=left_out,
+        description="Of the code again: days since the last time, if known.",
     )
     numbers: dict[str, int | float | str] = Field(
         {},
         exclude_if=_nothing,
+        json_schema_extra=left_out,
         description="What a recipe has counted, by the names of its sentence: people, times, days and the like.",
     )
     what: str | None = Field(
-        None, exclude_if=_nothing, description="The condition of a boost, in words, or the objective's field."
+        None,
+        exclude_if=_nothing,
+        json_schema_extra=left_out,
+        description="The condition of a boost, in words, or the objective's field.",
     )
 
 
@@ -108,5 +120,6 @@ class RecommendedItem(RankedItem):
     new: bool = Field(
         False,
         exclude_if=_nothing,
+        json_schema_extra=left_out,
         description="Whether it stands in a place that new_items keeps for new ones; left out where it does not.",
     )
