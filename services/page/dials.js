@@ -19,9 +19,9 @@ export function startDials(onchange) {
   offerDials();
 }
 
-/** Show the dials that the service has. */
-export function offerDials() {
-  const properties = bodyOf("/v1/recommend")?.properties ?? {};
+/** Show the dials that a route has. */
+export function offerDials(path = "/v1/recommend") {
+  const properties = bodyOf(path)?.properties ?? {};
   for (const [name, part] of Object.entries(PARTS)) find(part).hidden = !(name in properties);
   find("#dials").hidden = !Object.keys(PARTS).some((name) => name in properties);
 }

@@ -10,7 +10,7 @@ import { loadGenerations, startGenerations } from "./generations.js";
 import { loadPast, person, startPerson } from "./person.js";
 import { missing, offerLists, PAGE, recipe, startRecipe } from "./recipe.js";
 import { loadRows } from "./rows.js";
-import { readService } from "./service.js";
+import { bodyOf, readService } from "./service.js";
 import { offerSituation, situation } from "./situation.js";
 
 const TYPING_MS = 250; // how long to wait for the next change of a control
@@ -19,7 +19,9 @@ const REACH = { admin: "", limited: "This key may not administer.", none: "A key
 let waiting;
 
 function load() {
-  const rows = recipe().path === PAGE;
+  const { path } = recipe(), rows = path === PAGE, known = bodyOf(path)?.properties;
+  offerDials(path);
+  find("#diversity").closest(".dial").hidden = Boolean(known && !("diversity" in known));
   find("#rows").hidden = !rows;
   for (const part of [".overlap", ".columns"]) find(`#lists ${part}`).hidden = rows;
   return rows ? loadRows(wishes()) : loadLists();
