@@ -40,6 +40,7 @@ from recsys.simulation.world import World
 from recsys.simulation.writing import write_world
 from recsys.training.encoding import adapted_encoding, frozen_encoding
 from recsys.training.fit_system import FIXED_POWER, fit_system
+from recsys.training.weighing import as_meant
 
 WORLD = SimulationConfig(users=600, items=300, events=60_000, days=240)
 CONFIG = ModelConfig(adapter=AdapterConfig(rounds=30))  # short: what is compared has the same adapter
@@ -58,7 +59,7 @@ def measured(snapshot: Snapshot, seed: int) -> tuple[Figures, dict[str, np.ndarr
     config = with_signals(snapshot, replace(CONFIG, seed=seed))
     texts = item_texts(snapshot.items(), config.text)
     sequences = snapshot.sequences(signals=signals_of(config))
-    kept = make_split(sequences, len(texts), TEMPORAL, config)
+    kept = as_meant(make_split(sequences, len(texts), TEMPORAL, config), sequences, config)
     removed = without_repeats(kept)
     frozen = frozen_encoding(texts, config)
     encoding, _, _ = adapted_encoding(texts, frozen, kept.train, config)
