@@ -147,11 +147,11 @@ class Impression:
     lineage: Lineage = field(default_factory=Lineage)
     options: Options = field(default_factory=Options)
     history: Sequence[str] = ()
-    known: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     items: Sequence[ShownItem] = ()
     fallback: str | None = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=LeftOut)
+    known: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def request(self) -> dict[str, Any] | None:

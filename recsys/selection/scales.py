@@ -19,7 +19,8 @@ def robust(values: NDArray[np.float64]) -> NDArray[np.float32]:
     known = np.isfinite(values)
     if not known.any():
         return np.zeros(len(values), dtype=np.float32)
-    distances = np.where(known, values, 0.0) - np.median(values[known])
+    halves = np.where(known, values, 0.0) / 2  # which have a sum and a difference whatever they are
+    distances = halves - np.median(halves[known])
     with np.errstate(over="ignore", invalid="ignore"):  # numbers near the largest there are have no square
         spread = OF_NORMAL * float(np.median(np.abs(distances[known]))) or float(distances[known].std())
         scaled = np.divide(distances, spread, out=np.zeros_like(distances), where=known & (spread > 0))
