@@ -47,7 +47,7 @@ def _add_events(worker: Worker, request: EventsRequest, key_id: str | None, told
             if timestamp > now + FUTURE_TOLERANCE:
                 raise ValueError(f"The timestamp {timestamp} lies in the future.")
             given = {"timestamp": timestamp, "event_id": new.event_id or "", "timed": new.timestamp is not None}
-            context = recommender.situation(new.context) or None
+            context = (recommender.situation(new.context) or None) if new.context else None
             events.append(Event(**new.model_dump() | given | {"context": context}))
             places.append(index)
         except ValueError as error:
