@@ -387,14 +387,13 @@ def _check_cold(split: Split, sequences: Sequences) -> None:
         _refuse(f"The {what} holds a held-out item", part.rows(), held[part.items])
     if np.intersect1d(split.validation.users, split.test.users).size:
         raise ValueError("A user has a validation and a test target.")
-    learnt = np.zeros(split.catalogue, dtype=bool)
+    learnt, askable = np.zeros(split.catalogue, dtype=bool), _askable(sequences)
     learnt[split.train.items] = True
     for name, targets in (("validation", split.validation), ("test", split.test)):
         _check_prefix(f"The {name} history", targets.histories, targets.users, split.train)
         for user, item in zip(targets.users, targets.items, strict=True):
             row = sequences.row(user)
-            own = slice(*sequences.offsets[user : user + 2].tolist())
-            place = np.flatnonzero((row == item) & _askable(sequences)[own])
+            place = np.flatnonzero((row == item) & askable[sequences.offsets[user] : sequences.offsets[user + 1]])
             before = row[: place[-1]] if len(place) else row[:0]
             if not len(place) or not np.array_equal(before[learnt[before]], split.train.row(user)):
                 raise ValueError(f"The training row of user row {user} is not what came before the {name} target.")

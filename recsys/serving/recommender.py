@@ -19,7 +19,7 @@ from recsys.ranking.candidates import CandidateSource, VectorSource, recall
 from recsys.ranking.exploration import EVENTS
 from recsys.ranking.scoring import PreparedHistory, Scoring
 from recsys.ranking.search_vectors import load_search_vectors
-from recsys.ranking.stages import RANKER, RULES, SEARCH, EndStage, unmeasured
+from recsys.ranking.stages import RANKER, RULES, EndStage, unmeasured
 from recsys.ranking.system import System
 from recsys.selection.catalogue import Catalogue
 from recsys.selection.dials import Boost, Dials, Objective
@@ -350,23 +350,12 @@ class Recommender:
             KeyError: the catalogue does not hold the item, or a field.
         """
         row = self.catalogue.row(item_id)
-        allowed = self.catalogue.allowed(filter)
-        allowed[row] = False
+        request = ListRequest(k=k, offset=offset, filter=filter, fields=fields)
+        offer = Offer.of(self.catalogue, request)
+        offer.allowed[row] = False
         end_stage(RULES)
-        if by is None:
-            vectors = self.scoring.system.item_vectors
-            scores = vectors @ vectors[row]
-        else:
-            scores = Likeness.of(self, row, by).scores
-        scores = np.where(allowed, scores, -np.inf)
-        depth = min(offset + k, int(np.count_nonzero(allowed)))
-        least = np.partition(scores, len(scores) - depth)[len(scores) - depth] if depth else np.inf
-        rows = np.flatnonzero(scores >= least)  # ties with the last one, too
-        order = np.lexsort((rows, -scores[rows]))[offset:depth]
-        rows = rows[order]
-        end_stage(SEARCH)
-        listing = self._listing(self._ranking(None, None, 0, end_stage), ListRequest(fields=fields), end_stage)
-        return self._answer(listing.shown(rows, scores[rows]), None, [])
+        likeness = Likeness.of(self, row, by) if by is not None else Likeness.learnt(self, row)
+        return self._listed(likeness.proposer(self.catalogue, end_stage), request, offer, None, [], end_stage)
 
     def known(self, history: Sequence[str]) -> tuple[KnownHistory, list[str]]:
         """Return what is known of a history, and the ids that the catalogue does not hold."""

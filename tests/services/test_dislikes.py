@@ -1,18 +1,16 @@
 """What live events mean to the next answer: looks count a little, dislikes take away for good, purchases undo them."""
 
-import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from variants import give_meaning
 
-from recsys.artifacts import MANIFEST, staged_folder
-from recsys.config import SignalConfig, to_dict
+from recsys.config import SignalConfig
 from recsys.home import Home
-from recsys.store.generations import commit_generation, current_id, promote, read_generation
+from recsys.store.generations import promote
 from services.serve import running
 
 SIGNALS = (
@@ -29,13 +27,7 @@ SIGNALS = (
 def shop(copy_of_home: Callable[[Path], Home], tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A service to whose generation events mean what ``SIGNALS`` say."""
     home = copy_of_home(tmp_path_factory.mktemp("meaning"))
-    served = str(current_id(home))
-    folder, manifest = read_generation(home, served)
-    settings = manifest.settings | {"signals": [to_dict(rule) for rule in SIGNALS]}
-    with staged_folder(home.generations) as staging:
-        shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-        meaning = commit_generation(home, staging, replace(manifest, settings=settings, notes={}))
-    promote(home, meaning)
+    promote(home, give_meaning(home, SIGNALS))
     with running(home) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield client
 

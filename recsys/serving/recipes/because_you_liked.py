@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from recsys.serving.answers import POPULAR
 from recsys.serving.history import KnownHistory
 from recsys.serving.listing import Proposer
 from recsys.serving.recipes.likeness import By, Likeness
 from recsys.serving.recipes.popular import Popular
-from recsys.serving.recipes.recipe import Asked, Heading, Recipe, ScoredItems
+from recsys.serving.recipes.recipe import Asked, Heading, Recipe
 
 if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender
@@ -58,24 +56,14 @@ class BecauseYouLiked(Recipe):
         row = self._liked(recommender, asked.history)
         if row is None:
             return replace(Popular().counted(recommender, asked), fallback=POPULAR)
-        catalogue = recommender.catalogue
-        likeness = Likeness.of(recommender, row, self.by)
-        proposed = np.ones(len(catalogue), dtype=bool)
-        proposed[row] = False
-        return ScoredItems(
-            likeness.scores,
-            proposed,
-            lambda one: likeness.why(one, catalogue.ids[row], catalogue.titles[row]),
-            catalogue.ids,
-            catalogue.titles,
-            end_stage=asked.end_stage,
-        )
+        return Likeness.of(recommender, row, self.by).proposer(recommender.catalogue, asked.end_stage)
 
     def _liked(self, recommender: "Recommender", history: KnownHistory) -> int | None:
         """Return the row of X."""
         if self.item_id is not None:
             return recommender.catalogue.row(self.item_id)
-        liked = history.sequence.liked().items.tolist()
+        row = history.sequence
+        liked = row.only(~row.disliked()).liked().items.tolist()  # also where dislikes teach as much as likes
         latest = list(reversed(liked[-self.LATEST :]))
         people = recommender.behaviour.people()
         known = (row for row in latest if row < len(people) and people[row] >= self.ENOUGH)

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.ranking.system import CONTENT
+from recsys.ranking.stages import EndStage
+from recsys.ranking.system import CONTENT, TOWERS
+from recsys.selection.catalogue import Catalogue
 from recsys.serving.explanation import LIKED_TOO, Reason, Shares
 from recsys.serving.recipes.chance import lift
-from recsys.serving.recipes.recipe import Why, over_catalogue
+from recsys.serving.recipes.recipe import ScoredItems, Why, over_catalogue
 
 if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender
@@ -61,6 +63,27 @@ class Likeness:
             cosines = np.asarray(vectors @ vectors[row], dtype=np.float32)
             parts[CONTENT] = cosines * np.float32(TEXT_WEIGHT if by == BOTH else 1)
         return cls(row, by, parts, people, times)
+
+    @classmethod
+    def learnt(cls, recommender: "Recommender", row: int) -> "Likeness":
+        """Compare an item with all others by what the towers have learnt of both, for what is chosen next."""
+        vectors = recommender.scoring.system.item_vectors
+        size = len(vectors)
+        return cls(row, "both", {TOWERS: vectors @ vectors[row]}, np.zeros(size, dtype=np.float32), np.ones(size))
+
+    def proposer(self, catalogue: Catalogue, end_stage: EndStage) -> ScoredItems:
+        """Return what proposes the most alike, the item itself left out."""
+        proposed, item_id, title = (
+            np.ones(len(catalogue), dtype=bool),
+            catalogue.ids[self.row],
+            catalogue.titles[self.row],
+        )
+        proposed[self.row] = False
+
+        def why(row: int) -> Why:
+            return self.why(row, item_id, title)
+
+        return ScoredItems(self.scores, proposed, why, catalogue.ids, catalogue.titles, end_stage=end_stage)
 
     @property
     def scores(self) -> NDArray[np.float32]:
