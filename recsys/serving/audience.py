@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +15,25 @@ from recsys.data.columns import ITEM_ID, UPDATED_AT, USER_ID
 from recsys.data.manifest import EVENTS
 from recsys.data.signals import Signals
 from recsys.data.snapshot import Snapshot
-from recsys.experts.audience import Audience, fit_audience
+from recsys.experts.audience import Audience, Segment, fit_audience
 from recsys.experts.segments import Codes, read_field
 
 CONTEXT = "context."  # before the name of a field of events, which a user's may have as well
+
+
+@dataclass(frozen=True, eq=False)
+class _Counted:
+    """What is popular among whom, and who they are.
+
+    Attributes:
+        audience: what is popular.
+        rows: (people,) of those who chose something: where each one's history stands among the snapshot's users.
+        segments: (people,) of each, -1 where it is unknown, by field of users.
+    """
+
+    audience: Audience
+    rows: NDArray[np.integer]
+    segments: Mapping[str, NDArray[np.int32]]
 
 
 class SnapshotAudience:
@@ -75,7 +91,13 @@ class SnapshotAudience:
     def audience(self) -> Audience:
         """What is popular among whom; counting takes a while the first time."""
         with self._reading:
-            return self._audience
+            return self._counted.audience
+
+    def members(self, segment: Segment) -> NDArray[np.integer]:
+        """Return where the histories of a segment's people stand among the snapshot's users, ascending."""
+        with self._reading:
+            counted = self._counted
+        return counted.rows[counted.segments[segment.field] == segment.number]
 
     @cached_property
     def _users(self) -> pl.DataFrame:
@@ -83,7 +105,7 @@ class SnapshotAudience:
         return pl.DataFrame(schema={USER_ID: pl.String}) if users is None else users
 
     @cached_property
-    def _audience(self) -> Audience:
+    def _counted(self) -> _Counted:
         described = self._snapshot.manifest.described
         unused = {} if described is None else described.unused
         events = self._snapshot.events()
@@ -97,12 +119,14 @@ class SnapshotAudience:
         known = people.join(self._users, on=USER_ID, how="left", maintain_order="left")
         whose = np.arange(people.height)
         names = [name for name in attribute_names(self._users) if name not in unused]
-        read = [_coded(name, known[name], whose) for name in names]
-        codes = [Codes(one.field, one.segments[users]) for one in read if one is not None]
+        read = [one for name in names if (one := _coded(name, known[name], whose)) is not None]
+        codes = [Codes(one.field, one.segments[users]) for one in read]
         context = self._snapshot.manifest.context or {}
         of_events = [_coded(CONTEXT + name, events[name], users) for name, why in context.items() if not why]
         codes += [one for one in of_events if one is not None]
-        return fit_audience(items, users, codes, len(item_ids))
+        rows = people[USER_ID].cast(pl.Enum(self._snapshot.user_ids())).to_physical().to_numpy()
+        segments = {one.field.name: one.segments for one in read}
+        return _Counted(fit_audience(items, users, codes, len(item_ids)), rows, segments)
 
 
 def _coded(name: str, column: pl.Series, users: NDArray[np.integer]) -> Codes | None:

@@ -19,12 +19,13 @@ from recsys.data.sequences import EventSignals, Sequences
 from recsys.data.signals import Signals
 from recsys.errors import UntimedError
 from recsys.experts.again import BuyAgain, fit_again
+from recsys.experts.audience import Segment
 from recsys.serving.users import SnapshotUsers
 
 DAY = 86_400  # seconds
 LARGEST_BASKET = 100  # events, the newest: pairs grow with the square
 KEPT_BASKETS = 4  # of the pauses asked for last
-KEPT_COUNTS = 16  # of the windows asked for last; 4 bytes an item each
+KEPT_COUNTS = 16  # of the windows asked for last; 8 bytes an item each
 
 
 class Behaviour:
@@ -43,7 +44,7 @@ class Behaviour:
         self.items = items
         self._signals = signals
         self._lock = threading.RLock()
-        self._counts: OrderedDict[tuple[int, int], NDArray[np.int64]] = OrderedDict()
+        self._counts: OrderedDict[tuple[int, int, Segment | None], NDArray[np.int64]] = OrderedDict()
         self._baskets: OrderedDict[tuple[bool, int], Baskets] = OrderedDict()
 
     @property
@@ -89,26 +90,34 @@ class Behaviour:
             return None
         return self._only(~self._meaning.targets & (self._meaning.weights >= 0))
 
-    def people(self, since: int | None = None, until: int | None = None) -> NDArray[np.int64]:
+    def people(
+        self, since: int | None = None, until: int | None = None, among: Segment | None = None
+    ) -> NDArray[np.int64]:
         """Return (items,) how many different people chose each item.
 
         Args:
             since: Unix seconds; events up to then are left out.
             until: Unix seconds; events after then are left out.
+            among: of the snapshot's audience: others than its people are left out.
 
         Raises:
             UntimedError: a time is given, and times are not known.
         """
-        if since is None and until is None:
+        if since is None and until is None and among is None:
             return self._everybody
-        window = (0 if since is None else since, self.last if until is None else until)
+        window = (0 if since is None else since, self.last if until is None else until, among)
         with self._lock:
             if window in self._counts:
                 self._counts.move_to_end(window)
                 return self._counts[window]
             times = self._times(self.chosen)
             within = (times > window[0]) & (times <= window[1])
-            pairs = self.chosen.rows()[within] * self.items + self.chosen.items[within]
+            rows, items = self.chosen.rows()[within], self.chosen.items[within]
+            if among is not None:
+                assert self.users.audience is not None
+                own = np.isin(rows, self.users.audience.members(among))
+                rows, items = rows[own], items[own]
+            pairs = rows * self.items + items
             found = np.bincount(np.unique(pairs) % self.items, minlength=self.items)
             self._counts[window] = found
             while len(self._counts) > KEPT_COUNTS:

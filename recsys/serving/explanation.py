@@ -26,10 +26,12 @@ TEMPLATES = {
     AGAIN: "you come back to this about every {every} days; last {ago} days ago",
 }
 AGAIN_ANYTIME = "again_anytime"  # the same where no interval of days is known
-TRENDING, CHOSEN, CHOSEN_LATELY = "trending", "chosen", "chosen_lately"
+TRENDING, TRENDING_ALIKE = "trending", "trending_alike"
+CHOSEN, CHOSEN_LATELY = "chosen", "chosen_lately"
 LIKED_TOO, TOGETHER, ARRIVED, RECENT = "liked_too", "together", "arrived", "recent"
 LISTED = {  # what recipes say
     TRENDING: "up {times}× in {days} days: {people} people",
+    TRENDING_ALIKE: "up {times}× in {days} days among people of {title}: {people} people",
     CHOSEN: "chosen by {people} people",
     CHOSEN_LATELY: "chosen by {people} people in {days} days",
     LIKED_TOO: "{people} people chose this and {title}, {times} times as many as by chance",
@@ -41,6 +43,7 @@ UNNAMED = "unnamed"  # what a table of sentences says in the place of a title th
 TITLED = frozenset(name for name, template in TEMPLATES.items() if "{title}" in template)
 SEGMENT, SAME = "segment", "unnamed_segment"  # people alike, and what stands for what they have in common
 ALIKE = {SEGMENT: "popular among people of {title}", SAME: "the same kind", "context": "popular in this situation"}
+OF_SEGMENTS = frozenset({SEGMENT, TRENDING_ALIKE})  # their titles are segments' names
 EXPLORATION, NEW = "exploration", "new"  # the part of a score, and the reason
 DIALLED = {  # what the request's dials did, beside the components
     BOOSTED: "boosted by the shop: {what}",
@@ -111,7 +114,7 @@ class Reason:
         code: the component (of ``segment.age``, ``segment``; so of ``context.device``), or what a recipe says, or what
             a dial did.
         item_id: the item of the history behind it, likewise ``title``; None: there is none, or it must not be told.
-            The title of a segment is its name.
+            The title of a segment is its name, also where something trends in it.
         every_days: of what is taken again: days between two times, about; None: not known, likewise ``ago_days``.
         ago_days: of the same: days since the last time.
         numbers: what a recipe has counted, by the names of its template.
@@ -131,7 +134,7 @@ class Reason:
         code, every, ago = self.code, round(self.every_days or 0), round(self.ago_days or 0)
         if code == AGAIN and every < 1:
             code = AGAIN_ANYTIME
-        unnamed = (table.get(SAME) or ENGLISH[SAME]) if code == SEGMENT else table[UNNAMED]
+        unnamed = (table.get(SAME) or ENGLISH[SAME]) if code in OF_SEGMENTS else table[UNNAMED]
         title = unnamed if self.title is None else self.title
         template = table.get(code) or ENGLISH[code]
         return template.format(title=title, every=every, ago=ago, what=self.what, **self.numbers)

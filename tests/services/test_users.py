@@ -160,6 +160,23 @@ def test_a_request_may_say_in_what_situation_it_asks(world: World) -> None:
     assert replayed["replay"]["same"], replayed["replay"]
 
 
+def test_what_trends_can_be_asked_among_people_alike(world: World) -> None:
+    asked = {"user_id": "new0", "days": 60, "k": 20, "explain": True}
+    everybody = world.ask("POST", "/v1/lists/trending", **asked)
+    alike = world.ask("POST", "/v1/lists/trending", segment=True, **asked)
+    assert alike["items"] != everybody["items"]
+    assert "unused_attributes" not in alike
+    replayed = world.ask("GET", f"/v1/recommendations/{alike['rec_id']}?replay=true")
+    assert replayed["replay"]["same"], replayed["replay"]
+    row = {"recipe": "trending", "segment": True, "days": 60, "k": 20}
+    page = world.ask("POST", "/v1/page", user_id="new0", rows=[row], explain=True)
+    assert page["rows"][0]["items"] == alike["items"]
+    world.ask("PUT", "/v1/users/of an unknown taste", attributes={"taste": "Opera"})
+    unknown = world.ask("POST", "/v1/lists/trending", segment=True, **(asked | {"user_id": "of an unknown taste"}))
+    assert unknown["items"] == everybody["items"]
+    assert unknown["unused_attributes"] == ["taste"]
+
+
 @pytest.mark.parametrize("path", ["recommend", "recommend/batch", "rank"])
 def test_a_situation_that_is_not_declared_is_refused(world: World, path: str) -> None:
     rest = {"recommend/batch": {"users": [{"history": []}]}, "rank": {"history": [], "item_ids": ["i001"]}}

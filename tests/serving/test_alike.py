@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,21 @@ import pytest
 from synthetic import people, situations
 from variants import describe_users
 
+from recsys.data.sequences import Sequences
 from recsys.data.snapshot import open_snapshot
 from recsys.errors import RequestError
 from recsys.home import Home
 from recsys.serving.alike import LONGEST, WEIGHT, weight
 from recsys.serving.answers import ListRequest
+from recsys.serving.behaviour import DAY, Behaviour
 from recsys.serving.explanation import without_history
 from recsys.serving.live_attributes import FieldError
 from recsys.serving.page import AskedRow, arrange
+from recsys.serving.recipes.chance import growth
 from recsys.serving.recipes.for_you import ForYou
 from recsys.serving.recipes.new_arrivals import NewArrivals
 from recsys.serving.recipes.popular import Popular
+from recsys.serving.recipes.trending import Trending
 from recsys.serving.recommender import Recommender
 
 
@@ -219,3 +224,44 @@ def test_popular_among_people_alike_asks_nothing_of_a_history(recommender: Recom
     assert (unknown.items, unknown.fallback) == (plain.recommend([], k=5).items, "popular")
     with pytest.raises(RequestError, match="days or segment"):
         Popular(days=7, segment=True)
+
+
+def test_what_trends_among_people_alike_is_told_apart(recommender: Recommender) -> None:
+    """Every day everybody chooses something else. One item comes into fashion with those who like Westerns, as it goes
+    out of fashion with all others."""
+    assert recommender.users.audience is not None
+    western = set(recommender.users.audience.members(_segment(recommender, "Western")).tolist())
+    tastes = {row: _known(recommender, user)["taste"] for user, row in recommender.users.rows.items()}
+    assert western == {row for row, taste in tastes.items() if taste == "Western"}
+    rows = [[(4 + (row + day) % 70, day) for day in range(35)] for row in range(len(tastes))]
+    for row in range(len(rows)):
+        rows[row].append((3, 34 if row in western else 20))
+    histories = Sequences.from_lists([[item for item, _ in row] for row in rows])
+    times = np.array([day * DAY for row in rows for _, day in row], dtype=np.int64)
+    users = replace(recommender.users, histories=replace(histories, times=times))
+    made = replace(recommender, behaviour=Behaviour(users, len(recommender.catalogue)))
+
+    def asked(taste: str, **options: bool):
+        attributes = {"taste": taste, "town": "Graz"}
+        return made.listed(Trending(**options), [], ListRequest(k=5, explain=True), attributes=attributes)
+
+    own = asked("Western", segment=True)
+    people = len(western)  # each chooses another item every day
+    bound, likely = growth(np.array([people]), people * 7 + people, np.array([0]), people * 28)
+    said = f"up {np.exp(likely[0]):.1f}× in 7 days among people of"
+    assert own.items[0].item_id == "i003"
+    assert own.items[0].score == pytest.approx(bound[0])
+    assert own.items[0].reasons == (f"{said} taste Western: {people} people",)
+    everybody = asked("Western")
+    for others in (everybody, asked("Horror", segment=True)):
+        assert "i003" not in {one.item_id for one in others.items if one.score > 0}
+    unknown = asked("Opera", segment=True)
+    assert (unknown.items, unknown.unused_attributes) == (everybody.items, ["taste"])
+    (hidden,), _ = without_history(own.items[0].explanation)
+    assert hidden == f"{said} the same kind: {people} people"
+
+
+def _segment(recommender: Recommender, taste: str):
+    assert recommender.users.audience is not None
+    ((segment,), _) = recommender.users.audience.audience.known({"taste": taste})
+    return segment

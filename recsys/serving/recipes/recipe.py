@@ -105,6 +105,7 @@ class ScoredItems:
         ids: of all items, likewise ``titles``.
         filling: (items,) bool, those of the proposed that only fill the list; None: none does.
         fallback: see ``Proposer``.
+        remarks: likewise; empty: it asks neither for attributes nor for a situation.
         end_stage: is told when a stage ends.
     """
 
@@ -115,12 +116,8 @@ class ScoredItems:
     titles: list[str]
     filling: NDArray[np.bool_] | None = None
     fallback: str | None = None
+    remarks: dict[str, Any] = field(default_factory=dict)
     end_stage: EndStage = unmeasured
-
-    @property
-    def remarks(self) -> dict[str, Any]:
-        """Nothing: it asks neither for attributes nor for a situation."""
-        return {}
 
     def propose(self, allowed: NDArray[np.bool_], needed: int) -> tuple[Rows, Scores]:
         """Return the best proposed items; equal ones in the order of the catalogue."""

@@ -128,6 +128,7 @@ class TrendingParams(AnybodyParams, total=False):
     """What is asked of what trends."""
 
     days: int
+    segment: bool
 
 
 class RankParams(UserParams, total=False):

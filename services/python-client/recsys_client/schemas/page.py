@@ -8,7 +8,15 @@ from pydantic_core import PydanticCustomError
 
 from recsys_client.schemas.fields import Context, Fields, Filter, Flag, Id, Request, RowLength, WholeDays
 from recsys_client.schemas.lists import RecommendedItem
-from recsys_client.schemas.recipes import DAYS_OR_SEGMENT, MAX_BASKET, RECIPES, About, Anybody, RecipeRequest
+from recsys_client.schemas.recipes import (
+    DAYS_OR_SEGMENT,
+    MAX_BASKET,
+    RECIPES,
+    About,
+    Anybody,
+    PopularRequest,
+    RecipeRequest,
+)
 from recsys_client.schemas.recommend import (
     AT_MOST_ONE,
     By,
@@ -78,7 +86,7 @@ class NewRow(Request):
     filter: Filter = None
     days: WholeDays | None = Field(None, description="Of bought-together, new-arrivals, popular and trending.")
     column: Id | None = Field(None, description="Of new-arrivals.")
-    segment: Flag | None = Field(None, description="Of popular, not beside days.")
+    segment: Flag | None = Field(None, description="Of trending, and of popular, there not beside days.")
     item_id: Id | None = Field(None, description="Of because-you-liked.")
     by: By | None = Field(None, description="Of because-you-liked.")
     item_ids: Annotated[list[Id], Field(fail_fast=True, min_length=1, max_length=MAX_BASKET)] | None = Field(
@@ -104,7 +112,7 @@ class NewRow(Request):
                 )
         if "item_ids" in takes and self.item_ids is None:
             raise PydanticCustomError("missing", "{recipe} needs item_ids", {"recipe": self.recipe})
-        if self.segment and self.days is not None:
+        if self.recipe == PopularRequest.recipe and self.segment and self.days is not None:
             raise PydanticCustomError("days_or_segment", DAYS_OR_SEGMENT)
         return self
 

@@ -158,6 +158,11 @@ class TrendingRequest(RecipeRequest):
         7,
         description="The window, up to the newest event of the snapshot; it is compared with four such windows before.",
     )
+    segment: Flag = Field(
+        False,
+        description="Growth among people who share one of the user's attributes; with everybody, where nothing is "
+        "known of them.",
+    )
 
 
 class ForYouRequest(RecipeRequest):
