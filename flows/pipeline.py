@@ -15,6 +15,7 @@ from recsys.artifacts import read_json
 from recsys.config import IngestConfig, ModelConfig
 from recsys.errors import SettingError
 from recsys.store.generations import clean_up
+from recsys.store.promotions import Cause
 
 _INGEST = IngestConfig()
 _MODEL = ModelConfig()
@@ -30,6 +31,7 @@ def pipeline(
     publish: bool = True,
     force: bool = False,
     users: TableLocation | None = None,
+    reason: str | None = None,
 ) -> Training:
     """Ingest, train, measure and publish; what was done before with the same inputs is found, not done again.
 
@@ -41,14 +43,16 @@ def pipeline(
         ingest: column names, and how many bad rows may be set aside.
         model: all settings of text, adapter, towers, experts and evaluation.
         publish: serve the new generation if the gate lets it pass.
-        force: serve it whatever the gate says.
+        force: serve it whatever the gate says, which takes a reason.
         users: where the users' attributes are, likewise; empty: nothing is known of users but their events.
+        reason: why the gate is overruled, or this is published, in words; the log of promotions keeps it.
 
     Raises:
         DataError, SettingError: only one of events and items is given, or users without them, or the data cannot be
-            read or is not good enough.
+            read or is not good enough, or the gate is to be overruled without a reason.
         RefusedError: the gate refused the new generation; the one that was served still is.
     """
+    Cause(reason=reason or None).check(force)  # before hours of training
     place = open_home(home)
     clean_up(place)
     if (events is None) != (items is None):
@@ -63,5 +67,5 @@ def pipeline(
     report_metrics(read_json(Path(training.metrics)))
     report_samples(place, training.generation)
     if publish:
-        publish_generation(training.generation, str(place.root), force)
+        publish_generation(training.generation, str(place.root), force, reason)
     return training

@@ -1,33 +1,39 @@
 """The flow in front of the pointer: judge a generation and serve it, or refuse and leave what is served."""
 
 from flows import progress
-from flows.reports import report_verdict
-from flows.runs import flow
+from flows.reports import report_promotions, report_verdict
+from flows.runs import flow, run_id
 from flows.runtime import open_home
 from recsys.errors import RefusedError
 from recsys.publishing.admission import publish
 from recsys.publishing.gate import Verdict
 from recsys.store.names import GENERATION, meant
+from recsys.store.promotions import Cause
 
 
 @flow("publish")
-def publish_generation(generation_id: str, home: str | None = None, force: bool = False) -> Verdict:
-    """Serve a generation if the gate lets it pass; running services follow within seconds.
+def publish_generation(
+    generation_id: str, home: str | None = None, force: bool = False, reason: str | None = None
+) -> Verdict:
+    """Serve a generation if it is whole and the gate lets it pass; running services follow within seconds.
 
     Args:
         generation_id: what to serve, or its alias.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
-        force: serve it whatever the gate says.
+        force: serve it whatever the gate says, which takes a reason; what is broken is not served even so.
+        reason: why, in words; the log of promotions keeps it.
 
     Raises:
         RefusedError: the gate refused; nothing has changed.
         ArtifactError: the generation is missing or broken; nothing has changed.
+        SettingError: the gate is to be overruled without a reason.
     """
     place = open_home(home)
     generation_id = meant(place, GENERATION, generation_id)
     with progress.step("Gate"):
-        verdict = publish(place, generation_id, force)
+        verdict = publish(place, generation_id, force=force, cause=Cause(run=run_id(), reason=reason or None))
     report_verdict(generation_id, verdict, force)
+    report_promotions(place)
     if not verdict.passed and not force:
         raise RefusedError(generation_id, verdict.findings)
     return verdict

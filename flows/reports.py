@@ -1,7 +1,7 @@
 """Artifacts: what a run leaves for people to look at in the Prefect UI.
 
 Keys are fixed, so that the UI shows the history of each: the quality of the input, the metrics by protocol, the chart,
-where the training's report lies, sample recommendations and the gate's verdict.
+where the training's report lies, sample recommendations, the gate's verdict and the log of promotions.
 """
 
 import base64
@@ -17,6 +17,7 @@ from recsys.evaluation.plain import in_markdown
 from recsys.home import Home
 from recsys.ranking.parts import Parts
 from recsys.store.generations import report_path
+from recsys.store.pointer import list_promotions
 
 if TYPE_CHECKING:
     from recsys.publishing.gate import Verdict  # torch, which an ingest has no use for
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SAMPLE_USERS = 3
 SAMPLE_ITEMS = 5
 HISTORY_ITEMS = 5
+PROMOTIONS = 50  # of the log, the newest
 
 
 @for_the_ui
@@ -113,6 +115,22 @@ def sample_users(snapshot: Snapshot, count: int = SAMPLE_USERS) -> list[str]:
     """Return a few user ids, evenly spread over all of them, always the same."""
     user_ids = snapshot.user_ids()
     return [user_ids[place * len(user_ids) // count] for place in range(min(count, len(user_ids)))]
+
+
+@for_the_ui
+def report_promotions(home: Home) -> None:
+    """Show what was served when, by whom and why."""
+    rows = [
+        {
+            "at": one.at, "what": one.outcome, "generation": one.generation, "before": one.previous or "",
+            "by": in_markdown(one.by), "run": one.run or "", "reason": in_markdown(one.reason or ""),
+            "findings": in_markdown(" ".join(one.findings)),
+        }
+        for one in list_promotions(home)[:PROMOTIONS]
+    ]  # fmt: skip
+    show_table(
+        rows, key="promotions", description=f"What was served when, by whom and why: {in_markdown(str(home.root))}."
+    )
 
 
 def _reasons(reasons: Mapping[str, int]) -> str:

@@ -75,4 +75,6 @@ class RefusedError(RecsysError):
 
     def __str__(self) -> str:
         said = " ".join(self.findings)
-        return f"The gate refused generation {self.generation_id}. {said} Train a better one, or use force."
+        return (
+            f"The gate refused generation {self.generation_id}. {said} Train a better one, or use force with a reason."
+        )

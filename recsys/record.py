@@ -41,14 +41,22 @@ class Record:
             ArtifactError: it is missing or a link, lacks a field, or a field is of another type.
         """
         refuse_links(path)
-        values = read_json(path)
-        known = {one.name for one in fields(cls)} - {one.name for one in fields(Record)}
         try:
-            if not isinstance(values, dict):
-                raise TypeError("it holds no object")
-            record: Self = _filled(cls, {name: value for name, value in values.items() if name in known}, "")
+            return cls.parsed(read_json(path))
         except TypeError as error:
             raise ArtifactError(f"{path} is not as it was written: {error}. {repair}") from None
+
+    @classmethod
+    def parsed(cls, values: Any) -> Self:
+        """Return the record that some JSON values are.
+
+        Raises:
+            TypeError: they lack a field, or one is of another type; the message says which.
+        """
+        known = {one.name for one in fields(cls)} - {one.name for one in fields(Record)}
+        if not isinstance(values, dict):
+            raise TypeError("it holds no object")
+        record: Self = _filled(cls, {name: value for name, value in values.items() if name in known}, "")
         further = {name: value for name, value in values.items() if name not in known}
         return replace(record, further=further, absent=frozenset(known - values.keys()))
 

@@ -1,6 +1,5 @@
-"""Generations and adapters: publish, roll back, list, show, compare, name, delete."""
+"""Generations and adapters: list, show, compare, name, delete."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +10,6 @@ from flows.commands.names import NAMING, rename, shown_names
 from flows.commands.tables import EMPTY
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Shell, shell, table
 from recsys.artifacts import read_json
-from recsys.errors import RefusedError
 from recsys.home import Home
 from recsys.ranking.parts import Parts, parts_of
 from recsys.store.manifests import CLASSIFICATION, IMPORTED, PRETRAINING, SEARCH, AdapterCard, GenerationManifest
@@ -222,37 +220,3 @@ def _figure(metrics: dict[str, Any]) -> str:
 
 def _text(value: Any) -> str:
     return EMPTY if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def publish(
-    generation: Annotated[
-        str | None, typer.Argument(help="Id or alias; the newest that is not served by default.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Serve it whatever the gate says.")] = False,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Serve a generation if the gate lets it pass; exit code 3 if it does not."""
-    with shell(home, as_json, debug) as session:
-        from flows.publish import publish_generation
-        from recsys.store.generations import newest_id
-
-        chosen = meant(session.home, GENERATION, generation) if generation else newest_id(session.home, served=False)
-        try:
-            verdict = publish_generation(chosen, str(session.home.root), force)
-        except RefusedError as error:
-            session.result = {"generation": chosen, "published": False, "passed": False, "findings": error.findings}
-            raise
-        session.result = {"generation": chosen, "published": True, **asdict(verdict)}
-        session.show(*verdict.findings, f"Generation {read_names(session.home, GENERATION).label(chosen)} is served.")
-
-
-def rollback(home: HomeOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """Serve the generation before the current one again."""
-    from recsys.store import generations
-
-    with shell(home, as_json, debug) as session:
-        session.result = {"generation": generations.rollback(session.home)}
-        label = read_names(session.home, GENERATION).label(session.result["generation"])
-        session.show(f"Generation {label} is served.")

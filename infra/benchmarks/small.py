@@ -39,7 +39,12 @@ def road(tree: Path, data: Path) -> dict[str, dict[str, float]]:
     with TemporaryDirectory(prefix="small-") as home:
         environment = os.environ | {"PYTHONPATH": python_path, "RECSYS_HOME": home}
         tables = ("--events", data / "events.parquet", "--items", data / "items.parquet")
-        for arguments in (("ingest", *tables), ("train",), ("publish", "--force"), ("recommend", "--user", "u001")):
+        for arguments in (
+            ("ingest", *tables),
+            ("train",),
+            ("publish", "--force", "--reason", "A benchmark."),
+            ("recommend", "--user", "u001"),
+        ):
             before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
             command = [sys.executable, "-c", COMMAND, *map(str, arguments), "--json"]
             done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)

@@ -145,7 +145,8 @@ def swap(url: str, home: Home, users: list[str], repeats: int) -> dict[str, Any]
         ) -> Timings:
             for generation_id in [*variants, first]:
                 started = time.perf_counter()
-                httpx.post(f"{url}/v1/generations/{generation_id}/promote", json={"force": True}, timeout=120)
+                forced = {"force": True, "reason": "A load test."}
+                httpx.post(f"{url}/v1/generations/{generation_id}/promote", json=forced, timeout=120)
                 moved = time.perf_counter()
                 while any(_serving(connection) != generation_id for connection in connections):
                     _check_patience(started)

@@ -19,6 +19,7 @@ from recsys.publishing.gate import Verdict
 from recsys.publishing.training_run import Training, train_generation
 from recsys.store.generations import newest_id, read_generation
 from recsys.store.names import GENERATION, meant
+from recsys.store.promotions import Cause
 from recsys.training.measuring import evaluate_systems
 
 _MODEL = ModelConfig()
@@ -135,6 +136,7 @@ def publish(
     generation: Made | str | None = None,
     *,
     force: bool = False,
+    reason: str | None = None,
     home: Place = None,
     progress: bool | StageProgress = True,
 ) -> Verdict:
@@ -147,7 +149,8 @@ def publish(
 
     Args:
         generation: its id or alias, or what ``train`` or ``load`` gave; None: the newest that is not served.
-        force: serve it whatever the gate says.
+        force: serve it whatever the gate says, which takes a reason; what is broken is not served even so.
+        reason: why, in words; the log of promotions keeps it.
         home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
         progress: True: bars; False: none; or a callback with stage, done and total.
 
@@ -157,11 +160,12 @@ def publish(
     Raises:
         RefusedError: the gate refused; what was served still is.
         ArtifactError: the generation is missing or broken; likewise.
+        SettingError: ``force`` has no reason; likewise.
     """
     place = Home.of(home)
     chosen = generation_id(place, generation) or newest_id(place, served=False)
     with reporting(progress) as report, step(report, "Gate"):
-        verdict = admission.publish(place, chosen, force)
+        verdict = admission.publish(place, chosen, force=force, cause=Cause(reason=reason))
     if not verdict.passed and not force:
         raise RefusedError(chosen, verdict.findings)
     return verdict

@@ -7,7 +7,7 @@ both lists take turns on the same histories, so that what else the machine does 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from types import EllipsisType
 
 import numpy as np
@@ -21,11 +21,15 @@ from recsys.evaluation.report import FROZEN, OURS
 from recsys.home import Home
 from recsys.publishing.binding import BASE, CHOSEN, HELD_OUT, QUERY, SEARCHED, SLICE, TAUGHT
 from recsys.publishing.gate import Rehearsal, Verdict, judge, judge_parts, judge_rehearsal, judge_search
+from recsys.publishing.verification import refusing, verify_answers, verify_stored
 from recsys.ranking.parts import Parts
 from recsys.ranking.system import POPULARITY
 from recsys.serving.history import History
 from recsys.serving.recommender import Recommender
 from recsys.store.generations import ConflictError, current_id, promote, read_generation
+from recsys.store.index import keep_version
+from recsys.store.pointer import refuse
+from recsys.store.promotions import Action, Cause, Promotion
 
 REHEARSED = 100  # histories that a generation answers before it is served
 ROUNDS = 3  # times that each is answered; the quickest counts
@@ -36,34 +40,50 @@ Figures = NDArray[np.float64]
 def publish(
     home: Home,
     generation_id: str,
+    *,
     force: bool = False,
     load: Callable[[str], Recommender] | None = None,
     expected: str | EllipsisType | None = ...,
+    cause: Cause | None = None,
 ) -> Verdict:
-    """Switch the pointer to a generation if the gate lets it pass, or in any case with ``force``.
+    """Verify a generation, judge it, and switch the pointer to it if the gate lets it pass, or with ``force``.
 
-    The pointer moves only from the generation that this one was judged against: of two that publish at the same time
-    the later one is told.
+    Every check is made with ``force`` too, and the log of promotions keeps what was said. The pointer moves only from
+    the generation that this one was judged against: of two that publish at the same time the later one is told.
 
     Args:
         home: where state lives.
         generation_id: what shall be served.
-        force: serve it whatever the gate says.
+        force: serve it whatever the gate says; what is broken is not served even so.
         load: opens a generation by id, without live items, so that both are measured alike; None: from its files.
         expected: what must be served now, None for nothing; an ellipsis: whatever is.
+        cause: who publishes, and why, which ``force`` takes; None: whoever runs this.
 
     Raises:
-        ArtifactError: the generation is missing or broken; the pointer stays.
+        ArtifactError: the generation is missing or broken; the pointer stays, and the log says why.
         ConflictError: another generation is served than was expected or judged against; the pointer stays.
+        SettingError: ``force`` has no reason.
     """
+    cause = cause or Cause()
+    cause.check(force)
     served = current_id(home)
     if expected is not ... and served != expected:
         raise ConflictError(f"Generation {served} is served, not {expected}. Look again before you publish.")
+    opened = cache(load or partial(Recommender.open, home))
+    with refusing(home, generation_id, served, cause, force):
+        manifest = verify_stored(home, generation_id)
+        verify_answers(home, opened(generation_id))
     verdict = check_gate(home, generation_id, served) + check_search(home, generation_id, served)
-    if verdict.passed and not force:
-        verdict += check_answers(home, generation_id, served, load or partial(Recommender.open, home))
-    if verdict.passed or force:
-        promote(home, generation_id, expected if force else served)
+    verdict += check_answers(home, generation_id, served, opened)
+    action: Action = "publish" if verdict.passed or force else "refused"
+    decided = Promotion.make(
+        action, generation_id, served, cause, forced=force, passed=verdict.passed, findings=verdict.findings
+    )
+    if action == "refused":
+        refuse(home, decided)
+    else:
+        keep_version(home.lance, manifest.index, generation_id)
+        promote(home, generation_id, served, decided)
     return verdict
 
 

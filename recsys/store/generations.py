@@ -5,10 +5,7 @@ or the new.
 """
 
 import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import EllipsisType
@@ -22,9 +19,7 @@ from recsys.artifacts import (
     digest_file,
     digest_folder,
     discard_folder,
-    locked,
     made_at,
-    make_room,
     now,
     read_each,
     refuse_links,
@@ -33,29 +28,15 @@ from recsys.artifacts import (
     write_json,
 )
 from recsys.home import Home
-from recsys.record import Record
 from recsys.store.manifests import MADE, GenerationManifest, IndexReference
 from recsys.store.names import GENERATION, forget_names
+from recsys.store.pointer import leave_trail, pointer_lock, read_pointer, switch, trail_of
+from recsys.store.promotions import Cause, Promotion
 
 if TYPE_CHECKING:
     from recsys.data.snapshot import Snapshot
 
-POINTER = "current.json"
-MAX_TRAIL = 50  # generations that rollback can go back through
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pointer(Record):
-    """What is served, and what was before it.
-
-    Attributes:
-        generation: the id of the one that is served.
-        trail: the ids of those that were, the current one last.
-    """
-
-    generation: str
-    trail: list[str]
 
 
 class ConflictError(ArtifactError):
@@ -150,26 +131,32 @@ def current_id(home: Home) -> str | None:
     Raises:
         ArtifactError: the pointer is broken.
     """
-    pointer = _pointer(home)
+    pointer = read_pointer(home)
     return None if pointer is None else pointer.generation
 
 
-def promote(home: Home, generation_id: str, expected: str | EllipsisType | None = ...) -> None:
-    """Point at a generation after checking every file of it; all workers follow.
+def promote(
+    home: Home,
+    generation_id: str,
+    expected: str | EllipsisType | None = ...,
+    promotion: Promotion | None = None,
+) -> None:
+    """Point at a generation after checking every file of it; all workers follow, and the log has a line more.
 
     Args:
         home: where state lives.
         generation_id: what shall be served.
         expected: what must be served until now, None for nothing; an ellipsis: whatever is.
+        promotion: how it was decided; None: by whoever runs this, without a gate.
 
     Raises:
         ArtifactError: the generation is missing or broken; the pointer stays.
         ConflictError: another one than ``expected`` is served; the pointer stays.
     """
     read_generation(home, generation_id, verify=True)
-    with _pointer_lock(home):
+    with pointer_lock(home):
         read_generation(home, generation_id)  # somebody may have deleted it while its files were read
-        trail = _trail(home)
+        trail = trail_of(home)
         served = trail[-1] if trail else None
         if served == generation_id:
             return
@@ -178,30 +165,54 @@ def promote(home: Home, generation_id: str, expected: str | EllipsisType | None 
                 f"Generation {served} was published while {generation_id} was being judged against "
                 f"{expected or 'nothing'}. Publish again to have it judged against {served}."
             )
-        _write_pointer(home, [*trail, generation_id])
+        decided = promotion or Promotion.make("publish", generation_id, served, Cause())
+        switch(home, [*trail, generation_id], replace(decided, previous=served))
 
 
-def rollback(home: Home, expected: str | EllipsisType | None = ...) -> str:
-    """Point back at the generation before the current one; return its id.
+def rollback(
+    home: Home,
+    expected: str | EllipsisType | None = ...,
+    to: str | None = None,
+    cause: Cause | None = None,
+) -> str:
+    """Point back at the generation before the current one, or at any other; return its id.
+
+    What is gone back from is no way back: going back twice goes back two steps, and who goes back after another was
+    published comes to where that one was published from.
 
     Args:
         home: where state lives.
         expected: what must be served until now; an ellipsis: whatever is. Of two that roll back at once one goes back.
+        to: the generation to go to; None: the one before. Where it is served already, nothing happens.
+        cause: who goes back and why; None: whoever runs this.
 
     Raises:
-        ArtifactError: there is none before it, or it is broken; the pointer stays.
+        ArtifactError: there is none before it, or it is missing or broken; the pointer stays.
         ConflictError: another one than ``expected`` is served; the pointer stays.
+        SettingError: the reason is none.
     """
-    with _pointer_lock(home):
+    cause = cause or Cause()
+    cause.check()
+    with pointer_lock(home):
         served = current_id(home)
         if expected is not ... and served != expected:
             raise ConflictError(
                 f"Generation {served} is served, no longer {expected}. Look again before you roll back."
             )
-        target = previous_id(home)
+        target = to or previous_id(home)
         read_generation(home, target, verify=True)
-        _write_pointer(home, _trail(home)[:-1])
+        if target != served:
+            back = Promotion.make("rollback", target, served, cause)
+            switch(home, _trail_back(trail_of(home), target), back)
         return target
+
+
+def _trail_back(trail: list[str], target: str) -> list[str]:
+    """Return the trail on which a generation is gone back to: as it was then, or in the place of what is served."""
+    earlier = trail[:-1]
+    if target not in earlier:
+        return [*earlier, target]
+    return earlier[: len(earlier) - earlier[::-1].index(target)]
 
 
 def previous_id(home: Home) -> str:
@@ -222,7 +233,7 @@ def earlier_ids(home: Home) -> list[str]:
     Raises:
         ArtifactError: the pointer is broken.
     """
-    return _trail(home)[-2::-1]
+    return trail_of(home)[-2::-1]
 
 
 def clean_up(home: Home) -> int:
@@ -246,17 +257,27 @@ def delete_generation(home: Home, generation_id: str) -> None:
     Raises:
         ArtifactError: it is the current one, or does not exist.
     """
-    folder, _ = read_generation(home, generation_id)
-    with _pointer_lock(home):
-        trail = _trail(home)
+    folder, manifest = read_generation(home, generation_id)
+    with pointer_lock(home):
+        trail = trail_of(home)
         if trail and trail[-1] == generation_id:
             raise ArtifactError(f"{generation_id} is being served. Publish another one or roll back first.")
-        if generation_id in trail:
-            _write_pointer(home, [entry for entry in trail if entry != generation_id])
+        leave_trail(home, generation_id)
         discard_folder(folder)
     forget_names(home, GENERATION, generation_id)
     report_path(home, generation_id).unlink(missing_ok=True)
     _drop_indexes(home)
+    _release_index(home, manifest)
+
+
+def _release_index(home: Home, manifest: GenerationManifest) -> None:
+    from recsys.store.index import release_version  # as below
+
+    try:
+        if home.lance.exists():
+            release_version(home.lance, manifest.index, manifest.id)
+    except (ValueError, RuntimeError, OSError) as error:  # a tag too many costs some disk, and nothing else
+        _LOG.warning("The table %s keeps the tag of %s: %s", manifest.index.table, manifest.id, error)
 
 
 def _drop_indexes(home: Home) -> list[str]:
@@ -277,25 +298,3 @@ def _named_indexes(home: Home) -> list[IndexReference]:
     """
     folders = [path.parent.name for path in home.generations.glob(f"[!.]*/{MANIFEST}")]
     return [read_generation(home, generation_id)[1].index for generation_id in folders]
-
-
-def _pointer(home: Home) -> Pointer | None:
-    path = home.generations / POINTER
-    if not os.path.lexists(path):
-        return None
-    return Pointer.read(path, "Remove it and publish again.")
-
-
-def _trail(home: Home) -> list[str]:
-    pointer = _pointer(home)
-    return [] if pointer is None else pointer.trail
-
-
-def _write_pointer(home: Home, trail: list[str]) -> None:
-    write_json(home.generations / POINTER, {"generation": trail[-1], "trail": trail[-MAX_TRAIL:]})
-
-
-@contextmanager
-def _pointer_lock(home: Home) -> Iterator[None]:
-    with locked(make_room(home.generations) / ".lock"):
-        yield

@@ -47,6 +47,7 @@ APPROXIMATE_FROM = 20_000  # items; below it an exact product in memory is faste
 KMEANS_ROUNDS = 15  # the default of 50 takes three times as long and finds nothing more
 BATCH = 16_384  # rows copied at once
 TAG = "served"
+GENERATION_TAG = "generation-"  # before an id: the version that this generation names, once it was served
 LOCK = ".lock"
 TABLES = "items-"  # how the names of all tables begin
 TABLE_FOLDER = ".lance"  # behind a table's name: LanceDB's folder of it
@@ -240,6 +241,28 @@ def content_digest(item_ids: Sequence[str], vectors: NDArray[np.float32], texts:
     sha = hashlib.sha256(canonical_json([list(item_ids), list(texts), list(vectors.shape)]))
     sha.update(np.ascontiguousarray(vectors, dtype="<f4").data)
     return sha.hexdigest()
+
+
+def keep_version(folder: Path, reference: IndexReference, generation_id: str) -> None:
+    """Tag the version of a table that a generation names by that one's id, so that no clean-up of versions takes it."""
+    table, tag = lancedb.connect(folder).open_table(reference.table), f"{GENERATION_TAG}{generation_id}"
+    if tag in table.tags.list():
+        return
+    try:
+        table.tags.create(tag, reference.version)
+    except (ValueError, RuntimeError, OSError):
+        if tag not in table.tags.list():  # another process may have tagged it first
+            raise
+    open_to_readers(folder / f"{reference.table}{TABLE_FOLDER}")
+
+
+def release_version(folder: Path, reference: IndexReference, generation_id: str) -> None:
+    """Take the tag of a generation that is deleted away, where its table is still there for another one."""
+    connection, tag = lancedb.connect(folder), f"{GENERATION_TAG}{generation_id}"
+    if reference.table in _table_names(connection):
+        table = connection.open_table(reference.table)
+        if tag in table.tags.list():
+            table.tags.delete(tag)
 
 
 @contextmanager

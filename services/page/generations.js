@@ -7,6 +7,7 @@ import { SCORERS } from "./lists.js";
 const dialog = find("#confirm"), note = find("#generations-note");
 let known = ""; // what was drawn last, so that a table that stays the same keeps its focus
 let switched = () => {};
+const PROMOTIONS = 20; // the newest
 const RATES_MS = 60_000; // between two looks at what answers have brought, which takes the service longer than the rest
 let rates = { until: 0, of: {} };
 
@@ -22,24 +23,31 @@ async function brought() {
 export function startGenerations(onswitch) {
   switched = onswitch;
   find("#confirm-no").onclick = () => dialog.close();
-  find("#roll-back").onclick = () => confirm("Roll back?", "The generation that served before the current one serves again, in every worker.", "Roll back", false, () => post("/v1/rollback"));
+  find("form", dialog).onsubmit = (event) => { // Enter in the reason
+    event.preventDefault();
+    find("#confirm-yes").click();
+  };
+  find("#roll-back").onclick = () => confirm("Roll back?", "The generation that served before the current one serves again, in every worker.", "Roll back", false, (reason) => post("/v1/rollback", reason));
 }
 
 /** Ask what serves; return how far the key goes: "admin", "limited", "none" or "unknown". */
 export async function loadGenerations() {
-  let reach = "admin", answer = null, adapters = [], clicked = {};
+  let reach = "admin", answer = null, adapters = [], clicked = {}, promotions = [];
   try {
-    [answer, { adapters }, clicked] = await Promise.all([get("/v1/generations"), get("/v1/adapters"), brought().catch(() => ({}))]);
+    [answer, { adapters }, clicked, { promotions }] = await Promise.all([
+      get("/v1/generations"), get("/v1/adapters"), brought().catch(() => ({})), get(`/v1/promotions?limit=${PROMOTIONS}`).catch(() => ({ promotions: [] })),
+    ]);
     say(note, answer.generations.length ? "" : "Nothing has been published yet.");
   } catch (error) {
     reach = { 401: "none", 403: "limited" }[error.status] ?? "unknown";
     say(note, reach === "unknown" ? error.message : "Listing generations, and switching them, takes an admin key.");
   }
   await readiness(answer);
-  const state = JSON.stringify([answer, adapters.map((card) => [card.id, card.serving, card.generations, card.aliases]), reach, clicked]);
+  const state = JSON.stringify([answer, adapters.map((card) => [card.id, card.serving, card.generations, card.aliases]), reach, clicked, promotions]);
   if (state !== known) {
     known = state;
     draw(answer, adapters, clicked);
+    drawPromotions(promotions);
     switched(adapters, answer);
   }
   return reach;
@@ -83,6 +91,24 @@ function draw(answer, adapters, clicked) {
   }));
 }
 
+/** What was served when, by whom and why; what the gate said, or what is broken, stands below what happened. */
+function drawPromotions(promotions) {
+  find("#promotions").hidden = !promotions.length;
+  find("#promotion-rows").replaceChildren(...promotions.map((one) => {
+    const cell = (label, ...children) => make("td", { data: { label } }, ...children);
+    const id = (text) => make("span", { class: "id" }, text ?? "–");
+    const findings = one.findings.length ? make("details", { class: "note" }, make("summary", {}, "what was found"), make("ul", {}, ...one.findings.map((text) => make("li", {}, quoted(text))))) : null;
+    return make("tr", {},
+      cell("When", new Date(one.at).toLocaleString()), cell("What", outcome(one), findings), cell("Generation", id(one.generation)),
+      cell("Before", id(one.previous)), cell("By", quoted(one.by)), cell("Why", one.reason ? quoted(one.reason) : "–"));
+  }));
+}
+
+function outcome({ action, forced, passed }) {
+  if (action === "publish") return forced && !passed ? "published against the gate" : "published";
+  return action === "rollback" ? "rolled back" : "refused";
+}
+
 /** What people call it: aliases, tags and a note, which are theirs and stand isolated. */
 function names({ aliases = [], tags = [], note = null }) {
   const chip = (text, alone) => make("span", { class: alone ? "chip alone" : "chip name" }, quoted(text));
@@ -105,7 +131,7 @@ function brings(rate) {
 
 function ask(id, serving) {
   const text = `Generation ${id} is loaded, verified and judged by the gate, then serves in every worker${serving ? ` in the place of ${serving}` : ""}. No request fails meanwhile.`;
-  confirm("Promote this generation?", text, "Promote", true, () => post(`/v1/generations/${encodeURIComponent(id)}/promote`, { force: find("#force").checked }));
+  confirm("Promote this generation?", text, "Promote", true, (reason) => post(`/v1/generations/${encodeURIComponent(id)}/promote`, { force: find("#force").checked, ...reason }));
 }
 
 function confirm(title, text, verb, gated, act) {
@@ -115,13 +141,15 @@ function confirm(title, text, verb, gated, act) {
   say(error, "");
   say(yes, verb);
   find("#force").checked = false;
+  find("#reason").value = "";
   find("#force-line").hidden = !gated;
   yes.disabled = false;
   yes.onclick = async () => {
     yes.disabled = true;
     say(error, "");
     try {
-      const { generation, findings } = await act();
+      const reason = find("#reason").value.trim();
+      const { generation, findings } = await act(reason ? { reason } : {});
       dialog.close();
       await loadGenerations();
       say(note, [`Generation ${generation} serves.`, ...findings].join(" "));

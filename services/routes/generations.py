@@ -1,9 +1,10 @@
 """Generations and adapters: what there is, what answers, and switching it while requests go on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import Path, Response
+from fastapi import Path, Query, Response
 
 from recsys.artifacts import ArtifactError
 from recsys.ranking.parts import parts_of
@@ -11,26 +12,34 @@ from recsys.selection.values import in_words
 from recsys.store.adapters import list_adapters
 from recsys.store.adapters import when_made as adapter_made
 from recsys.store.generations import (
+    ConflictError,
     current_id,
     list_generations,
     newest_last,
     previous_id,
     read_generation,
-    rollback,
     when_made,
 )
 from recsys.store.names import ADAPTER, GENERATION, read_names
+from recsys.store.pointer import list_promotions
+from recsys.store.promotions import Cause
 from recsys_client.schemas.generations import (
     AdapterCard,
     AdaptersAnswer,
     GenerationsAnswer,
     PromoteRequest,
+    PromotionRecord,
+    PromotionsAnswer,
+    RollbackRequest,
     ShadowAnswer,
     ShadowRequest,
     SwitchAnswer,
 )
 from recsys_client.schemas.problems import Code
 from services.edge.auth import guarded_router, scoped
+from services.edge.context import asking_key
+from services.edge.keys import read_keys
+from services.edge.paths import without_paths
 from services.edge.problems import Refused
 from services.worker.answering import by_name, json_response
 from services.worker.shadow import begin_shadow, end_shadow, summary
@@ -39,6 +48,7 @@ from services.worker.state import Worker, WorkerOfApp
 if TYPE_CHECKING:
     import polars as pl
 
+MOST_PROMOTIONS = 1_000  # in one answer
 router = guarded_router("generations")
 GenerationId = Annotated[
     str,
@@ -71,14 +81,25 @@ async def promote_generation(
 
     409 says why it is not served, and the one that was served still is.
     """
-    force = request is not None and request.force
-    return json_response(await worker.loading.run(_promote, worker, generation_id, force))
+    return json_response(await worker.loading.run(_promote, worker, generation_id, request or PromoteRequest()))
 
 
-@router.post("/v1/rollback", response_model=SwitchAnswer, **scoped("admin", 409))
-async def roll_back(worker: WorkerOfApp) -> Response:
-    """Serve the generation before the current one again; 409 where there is none, or where it is broken."""
-    return json_response(await worker.loading.run(_roll_back, worker))
+@router.post("/v1/rollback", name="roll_back", response_model=SwitchAnswer, **scoped("admin", 400, 404, 409, 413, 422))
+async def roll_back_generation(worker: WorkerOfApp, request: RollbackRequest | None = None) -> Response:
+    """Serve the generation before the current one again, or any other; 409 where there is none, or where it is broken.
+
+    What is gone back from is no way back: going back twice goes back two steps.
+    """
+    return json_response(await worker.loading.run(_roll_back, worker, request or RollbackRequest()))
+
+
+@router.get("/v1/promotions", response_model=PromotionsAnswer, **scoped("admin", 422))
+async def promotions(
+    worker: WorkerOfApp,
+    limit: Annotated[int, Query(ge=1, le=MOST_PROMOTIONS, description="How many of the newest.")] = 100,
+) -> Response:
+    """List what was served when, by whom and why, and what was refused; the newest first."""
+    return json_response(await worker.reading.run(_promotions, worker, limit))
 
 
 @router.post(
@@ -149,31 +170,66 @@ def _adapters(worker: Worker) -> AdaptersAnswer:
     return AdaptersAnswer(adapters=cards)
 
 
-def _promote(worker: Worker, generation_id: str, force: bool) -> SwitchAnswer:
+def _promote(worker: Worker, generation_id: str, request: PromoteRequest) -> SwitchAnswer:
     from recsys.publishing.admission import publish  # brings torch
 
     generation_id = _load(worker, generation_id)
     previous = current_id(worker.home)
-    try:
-        verdict = publish(worker.home, generation_id, force, worker.opened)
-    except ArtifactError as error:
-        raise Refused(Code.CANNOT_ANSWER, str(error)) from None
-    if not (verdict.passed or force):
+    with _told():
+        verdict = publish(
+            worker.home, generation_id, force=request.force, load=worker.opened, cause=_cause(worker, request.reason)
+        )
+    if not (verdict.passed or request.force):
         raise Refused(Code.REFUSED_BY_GATE, f"The gate refuses {generation_id}: {' '.join(verdict.findings)}")
     worker.generation.check()
     return SwitchAnswer(generation=generation_id, previous=previous, findings=list(verdict.findings))
 
 
-def _roll_back(worker: Worker) -> SwitchAnswer:
+def _roll_back(worker: Worker, request: RollbackRequest) -> SwitchAnswer:
+    from recsys.publishing.rollback import roll_back  # brings Polars
+
     before = current_id(worker.home)
     try:
-        target = previous_id(worker.home)
-        worker.cache.open(target)
-        generation_id = rollback(worker.home, expected=before)
+        target = previous_id(worker.home) if request.to is None else _load(worker, request.to)
     except ArtifactError as error:
         raise Refused(Code.NOTHING_BEFORE, str(error)) from None
+    with _told(Code.NOTHING_BEFORE if request.to is None else Code.CANNOT_ANSWER):
+        worker.cache.open(target)
+        roll_back(worker.home, target, expected=before, cause=_cause(worker, request.reason))
     worker.generation.check()
-    return SwitchAnswer(generation=generation_id, previous=before, findings=[])
+    return SwitchAnswer(generation=target, previous=before, findings=[])
+
+
+@contextmanager
+def _told(broken: Code = Code.CANNOT_ANSWER) -> Iterator[None]:
+    """Refuse with a code of its own where somebody else has switched meanwhile, else with the one that is given."""
+    try:
+        yield
+    except ConflictError as error:
+        raise Refused(Code.SWITCHED_MEANWHILE, str(error)) from None
+    except ArtifactError as error:
+        raise Refused(broken, str(error)) from None
+
+
+def _cause(worker: Worker, reason: str | None) -> Cause:
+    """Return who asks, by the name and id of the key, and why."""
+    key = asking_key()
+    if key is None:
+        return Cause(by="somebody on this machine", reason=reason)
+    names = (one.name for one in read_keys(worker.home) or () if one.id == key)
+    return Cause(by=f"{next(names, '')} (key {key})".strip(), reason=reason)
+
+
+def _promotions(worker: Worker, limit: int) -> PromotionsAnswer:
+    return PromotionsAnswer(
+        promotions=[
+            PromotionRecord(
+                **{name: value for name, value in vars(one).items() if name in PromotionRecord.model_fields}
+                | {"findings": [without_paths(finding) for finding in one.findings]}
+            )
+            for one in list_promotions(worker.home)[:limit]
+        ]
+    )
 
 
 def _shadow(worker: Worker, generation_id: str, share: float) -> ShadowAnswer:

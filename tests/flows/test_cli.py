@@ -49,7 +49,18 @@ for command in (["--help"], ["generations"], ["adapters"], ["keys", "list"]):
 print(*{name.partition(".")[0] for name in sys.modules})
 """
 COMMANDS = {
-    *("demo", "ingest", "validate", "train", "evaluate", "publish", "rollback", "generations", "adapters"),
+    *(
+        "demo",
+        "ingest",
+        "validate",
+        "train",
+        "evaluate",
+        "publish",
+        "rollback",
+        "promotions",
+        "generations",
+        "adapters",
+    ),
     *("serve", "recommend", "benchmark", "classify", "embed", "export", "pretrain", "teach", "tune", "ui"),
     "simulate",
 }
@@ -262,7 +273,7 @@ def test_publish_refuses_with_3_and_rollback_returns(copied_home: Home) -> None:
     assert (refused["generation"], refused["published"], refused["passed"]) == (worse, False, False)
     assert "popularity" in refused["error"]
     assert current_id(copied_home) == served
-    assert run("publish", worse, "--force", "--home", copied_home.root)["published"] is True
+    assert run("publish", worse, "--force", "--reason", "a test", "--home", copied_home.root)["published"] is True
     assert current_id(copied_home) == worse
     assert "is being served" in shown("generations", "delete", worse, "--home", copied_home.root, code=1)
     assert run("rollback", "--home", copied_home.root)["generation"] == served
@@ -303,7 +314,11 @@ def test_an_alias_does_wherever_an_id_is_asked_for(copied_home: Home) -> None:
     listed = shown("adapters", *place)
     assert all(part in listed for part in (adapter, "champion", "#small"))
     assert run("publish", "candidate", *place, code=3)["generation"] == worse
-    assert run("publish", "candidate", "--force", *place)["generation"] == worse == current_id(copied_home)
+    assert (
+        run("publish", "candidate", "--force", "--reason", "a test", *place)["generation"]
+        == worse
+        == current_id(copied_home)
+    )
     assert f"Generation {served} is served" in shown("rollback", *place)
     assert run("evaluate", "candidate", *place)["generation"] == worse
     assert run("adapters", "compare", "champion", adapter, *place)["comparable"]

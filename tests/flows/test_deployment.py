@@ -93,7 +93,9 @@ def wait_for_run(api: httpx.Client, deployment: dict[str, Any], wanted: Callable
 
 def test_the_parameters_are_a_form(deployment: dict[str, Any]) -> None:
     schema = deployment["parameter_openapi_schema"]
-    assert {"events", "items", "users", "home", "ingest", "model", "publish", "force"} == set(schema["properties"])
+    assert {"events", "items", "users", "home", "ingest", "model", "publish", "force", "reason"} == set(
+        schema["properties"]
+    )
     roles = schema["definitions"]["SignalConfig"]["properties"]["role"]
     assert roles["enum"] == ["target", "positive", "negative", "seen", "ignored"]
     assert "learning_rate" in schema["definitions"]["AdapterConfig"]["properties"]

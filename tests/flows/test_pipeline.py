@@ -147,7 +147,7 @@ def test_the_gate_stops_a_worse_generation(copied_home: Home) -> None:
     with pytest.raises(RefusedError, match=f"refused generation {worse}.*popularity"):
         publish_generation(worse, str(copied_home.root))
     assert current_id(copied_home) == served
-    publish_generation(worse, str(copied_home.root), force=True)
+    publish_generation(worse, str(copied_home.root), force=True, reason="a test")
     assert current_id(copied_home) == worse
 
 

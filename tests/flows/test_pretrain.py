@@ -114,7 +114,7 @@ def test_an_adapter_from_elsewhere_becomes_a_generation(
     measured = read_json(Path(done["metrics"]))["protocols"]["leave-one-out"]["systems"]
     assert {"recsys.towers", "recsys.frozen-towers"} <= measured.keys()
     assert run(*arguments)["reused"]
-    assert run("publish", done["generation"], "--home", place.root, "--force")["published"]
+    assert run("publish", done["generation"], "--home", place.root, "--force", "--reason", "a test")["published"]
     recommender = Recommender.open(place, done["generation"])
     assert len(recommender.recommend(recommender.history("u000"), k=5).items) == 5
     assert "imported" in shown("adapters", "--home", place.root)

@@ -95,10 +95,10 @@ def test_a_worse_generation_is_refused_unless_forced(copied: Home) -> None:
     with pytest.raises(RefusedError, match=f"refused generation {worse}"):
         recsys.publish(home=copied)  # the newest that is not served
     assert current_id(copied) == served
-    assert not recsys.publish(worse, force=True, home=copied).passed
+    assert not recsys.publish(worse, force=True, reason="a test", home=copied).passed
     assert current_id(copied) == worse
     assert recsys.load(home=copied).generation == worse
-    recsys.publish(recsys.load(served, home=copied), force=True, home=copied)
+    recsys.publish(recsys.load(served, home=copied), force=True, reason="a test", home=copied)
     assert current_id(copied) == served
 
 

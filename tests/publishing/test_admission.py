@@ -15,6 +15,9 @@ from recsys.ranking.candidates import VectorSource
 from recsys.serving.recommender import Recommender
 from recsys.store import index
 from recsys.store.generations import ConflictError, current_id, promote
+from recsys.store.promotions import Cause
+
+REASON = Cause(reason="A test.")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,7 @@ def test_the_index_is_compared_with_an_exact_search(
     assert not verdict.passed
     assert "of the nearest items, which is below" in verdict.findings[-2]
     assert index.APPROXIMATE_FROM > 1
-    assert publish(copied, generation_id, force=True).findings[-1] not in verdict.findings[-2:]
+    assert publish(copied, generation_id, force=True, cause=REASON).findings[-1] not in verdict.findings[-2:]
 
 
 def test_of_two_that_publish_at_once_the_later_is_told(home: Home, tmp_path: Path) -> None:
@@ -92,7 +95,7 @@ def test_of_two_that_publish_at_once_the_later_is_told(home: Home, tmp_path: Pat
         publish(copied, mine, load=load)
     assert current_id(copied) == theirs
     with pytest.raises(ConflictError, match=f"Generation {theirs} is served, not {first}"):
-        publish(copied, mine, force=True, expected=first)
+        publish(copied, mine, force=True, cause=REASON, expected=first)
     assert current_id(copied) == theirs
-    publish(copied, mine, force=True, expected=theirs)
+    publish(copied, mine, force=True, cause=REASON, expected=theirs)
     assert current_id(copied) == mine

@@ -20,8 +20,9 @@ from recsys.evaluation import charts
 from recsys.evaluation.charts import Bar
 from recsys.home import Home
 from recsys.serving.explanation import TEMPLATES
-from recsys.store.generations import POINTER, current_id, promote, read_generation
+from recsys.store.generations import current_id, promote, read_generation
 from recsys.store.names import GENERATION, set_alias, set_note
+from recsys.store.pointer import POINTER
 from recsys.texts.vectors import TextVectors
 from services.edge.keys import create_key
 from services.routes.page import FILES, INDEX, POLICY
@@ -481,6 +482,7 @@ def test_promoting_asks_first_then_switches_and_rolls_back(visit: Visit, world: 
     page = visit.page
     page.get_by_role("button", name=f"Promote generation {world.second}").click()
     page.check("#force")
+    page.fill("#reason", "The <b>spring</b> catalogue.")
     assert page.locator("#serving").inner_text() == world.first
     page.click("#confirm-yes")
     page.locator("#serving", has_text=world.second).wait_for()

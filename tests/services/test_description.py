@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from recsys_client import Client
 from recsys_client.schemas.classify import ClassifyRequest
 from recsys_client.schemas.events import EventsRequest, NewEvent
-from recsys_client.schemas.generations import PromoteRequest, ShadowRequest
+from recsys_client.schemas.generations import PromoteRequest, RollbackRequest, ShadowRequest
 from recsys_client.schemas.items import PatchItemRequest, PutItemRequest, PutItemsRequest
 from recsys_client.schemas.page import NewRow, PageRequest
 from recsys_client.schemas.recipes import (
@@ -66,7 +66,8 @@ BODIES: dict[type[BaseModel], list[dict[str, Any]]] = {  # as small as they may 
     PutItemRequest: [{"title": "x"}],
     PutItemsRequest: [{"items": [{"item_id": "1", "title": "x"}]}],
     PatchItemRequest: [{"year": 1999}],
-    PromoteRequest: [{}],
+    PromoteRequest: [{}, {"force": True, "reason": "why"}],
+    RollbackRequest: [{}, {"to": "0" * 16}],
     ShadowRequest: [{}],
 }
 VALUES: list[Any] = [

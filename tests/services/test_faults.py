@@ -293,7 +293,9 @@ def test_a_file_that_breaks_while_it_serves_changes_no_answer_and_cannot_be_swit
             file = home.generations / generation_id / "towers.safetensors"
             file.write_bytes(file.read_bytes()[:-1] + b"?")
         assert recommend(url, user_id=known_user)["items"] == expected
-        refused = httpx.post(f"{url}/v1/generations/{second}/promote", json={"force": True}, timeout=60)
+        refused = httpx.post(
+            f"{url}/v1/generations/{second}/promote", json={"force": True, "reason": "It is broken."}, timeout=60
+        )
         assert refused.status_code == 409
         assert "towers.safetensors has changed" in refused.json()["detail"]
         named = httpx.post(f"{url}/v1/recommend", json={"history": [], "generation": second}, timeout=60)

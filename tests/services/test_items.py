@@ -400,7 +400,7 @@ def test_another_generation_has_the_live_items_from_its_first_answer(world: Worl
     TextVectors.of_adapter(world.home, adapter_id)  # the first answer waits for the encoder, but not for a slow export
     only = {"field": "year", "eq": 2031}
     assert world.listed(adapter=adapter_id, filter=only) == ["new-western"]
-    world.ask("POST", f"/v1/generations/{generation_id}/promote", force=True)
+    world.ask("POST", f"/v1/generations/{generation_id}/promote", force=True, reason="It has no held-out figures.")
     for _ in range(ASKED):
         answer = world.ask("POST", "/v1/recommend", history=["i000"], filter=only)
         assert [item["item_id"] for item in answer["items"]] == ["new-western"]

@@ -86,7 +86,7 @@ def test_every_route_asks_for_its_scope(guarded: Guarded) -> None:
 def test_what_a_person_did_needs_the_admin_scope(guarded: Guarded) -> None:
     document = guarded.client.get("/docs.json").json()
     personal = {"/v1/users/{user_id}", "/v1/recommendations/{rec_id}"} & set(document["paths"])
-    of_operators = ("/v1/generations", "/v1/adapters", "/v1/rollback", "/v1/shadow", "/v1/rates")
+    of_operators = ("/v1/generations", "/v1/adapters", "/v1/rollback", "/v1/promotions", "/v1/shadow", "/v1/rates")
     for method, path, operation in operations(document):
         if (method, path) == ("PUT", "/v1/users/{user_id}"):  # tells nothing of anybody
             assert operation["security"] == [{"key": ["write"]}]

@@ -16,7 +16,8 @@ from workers import workers_of
 
 from recsys.artifacts import write_json
 from recsys.home import Home
-from recsys.store.generations import POINTER, current_id
+from recsys.store.generations import current_id
+from recsys.store.pointer import POINTER
 from services.serve import ServeError, free_port, log_file, running, serve, start, stop
 
 Eventually = Callable[[Callable[[], bool]], None]

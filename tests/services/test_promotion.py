@@ -14,6 +14,7 @@ from recsys.database.live_items import ItemStore
 from recsys.home import Home
 from recsys.publishing import admission
 from recsys.store.generations import current_id
+from recsys_client.schemas.generations import PromoteRequest
 from services.edge.metrics import Metrics
 from services.routes import generations
 from services.worker.current import CurrentGeneration
@@ -50,7 +51,7 @@ def test_neither_the_candidate_nor_what_is_served_has_live_items(worker: Any, mo
     first = str(current_id(worker.home))
     second, _ = make_variant(worker.home, {"content": 1.0})
     monkeypatch.setattr(admission, "judge_rehearsal", lambda _: admission.Verdict(True, ()))
-    answer = generations._promote(worker, second, force=False)
+    answer = generations._promote(worker, second, PromoteRequest())
     assert (answer.generation, answer.previous) == (second, first)
     assert measured == [0, 0]
     assert worker.generation.recommender().items_version == 1
@@ -60,5 +61,5 @@ def test_what_serves_with_live_items_can_be_promoted_again(worker: Any, monkeypa
     monkeypatch.setattr(admission, "judge_rehearsal", lambda _: admission.Verdict(True, ()))
     served = str(current_id(worker.home))
     worker.generation.recommender().scoring.source.kind = "approximate"  # as a large catalogue is searched
-    assert generations._promote(worker, served, force=False).generation == served
+    assert generations._promote(worker, served, PromoteRequest()).generation == served
     assert worker.generation.recommender().index_recall([["i000"]], 10) > 0.9

@@ -40,6 +40,7 @@ ROUTES = {
     ("post", "/v1/generations/{generation_id}/shadow"),
     ("delete", "/v1/generations/{generation_id}/shadow"),
     ("post", "/v1/rollback"),
+    ("get", "/v1/promotions"),
     ("get", "/v1/shadow"),
     ("get", "/v1/rates"),
     ("get", "/v1/recommendations/{rec_id}"),

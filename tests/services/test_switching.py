@@ -20,6 +20,7 @@ from services.serve import running
 
 Eventually = Callable[[Callable[[], bool]], None]
 WORKERS = 2
+REASON = "Two generations take turns."
 CLIENTS = 64
 SWAPS = 1_000
 THINKING_SECONDS = 0.25  # of a client between two requests, so that the swaps have the time to be many
@@ -48,7 +49,7 @@ class World:
         return found
 
     def promote(self, generation_id: str) -> None:
-        response = self.ask("POST", f"/v1/generations/{generation_id}/promote", force=True)
+        response = self.ask("POST", f"/v1/generations/{generation_id}/promote", force=True, reason=REASON)
         assert response.status_code == 200, response.text
 
     def serves_everywhere(self, generation_id: str) -> bool:
@@ -119,7 +120,7 @@ def test_an_alias_answers_for_what_it_names_now(world: World, known_user: str) -
     unknown = world.ask("POST", "/v1/recommend", history=[], adapter="challenger")
     assert (unknown.status_code, unknown.json()["detail"][:32]) == (404, "There is no adapter 'challenger'")
     assert world.ask("POST", "/v1/recommend", history=[], adapter=world.adapters[world.first][:8]).status_code == 404
-    promoted = world.ask("POST", "/v1/generations/champion/promote", force=True)
+    promoted = world.ask("POST", "/v1/generations/champion/promote", force=True, reason=REASON)
     assert promoted.json()["generation"] == world.first
     shadowed = world.ask("POST", "/v1/generations/champion/shadow", share=0.5)
     assert shadowed.json()["generation"] == world.first
@@ -184,7 +185,7 @@ def test_every_answer_in_many_swaps_is_wholly_one_generations(world: World, know
 
 
 def test_a_switch_reaches_all_workers_and_rolls_back(world: World, eventually: Eventually) -> None:
-    answer = world.ask("POST", f"/v1/generations/{world.second}/promote", force=True).json()
+    answer = world.ask("POST", f"/v1/generations/{world.second}/promote", force=True, reason=REASON).json()
     assert (answer["generation"], answer["previous"]) == (world.second, world.first)
     assert answer["findings"]
     eventually(lambda: world.serves_everywhere(world.second))

@@ -21,7 +21,8 @@ from recsys.serving.new_texts import Encoder
 from recsys.serving.recommender import Recommender
 from recsys.store.adapters import read_card
 from recsys.store.exports import open_encoder
-from recsys.store.generations import POINTER, current_id, earlier_ids, read_generation
+from recsys.store.generations import current_id, earlier_ids, read_generation
+from recsys.store.pointer import POINTER
 from recsys.training.resuming import Parent
 from services.worker.shadow import STATE, read_shadow
 

@@ -10,7 +10,6 @@ from recsys.artifacts import MANIFEST, ArtifactError, staged_folder
 from recsys.home import Home
 from recsys.store import generations
 from recsys.store.generations import (
-    POINTER,
     ConflictError,
     clean_up,
     commit_generation,
@@ -24,6 +23,7 @@ from recsys.store.generations import (
     rollback,
 )
 from recsys.store.manifests import GenerationManifest, IndexReference
+from recsys.store.pointer import POINTER
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The vector index: bound to its vectors, exact where small, near enough where large."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import lancedb
 import numpy as np
@@ -10,7 +11,7 @@ from recsys.artifacts import ArtifactError
 from recsys.errors import VectorError
 from recsys.ranking.candidates import VectorSource
 from recsys.store import index
-from recsys.store.index import build_index, drop_indexes, map_vectors, open_index
+from recsys.store.index import build_index, drop_indexes, keep_version, map_vectors, open_index, release_version
 
 
 def some_vectors(rows=200, width=8, seed=0):
@@ -128,3 +129,21 @@ def test_search_finds_the_largest_dot_products_that_are_allowed(tmp_path, monkey
         best = np.flatnonzero(allowed)[np.argsort(-(vectors[allowed] @ query))[:50]]
         found += len(set(rows.tolist()) & set(best.tolist()))
     assert found / (20 * 50) > (0.999 if kind == "exact" else 0.95)
+
+
+def test_a_clean_up_of_versions_leaves_what_a_generation_names(tmp_path):
+    reference = build_index(tmp_path, ids(), some_vectors(), texts())
+    table = lancedb.connect(tmp_path).open_table(reference.table)
+    for _ in range(2):  # another may have tagged it already
+        keep_version(tmp_path, reference, "0123456789abcdef")
+    table.tags.delete(index.TAG)
+    table.delete("true")
+    with pytest.warns(UserWarning, match="every version"):
+        table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+    assert open_index(tmp_path, reference).count_rows() == len(ids())
+    release_version(tmp_path, reference, "0123456789abcdef")
+    with pytest.warns(UserWarning, match="every version"):
+        table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+    with pytest.raises(ArtifactError, match="has no version"):
+        open_index(tmp_path, reference)
+    release_version(tmp_path, replace(reference, table="none"), "0123456789abcdef")

@@ -35,6 +35,8 @@ from recsys_client.schemas.generations import (
     AdaptersAnswer,
     GenerationsAnswer,
     PromoteRequest,
+    PromotionsAnswer,
+    RollbackRequest,
     ShadowAnswer,
     ShadowRequest,
     SwitchAnswer,
@@ -287,15 +289,23 @@ def adapters() -> Call[AdaptersAnswer]:
     return _call("GET", "/v1/adapters", AdaptersAnswer)
 
 
-def promote(generation_id: str, *, force: bool = False) -> Call[SwitchAnswer]:
-    """Serve a generation; Conflict says why it is not, and ``force`` overrules the gate."""
+def promote(generation_id: str, *, force: bool = False, reason: str | None = None) -> Call[SwitchAnswer]:
+    """Serve a generation; Conflict says why it is not, and ``force``, which takes a reason, overrules the gate."""
     path = f"/v1/generations/{_segment('generation_id', generation_id)}/promote"
-    return _call("POST", path, SwitchAnswer, PromoteRequest(force=force), repeatable=False)
+    body = _checked(PromoteRequest, {"force": force} | ({} if reason is None else {"reason": reason}))
+    return _call("POST", path, SwitchAnswer, body, repeatable=False)
 
 
-def roll_back() -> Call[SwitchAnswer]:
-    """Serve the generation before the current one again; Conflict where there is none."""
-    return _call("POST", "/v1/rollback", SwitchAnswer, repeatable=False)
+def roll_back(*, to: str | None = None, reason: str | None = None) -> Call[SwitchAnswer]:
+    """Serve the generation before the current one again, or any other; Conflict where there is none."""
+    given = {name: value for name, value in (("to", to), ("reason", reason)) if value is not None}
+    body = _checked(RollbackRequest, given) if given else None
+    return _call("POST", "/v1/rollback", SwitchAnswer, body, repeatable=False)
+
+
+def promotions(*, limit: int | None = None) -> Call[PromotionsAnswer]:
+    """Return the newest ``limit`` switches and refusals (100 unless told otherwise): who, when, why."""
+    return _call("GET", "/v1/promotions", PromotionsAnswer, query={} if limit is None else {"limit": limit})
 
 
 def begin_shadow(generation_id: str, *, share: float | None = None) -> Call[ShadowAnswer]:

@@ -1,10 +1,18 @@
 """Generations, adapters and the shadow: what there is, what serves, and switching it."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
-from recsys_client.schemas.fields import Flag, Number, Request
+from recsys_client.schemas.fields import Flag, Id, Number, Request
+
+# One line, which begins with something: it becomes a line of a log and of tables.
+_BLANKS = r"\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_CONTROLS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+Reason = Annotated[
+    str, StringConstraints(min_length=1, max_length=500, pattern=rf"^[^{_CONTROLS}{_BLANKS}][^{_CONTROLS}]*$")
+]
 
 
 class GenerationsAnswer(BaseModel):
@@ -48,9 +56,43 @@ class AdaptersAnswer(BaseModel):
 class PromoteRequest(Request):
     """How to promote."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"force": False}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"force": False}, {"force": True, "reason": "The old one has no spring catalogue."}],
+            "if": {"required": ["force"], "properties": {"force": {"const": True}}, "additionalProperties": True},
+            "then": {
+                "required": ["reason"],
+                "properties": {"reason": {"not": {"type": "null"}}},
+                "additionalProperties": True,
+            },
+        }
+    )
 
-    force: Flag = Field(False, description="Serve it whatever the gate says.")
+    force: Flag = Field(
+        default=False,
+        description="Serve it whatever the gate says, which takes a reason. What is broken is not served even so.",
+    )
+    reason: Reason | None = Field(
+        default=None, validate_default=True, description="Why, in words; GET /v1/promotions keeps it."
+    )
+
+    @field_validator("reason")
+    @classmethod
+    def _given_where_forced(cls, reason: str | None, info: ValidationInfo) -> str | None:
+        if reason is None and info.data.get("force"):
+            raise PydanticCustomError("reason_wanted", "to overrule the gate takes a reason")
+        return reason
+
+
+class RollbackRequest(Request):
+    """Where to go back to."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "Its lists were odd."}]})
+
+    to: Id | None = Field(
+        default=None, description="Id or alias of any generation; the one before the current one where left out."
+    )
+    reason: Reason | None = Field(default=None, description="Why, in words; GET /v1/promotions keeps it.")
 
 
 class SwitchAnswer(BaseModel):
@@ -59,6 +101,27 @@ class SwitchAnswer(BaseModel):
     generation: str
     previous: str | None
     findings: list[str] = Field(description="What the gate found; empty after a rollback.")
+
+
+class PromotionRecord(BaseModel):
+    """One switch of what is served, or one that was refused."""
+
+    at: str = Field(description="When it was decided (UTC).")
+    action: Literal["publish", "rollback", "refused"]
+    generation: str = Field(description="What it is about.")
+    previous: str | None = Field(description="What was served until then; after a refusal it still is.")
+    by: str = Field(description="Whose login, or whose key.")
+    run: str | None = Field(description="The flow run that did it.")
+    reason: str | None
+    forced: bool = Field(description="Whether the gate was to be overruled.")
+    passed: bool | None = Field(description="What the gate said; null where it was not asked.")
+    findings: list[str] = Field(description="Of the gate, or what is broken.")
+
+
+class PromotionsAnswer(BaseModel):
+    """What was served when, by whom and why, and what was refused; the newest first."""
+
+    promotions: list[PromotionRecord]
 
 
 class ShadowRequest(Request):

@@ -66,7 +66,12 @@ class Code(StrEnum):
         "The generation or adapter exists and cannot be used: it is broken, or made for something else."
     )  # fmt: skip
     NO_SUCH_LIST = "no-such-list", 409, "The generation cannot have such a list: its events lack what it is made from."
-    REFUSED_BY_GATE = "refused-by-gate", 409, "The generation is worse than what serves; `force` overrules it."
+    REFUSED_BY_GATE = "refused-by-gate", 409, (
+        "The generation is worse than what serves; `force` with a `reason` overrules it."
+    )  # fmt: skip
+    SWITCHED_MEANWHILE = "switched-meanwhile", 409, (
+        "Another generation was served meanwhile than the decision rested on; look again."
+    )  # fmt: skip
     NOTHING_BEFORE = "nothing-before", 409, "There is no generation to roll back to, or it is broken."
     NO_ROOM = "no-room", 409, "There may be no more live items, of this key or of all."
     NO_ROOM_FOR_USERS = "no-room-for-users", 409, (

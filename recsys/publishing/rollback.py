@@ -1,0 +1,37 @@
+"""Going back to a generation that is known to be good: it is verified as if it were new, and not judged."""
+
+from types import EllipsisType
+
+from recsys.home import Home
+from recsys.publishing.verification import refusing, verify_stored
+from recsys.store.generations import ConflictError, current_id, previous_id, rollback
+from recsys.store.index import keep_version
+from recsys.store.promotions import Cause
+
+
+def roll_back(
+    home: Home, to: str | None = None, *, expected: str | EllipsisType | None = ..., cause: Cause | None = None
+) -> str:
+    """Serve the generation before the current one again, or any other; return its id.
+
+    Args:
+        home: where state lives.
+        to: the generation to go to; None: the one before.
+        expected: what must be served until now; an ellipsis: whatever is.
+        cause: who goes back and why; None: whoever runs this.
+
+    Raises:
+        ArtifactError: there is none before it, or it is missing or broken; the pointer stays, and the log says why.
+        ConflictError: another generation is served than was expected, or was at the beginning; the pointer stays.
+        SettingError: the reason is none.
+    """
+    cause = cause or Cause()
+    cause.check()
+    served = current_id(home)
+    if expected is not ... and served != expected:
+        raise ConflictError(f"Generation {served} is served, no longer {expected}. Look again before you roll back.")
+    target = to or previous_id(home)
+    with refusing(home, target, served, cause):
+        manifest = verify_stored(home, target)
+    keep_version(home.lance, manifest.index, target)
+    return rollback(home, served, target, cause)
