@@ -30,6 +30,7 @@ def pipeline(
     publish: bool = True,
     force: bool = False,
     users: TableLocation | None = None,
+    live: bool = True,
 ) -> Training:
     """Ingest, train, measure and publish; what was done before with the same inputs is found, not done again.
 
@@ -43,6 +44,7 @@ def pipeline(
         publish: serve the new generation if the gate lets it pass.
         force: serve it whatever the gate says.
         users: where the users' attributes are, likewise; empty: nothing is known of users but their events.
+        live: join what the service has collected since: its events, and items that were put or deleted.
 
     Raises:
         DataError, SettingError: only one of events and items is given, or users without them, or the data cannot be
@@ -58,7 +60,7 @@ def pipeline(
     if events is None or items is None:
         events, items = fetch_movielens(place.cache)
 
-    snapshot_id = ingest_tables(events, items, str(place.root), ingest, users)
+    snapshot_id = ingest_tables(events, items, str(place.root), ingest, users, live)
     training = train_generation(snapshot_id, str(place.root), model)
     report_metrics(read_json(Path(training.metrics)))
     report_samples(place, training.generation)
