@@ -20,7 +20,7 @@ MAX_TEXT = 20_000  # characters of one value
 MAX_MEMBERS = 1_000  # of one list
 MAX_FLOAT, MAX_FLOAT_32 = sys.float_info.max, (2 - 2**-23) * 2.0**127
 NANOSECOND_YEARS, NANOSECOND_DAYS = (1678, 2261), timedelta(days=106_751)  # what 64 bits hold of them
-LONGEST = timedelta(days=100_000_000)  # of a duration
+LONGEST = timedelta(days=106_751_991)  # whose microseconds 64 bits hold
 SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: JSON can spell it, UTF-8 cannot
 _DURATION = re.compile(
     r"(?P<sign>-?)P(?:(?P<days>\d{1,9})D)?"
