@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands.data import ingest, validate
+from flows.commands.data import export_events, ingest, validate
 from flows.commands.demo import demo
 from flows.commands.generations import adapters, generations
 from flows.commands.measure import benchmark, evaluate
@@ -54,7 +54,8 @@ def main(
 # in the order in which `recsys --help` lists them
 for command in (
     *(demo, ingest, validate, train, pretrain, teach, tune, classify, evaluate, benchmark),
-    *(publish, rollback, promotions, generations, adapters, serve, recommend, embed, export, simulate, ui),
+    *(publish, rollback, promotions, generations, adapters),
+    *(serve, recommend, embed, export, export_events, simulate, ui),
 ):
     app.command()(command)
 app.add_typer(keys, name="keys")

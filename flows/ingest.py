@@ -26,10 +26,13 @@ def fetch_movielens(cache: Path) -> tuple[str, str]:
 
 
 @stage("write snapshot")
-def write_snapshot(events: str, items: str, home: Home, config: IngestConfig, users: str | None = None) -> Snapshot:
+def write_snapshot(
+    events: str, items: str, home: Home, config: IngestConfig, users: str | None = None, live: bool = False
+) -> Snapshot:
     """Read and check the tables and write the snapshot."""
     described = resolved(users) if users else None
-    return ingest(resolved(events), resolved(items), config, users=described, home=home, progress=progress.report)
+    given = resolved(events), resolved(items), config
+    return ingest(*given, users=described, live=live, home=home, progress=progress.report)
 
 
 write_remote_snapshot = stage("write snapshot", retries=REMOTE_RETRIES, retry_delay_seconds=10)(write_snapshot.fn)
@@ -42,6 +45,7 @@ def ingest_tables(
     home: str | None = None,
     config: IngestConfig = _DEFAULT,
     users: TableLocation | None = None,
+    live: bool = False,
 ) -> str:
     """Turn raw events, items and users into a snapshot and return its id.
 
@@ -51,6 +55,7 @@ def ingest_tables(
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: column names, and how many bad rows may be set aside.
         users: where the users' attributes are, likewise; empty: nothing is known of users but their events.
+        live: join what the service has collected: its events, and items that were put or deleted.
 
     Raises:
         SourceError: a table cannot be read, or may not be.
@@ -59,6 +64,6 @@ def ingest_tables(
     """
     remote = any(is_remote(location) for location in (events, items, users) if location)
     write = write_remote_snapshot if remote else write_snapshot
-    snapshot = write(events, items, open_home(home), config, users)
+    snapshot = write(events, items, open_home(home), config, users, live)
     report_quality(snapshot)
     return snapshot.id

@@ -32,6 +32,7 @@ def pipeline(
     force: bool = False,
     users: TableLocation | None = None,
     reason: str | None = None,
+    live: bool = True,
 ) -> Training:
     """Ingest, train, measure and publish; what was done before with the same inputs is found, not done again.
 
@@ -46,6 +47,7 @@ def pipeline(
         force: serve it whatever the gate says, which takes a reason.
         users: where the users' attributes are, likewise; empty: nothing is known of users but their events.
         reason: why the gate is overruled, or this is published, in words; the log of promotions keeps it.
+        live: join what the service has collected since: its events, and items that were put or deleted.
 
     Raises:
         DataError, SettingError: only one of events and items is given, or users without them, or the data cannot be
@@ -62,7 +64,7 @@ def pipeline(
     if events is None or items is None:
         events, items = fetch_movielens(place.cache)
 
-    snapshot_id = ingest_tables(events, items, str(place.root), ingest, users)
+    snapshot_id = ingest_tables(events, items, str(place.root), ingest, users, live)
     training = train_generation(snapshot_id, str(place.root), model)
     report_metrics(read_json(Path(training.metrics)))
     report_samples(place, training.generation)

@@ -1,4 +1,4 @@
-"""`recsys ingest` and `recsys validate`: raw files to a snapshot and its quality report."""
+"""`recsys ingest`, `validate`, `export-events`: files to a snapshot or its quality report, live events to a file."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,6 +28,9 @@ MapUser = Annotated[list[str] | None, typer.Option(help="CONTRACT=COLUMN: what a
 BadShare = Annotated[
     float | None, typer.Option(min=0, max=1, help="Share of bad rows that may be set aside; 0.01 by default.")
 ]
+LiveOption = Annotated[
+    bool, typer.Option("--live/--no-live", help="Join the service's events, and the items that it was told of.")
+]
 ConfigFile = Annotated[
     Path | None, typer.Option(help="JSON file with settings of IngestConfig, its limits among them.")
 ]
@@ -43,6 +46,7 @@ def ingest(
     context: ContextOption = None,
     max_bad_share: BadShare = None,
     config: ConfigFile = None,
+    live: LiveOption = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -58,9 +62,12 @@ def ingest(
 
         given = named(events, "events"), named(items, "items"), str(session.home.root), settings
         described_by = named(users, "users") if users else None
-        snapshot = open_snapshot(session.home, ingest_tables(*given, described_by))
+        snapshot = open_snapshot(session.home, ingest_tables(*given, described_by, live))
         described = snapshot.manifest.described
         session.show(f"Snapshot {snapshot.id} in {snapshot.path}")
+        joined = snapshot.manifest.live
+        if joined:
+            session.show(f"Collected by the service: {joined.events:,} events, {joined.items:,} changed items.")
         repeats, signals = snapshot.manifest.repeats, suggested(snapshot.events())
         declared = snapshot.manifest.context
         unused = (described.unused if described else {}) | {name: why for name, why in (declared or {}).items() if why}
@@ -76,6 +83,28 @@ def ingest(
         session.result |= {"signals": [to_dict(rule) for rule in signals]} if signals else {}
         session.result |= {"described": asdict(described)} if described else {}
         session.result |= {"context": declared} if declared is not None else {}
+        session.result |= {"live": asdict(joined)} if joined else {}
+
+
+def export_events(
+    out: Annotated[Path, typer.Argument(help="A Parquet file, which is replaced.")],
+    since: Annotated[int, typer.Option(min=0, help="The batch that the export before told; 0: all there are.")] = 0,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Write the service's live events to a file, and tell where the next export begins."""
+    with shell(home, as_json, debug) as session:
+        from recsys.database.engine import Database
+        from recsys.database.live_tables import EventExport
+
+        database = Database.of(session.home)
+        try:
+            events, batch = EventExport(database).write(out, since)
+        finally:
+            database.close()
+        session.result = {"path": str(out), "events": events, "batch": batch}
+        session.show(f"{events:,} events in {out}.\nNext: recsys export-events --since {batch} FILE")
 
 
 def validate(

@@ -79,20 +79,23 @@ def recommend(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Print one answer of the current generation, with titles and reasons."""
+    """Print one answer of the current generation, live items and events among it, with titles and reasons."""
     with shell(home, as_json, debug) as session:
         from recsys.database.engine import Database
         from recsys.serving.answers import REMARKS
+        from recsys.serving.live_generation import as_served
         from recsys.serving.recommender import Recommender
         from recsys.serving.users import Users
 
         with progress.step("Load"):
-            recommender = Recommender.open(session.home)
+            opened = Recommender.open(session.home)
             database = Database.of(session.home)
-            users = Users(database)
-            history = users.history(recommender.users, recommender.catalogue, user)
-            attributes = users.attributes(recommender.users, user)
-            database.close()
+            try:
+                recommender, users = as_served(session.home, opened, database), Users(database)
+                history = users.history(recommender.users, recommender.catalogue, user)
+                attributes = users.attributes(recommender.users, user)
+            finally:
+                database.close()
             answer = recommender.recommend(history, attributes, k=k, explain=explain)
         said = {name: value for name, value in asdict(answer).items() if name not in REMARKS or value}
         session.result = {"user_id": user, **said}

@@ -10,7 +10,9 @@ from recsys.config import IngestConfig
 from recsys.data import columns
 from recsys.data.attributes import attribute_names, check_context, unused
 from recsys.data.forgetting import Forgotten
+from recsys.data.live import LiveTables, joined_events, joined_items
 from recsys.data.locations import Sources
+from recsys.data.manifest import LiveMark
 from recsys.data.quality import QualityError, QualityReport, event_checks, item_checks, split, user_checks
 from recsys.data.repeats import measure_repeats
 from recsys.data.signals import suggested
@@ -34,6 +36,7 @@ class _Tables:
     items: pl.DataFrame
     users: pl.DataFrame | None
     report: QualityReport
+    live: LiveMark | None = None
 
 
 def ingest(
@@ -46,6 +49,7 @@ def ingest(
     complete_events: Complete = unchanged,
     complete_items: Complete = unchanged,
     users: Location | None = None,
+    live: LiveTables | None = None,
 ) -> Snapshot:
     """Turn raw events, items and users into a snapshot; the same content, in any order and format, gives the same one.
 
@@ -59,6 +63,7 @@ def ingest(
         complete_events: fills in what good events lack.
         complete_items: fills in what good items lack.
         users: where the users and their attributes are, likewise; None: nothing is known of them but their events.
+        live: what was collected while the service ran, which joins what the sources hold; None: nothing does.
 
     Raises:
         SourceError: a table cannot be read, or may not be, or is too large.
@@ -66,7 +71,7 @@ def ingest(
         ArtifactError: the same content was ingested before, and that snapshot has been damaged since.
     """
     sources = Sources.from_environment().with_folder(home.cache)  # where what the library fetches itself lies
-    tables = _check(events, items, users, config, now, sources, forgotten)
+    tables = _check(events, items, users, config, now, sources, forgotten, live)
     if tables.report.refusal():
         raise QualityError(tables.report)
     events_table, items_table = complete_events(tables.events), complete_items(tables.items)
@@ -81,6 +86,7 @@ def ingest(
         tables.users,
         report.unused,
         report.unused_context,
+        tables.live,
     )
 
 
@@ -108,13 +114,20 @@ def _check(
     now: datetime | None,
     sources: Sources,
     forgotten: Forgotten = _NOBODY,
+    live: LiveTables | None = None,
 ) -> _Tables:
     latest = (now or datetime.now(UTC)).astimezone(UTC) + timedelta(seconds=config.future_tolerance_seconds)
     raw_items = read_table(items, "items", config.item_columns, config.limits, sources)
     good_items, bad_items, item_quality = split(raw_items, "items", item_checks())
+    changed = fresh = 0
+    if live is not None:
+        good_items, changed = joined_items(good_items, live.items)
     checks = event_checks(good_items[columns.ITEM_ID], latest)
     raw_events = forgotten.remain(read_table(events, "events", config.event_columns, config.limits, sources))
     good_events, bad_events, event_quality = split(raw_events, "events", checks)
+    if live is not None:
+        known = forgotten.remain(live.known(good_items[columns.ITEM_ID], latest))
+        good_events, fresh = joined_events(good_events, known, config.context_columns or ())
     bad, qualities = [bad_events, bad_items], [event_quality, item_quality]
     context = config.context_columns or ()
     check_context(good_events, context, CONTRACT_COLUMNS)
@@ -129,4 +142,5 @@ def _check(
     report = QualityReport(
         tuple(qualities), pl.concat(bad), config.max_quarantined_share, unused=left, unused_context=unfit
     )
-    return _Tables(good_events, good_items, good_users, report)
+    mark = live.mark(fresh, changed) if live is not None and (fresh or changed) else None
+    return _Tables(good_events, good_items, good_users, report, mark)

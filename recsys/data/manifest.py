@@ -10,7 +10,7 @@ from recsys.data.repeats import Repeats
 from recsys.record import Record
 
 EVENTS, ITEMS, USERS, QUARANTINE = "events.parquet", "items.parquet", "users.parquet", "quarantine.parquet"
-_LATER = ("repeats", "described", "context")
+_LATER = ("repeats", "described", "context", "live")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,25 @@ class DescribedUsers:
     unused: dict[str, str]
 
 
+@dataclass(frozen=True)
+class LiveMark:
+    """How far the tables hold what the database has collected while the service ran.
+
+    Attributes:
+        events: live events among the rows, beside those that the files hold as well.
+        items: items that are as they were changed while the service ran.
+        batch: up to which all events have left the database.
+        version: of the newest change of an item.
+        time: of that change, microseconds since 1970.
+    """
+
+    events: int
+    items: int
+    batch: int
+    version: int
+    time: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class SnapshotManifest(Record):
     """What a snapshot is.
@@ -54,6 +73,7 @@ class SnapshotManifest(Record):
         described: the table of users; None: there is none.
         context: columns of events that a request may give; of one that makes no segments, why, else nothing. None: no
             column is declared as such.
+        live: what of it was collected while the service ran; None: nothing.
     """
 
     id: str
@@ -68,6 +88,7 @@ class SnapshotManifest(Record):
     repeats: Repeats | None = None
     described: DescribedUsers | None = None
     context: dict[str, str] | None = None
+    live: LiveMark | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values; of what came later nothing is said where there is none of it."""

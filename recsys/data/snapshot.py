@@ -42,6 +42,7 @@ from recsys.data.manifest import (
     QUARANTINE,
     USERS,
     DescribedUsers,
+    LiveMark,
     SnapshotCounts,
     SnapshotManifest,
     used,
@@ -174,6 +175,7 @@ def write_snapshot(
     users: pl.DataFrame | None = None,
     unused: Mapping[str, str] | None = None,
     unused_context: Mapping[str, str] | None = None,
+    live: LiveMark | None = None,
 ) -> Snapshot:
     """Write validated tables as a snapshot, whole or not at all; the same content again is found and left as it is.
 
@@ -187,6 +189,7 @@ def write_snapshot(
         users: good users, in any order, one row an id; None: nothing is known of them.
         unused: attributes that make no segments, and why.
         unused_context: likewise of the columns that ``config`` declares as context.
+        live: what of the tables was collected while the service ran; None: nothing.
 
     Raises:
         ArtifactError: a snapshot of this content exists and is damaged.
@@ -220,6 +223,7 @@ def write_snapshot(
             repeats=measure_repeats(events),
             described=None if users is None else DescribedUsers(users.height, dict(unused or {})),
             context=context,
+            live=live,
         )
         write_json(staging / MANIFEST, manifest.to_dict())
         commit_folder(staging, home.snapshots / snapshot_id)

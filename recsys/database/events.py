@@ -39,8 +39,9 @@ EVENTS = sql.Table(
     sql.Column("sender", TEXT),  # the id of the key that sent it; null: there were no keys
     sql.Column("rec_id", TEXT),  # of the answer that brought it, as its sender says; null: it does not
     sql.Column("context", TEXT),  # JSON; null: nothing was said of the situation
+    sql.Column("batch", sql.BigInteger),  # in which it first left the database; null: it has not
 )
-_FIELDS = [column for column in EVENTS.columns if column.name != "sender"]
+FIELDS = [column for column in EVENTS.columns if column.name not in ("sender", "batch")]
 # What makes two events with one id different ones; a timestamp counts, too, unless it was left out.
 _CONTENT = (columns.USER_ID, columns.ITEM_ID, columns.EVENT_TYPE, columns.VALUE, columns.POSITION, "rec_id")
 # Ids of others' events that a sender has used: told a second time, it has to hear of a duplicate.
@@ -56,6 +57,7 @@ _REPEATED = sql.Table(
 sql.Index("repeated_events_by_user", _REPEATED.c.user_id)
 _BROUGHT: dict[str, Any] = {f"{dialect}_where": EVENTS.c.rec_id.is_not(None) for dialect in ("sqlite", "postgresql")}
 sql.Index("events_by_rec_id", EVENTS.c.rec_id, EVENTS.c.item_id, EVENTS.c.timestamp, **_BROUGHT)
+sql.Index("events_by_batch", EVENTS.c.batch)
 sql.Index("events_by_user", *(EVENTS.c[name] for name in (columns.USER_ID, *columns.EVENT_ORDER)))
 
 
@@ -209,7 +211,7 @@ class EventStore:
     def history(self, user_id: str, limit: int = HISTORY_LIMIT) -> list[Event]:
         """Return the newest events of a user, oldest first: by timestamp, position (none before any) and event_id."""
         newest = (
-            sql.select(*_FIELDS)
+            sql.select(*FIELDS)
             .where(EVENTS.c.user_id == user_id)
             .order_by(EVENTS.c.timestamp.desc(), EVENTS.c.position.desc().nulls_last(), EVENTS.c.event_id.desc())
             .limit(limit)

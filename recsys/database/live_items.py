@@ -7,6 +7,7 @@ so there is room for so many and no more, of one sender and of all together.
 import json
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from recsys.artifacts import canonical_json
 from recsys.database.engine import TEXT, Database
+from recsys.database.moments import microseconds
 from recsys.errors import RequestError
 
 CHANGE = "items"
@@ -30,6 +32,7 @@ _ITEMS = sql.Table(
     sql.Column("record", TEXT),  # JSON columns; null: deleted
     sql.Column("bytes", sql.BigInteger),  # of the record in UTF-8; null: deleted
     sql.Column("sender", TEXT),  # the id of the key that put it; null: there were no keys
+    sql.Column("time", sql.BigInteger),  # of the change, microseconds since 1970, UTC
 )
 sql.Index("live_items_by_version", _ITEMS.c.version)
 sql.Index("live_items_by_sender", _ITEMS.c.sender, _ITEMS.c.bytes)  # holds all that room is counted by
@@ -45,11 +48,12 @@ _VECTORS = sql.Table(
 
 @dataclass(frozen=True)
 class LiveItem:
-    """An item as it was last put, ``columns`` None where it was deleted."""
+    """An item as it was last put, ``columns`` None where it was deleted; ``time`` in microseconds since 1970."""
 
     item_id: str
     version: int
     columns: dict[str, Any] | None
+    time: int = 0
 
 
 class RoomError(RequestError):
@@ -105,7 +109,7 @@ class Room:
         if (after.items > items and after.items > before.items) or (after.bytes > size and after.bytes > before.bytes):
             raise RoomError(
                 f"Of live items {whose} {items:,}, of {size / 2**20:.3g} MiB together. Nothing was stored. "
-                "Delete some; what the next ingest holds need not stay live."
+                "Delete some, or release what the catalogue holds: that need not stay live."
             )
 
 
@@ -128,7 +132,7 @@ class ItemStore:
         self._measure()
 
     def _measure(self) -> None:
-        """Count the bytes of what was put before they were counted."""
+        """Count the bytes of what was put before they were counted, and give a time to what was put without one."""
         uncounted = _ITEMS.c.record.is_not(None) & _ITEMS.c.bytes.is_(None)
         length = sql.func.length(sql.cast(_ITEMS.c.record, sql.LargeBinary))
         if not self._database.is_sqlite:
@@ -136,6 +140,9 @@ class ItemStore:
         with self._engine.begin() as connection:
             if connection.execute(sql.select(_ITEMS.c.item_id).where(uncounted).limit(1)).first() is not None:
                 connection.execute(sql.update(_ITEMS).where(uncounted).values(bytes=length))
+            if connection.execute(sql.select(_ITEMS.c.item_id).where(_ITEMS.c.time.is_(None)).limit(1)).first():
+                untimed = sql.update(_ITEMS).where(_ITEMS.c.time.is_(None))
+                connection.execute(untimed.values(time=microseconds(datetime.now(UTC))))
 
     def version(self) -> int:
         """Return how many changes there were."""
@@ -191,6 +198,26 @@ class ItemStore:
             columns = changed(self._find(connection, item_id))
             return self._store(connection, item_id, columns, sender, self._taken(connection))[0]
 
+    def release(self, item_id: str, check: Callable[[LiveItem], None] = lambda _: None) -> int | None:
+        """Forget what was put or deleted under an id, so that the catalogue's item counts again.
+
+        Args:
+            item_id: of the item.
+            check: is given what was last put, and may raise: then nothing changes.
+
+        Returns:
+            The version of the change; None: nothing is live under the id.
+        """
+        with self._engine.begin() as connection:
+            self._lock(connection)
+            live = self._find(connection, item_id)
+            if live is None:
+                return None
+            check(live)
+            for table in (_VECTORS, _ITEMS):
+                connection.execute(sql.delete(table).where(table.c.item_id == item_id))
+            return self._database.bump(connection, CHANGE)
+
     def _lock(self, connection: sql.Connection) -> None:
         """Let nobody else take room or change an item until the transaction ends; call it first of all."""
         self._database.count_from_zero(connection, CHANGE)
@@ -211,6 +238,7 @@ class ItemStore:
             row |= {"record": record.decode(), "bytes": len(record)}
             taken = self._with_room(connection, item_id, sender, len(record), taken)
         row["version"] = version = self._database.bump(connection, CHANGE)
+        row["time"] = microseconds(datetime.now(UTC))
         insert = self._database.insert(_ITEMS).values(row)
         connection.execute(insert.on_conflict_do_update(index_elements=["item_id"], set_=row))
         if columns is None:
@@ -319,4 +347,5 @@ class ItemStore:
 
 
 def _item(row: sql.RowMapping) -> LiveItem:
-    return LiveItem(row["item_id"], row["version"], None if row["record"] is None else json.loads(row["record"]))
+    columns = None if row["record"] is None else json.loads(row["record"])
+    return LiveItem(row["item_id"], row["version"], columns, row["time"] or 0)

@@ -8,6 +8,7 @@ from recsys.data.ingest import Complete, unchanged
 from recsys.data.ingest import ingest as ingest_tables
 from recsys.data.snapshot import Snapshot
 from recsys.database.engine import Database
+from recsys.database.live_tables import read_live
 from recsys.database.tombstones import Tombstones
 from recsys.home import Home, Place
 from recsys.interactive.display import reporting
@@ -23,6 +24,7 @@ def ingest(
     config: IngestConfig = _DEFAULT,
     *,
     users: Table | None = None,
+    live: bool = False,
     home: Place = None,
     progress: bool | StageProgress = True,
 ) -> Snapshot:
@@ -40,6 +42,7 @@ def ingest(
         items: item_id, title and more, likewise.
         config: names of columns, how many bad rows may be set aside, classifiers that fill in what is missing.
         users: user_id and attributes, likewise; None: nothing is known of users but their events.
+        live: join what the service has collected: its events, and items that were put or deleted.
         home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
         progress: True: bars; False: none; or a callback with stage, done and total.
 
@@ -51,11 +54,14 @@ def ingest(
     place, tables = Home.of(home), (as_table(events, "events"), as_table(items, "items"))
     with reporting(progress) as report, step(report, "Ingest"):
         database = Database.of(place)
-        forgotten = Tombstones(database).read()
-        database.close()
+        try:
+            collected = read_live(database) if live else None
+            forgotten = Tombstones(database).read()  # last: nobody is forgotten between and found in the snapshot
+        finally:
+            database.close()
         return ingest_tables(
             *tables, place, config, forgotten=forgotten, users=None if users is None else as_table(users, "users"),
-            complete_events=_rating(place, config), complete_items=_categorising(place, config),
+            live=collected, complete_events=_rating(place, config), complete_items=_categorising(place, config),
         )  # fmt: skip
 
 

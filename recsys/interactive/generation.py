@@ -12,7 +12,7 @@ import polars as pl
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import StageProgress, step
 from recsys.config import TextConfig
-from recsys.data.columns import TITLE, USER_ID
+from recsys.data.columns import ITEM_ID, TITLE, USER_ID
 from recsys.database.engine import Database
 from recsys.errors import RequestError, SettingError
 from recsys.home import Home, Place
@@ -20,9 +20,11 @@ from recsys.interactive.display import reporting
 from recsys.interactive.frames import Table, as_ids, ranked
 from recsys.interactive.stages import Made, generation_id
 from recsys.interactive.texts import embed_with
+from recsys.ranking.system import System
 from recsys.ranking.text_maps import TextMaps
 from recsys.selection.filters import Condition
 from recsys.serving.answers import Answer, ListRequest, Seen
+from recsys.serving.live_generation import as_served
 from recsys.serving.new_texts import Encoder
 from recsys.serving.recipes.likeness import By
 from recsys.serving.recipes.named import recipe as named
@@ -40,10 +42,11 @@ def load(
     generation: Made | str | None = None,
     *,
     adapter: str | None = None,
+    live: bool = True,
     home: Place = None,
     progress: bool | StageProgress = True,
 ) -> "Generation":
-    """Open what is served, or another generation, every file of it checked; without the items that a service adds.
+    """Open what is served, or another generation, every file of it checked, with the items that a service was told of.
 
     >>> import recsys
     >>> served = recsys.load()
@@ -53,6 +56,7 @@ def load(
     Args:
         generation: its id or alias, or what ``train`` gave; None: the one that is served.
         adapter: open the newest generation that this adapter, named likewise, made instead.
+        live: with what was put, changed or deleted up to now; else its own catalogue.
         home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
         progress: here and in all that is asked of it: True: bars; False: none; or a callback.
 
@@ -67,7 +71,14 @@ def load(
             raise SettingError("Name a generation or an adapter, not both.")
         chosen = _made_with(place, adapter)
     with reporting(progress) as report, step(report, "Load"):
-        return Generation(place, Recommender.open(place, chosen), progress)
+        opened = Recommender.open(place, chosen)
+        if not live:
+            return Generation(place, opened, progress)
+        database = Database.of(place)
+        try:
+            return Generation(place, as_served(place, opened, database), progress, opened.scoring.system)
+        finally:
+            database.close()
 
 
 class Generation:
@@ -82,13 +93,22 @@ class Generation:
         weights: of the blend by component, the largest first: what its lists are made of.
     """
 
-    def __init__(self, home: Home, recommender: Recommender, progress: bool | StageProgress = True) -> None:
+    def __init__(
+        self,
+        home: Home,
+        recommender: Recommender,
+        progress: bool | StageProgress = True,
+        system: System | None = None,
+    ) -> None:
+        """Take what answers, and its system as it was loaded, where live items have made another of it."""
         self.generation, self.adapter = recommender.generation_id, recommender.adapter_id
         self.snapshot = recommender.snapshot_id
-        self.items = recommender.catalogue.items
+        catalogue = recommender.catalogue
+        self.items = catalogue.items.filter(~pl.col(ITEM_ID).is_in(sorted(catalogue.gone)))
         self.users = list(recommender.users.rows)
         self.weights = recommender.scoring.system.parts.weights
         self._home, self._recommender, self._progress = home, recommender, progress
+        self._system = system or recommender.scoring.system
 
     def __repr__(self) -> str:
         size = f"{len(self.items):,} items, {len(self.users):,} users"
@@ -296,7 +316,7 @@ class Generation:
     @cached_property
     def _search(self) -> TextSearch:
         with reporting(self._progress) as report, step(report, "Open the encoder"):
-            encoder = Encoder.open(self._home, self.generation, self._recommender.scoring.system)
+            encoder = Encoder.open(self._home, self.generation, self._system)
             return TextSearch(self._recommender, encoder)
 
     @cached_property

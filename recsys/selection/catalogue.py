@@ -29,14 +29,16 @@ class Catalogue:
         ids: of all items, by row.
         titles: of all items, by row.
         available: (items,) bool; only ``available: false`` takes an item out of what is offered, a null does not.
+        gone: ids of items that were deleted: they are there for histories alone.
     """
 
-    def __init__(self, items: pl.DataFrame, hidden: Iterable[str] = ()) -> None:
+    def __init__(self, items: pl.DataFrame, hidden: Iterable[str] = (), gone: Iterable[str] = ()) -> None:
         """Read the items.
 
         Args:
             items: a row an item, with ``item_id``, ``title`` and any other columns.
             hidden: ids of items that are not available whatever their row says.
+            gone: ids of items that were deleted, not available either.
         """
         self.ids: list[str] = items[ITEM_ID].to_list()
         self.titles: list[str] = items[TITLE].to_list()
@@ -45,7 +47,8 @@ class Catalogue:
             self.available = items[AVAILABLE].fill_null(True).to_numpy().copy()
         self.items = items
         self._rows = {item_id: row for row, item_id in enumerate(self.ids)}
-        self.available[self.split(hidden)[0]] = False
+        self.gone = frozenset(gone)
+        self.available[self.split([*hidden, *self.gone])[0]] = False
         self._masks: OrderedDict[str, NDArray[np.bool_]] = OrderedDict()
         self._scales: dict[str, NDArray[np.float32]] = {}
         self._lock = threading.Lock()
@@ -56,11 +59,12 @@ class Catalogue:
     def __contains__(self, item_id: object) -> bool:
         return item_id in self._rows
 
-    def without(self, item_ids: Iterable[str]) -> "Catalogue":
-        """Return the same items, with some more of them not available."""
+    def without(self, item_ids: Iterable[str], gone: Iterable[str] = ()) -> "Catalogue":
+        """Return the same items, with some more of them not available, or deleted."""
         other = copy.copy(self)
+        other.gone = self.gone.union(gone)
         other.available = self.available.copy()
-        other.available[self.split(item_ids)[0]] = False
+        other.available[self.split([*item_ids, *other.gone])[0]] = False
         return other
 
     @property
@@ -79,6 +83,20 @@ class Catalogue:
     def find(self, item_id: str) -> int | None:
         """Return an item's row, or None where there is no such item."""
         return self._rows.get(item_id)
+
+    def exists(self, item_id: str) -> bool:
+        """Tell whether there is an item, available or not, that was not deleted."""
+        return item_id in self._rows and item_id not in self.gone
+
+    def existing(self, item_ids: Iterable[str]) -> tuple[list[int], list[str]]:
+        """Return what ``split`` does, with deleted items among the unknown ones."""
+        rows, missing = [], []
+        for item_id in item_ids:
+            if self.exists(item_id):
+                rows.append(self._rows[item_id])
+            else:
+                missing.append(item_id)
+        return rows, missing
 
     def split(self, item_ids: Iterable[str]) -> tuple[list[int], list[str]]:
         """Return the rows of the known ids and the unknown ids, each in the given order."""

@@ -28,6 +28,8 @@ WORDS: tuple[tuple[Callable[[pl.DataType], bool], str, str], ...] = (
     (lambda kind: kind.is_numeric(), "a number", "numbers"),
     (lambda kind: kind == pl.Date, "a date", "dates"),
     (lambda kind: isinstance(kind, pl.Datetime), "a date and time", "dates and times"),
+    (lambda kind: kind == pl.Time, "a time of day", "times of day"),
+    (lambda kind: isinstance(kind, pl.Duration), "a duration", "durations"),
     (lambda kind: isinstance(kind, pl.List | pl.Array), "a list", "lists"),
 )
 

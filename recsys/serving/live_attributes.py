@@ -7,9 +7,10 @@ from typing import Any
 import polars as pl
 
 from recsys.data.attributes import MAX_CHARACTERS
+from recsys.data.json_values import fits, limit
 from recsys.errors import RequestError
 from recsys.selection.values import in_words
-from recsys.serving.live_columns import fits, limit, shown
+from recsys.serving.live_columns import shown
 
 MAX_ATTRIBUTES = 50  # of one user
 

@@ -14,11 +14,14 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
+from recsys.artifacts import digest
 from recsys.data.columns import AVAILABLE
-from recsys.database.live_items import LiveItem
+from recsys.database.engine import Database
+from recsys.database.live_items import ItemStore, LiveItem
 from recsys.experts.lexical import extended as extended_words
 from recsys.experts.popularity import Popularity
 from recsys.experts.sparse import ItemMatrixScorer
+from recsys.home import Home
 from recsys.models.towers.tower import TwoTower
 from recsys.ranking.system import CONTENT, IDS, LEXICAL, TOWERS, System
 from recsys.selection.catalogue import Catalogue
@@ -43,13 +46,16 @@ def with_live_items(
     Args:
         base: a generation as it was opened.
         encoder: its encoder; None where nothing was encoded.
-        live: all live items; deleted and unavailable ones are not offered, those without a vector are not there yet.
+        live: all live items; deleted and unavailable ones are not offered, those without a vector are not there yet,
+            and changes that the generation's own catalogue has overtaken do not count.
         vectors: what ``encoder.encode_items`` made of items' texts, by id.
         version: of the live items.
         shown: the change up to which all of them are among these; None: all are.
     """
     own = base.catalogue
-    hidden = [item.item_id for item in live if item.columns is None or item.columns.get(AVAILABLE) is False]
+    live = [item for item in live if base.standing(item) is not None]
+    hidden = [item.item_id for item in live if item.columns is not None and item.columns.get(AVAILABLE) is False]
+    gone = [item.item_id for item in live if item.columns is None]
     present = [item for item in live if item.columns is not None and (item.item_id in own or item.item_id in vectors)]
     frame = live_frame(present, own.items.schema)
     places = np.arange(len(own))
@@ -79,13 +85,54 @@ def with_live_items(
         words = SharedWords(lambda: encoder.item_texts(items))  # of everything, once somebody asks
     return replace(
         base,
-        catalogue=Catalogue(items, hidden),
+        catalogue=Catalogue(items, hidden, gone),
         scoring=scoring,
         words=words,
         search_vectors=search_vectors,
         items_version=version,
         items_shown=version if shown is None else shown,
     )
+
+
+def unencoded(base: Recommender, encoder: Encoder, live: Sequence[LiveItem]) -> dict[str, str]:
+    """Return the texts of live items that a generation was not trained with, by item id, in the order given."""
+    own, there = base.catalogue, [item for item in live if item.columns is not None]
+    frame = live_frame(there, own.items.schema)
+    texts = dict(zip((item.item_id for item in there), encoder.item_texts(frame), strict=True))
+    rows, _ = own.split(texts)
+    trained = dict(zip((own.ids[row] for row in rows), encoder.item_texts(own.items[rows]), strict=True))
+    return {item_id: text for item_id, text in texts.items() if trained.get(item_id) != text}
+
+
+def as_served(home: Home, base: Recommender, database: Database) -> Recommender:
+    """Return a generation with all items that were put, changed or deleted, as a service answers from it.
+
+    What no service has encoded yet is encoded here, and not kept.
+
+    Args:
+        home: where state lives.
+        base: as it was opened.
+        database: where the changes are.
+
+    Raises:
+        ArtifactError: texts are to be read, and the adapter or its base is missing or another.
+    """
+    store = ItemStore(database)
+    version = store.version()
+    live = [item for item in store.changed() if base.standing(item) is not None]
+    if not live:
+        return base
+    if all(item.columns is None for item in live):
+        return with_live_items(base, None, live, {}, version)
+    encoder = Encoder.open(home, base.generation_id, base.scoring.system)
+    texts = unencoded(base, encoder, live)
+    known = store.vectors(encoder.key, list(texts))
+    vectors = {name: vector for name, (made_of, vector) in known.items() if made_of == digest(texts[name].encode())}
+    missing = [item_id for item_id in texts if item_id not in vectors]
+    if missing:
+        made = encoder.encode_items([texts[item_id] for item_id in missing], names=missing)
+        vectors |= dict(zip(missing, made, strict=True))
+    return with_live_items(base, encoder, live, vectors, version)
 
 
 def _system(

@@ -31,11 +31,11 @@ class Offer:
             FilterError: the filter does not fit the catalogue.
         """
         allowed = catalogue.allowed(request.filter)
-        excluded, unknown = catalogue.split(request.exclude_ids)
+        excluded, unknown = catalogue.existing(request.exclude_ids)
         allowed[excluded] = False
         promoted: dict[int, int] = {}
         for promotion in request.promotions:
-            rows, missing = catalogue.split([promotion.item_id])
+            rows, missing = catalogue.existing([promotion.item_id])
             unknown += missing
             if rows and allowed[rows[0]] and rows[0] not in promoted.values():
                 promoted[promotion.slot] = rows[0]

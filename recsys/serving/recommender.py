@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from recsys.artifacts import ArtifactError
 from recsys.data.columns import TITLE
+from recsys.data.manifest import LiveMark
 from recsys.data.sequences import Sequences
 from recsys.data.signals import Signals, signals_of
 from recsys.data.text import item_texts
+from recsys.database.live_items import LiveItem
 from recsys.home import Home
 from recsys.ranking.candidates import CandidateSource, VectorSource, recall
 from recsys.ranking.exploration import EVENTS
@@ -34,6 +36,7 @@ from recsys.serving.live_attributes import check_context
 from recsys.serving.offer import Offer
 from recsys.serving.recipes.likeness import By, Likeness
 from recsys.serving.recipes.recipe import Asked, Recipe
+from recsys.serving.settled import Settled
 from recsys.serving.user_ranking import UserRanking
 from recsys.serving.users import SnapshotUsers
 from recsys.serving.words import SharedWords
@@ -61,6 +64,7 @@ class Recommender:
         items_version: of the live items that this holds; 0: none.
         items_shown: the change of live items up to which it holds all of them: the texts of later ones are not encoded
             yet.
+        settled: which changes of items the generation's own catalogue has overtaken.
     """
 
     manifest: GenerationManifest
@@ -69,6 +73,7 @@ class Recommender:
     users: SnapshotUsers
     words: SharedWords
     behaviour: Behaviour
+    settled: Settled
     search_vectors: NDArray[np.float32] | None = None
     items_version: int = 0
     items_shown: int = 0
@@ -82,6 +87,7 @@ class Recommender:
         items: pl.DataFrame,
         users: SnapshotUsers,
         search_vectors: NDArray[np.float32] | None = None,
+        live: LiveMark | None = None,
     ) -> "Recommender":
         """Return a recommender of a system over its index.
 
@@ -92,11 +98,13 @@ class Recommender:
             items: the catalogue, a row an item, in the order of the vectors.
             users: of the snapshot.
             search_vectors: see there.
+            live: what the snapshot holds of what was collected while the service ran.
         """
         text = manifest.config.text
         words = SharedWords(lambda: item_texts(items, text))
         behaviour = Behaviour(users, len(items), signals_of(manifest.config))
-        return cls(manifest, Catalogue(items), Scoring(system, source), users, words, behaviour, search_vectors)
+        whole = Catalogue(items), Scoring(system, source), users, words, behaviour, Settled.of(items, live)
+        return cls(manifest, *whole, search_vectors)
 
     @classmethod
     def open(cls, home: Home, generation_id: str | None = None) -> "Recommender":
@@ -119,7 +127,8 @@ class Recommender:
             verify_adapter(home, manifest.search_adapter)
             search_vectors = load_search_vectors(folder)
         users = SnapshotUsers.of(snapshot, signals_of(manifest.config))
-        return cls.of(manifest, system, source, snapshot.items(), users, search_vectors)
+        items, live = snapshot.items(), snapshot.manifest.live
+        return cls.of(manifest, system, source, items, users, search_vectors, live)
 
     @cached_property
     def signals(self) -> Signals | None:
@@ -162,8 +171,14 @@ class Recommender:
         return {name: value for name, value in context.items() if value is not None}
 
     def known_item(self, item_id: str) -> bool:
-        """Tell whether the catalogue holds an item."""
-        return item_id in self.catalogue
+        """Tell whether there is an item: the catalogue holds it, and it was not deleted."""
+        return self.catalogue.exists(item_id)
+
+    def standing(self, live: LiveItem | None) -> LiveItem | None:
+        """Return a change of an item if it counts, None where the generation's own catalogue has overtaken it."""
+        if live is None or self.settled.overtakes(self.catalogue.find(live.item_id), live):
+            return None
+        return live
 
     def history(self, user_id: str) -> list[str]:
         """Return the item ids of a user's events in the snapshot, oldest first."""
@@ -268,7 +283,7 @@ class Recommender:
         """
         context = self.situation(request.context)
         offer = Offer.of(self.catalogue, request)
-        named, unknown = self.catalogue.split(recipe.item_ids)
+        named, unknown = self.catalogue.existing(recipe.item_ids)
         offer.allowed[named] = False
         known, missing = self.known(history)
         end_stage(RULES)
@@ -311,7 +326,7 @@ class Recommender:
         """
         adjusted = Adjustments(Dials.of(self.catalogue, boosts, objective))
         known, missing = self.known(history)
-        wanted, unknown = self.catalogue.split(item_ids)
+        wanted, unknown = self.catalogue.existing(item_ids)
         (prepared,) = self._prepared([known.taught], end_stage, now=now)
         whose = attributes, self.situation(context)
         ranking = self._ranking(known, prepared, 0, end_stage, now, *whose, adjusted)
@@ -347,8 +362,10 @@ class Recommender:
             end_stage: is told when a stage ends.
 
         Raises:
-            KeyError: the catalogue does not hold the item, or a field.
+            KeyError: there is no such item, or field.
         """
+        if not self.known_item(item_id):
+            raise KeyError(item_id)
         row = self.catalogue.row(item_id)
         request = ListRequest(k=k, offset=offset, filter=filter, fields=fields)
         offer = Offer.of(self.catalogue, request)

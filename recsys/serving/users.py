@@ -15,7 +15,7 @@ from recsys.data.sequences import Sequences
 from recsys.data.signals import Signals
 from recsys.data.snapshot import Snapshot
 from recsys.database.engine import Database
-from recsys.database.events import EventStore
+from recsys.database.events import Event, EventStore
 from recsys.database.impressions import ImpressionStore
 from recsys.database.moments import microseconds, moment
 from recsys.database.tombstones import Removal, Tombstones
@@ -23,6 +23,7 @@ from recsys.database.user_attributes import AttributeStore
 from recsys.serving.audience import SnapshotAudience
 from recsys.serving.history import History
 from recsys.serving.live_attributes import fitting
+from recsys.serving.timeline import SECOND, EventMarks, Timeline
 
 SNAPSHOT, LIVE = "snapshot", "live"
 
@@ -39,6 +40,7 @@ class SnapshotUsers:
         type_names: what there is.
         values: (events,) float64, NaN where there is none; None: events have no values.
         audience: what is known of them beside, and what is popular among whom; None: nothing.
+        marks: what tells events apart beside; None: nothing.
     """
 
     rows: Mapping[str, int]
@@ -48,12 +50,13 @@ class SnapshotUsers:
     type_names: Sequence[str] = ()
     values: NDArray[np.float64] | None = None
     audience: SnapshotAudience | None = None
+    marks: EventMarks | None = None
 
     @classmethod
     def of(cls, snapshot: Snapshot, signals: Signals | None = None) -> "SnapshotUsers":
         """Read the users of a snapshot; ``signals`` say which events make something popular."""
         rows = {user_id: row for row, user_id in enumerate(snapshot.user_ids())}
-        events = snapshot.events().select(pl.col("^(event_type|value)$"))
+        events = snapshot.events().select(pl.col("^(event_type|value|timestamp|position|event_id)$"))
         names: list[str] = []
         types = values = None
         if columns.EVENT_TYPE in events.columns:
@@ -70,6 +73,7 @@ class SnapshotUsers:
             names,
             values,
             SnapshotAudience.of(snapshot, signals),
+            EventMarks.of(snapshot, events),
         )
 
     def __contains__(self, user_id: str) -> bool:
@@ -83,14 +87,21 @@ class SnapshotUsers:
         item_ids = [self.item_ids[item] for item in self.histories.row(row)]
         if self.histories.times is None:
             return [(item_id, None) for item_id in item_ids]
-        own = self.histories.times[self.histories.offsets[row] : self.histories.offsets[row + 1]]
-        return [(item_id, int(time) * 1_000_000) for item_id, time in zip(item_ids, own, strict=True)]
+        own = slice(*self.histories.offsets[row : row + 2].tolist())
+        times = self.histories.times[own].astype(np.int64) * SECOND
+        if self.marks is not None and self.marks.fractions is not None:
+            times += self.marks.fractions[own]
+        return list(zip(item_ids, times.tolist(), strict=True))
 
     def past(self, user_id: str, after: int | None = None) -> History:
         """Return a user's events, oldest first; arguments as in ``history``."""
+        return self.timeline(user_id, after).events
+
+    def timeline(self, user_id: str, after: int | None = None) -> Timeline:
+        """Return a user's events as others can be put among them; arguments as in ``history``."""
         row = self.rows.get(user_id)
         if row is None:
-            return History.of([])
+            return Timeline(History.of([]))
         events, own = self.events(user_id), slice(*self.histories.offsets[row : row + 2].tolist())
         kept = [place for place, (_, time) in enumerate(events) if after is None or (time or 0) > after]
         types: Sequence[str | None] = [None] * len(events)
@@ -99,12 +110,13 @@ class SnapshotUsers:
             types = [None if code < 0 else self.type_names[code] for code in self.types[own].tolist()]
         if self.values is not None:
             values = [None if math.isnan(value) else value for value in self.values[own].tolist()]
-        return History(
+        history = History(
             [events[place][0] for place in kept],
             [events[place][1] for place in kept],
             [types[place] for place in kept],
             [values[place] for place in kept],
         )
+        return Timeline(history, self.marks, own.stop - len(kept))  # sorted by time: the newest are kept
 
     def history(self, user_id: str, after: int | None = None) -> list[str]:
         """Return the item ids of a user's events, oldest first.
@@ -152,18 +164,26 @@ class Users:
             offered: the catalogue: live events of items that it does not hold are left out.
             user_id: whose.
         """
-        until = self.tombstones.read().when(user_id)
-        live = [
-            event
-            for event in self.events.history(user_id)
-            if event.item_id in offered and (until is None or microseconds(event.timestamp) > until)
-        ]
-        return known.past(user_id, until) + History(
+        events, live, order = self._merged(known, user_id)
+        together = events + History(
             [event.item_id for event in live],
             [microseconds(event.timestamp) for event in live],
             [event.event_type for event in live],
             [event.value for event in live],
         )
+        offering = [place for place in order if place < len(events) or together.item_ids[place] in offered]
+        return events if len(offering) == len(events) else together.at(offering)
+
+    def _merged(self, known: SnapshotUsers, user_id: str) -> tuple[History, list[Event], list[int]]:
+        """Return a user's events of the snapshot, those since, and the places of all, each once, in their order.
+
+        None of them is forgotten.
+        """
+        until = self.tombstones.read().when(user_id)
+        timeline, live = known.timeline(user_id, until), self.events.history(user_id)
+        if until is not None:
+            live = [event for event in live if microseconds(event.timestamp) > until]
+        return timeline.events, live, timeline.merged(live)
 
     def attributes(self, known: SnapshotUsers, user_id: str) -> dict[str, Any]:
         """Return what is known of a user beside what they did, none of it forgotten."""
@@ -184,20 +204,17 @@ class Users:
         return fitting(said.values, known.audience.schema), LIVE
 
     def past(self, known: SnapshotUsers, user_id: str) -> list[PastEvent]:
-        """Return the events of a user, oldest first: the snapshot's, then the live ones; none that is forgotten."""
-        until = self.tombstones.read().when(user_id)
-        then = known.past(user_id)
+        """Return the events of a user, oldest first, each once; none that is forgotten."""
+        then, live, order = self._merged(known, user_id)
         old = [
             PastEvent(item_id, None if time is None else moment(time), SNAPSHOT, event_type, value)
             for item_id, time, event_type, value in zip(
                 then.item_ids, then.times, then.event_types, then.values, strict=True
             )
         ]
-        live = self.events.history(user_id)
         new = [PastEvent(event.item_id, event.timestamp, LIVE, event.event_type, event.value) for event in live]
-        if until is None:
-            return old + new
-        return [event for event in old + new if event.time is not None and microseconds(event.time) > until]
+        both = old + new
+        return [both[place] for place in order]
 
     def forget(self, user_id: str) -> Removal:
         """Forget a user; ``rows`` of the answer counts events, then impressions, then rows of attributes."""

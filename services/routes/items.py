@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from recsys.data.columns import AVAILABLE, ITEM_ID
 from recsys.database.live_items import LiveItem, RoomError
+from recsys.database.moments import moment
 from recsys_client.errors import invalid
 from recsys_client.schemas.fields import PathId
 from recsys_client.schemas.items import MAX_COLUMNS, ItemAnswer, ItemChange, PatchItemRequest, PutItemRequest
@@ -82,6 +83,15 @@ async def item(item_id: ItemId, worker: WorkerOfApp) -> Response:
     return json_response(await worker.reading.run(_item, worker, item_id))
 
 
+@router.post("/v1/items/{item_id:path}/release", response_model=ItemChange, **scoped("write", 404, 409, 422))
+async def release_item(item_id: ItemId, worker: WorkerOfApp) -> Response:
+    """Give an item back to the catalogue: what was put, changed or deleted counts no more, in any later ingest either.
+
+    404: nothing is live under this id. 409: the served catalogue does not hold the item; ingest it first, or delete it.
+    """
+    return json_response(await worker.changing.run(_release, worker, item_id))
+
+
 @router.delete("/v1/items/{item_id:path}", response_model=ItemChange, **scoped("write", 404, 422))
 async def delete_item(item_id: ItemId, worker: WorkerOfApp, key_id: KeyId) -> Response:
     """Take an item out of all lists; histories that hold it still count it."""
@@ -92,13 +102,13 @@ def _put(worker: Worker, item_id: str, request: PutItemRequest, key_id: str | No
     """Store an item; None, and nothing is stored, where it has to wait."""
     recommender = worker.generation.recommender()
     columns = checked_columns(recommender, request.model_dump(exclude_unset=True))
-    if request.available and must_wait(worker, recommender):
+    if request.available is not False and must_wait(worker, recommender):
         return None
     try:
         version = worker.items.store.put(item_id, columns, key_id)
     except RoomError as error:
         raise Refused(Code.NO_ROOM, str(error)) from None
-    if not request.available:
+    if request.available is False:
         worker.generation.hide(item_id, version)
     return ItemChange(item_id=item_id, version=version)
 
@@ -111,6 +121,7 @@ def _patch(worker: Worker, item_id: str, request: PatchItemRequest, key_id: str 
     stored: dict[str, Any] = {}
 
     def changed(live: LiveItem | None) -> Mapping[str, Any]:
+        live = recommender.standing(live)
         known = live.columns if live is not None else _of_the_catalogue(recommender, item_id)
         if known is None:
             raise Refused(Code.UNKNOWN_ITEM, f"There is no item {item_id!r}.")
@@ -130,7 +141,7 @@ def _patch(worker: Worker, item_id: str, request: PatchItemRequest, key_id: str 
         version = worker.items.store.change(item_id, changed, key_id)
     except RoomError as error:
         raise Refused(Code.NO_ROOM, str(error)) from None
-    if not stored.get("available", True):
+    if stored.get("available") is False:
         worker.generation.hide(item_id, version)
     return ItemChange(item_id=item_id, version=version)
 
@@ -178,14 +189,32 @@ def must_wait(worker: Worker, recommender: "Recommender") -> bool:
 
 
 def _delete(worker: Worker, item_id: str, key_id: str | None) -> ItemChange:
-    live = worker.items.store.find(item_id)
-    known = live.columns is not None if live else worker.generation.recommender().known_item(item_id)
+    recommender = worker.generation.recommender()
+    live = recommender.standing(worker.items.store.find(item_id))
+    known = live.columns is not None if live else recommender.known_item(item_id)
     if not known:
         raise Refused(Code.UNKNOWN_ITEM, f"There is no item {item_id!r}.")
     version = worker.items.store.put(item_id, None, key_id)
     if version % TIDY_EVERY == 0:
-        worker.items.store.tidy(worker.generation.recommender().catalogue)
-    worker.generation.hide(item_id, version)
+        worker.items.store.tidy(recommender.catalogue)
+    worker.generation.hide(item_id, version, deleted=True)
+    return ItemChange(item_id=item_id, version=version)
+
+
+def _release(worker: Worker, item_id: str) -> ItemChange:
+    recommender = worker.generation.recommender()
+
+    def check(live: LiveItem) -> None:
+        if live.columns is not None and not recommender.settled.holds(recommender.catalogue.find(item_id)):
+            detail = (
+                f"Generation {recommender.generation_id} holds no item {item_id!r}, so it cannot be given back. "
+                "Ingest it and publish first, or delete it. Nothing was changed."
+            )
+            raise Refused(Code.NOT_IN_CATALOGUE, detail)
+
+    version = worker.items.store.release(item_id, check)
+    if version is None:
+        raise Refused(Code.UNKNOWN_ITEM, f"Nothing was put, changed or deleted under {item_id!r}.")
     return ItemChange(item_id=item_id, version=version)
 
 
@@ -204,18 +233,25 @@ def described(recommender: "Recommender", item_id: str, live: LiveItem | None) -
         item_id: of the item.
         live: what was last put under the id.
     """
-    rows, _ = recommender.catalogue.split([item_id])
+    live, (rows, _) = recommender.standing(live), recommender.catalogue.split([item_id])
     offered = bool(rows) and bool(recommender.catalogue.available[rows[0]])
     if live is not None and live.columns is not None:
         return ItemAnswer(
-            item_id=item_id, fields=live.columns, source="live", version=live.version, recommendable=offered
+            item_id=item_id,
+            fields=live.columns,
+            source="live",
+            version=live.version,
+            changed_at=moment(live.time),
+            recommendable=offered,
         )
     if live is not None or not rows:
         return None
     fields = {
         name: value for name, value in recommender.catalogue.items.row(rows[0], named=True).items() if name != ITEM_ID
     }
-    return ItemAnswer(item_id=item_id, fields=fields, source="catalogue", version=None, recommendable=offered)
+    return ItemAnswer(
+        item_id=item_id, fields=fields, source="catalogue", version=None, changed_at=None, recommendable=offered
+    )
 
 
 def _of_the_catalogue(recommender: "Recommender", item_id: str) -> dict[str, Any] | None:

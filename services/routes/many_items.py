@@ -148,7 +148,7 @@ def _put_some(worker: Worker, upload: Upload, key_id: str | None) -> int:
             continue
         upload.answer.accepted += 1
         upload.answer.version = outcome
-        if not columns.get("available", True):
+        if columns.get("available") is False:
             worker.generation.hide(item_id, outcome)
     del upload.rows[: len(some)]
     return len(some)

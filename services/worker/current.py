@@ -55,7 +55,7 @@ class CurrentGeneration:
         self._metrics = metrics
         self._base: Recommender | None = None  # as it was opened
         self._recommender: Recommender | None = None  # with the live items
-        self._hidden: dict[str, int] = {}  # items that are gone, and the change that took them away
+        self._hidden: dict[str, tuple[int, bool]] = {}  # items not offered: by which change, and whether it deleted
         self._flipping = threading.Lock()
         self._failed: tuple[str, float] | None = None  # generation, and when to try it again
         self._stopping = threading.Event()
@@ -102,22 +102,23 @@ class CurrentGeneration:
         self._thread.start()
         self._items_thread.start()
 
-    def hide(self, item_id: str, version: int) -> None:
-        """Offer an item no more, at once; a change after this version may bring it back.
+    def hide(self, item_id: str, version: int, deleted: bool = False) -> None:
+        """Offer an item no more, at once, or have none at all; a change after this version may bring it back.
 
         The rest of what has changed follows: to answer with many live items takes seconds to prepare.
         """
         with self._flipping:
-            self._hidden[item_id] = version
+            self._hidden[item_id] = version, deleted
             if self._recommender is not None:
                 self._recommender = self._without_hidden(self._recommender)
 
     def _without_hidden(self, recommender: "Recommender") -> "Recommender":
         """Return what answers, without those hidden items that it does not know to be gone."""
-        self._hidden = {item: version for item, version in self._hidden.items() if version > recommender.items_version}
+        self._hidden = {item: how for item, how in self._hidden.items() if how[0] > recommender.items_version}
         if not self._hidden:
             return recommender
-        return replace(recommender, catalogue=recommender.catalogue.without(self._hidden))
+        gone = [item for item, (_, deleted) in self._hidden.items() if deleted]
+        return replace(recommender, catalogue=recommender.catalogue.without(self._hidden, gone))
 
     def refresh(self) -> None:
         """Answer with the live items as they are now; those whose texts are not encoded yet follow."""

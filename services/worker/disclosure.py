@@ -75,7 +75,7 @@ def check_list(recommender: "Recommender", recipe: "Recipe", user: UserOrHistory
     if recipe.is_history and user.user_id is not None and not reads:
         detail = f"{recipe.name} tells what its user did, which needs the scope admin. Ask by history instead."
         raise Refused(Code.TELLS_HISTORY, detail)
-    unknown = recommender.catalogue.split(recipe.item_ids)[1]
+    unknown = recommender.catalogue.existing(recipe.item_ids)[1]
     if len(unknown) == len(recipe.item_ids) > 0:
         detail = f"There is no item {unknown[0]!r} in generation {recommender.generation_id}."
         raise Refused(Code.UNKNOWN_ITEM, detail)

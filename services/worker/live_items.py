@@ -81,7 +81,7 @@ class LiveItems:
             self._encoders.wait(base.generation_id)
         with self._applying:
             version, items = self._read()
-            if not items:
+            if not version:
                 return base
             while True:
                 known, encoder = self._updated.get(base.generation_id), self._encoder(base, items)
@@ -140,14 +140,15 @@ class LiveItems:
 
     def _read(self) -> tuple[int, list[LiveItem]]:
         with self._reading:
-            if self.store.version() < self._version:  # an older copy of the database was put in its place
+            version = self.store.version()  # first: what is read below may be newer, and not older
+            if version < self._version:  # an older copy of the database was put in its place
                 self._items, self._version = {}, 0
-            changed = self.store.changed(self._version)
-            for item in changed:
+            moved, self._version, since = version != self._version, version, self._version
+            for item in self.store.changed(since):
                 self._items.pop(item.item_id, None)  # the newest stands last
                 self._items[item.item_id] = item
-                self._version = item.version
-            if changed and self.store.count() != len(self._items):  # deletions are forgotten after a while
+                self._version = max(self._version, item.version)
+            if moved and self.store.count() != len(self._items):  # some are released, or deleted long ago
                 kept = self.store.ids()
                 self._items = {item_id: item for item_id, item in self._items.items() if item_id in kept}
             return self._version, list(self._items.values())
@@ -156,20 +157,14 @@ class LiveItems:
         self, base: "Recommender", items: Sequence[LiveItem], version: int, encoder: "Encoder | None"
     ) -> "Recommender":
         """Encode for a while; return what can be had now."""
-        from recsys.serving.live_columns import live_frame
-        from recsys.serving.live_generation import with_live_items
+        from recsys.serving.live_generation import unencoded, with_live_items
 
+        items = [item for item in items if base.standing(item) is not None]
         there = [item for item in items if item.columns is not None]
         if encoder is None or not there:
             first = min((item.version for item in there), default=version + 1)
             return with_live_items(base, None, items, {}, version, first - 1)
-        own = base.catalogue
-        texts = dict(
-            zip((item.item_id for item in there), encoder.item_texts(live_frame(there, own.items.schema)), strict=True)
-        )
-        rows, _ = own.split(texts)
-        trained = dict(zip((own.ids[row] for row in rows), encoder.item_texts(own.items[rows]), strict=True))
-        wanted = {item_id: text for item_id, text in texts.items() if trained.get(item_id) != text}
+        wanted = unencoded(base, encoder, there)
         vectors = self._vectors(encoder, wanted)
         missing = [item.version for item in there if item.item_id in wanted and item.item_id not in vectors]
         return with_live_items(base, encoder, items, vectors, version, min(missing) - 1 if missing else version)

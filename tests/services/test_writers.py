@@ -14,10 +14,11 @@ import pytest
 import sqlalchemy as sql
 from anyio import to_thread
 
+from recsys.data.json_values import MAX_MEMBERS, MAX_TEXT
 from recsys.database.engine import Database
 from recsys.database.live_items import _ITEMS, ItemStore, Room
 from recsys.home import Home
-from recsys.serving.live_columns import MAX_BYTES, MAX_MEMBERS, MAX_TEXT
+from recsys.serving.live_columns import MAX_BYTES
 from services.api import create_app
 from services.edge.auth import Guard
 from services.edge.bodies import AN_ITEM, EVENTS, ITEMS, BodyLimit

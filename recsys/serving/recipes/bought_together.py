@@ -50,7 +50,7 @@ class BoughtTogether(Recipe):
         """See ``Recipe``."""
         catalogue, behaviour, scoring = recommender.catalogue, recommender.behaviour, recommender.scoring
         size = len(catalogue)
-        given = np.array(sorted(set(catalogue.split(self.item_ids)[0])), dtype=np.int32)
+        given = np.array(sorted(set(catalogue.existing(self.item_ids)[0])), dtype=np.int32)
         vectors = scoring.source.vectors[:, scoring.block(CONTENT)]
         looks = behaviour.looks(self.days)
         pairs = [Pairs.of(behaviour.baskets(self.days), row, size) for row in given.tolist()]

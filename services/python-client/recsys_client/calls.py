@@ -250,6 +250,11 @@ def delete_item(item_id: str) -> Call[ItemChange]:
     return _call("DELETE", f"/v1/items/{_segment('item_id', item_id)}", ItemChange, repeatable=False)
 
 
+def release_item(item_id: str) -> Call[ItemChange]:
+    """Give an item back to the catalogue: what was put, changed or deleted counts no more."""
+    return _call("POST", f"/v1/items/{_segment('item_id', item_id)}/release", ItemChange, repeatable=False)
+
+
 def user(user_id: str, *, limit: int | None = None) -> Call[UserAnswer]:
     """Return what is known of a user, with the newest ``limit`` events (100 unless told otherwise)."""
     query = {} if limit is None else {"limit": limit}

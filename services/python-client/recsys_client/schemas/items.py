@@ -1,5 +1,6 @@
 """Live items: what is put, and what is there."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,7 +31,9 @@ class PutItemRequest(Body):
     )
 
     title: Title
-    available: Flag = Field(True, description="false takes the item out of all lists at once.")
+    available: Flag | None = Field(
+        True, description="null counts as true; false takes the item out of all lists at once."
+    )
 
 
 class PatchItemRequest(Body):
@@ -99,6 +102,10 @@ class ItemAnswer(BaseModel):
     fields: dict[str, Any]
     source: str = Field(description="live: put since; catalogue: of the served generation.")
     version: int | None = Field(description="Of its last change; null in the catalogue.")
+    changed_at: datetime | None = Field(
+        description="When it was put; null in the catalogue. A catalogue whose row says by updated_at that it is newer "
+        "takes its place."
+    )
     recommendable: bool = Field(description="Whether this worker offers it: it has a vector and is available.")
 
 

@@ -74,6 +74,7 @@ class Code(StrEnum):
     )  # fmt: skip
     NOTHING_BEFORE = "nothing-before", 409, "There is no generation to roll back to, or it is broken."
     NO_ROOM = "no-room", 409, "There may be no more live items, of this key or of all."
+    NOT_IN_CATALOGUE = "not-in-catalogue", 409, "The served catalogue does not hold the item that shall be given back."
     NO_ROOM_FOR_USERS = "no-room-for-users", 409, (
         "The user's attributes are too large together, or as many users have some as may have."
     )  # fmt: skip
