@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from flows import progress
+from flows.forms import Folder
 from flows.locations import TableLocation, is_remote, located_flow, resolved
 from flows.reports import report_quality
 from flows.runs import stage
@@ -39,7 +40,7 @@ write_remote_snapshot = stage("write snapshot", retries=REMOTE_RETRIES, retry_de
 def ingest_tables(
     events: TableLocation,
     items: TableLocation,
-    home: str | None = None,
+    home: Folder | None = None,
     config: IngestConfig = _DEFAULT,
     users: TableLocation | None = None,
 ) -> str:

@@ -5,6 +5,7 @@ Run ``recsys demo`` for it on MovieLens 100K, deploy it with ``prefect deploy --
 
 from pathlib import Path
 
+from flows.forms import Folder
 from flows.ingest import fetch_movielens, ingest_tables
 from flows.locations import TableLocation, located_flow
 from flows.publish import publish_generation
@@ -25,7 +26,7 @@ _MODEL = ModelConfig()
 def pipeline(
     events: TableLocation | None = None,
     items: TableLocation | None = None,
-    home: str | None = None,
+    home: Folder | None = None,
     ingest: IngestConfig = _INGEST,
     model: ModelConfig = _MODEL,
     publish: bool = True,
@@ -38,7 +39,7 @@ def pipeline(
     Args:
         events: where the events are: a file, a folder, a glob or a URL; empty: MovieLens 100K. A signed URL is
             given as secret:NAME, a Prefect block of type Secret, or env:NAME, the worker's variable RECSYS_SOURCE_NAME.
-        items: where the items are, likewise.
+        items: where the items are, likewise; empty: MovieLens 100K.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this, or .recsys in its working folder.
         ingest: column names, and how many bad rows may be set aside.
         model: all settings of text, adapter, towers, experts and evaluation.

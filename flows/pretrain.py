@@ -5,6 +5,7 @@ from functools import partial
 from importlib.metadata import version
 
 from flows import progress
+from flows.forms import Folder, SnapshotId
 from flows.runs import flow, show_table, stage
 from flows.runtime import open_home
 from recsys.artifacts import short_id, write_json
@@ -49,8 +50,8 @@ class Pretrained:
 
 @flow("pretrain")
 def pretrain_encoder(
-    snapshot_id: str,
-    home: str | None = None,
+    snapshot_id: SnapshotId,
+    home: Folder | None = None,
     config: PretrainConfig = _DEFAULT,
     model: ModelConfig = _MODEL,
     keep: bool = False,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from flows import progress
+from flows.forms import Folder, Named, Seed
 from flows.locations import TableLocation, located_flow
 from flows.runs import as_tasks, run_id, show_table, stage
 from flows.runtime import open_home
@@ -18,10 +19,10 @@ learn_pairs = stage("learn from pairs")(training.learn_pairs)
 @located_flow("teach")
 def teach_generation(
     pairs: TableLocation,
-    generation_id: str,
-    home: str | None = None,
+    generation_id: Named,
+    home: Folder | None = None,
     config: PairsConfig = _DEFAULT,
-    seed: int = 0,
+    seed: Seed = 0,
     keep: bool = False,
 ) -> SearchTraining:
     """Teach a generation's search by what people chose after a query, or find what the same pairs gave before.
