@@ -8,6 +8,7 @@ from pathlib import Path
 from flows import progress
 from flows.forms import Folder, Seed, Text
 from flows.locations import TableLocation, located_flow
+from flows.reports import report_found
 from flows.runs import show_table, stage
 from flows.runtime import open_home
 from recsys.artifacts import digest_file, short_id, write_json
@@ -82,6 +83,7 @@ def train_text_classifier(
     record = place.runs / f"classify-{key}.json"
     found = recorded(record, Classification, lambda done: verify_adapter(place, done.adapter))
     if found is not None:
+        report_found(f"classifier {found.adapter}")
         return found
 
     checkpoint = Checkpoint(place.runs / f"classify-{key}.checkpoint", key)

@@ -5,7 +5,7 @@ from pathlib import Path
 from flows import progress
 from flows.forms import Folder
 from flows.locations import TableLocation, is_remote, located_flow, resolved
-from flows.reports import report_quality
+from flows.quality_report import report_quality
 from flows.runs import stage
 from flows.runtime import open_home
 from recsys.config import IngestConfig
@@ -60,6 +60,7 @@ def ingest_tables(
     """
     remote = any(is_remote(location) for location in (events, items, users) if location)
     write = write_remote_snapshot if remote else write_snapshot
-    snapshot = write(events, items, open_home(home), config, users)
-    report_quality(snapshot)
+    place = open_home(home)
+    snapshot = write(events, items, place, config, users)
+    report_quality(place, snapshot)
     return snapshot.id

@@ -3,7 +3,7 @@
 from flows import progress
 from flows.evaluate import encode_texts, measure
 from flows.forms import Folder, Named, SnapshotId
-from flows.reports import report_training
+from flows.reports import report_found, report_training
 from flows.runs import as_tasks, flow, run_id, stage
 from flows.runtime import open_home
 from recsys.config import ModelConfig
@@ -46,5 +46,7 @@ def train_generation(
         place, snapshot_id, config, resume_from,
         notes={"flow_run": run_id()}, progress=progress.report, run=as_tasks(encode_texts, measure, refit, bind),
     )  # fmt: skip
+    if training.reused:
+        report_found(f"generation {training.generation}")
     report_training(place, training.generation)
     return training

@@ -1,6 +1,7 @@
 """States of runs: a refusal and bad data have names, the reason in sight and no stack trace; parents show them too."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -8,7 +9,14 @@ from uuid import UUID
 import polars as pl
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId, LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun
 from prefect.flow_engine import flow_run_logger, run_flow
 from synthetic import SMALL, Dataset
@@ -36,11 +44,18 @@ def run(flow: Any, parameters: dict[str, Any]) -> tuple[FlowRun, Exception | Non
         return client.read_flow_run(made.id), raised
 
 
-def children(run_id: UUID) -> list[FlowRun]:
-    """Return the subflows of a run."""
+def children(run_id: UUID) -> dict[str, FlowRun]:
+    """Return the subflows of a run, by the names of their flows."""
     asked = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id]))
     with get_client(sync_client=True) as client:
-        return client.read_flow_runs(flow_run_filter=asked)
+        return {client.read_flow(one.flow_id).name: one for one in client.read_flow_runs(flow_run_filter=asked)}
+
+
+def artifacts(run_id: UUID) -> dict[str, str]:
+    """Return what a run has left to look at, by key."""
+    asked = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
+    with get_client(sync_client=True) as client:
+        return {str(one.key): str(one.data) for one in client.read_artifacts(artifact_filter=asked)}
 
 
 def logged(run_id: UUID) -> str:
@@ -53,24 +68,53 @@ def logged(run_id: UUID) -> str:
         return "\n".join(one.message for one in client.read_logs(asked))
 
 
-def test_a_refusal_is_a_state_of_the_run_and_of_its_parent(home: Home, dataset: Dataset, tmp_path: Path) -> None:
-    place = Home(Path(shutil.copytree(home.root, tmp_path / "home")))
-    served, worse = current_id(place), hopeless_generation(place)
-    (record,) = place.runs.glob("train-*.json")  # the training is found done, with another outcome
+@dataclass(frozen=True)
+class Refused:
+    """A pipeline whose training was found done, with a generation that the gate refused."""
+
+    run: FlowRun
+    raised: Exception | None
+    children: dict[str, FlowRun]
+    home: Home
+    served: str
+    worse: str
+
+
+@pytest.fixture(scope="module")
+def refused(home: Home, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Refused:
+    place = Home(Path(shutil.copytree(home.root, tmp_path_factory.mktemp("refused") / "home")))
+    served, worse = str(current_id(place)), hopeless_generation(place)
+    (record,) = place.runs.glob("train-*.json")
     write_json(record, read_json(record) | {"generation": worse})
     given = {"events": dataset.events, "items": dataset.items, "home": str(place.root), "model": to_dict(SMALL)}
     parent, raised = run(pipeline, given)
-    assert isinstance(raised, RefusedError)
-    assert raised.generation_id == worse
-    (child,) = [one for one in children(parent.id) if one.state_name == "Refused"]
-    for one in (parent, child):
+    return Refused(parent, raised, children(parent.id), place, served, worse)
+
+
+def test_a_refusal_is_a_state_of_the_run_and_of_its_parent(refused: Refused) -> None:
+    assert isinstance(refused.raised, RefusedError)
+    assert refused.raised.generation_id == refused.worse
+    for one in (refused.run, refused.children["publish"]):
         assert one.state is not None
         assert (one.state.type, one.state.name) == ("FAILED", "Refused")
-        assert f"refused generation {worse}" in str(one.state.message)
+        assert f"refused generation {refused.worse}" in str(one.state.message)
         assert "popularity" in str(one.state.message)
-        assert "Traceback" not in logged(one.id)
         assert "Refused" in logged(one.id)
-    assert current_id(place) == served
+        assert "Traceback" not in logged(one.id)
+    assert current_id(refused.home) == refused.served
+
+
+def test_what_was_found_done_says_so(refused: Refused) -> None:
+    training = refused.children["train"].id
+    assert artifacts(training)["found-done"].startswith(f"Found done: generation {refused.worse}.")
+    assert f"Found done: generation {refused.worse}." in logged(training)
+
+
+def test_lists_are_shown_beside_those_of_what_is_served(refused: Refused) -> None:
+    samples = artifacts(refused.run.id)["sample-recommendations"]
+    assert f"Before: the served generation {refused.served}" in samples
+    assert samples.count("| before | | recommended | score | reasons |") == 3
+    assert samples.count("| was 1 |") == 3  # both were trained alike
 
 
 def test_bad_data_is_a_state_of_the_run(prefect_server: str, dataset: Dataset, tmp_path: Path) -> None:
