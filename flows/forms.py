@@ -2,6 +2,8 @@
 
 A flow that is called takes what its function takes, and says itself what is wrong. Settings bring their own bounds and
 the words behind their fields; ``flows.locations`` has what a location may be.
+
+Run ``python -m flows.forms`` after ``prefect deploy``: Prefect leaves the names of a flow's own parameters open.
 """
 
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,3 +43,10 @@ def close_forms(client: "SyncPrefectClient", tag: str = "recsys") -> None:
         schema = {**(deployment.parameter_openapi_schema or {}), "additionalProperties": False}
         body = {"parameter_openapi_schema": schema}
         client.request("PATCH", "/deployments/{id}", path_params={"id": deployment.id}, json=body).raise_for_status()
+
+
+if __name__ == "__main__":
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        close_forms(client)
