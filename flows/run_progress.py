@@ -38,7 +38,7 @@ class RunProgress:
         """Tell that ``done`` of ``total`` parts of a stage are done; without a total it just runs."""
         now = self._clock()
         if stage != self._stage:
-            forget_loss()
+            self._leave()
             self._stage, self._first, self._began, self._logged = stage, done, now, now
             _log(stage)
         if now >= min(self._next, self._logged + LINE_SECONDS):
@@ -50,13 +50,19 @@ class RunProgress:
                 self._percent = 100 * done / total if total else 0.0
                 self._show(said)
         if done == total:
-            self._stage = None
+            self._leave()
 
     def end(self, error: BaseException | None = None) -> None:
         """Say below the run's bar, if it has one, that it is done, or by what it was ended and how far it came."""
         if self._bar is not None:
             self._percent = 100.0 if error is None else self._percent
             self._show("Done." if error is None else f"Ended: {error}")
+
+    def _leave(self) -> None:
+        """Leave the stage under way, if there is one: its loss is not that of the next."""
+        if self._stage is not None:
+            forget_loss()
+        self._stage = None
 
     def _show(self, said: str) -> None:
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
