@@ -5,7 +5,7 @@ Run ``recsys demo`` for it on MovieLens 100K, deploy it with ``prefect deploy --
 
 from pathlib import Path
 
-from flows.forms import Folder
+from flows.forms import Folder, Text
 from flows.ingest import fetch_movielens, ingest_tables
 from flows.locations import TableLocation, located_flow
 from flows.publish import publish_generation
@@ -32,7 +32,7 @@ def pipeline(
     publish: bool = True,
     force: bool = False,
     users: TableLocation | None = None,
-    reason: str | None = None,
+    reason: Text | None = None,
 ) -> Training:
     """Ingest, train, measure and publish; what was done before with the same inputs is found, not done again.
 
@@ -46,7 +46,7 @@ def pipeline(
         publish: serve the new generation if the gate lets it pass.
         force: serve it whatever the gate says, which takes a reason.
         users: where the users' attributes are, likewise; empty: nothing is known of users but their events.
-        reason: why the gate is overruled, or this is published, in words; the log of promotions keeps it.
+        reason: why the gate is overruled, or this is published, in words, which the log of promotions keeps; empty: nothing is said.
 
     Raises:
         DataError, SettingError: only one of events and items is given, or users without them, or the data cannot be

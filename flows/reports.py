@@ -19,8 +19,8 @@ from recsys.evaluation.headline import METRICS_FILE
 from recsys.evaluation.plain import in_markdown
 from recsys.home import Home
 from recsys.ranking.parts import Parts
-from recsys.store.generations import report_path
-from recsys.store.pointer import current_id, list_promotions
+from recsys.store.generations import current_id, report_path
+from recsys.store.pointer import list_promotions
 
 if TYPE_CHECKING:
     from recsys.publishing.gate import Verdict  # torch, which an ingest has no use for
