@@ -46,7 +46,7 @@ def pipeline(
         publish: serve the new generation if the gate lets it pass.
         force: serve it whatever the gate says, which takes a reason.
         users: where the users' attributes are, likewise; empty: nothing is known of users but their events.
-        reason: why the gate is overruled, or this is published, which the log of promotions keeps; empty: it is not said.
+        reason: why the gate is overruled, or this is published; the log of promotions keeps it; empty: it is not said.
 
     Raises:
         DataError, SettingError: only one of events and items is given, or users without them, or the data cannot be
