@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from flows.evaluate import evaluate_systems
+from flows.forms import Count, Folder, Seed, some_of
 from flows.ingest import ingest_tables
 from flows.runs import flow
 from flows.runtime import open_home
@@ -25,14 +26,14 @@ _INGEST = IngestConfig(max_quarantined_share=0.5)
 
 @flow("benchmark")
 def run_benchmark(
-    data: str,
-    out: str,
-    home: str | None = None,
+    data: Folder,
+    out: Folder,
+    home: Folder | None = None,
     protocol: Protocol = LEAVE_ONE_OUT,
     preset: Preset = "cpu",
-    seed: int = 0,
-    systems: tuple[str, ...] | None = None,
-    seeds: int = 1,
+    seed: Seed = 0,
+    systems: Annotated[tuple[str, ...], some_of(SYSTEMS)] | None = None,
+    seeds: Count = 1,
     shuffle_ties: bool = False,
 ) -> MetricsDocument:
     """Ingest a folder, train and rank all systems, write ``metrics.json``, ``lists.parquet`` and a page.

@@ -6,7 +6,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from flows import progress
+from flows.forms import Folder, Seed, Text
 from flows.locations import TableLocation, located_flow
+from flows.reports import report_found
 from flows.runs import show_table, stage
 from flows.runtime import open_home
 from recsys.artifacts import digest_file, short_id, write_json
@@ -49,11 +51,11 @@ def train_text_classifier(
     train: TableLocation,
     dev: TableLocation,
     test: TableLocation | None = None,
-    home: str | None = None,
+    home: Folder | None = None,
     config: ClassifierConfig = _DEFAULT,
-    seed: int = 0,
-    text_column: str = TEXT,
-    label_column: str = LABEL,
+    seed: Seed = 0,
+    text_column: Text = TEXT,
+    label_column: Text = LABEL,
 ) -> Classification:
     """Train a text classifier and store it as an adapter, or find the one that the same files gave before.
 
@@ -62,7 +64,7 @@ def train_text_classifier(
     Args:
         train: labelled texts: Parquet, CSV, TSV, NDJSON, or lines of label and text.
         dev: likewise; what the epochs are judged by.
-        test: likewise; looked at once, at the end.
+        test: likewise; looked at once, at the end; empty: the classifier is not tested.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: all settings.
         seed: fixes every random choice.
@@ -81,6 +83,7 @@ def train_text_classifier(
     record = place.runs / f"classify-{key}.json"
     found = recorded(record, Classification, lambda done: verify_adapter(place, done.adapter))
     if found is not None:
+        report_found(f"classifier {found.adapter}")
         return found
 
     checkpoint = Checkpoint(place.runs / f"classify-{key}.checkpoint", key)

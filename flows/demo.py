@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 from flows import progress
+from flows.forms import Folder
 from flows.pipeline import pipeline
 from flows.reports import sample_users
 from flows.runs import flow, stage
@@ -33,7 +34,7 @@ class Demo:
 
 
 @flow("demo")
-def demo_movielens(home: str | None = None) -> Demo:
+def demo_movielens(home: Folder | None = None) -> Demo:
     """Run the pipeline on MovieLens 100K, start the service on loopback, ask it for four users and stop it.
 
     Args:

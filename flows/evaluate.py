@@ -1,8 +1,10 @@
 """Train and rank on held-out events: the stages as tasks, and a flow with the files for everybody to check."""
 
 from pathlib import Path
+from typing import Annotated
 
 from flows import progress
+from flows.forms import Count, Folder, SnapshotId, Text, some_of
 from flows.reports import report_metrics
 from flows.runs import as_tasks, flow, stage
 from flows.runtime import open_home
@@ -25,14 +27,14 @@ measure = stage("measure", "measure {protocol}")(measuring.measure)
 
 @flow("evaluate")
 def evaluate_systems(
-    snapshot_id: str,
-    out: str,
-    home: str | None = None,
+    snapshot_id: SnapshotId,
+    out: Folder,
+    home: Folder | None = None,
     protocol: Protocol = LEAVE_ONE_OUT,
     config: ModelConfig = _DEFAULT,
-    systems: tuple[str, ...] = SYSTEMS,
-    name: str | None = None,
-    seeds: int = 1,
+    systems: Annotated[tuple[str, ...], some_of(SYSTEMS)] = SYSTEMS,
+    name: Text | None = None,
+    seeds: Count = 1,
     shuffle_ties: bool = False,
 ) -> MetricsDocument:
     """Train all systems on a snapshot, write metrics, top lists and a page, and return the metrics document.

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from flows import progress
+from flows.forms import Folder
 from flows.locations import TableLocation, is_remote, located_flow, resolved
-from flows.reports import report_quality
+from flows.quality_report import report_quality
 from flows.runs import stage
 from flows.runtime import open_home
 from recsys.config import IngestConfig
@@ -42,7 +43,7 @@ write_remote_snapshot = stage("write snapshot", retries=REMOTE_RETRIES, retry_de
 def ingest_tables(
     events: TableLocation,
     items: TableLocation,
-    home: str | None = None,
+    home: Folder | None = None,
     config: IngestConfig = _DEFAULT,
     users: TableLocation | None = None,
     live: bool = False,
@@ -64,6 +65,7 @@ def ingest_tables(
     """
     remote = any(is_remote(location) for location in (events, items, users) if location)
     write = write_remote_snapshot if remote else write_snapshot
-    snapshot = write(events, items, open_home(home), config, users, live)
-    report_quality(snapshot)
+    place = open_home(home)
+    snapshot = write(events, items, place, config, users, live)
+    report_quality(place, snapshot)
     return snapshot.id

@@ -42,8 +42,9 @@ def located_flow(name: str) -> Callable[[Callable[P, R]], Run[P, R]]:
     if alone():
         return lambda function: Called(_checked(function))
     from flows.located import LocatedFlow
+    from flows.states import stated
 
-    return lambda function: cast(Any, LocatedFlow(function, name=name))
+    return lambda function: cast(Any, LocatedFlow(stated(function), name=name))
 
 
 def _checked(function: Callable[P, R]) -> Callable[P, R]:

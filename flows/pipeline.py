@@ -5,6 +5,7 @@ Run ``recsys demo`` for it on MovieLens 100K, deploy it with ``prefect deploy --
 
 from pathlib import Path
 
+from flows.forms import Folder, Text
 from flows.ingest import fetch_movielens, ingest_tables
 from flows.locations import TableLocation, located_flow
 from flows.publish import publish_generation
@@ -25,13 +26,13 @@ _MODEL = ModelConfig()
 def pipeline(
     events: TableLocation | None = None,
     items: TableLocation | None = None,
-    home: str | None = None,
+    home: Folder | None = None,
     ingest: IngestConfig = _INGEST,
     model: ModelConfig = _MODEL,
     publish: bool = True,
     force: bool = False,
     users: TableLocation | None = None,
-    reason: str | None = None,
+    reason: Text | None = None,
     live: bool = True,
 ) -> Training:
     """Ingest, train, measure and publish; what was done before with the same inputs is found, not done again.
@@ -39,14 +40,14 @@ def pipeline(
     Args:
         events: where the events are: a file, a folder, a glob or a URL; empty: MovieLens 100K. A signed URL is
             given as secret:NAME, a Prefect block of type Secret, or env:NAME, the worker's variable RECSYS_SOURCE_NAME.
-        items: where the items are, likewise.
+        items: where the items are, likewise; empty: MovieLens 100K.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this, or .recsys in its working folder.
         ingest: column names, and how many bad rows may be set aside.
         model: all settings of text, adapter, towers, experts and evaluation.
         publish: serve the new generation if the gate lets it pass.
         force: serve it whatever the gate says, which takes a reason.
         users: where the users' attributes are, likewise; empty: nothing is known of users but their events.
-        reason: why the gate is overruled, or this is published, in words; the log of promotions keeps it.
+        reason: why the gate is overruled, or this is published; the log of promotions keeps it; empty: it is not said.
         live: join what the service has collected since: its events, and items that were put or deleted.
 
     Raises:

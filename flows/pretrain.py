@@ -5,6 +5,8 @@ from functools import partial
 from importlib.metadata import version
 
 from flows import progress
+from flows.forms import Folder, SnapshotId
+from flows.reports import report_found
 from flows.runs import flow, show_table, stage
 from flows.runtime import open_home
 from recsys.artifacts import short_id, write_json
@@ -49,8 +51,8 @@ class Pretrained:
 
 @flow("pretrain")
 def pretrain_encoder(
-    snapshot_id: str,
-    home: str | None = None,
+    snapshot_id: SnapshotId,
+    home: Folder | None = None,
     config: PretrainConfig = _DEFAULT,
     model: ModelConfig = _MODEL,
     keep: bool = False,
@@ -78,6 +80,7 @@ def pretrain_encoder(
     record = place.runs / f"pretrain-{key}.json"
     found = recorded(record, Pretrained, partial(check, place))
     if found is not None:
+        report_found(f"the pre-training, {found.adapter or 'of which nothing was kept'}")
         return found
 
     checkpoints = Checkpoints(place.runs / f"pretrain-{key}", key)

@@ -1,4 +1,4 @@
-"""What is being done and how far it is: a bar on the terminal, a line in the run's log under a worker.
+"""What is being done and how far it is: a bar on the terminal, and a bar and lines on the run's page.
 
 ``report`` is the callback that every stage of the library takes. Whoever calls a flow decides what becomes of it.
 """
@@ -7,13 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from flows.run_progress import RunProgress
+from flows.runtime import alone
 from recsys.interactive.display import Display
 
+if TYPE_CHECKING:
+    from uuid import UUID
+
 _display: ContextVar[Display | None] = ContextVar("display", default=None)
-_logged: ContextVar[str | None] = ContextVar("logged", default=None)
+_runs: "dict[UUID, RunProgress]" = {}  # those under way in this process, by id: stages have contexts of their own
 
 
 @contextmanager
@@ -30,14 +36,30 @@ def shown(console: Console, log: Path | None = None) -> Iterator[None]:
 
 def report(stage: str, done: int, total: int | None) -> None:
     """Tell that ``done`` of ``total`` parts of a stage are done; call it within a flow or a task."""
+    run = _run()
+    if run is not None:
+        _runs.setdefault(run, RunProgress()).update(stage, done, total)
     display = _display.get()
     if display is not None:
         display.update(stage, done, total)
-    elif _logged.get() != stage:
-        from prefect import get_run_logger  # here, because Prefect reads its settings when it is imported
 
-        _logged.set(stage)
-        get_run_logger().info(stage)
+
+def ended(error: BaseException | None = None) -> None:
+    """Tell that the flow under way has ended, by an error or done."""
+    run = _run()
+    shown = None if run is None else _runs.pop(run, None)
+    if shown is not None:
+        shown.end(error)
+
+
+def _run() -> "UUID | None":
+    """Return the id of the flow run under way, as quickly as each step of a training asks; None: there is none."""
+    if alone():
+        return None
+    from prefect.context import FlowRunContext
+
+    context = FlowRunContext.get()
+    return context.flow_run.id if context and context.flow_run else None
 
 
 @contextmanager

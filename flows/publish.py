@@ -1,6 +1,7 @@
 """The flow in front of the pointer: judge a generation and serve it, or refuse and leave what is served."""
 
 from flows import progress
+from flows.forms import Folder, Named, Text
 from flows.reports import report_promotions, report_verdict
 from flows.runs import flow, run_id
 from flows.runtime import open_home
@@ -13,7 +14,7 @@ from recsys.store.promotions import Cause
 
 @flow("publish")
 def publish_generation(
-    generation_id: str, home: str | None = None, force: bool = False, reason: str | None = None
+    generation_id: Named, home: Folder | None = None, force: bool = False, reason: Text | None = None
 ) -> Verdict:
     """Serve a generation if it is whole and the gate lets it pass; running services follow within seconds.
 
@@ -21,7 +22,7 @@ def publish_generation(
         generation_id: what to serve, or its alias.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         force: serve it whatever the gate says, which takes a reason; what is broken is not served even so.
-        reason: why, in words; the log of promotions keeps it.
+        reason: why, in words, which the log of promotions keeps; empty: nothing is said.
 
     Raises:
         RefusedError: the gate refused; nothing has changed.

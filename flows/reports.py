@@ -1,55 +1,35 @@
 """Artifacts: what a run leaves for people to look at in the Prefect UI.
 
-Keys are fixed, so that the UI shows the history of each: the quality of the input, the metrics by protocol, the chart,
-where the training's report lies, sample recommendations, the gate's verdict and the log of promotions.
+Keys are fixed, so that the UI shows the history of each: the metrics by protocol, the chart, how a training learnt,
+where its report lies, sample recommendations before and after, the gate's verdict and the log of promotions. The
+input's are in ``flows.quality_report``.
 """
 
 import base64
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from flows.runs import for_the_ui, show_image, show_markdown, show_table
+from recsys.artifacts import ArtifactError, read_json
 from recsys.data.columns import ITEM_ID, TITLE
-from recsys.data.signals import sentence, suggested
 from recsys.data.snapshot import Snapshot, open_snapshot
+from recsys.evaluation.headline import METRICS_FILE
 from recsys.evaluation.plain import in_markdown
 from recsys.home import Home
 from recsys.ranking.parts import Parts
-from recsys.store.generations import report_path
+from recsys.store.generations import current_id, report_path
 from recsys.store.pointer import list_promotions
 
 if TYPE_CHECKING:
     from recsys.publishing.gate import Verdict  # torch, which an ingest has no use for
+    from recsys.serving.answers import Recommendation
 
 SAMPLE_USERS = 3
 SAMPLE_ITEMS = 5
 HISTORY_ITEMS = 5
 PROMOTIONS = 50  # of the log, the newest
-
-
-@for_the_ui
-def report_quality(snapshot: Snapshot) -> None:
-    """Show how many rows were read and set aside, and why, and how often users came back to an item, if they did."""
-    rows = [
-        {"table": one.table, "rows": one.rows, "set aside": one.quarantined, "reasons": _reasons(one.reasons)}
-        for one in snapshot.manifest.quality.values()
-    ]
-    counts = ", ".join(f"{count:,} {name}" for name, count in asdict(snapshot.manifest.counts).items())
-    repeats = f" {in_markdown(snapshot.manifest.repeats.sentence)}" if snapshot.manifest.repeats else ""
-    means = in_markdown(sentence(suggested(snapshot.events())))
-    described = f"Snapshot {snapshot.id}: {counts}.{repeats}{_described(snapshot)}"
-    show_table(rows, key="quality", description=" ".join(filter(None, [described, means])))
-
-
-def _described(snapshot: Snapshot) -> str:
-    """Say what is known beside who did what, and which of it makes no segments."""
-    described, context = snapshot.manifest.described, snapshot.manifest.context or {}
-    said = [f"{described.rows:,} users have attributes."] if described else []
-    said += [f"A request may give {', '.join(context)}."] if context else []
-    unused = {**(described.unused if described else {}), **context}
-    said += [f"{name}: {why}" for name, why in unused.items() if why]
-    return f" {in_markdown(' '.join(said))}" if said else ""
 
 
 @for_the_ui
@@ -60,16 +40,21 @@ def report_metrics(document: Mapping[str, Any]) -> None:
     name = document["data"]["name"]
     for protocol in document["protocols"]:
         show_markdown(markdown(document, protocol), key=f"metrics-{protocol}", description=f"Metrics on {name}.")
-    drawing = base64.b64encode(plot(document, "png")).decode()
-    show_image(f"data:image/png;base64,{drawing}", key="ours-against-baselines", description=f"NDCG@10 on {name}.")
+    show_image(_inline(plot(document, "png")), key="ours-against-baselines", description=f"NDCG@10 on {name}.")
 
 
 @for_the_ui
 def report_training(home: Home, generation_id: str) -> None:
-    """Show where a training's report lies, if one was written, and what an adapter moves, in a sentence."""
+    """Show how a training learnt, where its report lies, if there is one, and what an adapter moves, in a sentence."""
     path = report_path(home, generation_id)
     if not path.is_file():  # of a training that an older version has recorded
         return
+    learning = read_json(home.generations / generation_id / METRICS_FILE).get("learning")
+    if learning:
+        from recsys.evaluation.curves import curves, plot  # matplotlib, which an ingest has no use for
+
+        drawing = _inline(plot(curves(learning)))
+        show_image(drawing, key="learning-curves", description=f"How generation {generation_id} learnt.")
     parts = Parts.read(home.generations / generation_id)
     said = in_markdown(parts.adapter_part) if parts else ""
     link = f"[The report of generation {generation_id}]({path.as_uri()})"
@@ -81,26 +66,55 @@ def report_training(home: Home, generation_id: str) -> None:
 
 
 @for_the_ui
+def report_found(what: str) -> None:
+    """Say in the log and among the artifacts that a training was found done."""
+    from prefect import get_run_logger
+
+    said = f"Found done: {what}. The same inputs, settings and seed were given before, so nothing was trained."
+    get_run_logger().info(said)
+    show_markdown(said, key="found-done", description=f"Found done: {what}.")
+
+
+@for_the_ui
 def report_samples(home: Home, generation_id: str) -> None:
-    """Show what a few users did last and what the generation offers them."""
+    """Show what a few users did last, what a generation offers them, and what they get from the one that is served."""
     from recsys.serving.recommender import Recommender  # torch, which an ingest has no use for
 
     recommender = Recommender.open(home, generation_id)
     snapshot = open_snapshot(home, recommender.snapshot_id, verify=False)  # opening the generation has verified it
     titles = dict(snapshot.items().select(ITEM_ID, TITLE).iter_rows())
+    served_id, served = current_id(home), None
+    if served_id not in (None, generation_id):
+        with suppress(ArtifactError):  # what is broken is not shown, and stands in nobody's way
+            served = Recommender.open(home, served_id)
     parts = [f"Generation {generation_id}, adapter {recommender.adapter_id}.\n"]
+    if served is not None:
+        parts.append(f"Before: the served generation {served_id}, adapter {served.adapter_id}.\n")
     for user_id in sample_users(snapshot):
         history = recommender.past(user_id)
-        answer = recommender.recommend(history, k=SAMPLE_ITEMS, explain=True)
+        offered = recommender.recommend(history, k=SAMPLE_ITEMS, explain=True).items
         last = ", ".join(in_markdown(titles[item]) for item in history[-HISTORY_ITEMS:])
         parts.append(f"### User {in_markdown(user_id)}\n\nLast: {last}\n")
-        parts.append("| recommended | score | reasons |\n| --- | ---: | --- |")
-        parts += [
-            f"| {in_markdown(item.fields[TITLE])} | {item.score:.3f} | {in_markdown('; '.join(item.reasons))} |"
-            for item in answer.items
-        ]
-        parts.append("")
+        before = None if served is None else served.recommend(history, k=SAMPLE_ITEMS).items
+        parts += [*_listed(offered, before), ""]
     show_markdown("\n".join(parts), key="sample-recommendations", description="What some users are offered.")
+
+
+def _listed(offered: Sequence["Recommendation"], before: Sequence["Recommendation"] | None) -> list[str]:
+    """Return the rows of a list, beside those of the list before where there is one."""
+    heading, rule = "| recommended | score | reasons |", "| --- | ---: | --- |"
+    rows = [
+        f"| {in_markdown(item.fields[TITLE])} | {item.score:.3f} | {in_markdown('; '.join(item.reasons))} |"
+        for item in offered
+    ]
+    if before is None:
+        return [heading, rule, *rows]
+    places = {item.item_id: place for place, item in enumerate(before, 1)}
+    marks = [f"was {places[item.item_id]}" if item.item_id in places else "new" for item in offered]
+    titles = [in_markdown(item.fields[TITLE]) for item in before]
+    beside = zip_longest(titles, marks, rows, fillvalue="")
+    lines = [f"| {title} | {mark} {row or '| | | |'}" for title, mark, row in beside]
+    return [f"| before | | {heading[2:]}", f"| --- | --- {rule}", *lines]
 
 
 @for_the_ui
@@ -109,6 +123,10 @@ def report_verdict(generation_id: str, verdict: "Verdict", force: bool) -> None:
     outcome = "passed" if verdict.passed else "published against the gate" if force else "refused"
     lines = [f"Generation {generation_id}: **{outcome}**.", "", *(f"- {finding}" for finding in verdict.findings)]
     show_markdown("\n".join(lines), key="gate", description=f"The gate on {generation_id}.")
+
+
+def _inline(picture: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
 def sample_users(snapshot: Snapshot, count: int = SAMPLE_USERS) -> list[str]:
@@ -131,7 +149,3 @@ def report_promotions(home: Home) -> None:
     show_table(
         rows, key="promotions", description=f"What was served when, by whom and why: {in_markdown(str(home.root))}."
     )
-
-
-def _reasons(reasons: Mapping[str, int]) -> str:
-    return "; ".join(f"{count:,} × {reason}" for reason, count in reasons.items())

@@ -1,6 +1,7 @@
 """The flow back: serve the generation before the current one again, or any other that is whole."""
 
 from flows import progress
+from flows.forms import Folder, Named, Text
 from flows.reports import report_promotions
 from flows.runs import flow, run_id
 from flows.runtime import open_home
@@ -9,13 +10,13 @@ from recsys.store.promotions import Cause
 
 
 @flow("rollback")
-def rollback_generation(to: str | None = None, home: str | None = None, reason: str | None = None) -> str:
+def rollback_generation(to: Named | None = None, home: Folder | None = None, reason: Text | None = None) -> str:
     """Serve a generation that is known to be good; running services follow within seconds. Return its id.
 
     Args:
         to: its id or alias; empty: the one before the current one. What is gone back from is no way back.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
-        reason: why, in words; the log of promotions keeps it.
+        reason: why, in words, which the log of promotions keeps; empty: nothing is said.
 
     Raises:
         ArtifactError: there is none before it, or it is missing or broken; nothing has changed.

@@ -55,7 +55,9 @@ def flow(name: str) -> Callable[[Callable[P, R]], Run[P, R]]:
         return Called
     from prefect import Flow
 
-    return lambda function: cast(Any, Flow(function, name=name))
+    from flows.states import stated
+
+    return lambda function: cast(Any, Flow(stated(function), name=name))
 
 
 def stage(

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from flows import progress
+from flows.forms import Folder, Named, Seed
 from flows.locations import TableLocation, located_flow
+from flows.reports import report_found
 from flows.runs import as_tasks, run_id, show_table, stage
 from flows.runtime import open_home
 from recsys.config import PairsConfig
@@ -18,10 +20,10 @@ learn_pairs = stage("learn from pairs")(training.learn_pairs)
 @located_flow("teach")
 def teach_generation(
     pairs: TableLocation,
-    generation_id: str,
-    home: str | None = None,
+    generation_id: Named,
+    home: Folder | None = None,
     config: PairsConfig = _DEFAULT,
-    seed: int = 0,
+    seed: Seed = 0,
     keep: bool = False,
 ) -> SearchTraining:
     """Teach a generation's search by what people chose after a query, or find what the same pairs gave before.
@@ -44,6 +46,8 @@ def teach_generation(
         open_home(home), generation_id, Path(pairs), config, seed, keep,
         notes={"flow_run": run_id()}, progress=progress.report, run=as_tasks(learn_pairs),
     )  # fmt: skip
+    if done.reused:
+        report_found(f"what the search learns from these pairs, {done.adapter}")
     show_table(
         [{name: round(value, 4) for name, value in row.items()} for row in done.history],
         key="search",

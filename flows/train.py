@@ -2,7 +2,8 @@
 
 from flows import progress
 from flows.evaluate import encode_texts, measure
-from flows.reports import report_training
+from flows.forms import Folder, Named, SnapshotId
+from flows.reports import report_found, report_training
 from flows.runs import as_tasks, flow, run_id, stage
 from flows.runtime import open_home
 from recsys.config import ModelConfig
@@ -19,7 +20,10 @@ bind = stage("bind generation", retries=2, retry_delay_seconds=5)(training_run.b
 
 @flow("train")
 def train_generation(
-    snapshot_id: str, home: str | None = None, config: ModelConfig = _DEFAULT, resume_from: str | None = None
+    snapshot_id: SnapshotId,
+    home: Folder | None = None,
+    config: ModelConfig = _DEFAULT,
+    resume_from: Named | None = None,
 ) -> Training:
     """Train a generation on a snapshot, or find the one that the same settings gave before.
 
@@ -30,7 +34,8 @@ def train_generation(
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: all settings. The first of its protocols that the data allows gives the adapter and the gate's targets.
         resume_from: an adapter to go on from, with newer events and items; the snapshot holds the older ones too. The
-            settings and the protocol are then that adapter's, but for ``resume`` and ``seed``.
+            settings and the protocol are then that adapter's, but for ``resume`` and ``seed``; empty: from the
+            beginning.
 
     Raises:
         ArtifactError: there is no such snapshot or adapter.
@@ -41,5 +46,7 @@ def train_generation(
         place, snapshot_id, config, resume_from,
         notes={"flow_run": run_id()}, progress=progress.report, run=as_tasks(encode_texts, measure, refit, bind),
     )  # fmt: skip
+    if training.reused:
+        report_found(f"generation {training.generation}")
     report_training(place, training.generation)
     return training

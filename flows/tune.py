@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flows import progress
 from flows.evaluate import encode_texts
+from flows.forms import Folder, SnapshotId
 from flows.runs import flow, show_image, show_table, stage
 from flows.runtime import open_home
 from flows.train import Training, train_generation
@@ -45,8 +46,8 @@ class Tuned:
 
 @flow("tune")
 def tune_settings(
-    snapshot_id: str,
-    home: str | None = None,
+    snapshot_id: SnapshotId,
+    home: Folder | None = None,
     config: ModelConfig = _MODEL,
     search: TuneConfig = _SEARCH,
     train: bool = True,

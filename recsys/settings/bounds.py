@@ -75,6 +75,9 @@ class Distinct:
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Schema]) -> Schema:
         return handler(source) | {"min_length": self.at_least}
 
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], Schema]) -> Schema:
+        return handler(schema) | {"uniqueItems": True}
+
 
 Count = Annotated[int, Bound(at_least=1)]
 CountOrNone = Annotated[int, Bound(at_least=0)]

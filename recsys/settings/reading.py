@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union
 
 from recsys.errors import SettingError
+from recsys.settings.comments import comments
 
 Config = TypeVar("Config")
 SHOWN = 60  # characters of a wrong value
@@ -39,6 +40,17 @@ class Settings:
     def conflicts(self) -> Iterator[tuple[str, str]]:
         """Yield settings that do not go together: the name of one, and what is wrong with it."""
         yield from ()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """Return what a form shows: pydantic's schema, each setting with a title and the comment behind it."""
+        schema: dict[str, Any] = handler(core_schema)
+        said = comments(cls)
+        for name, shown in handler.resolve_ref_schema(schema)["properties"].items():
+            shown.setdefault("title", name.replace("_", " ").title())
+            if name in said:
+                shown.setdefault("description", said[name])
+        return schema
 
 
 LATER: dict[str, Any] = {"left out": None}  # metadata of a setting that came later: None is not written, nor hashed

@@ -127,6 +127,7 @@ def test_a_record_whose_work_is_gone_is_not_believed(copied_home: Home, room: st
 
 def test_the_run_leaves_artifacts(home: Home) -> None:
     generation_id = str(current_id(home))
+    _, manifest = read_generation(home, generation_id)
     table = artifact("metrics-temporal").data
     assert "| **recsys** |" in table
     assert "| popularity |" in table
@@ -134,7 +135,12 @@ def test_the_run_leaves_artifacts(home: Home) -> None:
     samples = artifact("sample-recommendations", holding=generation_id).data
     assert generation_id in samples
     assert samples.count("### User") == 3
-    assert '"rows"' in str(artifact("quality").data)
+    quality = str(artifact("quality", holding=manifest.snapshot).data)
+    assert "| table | rows | set aside | reasons |" in quality
+    assert "### Events by week" in quality
+    assert "### Users by events" in quality
+    learnt = artifact("learning-curves")
+    assert str(learnt.data).startswith("data:image/png;base64,")
     assert "beats popularity" in artifact("gate").data
     assert "the blend of its own parts" in artifact("gate").data
     report = report_path(home, generation_id)
