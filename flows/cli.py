@@ -11,6 +11,7 @@ from flows.commands.data import ingest, validate
 from flows.commands.demo import demo
 from flows.commands.generations import adapters, generations, publish, rollback
 from flows.commands.measure import benchmark, evaluate
+from flows.commands.monitor import monitor
 from flows.commands.service import keys, recommend, serve
 from flows.commands.simulate import simulate
 from flows.commands.texts import classify, embed, export
@@ -53,7 +54,7 @@ def main(
 # in the order in which `recsys --help` lists them
 for command in (
     *(demo, ingest, validate, train, pretrain, teach, tune, classify, evaluate, benchmark),
-    *(publish, rollback, generations, adapters, serve, recommend, embed, export, simulate, ui),
+    *(publish, rollback, generations, adapters, serve, recommend, monitor, embed, export, simulate, ui),
 ):
     app.command()(command)
 app.add_typer(keys, name="keys")

@@ -39,7 +39,7 @@ def _compared(name: str, rates: Sequence[Rate], served: str, config: MonitorConf
     seen += f"({100 * low:.2f} to {100 * high:.2f} %)"
     shown = {"name": name, "advice": advice, "remedy": LOOK, "figure": share, "interval": (low, high)}
     if not before or not clicked + clicked_before:
-        return Reading(seen=f"{seen}; no other one has given answers of late.", **shown)  # type: ignore[arg-type]
+        return Reading(seen=f"{seen}; no other one has given answers of late.", **shown)
     usual = clicked_before / before
     return Reading(
         seen=f"{seen}, {100 * usual:.2f} % of {before:,} of other generations.",
@@ -47,7 +47,7 @@ def _compared(name: str, rates: Sequence[Rate], served: str, config: MonitorConf
         p=_lower(clicked, lists, clicked_before, before),
         effect=max(0.0, 1 - share / usual) if usual else 0.0,
         least_effect=config.rate_change,
-        **shown,  # type: ignore[arg-type]
+        **shown,
     )
 
 

@@ -6,6 +6,7 @@ features (A. Rahimi and B. Recht, 2007) and compared with past weeks; of texts b
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -24,23 +25,29 @@ BINS = 10
 MOST_VECTORS = 400  # of either sample of texts
 PERMUTATIONS = 19_999
 LEAST_TEXTS = 5
+MOST_ITEMS = 50_000  # the most chosen ones
 _BATCH = 2_000
 Floats = NDArray[np.floating]
 
 
 def chosen(
-    history: History, windows: Windows, item_ids: list[str], vectors: NDArray[np.float32], config: MonitorConfig
+    history: History, windows: Windows, item_ids: Sequence[str], vectors: NDArray[np.float32], config: MonitorConfig
 ) -> Reading:
     """Compare where events lie among the items' vectors, (items, dimensions), with past weeks."""
     advice = "People choose other things than in training: look why, and train on newer events."
     random = np.random.default_rng(config.seed)
-    known = np.asarray(vectors, dtype=np.float32)
+    rows = pl.DataFrame({columns.ITEM_ID: item_ids, "row": np.arange(len(item_ids))})
+    often = history.events.group_by(columns.ITEM_ID).len().join(rows, on=columns.ITEM_ID)
+    places = often.sort("len", columns.ITEM_ID, descending=[True, False]).head(MOST_ITEMS).sort("row")
+    known = np.asarray(vectors[places["row"].to_numpy()], dtype=np.float32)
+    places = places.select(columns.ITEM_ID).with_row_index("row")
+    if len(known) <= PROJECTIONS:
+        return Reading("embeddings of what is chosen", "Too few items of the training are chosen.", advice, TRAIN)
     waves, projections = _waves(known, random), _projections(known)
-    places = pl.DataFrame({columns.ITEM_ID: item_ids, "row": np.arange(len(item_ids))})
 
     def weights(days: tuple[int, int]) -> Floats:
         own = history.within(days).select(columns.ITEM_ID).join(places, on=columns.ITEM_ID)
-        return np.bincount(own["row"].to_numpy(), minlength=len(item_ids)).astype(float)
+        return np.bincount(own["row"].to_numpy(), minlength=len(known)).astype(float)
 
     def apart(window: Window) -> tuple[float, float, float]:
         own, before = weights(window.days), weights(window.reference)

@@ -68,7 +68,7 @@ def popularity(history: History, windows: Windows, config: MonitorConfig) -> Rea
     """Compare which items are chosen with past weeks: how far shares are apart, and in what order they stand."""
     known = history.within(windows.now.reference)[columns.ITEM_ID].value_counts()
     first = known.sort("count", columns.ITEM_ID, descending=[True, False])[columns.ITEM_ID].head(MOST_ITEMS)
-    kinds = _numbered(history, history.events[columns.ITEM_ID], columns.ITEM_ID, first.to_list(), True)
+    kinds = _numbered(history, history.events[columns.ITEM_ID], "chosen items", first.to_list(), True)
     reading = _compared(
         "popularity",
         kinds,
@@ -198,7 +198,7 @@ def _vanished(own: Counts, known: Counts, values: tuple[str, ...], dispersion: f
 def _most_changed(own: Counts, known: Counts, values: tuple[str, ...]) -> str:
     now, before = (one / max(1, one.sum()) for one in (own, known))
     place = int(np.argmax(np.abs(now - before)))
-    return f"Most: {values[place]}, {100 * before[place]:.1f} % before, {100 * now[place]:.1f} % now."
+    return f"Most changed: {values[place]}, {100 * before[place]:.1f} % before, {100 * now[place]:.1f} % now."
 
 
 def _spearman(one: Counts, other: Counts) -> float:

@@ -35,14 +35,14 @@ class Vectors:
 
     Attributes:
         item_ids: (items,).
-        trained: (items, dimensions), of the texts that were trained on.
-        new: (texts, dimensions), of texts that are new or changed, as ``wording.texts_of`` returns them; None: they
-            were not encoded.
+        known: (items, dimensions), of the items that were trained on.
+        texts: of some texts that were trained on, and of some that are new or changed, (texts, dimensions) both, as
+            ``wording.texts_of`` returns them; None: they were not encoded.
     """
 
     item_ids: Sequence[str]
-    trained: NDArray[np.float32]
-    new: NDArray[np.float32] | None = None
+    known: NDArray[np.float32]
+    texts: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Watched:
         items: likewise.
         newer: events since then, typed; older ones among them are passed over. None: there are none to be had.
         catalogue: the items of today; None: as they were.
-        until: when it is looked; counts and shares end at the midnight before.
+        until: counts and shares end at the midnight before.
+        now: when it is looked; None: then.
         reading: how an item becomes a text.
         quality: of raw tables, by what an ingest would set aside of them.
         schemas: of raw tables, the types of their columns; each beside those of the training in ``trained_schemas``.
@@ -68,6 +69,7 @@ class Watched:
     until: datetime
     newer: pl.DataFrame | None = None
     catalogue: pl.DataFrame | None = None
+    now: datetime | None = None
     reading: TextConfig = _READ
     quality: Sequence[TableQuality] = ()
     allowed_bad_rows: float = 0.01
@@ -142,7 +144,7 @@ def monitor(watched: Watched, config: MonitorConfig = _DEFAULT) -> Report:
 def _of_arrivals(watched: Watched, config: MonitorConfig) -> Iterator[Reading]:
     newest = None if watched.newer is None else watched.newer[columns.TIMESTAMP].max()
     trained = watched.events[columns.TIMESTAMP].max()
-    yield from arrivals.freshness(trained, newest, watched.until, config)  # type: ignore[arg-type]  # they are times
+    yield from arrivals.freshness(trained, newest, watched.now or watched.until, config)  # type: ignore[arg-type]  # they are times
     for name, found in watched.schemas.items():
         yield arrivals.schema(name, watched.trained_schemas[name], found)
     for quality in watched.quality:
@@ -163,7 +165,7 @@ def _of_events(history: History, watched: Watched, config: MonitorConfig) -> Ite
     yield from mixes.mixes(history, items, windows, config)
     yield mixes.popularity(history, windows, config)
     if watched.vectors is not None:
-        yield embeddings.chosen(history, windows, list(watched.vectors.item_ids), watched.vectors.trained, config)
+        yield embeddings.chosen(history, windows, watched.vectors.item_ids, watched.vectors.known, config)
 
 
 def _of_items(watched: Watched, config: MonitorConfig) -> Iterator[Reading]:
@@ -171,5 +173,5 @@ def _of_items(watched: Watched, config: MonitorConfig) -> Iterator[Reading]:
         return
     before, new = wording.texts_of(watched.items, watched.catalogue, watched.reading)
     yield from wording.wording(before, new, config)
-    if watched.vectors is not None and watched.vectors.new is not None:
-        yield embeddings.new_texts(watched.vectors.trained, watched.vectors.new, config)
+    if watched.vectors is not None and watched.vectors.texts is not None:
+        yield embeddings.new_texts(*watched.vectors.texts, config)

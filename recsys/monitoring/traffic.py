@@ -1,4 +1,4 @@
-"""Who comes, how much, and with what: volume, unknown users, cold items, values that are missing, events that are late."""
+"""Who comes, and how much: volume, unknown users, cold items, values that are missing, events that are late."""
 
 import math
 from collections.abc import Sequence

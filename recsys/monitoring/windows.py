@@ -98,7 +98,7 @@ class History:
         return Windows(now, past)
 
     def _reference(self, starts: list[int], gap: int, wanted: int) -> tuple[int, list[int]]:
-        """Return how long references are, and the starts of windows, newest first, before which one of them is known."""
+        """Return how long references are, and the starts of windows, newest first, before which one is known."""
         for length in range(wanted, LEAST_REFERENCE - 1, -1):
             chosen = [one for one in starts if one - gap - length >= self.first]
             if len(chosen) >= LEAST_WEEKS:

@@ -51,7 +51,7 @@ print(*{name.partition(".")[0] for name in sys.modules})
 COMMANDS = {
     *("demo", "ingest", "validate", "train", "evaluate", "publish", "rollback", "generations", "adapters"),
     *("serve", "recommend", "benchmark", "classify", "embed", "export", "pretrain", "teach", "tune", "ui"),
-    "simulate",
+    *("simulate", "monitor"),
 }
 
 
