@@ -49,7 +49,8 @@ def board(report: Report, title: str) -> bytes:
     import matplotlib as mpl  # here: a table needs none of it
     from matplotlib.figure import Figure
 
-    drawn = [check for check in report.checks if check.figure is not None]
+    told = [check for check in report.checks if check.figure or (check.figure is not None and check.expected)]
+    drawn = sorted(told, key=lambda check: not check.past)  # a sort keeps the order of equals
     height = max(1, -(-len(drawn) // ACROSS))
     with mpl.rc_context({"font.size": 8.5, "text.parse_math": False}):
         figure = Figure(figsize=(3.1 * ACROSS, 2.1 * height + 0.5), layout="constrained")
@@ -77,7 +78,8 @@ def _panel(axes: "Axes", check: Check) -> None:
     else:
         values = [0.0 if check.expected is None else check.expected, check.figure or 0.0]
         axes.barh([1, 0], values, color=[OTHER_COLOUR, colour], height=0.6)
-        axes.set_yticks([1, 0], ["expected" if check.expected is not None else "", "now"])
+        beside = "" if check.expected is None else "limit" if check.p is None else "usual"
+        axes.set_yticks([1, 0], [beside, "now"])
         if check.interval is not None:
             axes.plot(check.interval, [0, 0], color=INK, linewidth=1.2, zorder=4)
     level, ink = ("", INK) if check.level == OK else (f": {check.level}", colour)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recsys.config import MonitorConfig
 from recsys.data import columns
 from recsys.monitoring.checks import TRAIN, Reading
-from recsys.monitoring.forecasts import RATIO, foretold
+from recsys.monitoring.forecasts import SQUARES, by_chance, foretold
 from recsys.monitoring.traffic import TOO_SHORT
 from recsys.monitoring.windows import History, Window, Windows
 
@@ -23,10 +23,11 @@ FEATURES = 128
 PROJECTIONS = 4  # principal ones, whose stability index is the effect
 BINS = 10
 MOST_VECTORS = 400  # of either sample of texts
-PERMUTATIONS = 19_999
+PERMUTATIONS = 20_000  # at most
+ENOUGH = 20  # of them beyond what was found: more would make the chance no smaller (Besag and Clifford, 1991)
 LEAST_TEXTS = 5
 MOST_ITEMS = 50_000  # the most chosen ones
-_BATCH = 2_000
+_BATCH = 500
 Floats = NDArray[np.floating]
 
 
@@ -55,7 +56,7 @@ def chosen(
 
     past, now = [apart(one) for one in windows.past], apart(windows.now)
     ratios = [ratio for ratio, _, _ in past]
-    forecast = foretold(ratios, RATIO, 2 / now[2])
+    forecast = foretold(ratios, SQUARES, by_chance(ratios, now[2]))
     if forecast is None or not weights(windows.now.days).any():
         return Reading("embeddings of what is chosen", TOO_SHORT, advice, TRAIN)
     return Reading(
@@ -89,12 +90,13 @@ def new_texts(trained: NDArray[np.float32], new: NDArray[np.float32], config: Mo
     kernel = np.exp(-squared / max(1e-12, float(np.median(squared[np.triu_indices(len(both), 1)]))))
     np.fill_diagonal(kernel, 0.0)
     m, n = len(now), len(before)
-    found, drawn = _discrepancy(kernel, m)[0], []
-    for start in range(0, PERMUTATIONS, _BATCH):
-        count = min(_BATCH, PERMUTATIONS - start)
-        orders = random.permuted(np.tile(np.arange(m + n), (count, 1)), axis=1)
-        drawn.append(_discrepancy(kernel, m, orders))
-    chance = (1 + int((np.concatenate(drawn) >= found - 1e-12).sum())) / (1 + PERMUTATIONS)
+    found = _discrepancy(kernel, m)[0]
+    drawn = beyond = 0
+    while drawn < PERMUTATIONS and beyond < ENOUGH:
+        orders = random.permuted(np.tile(np.arange(m + n), (_BATCH, 1)), axis=1)
+        beyond += int((_discrepancy(kernel, m, orders) >= found - 1e-12).sum())
+        drawn += _BATCH
+    chance = (1 + beyond) / (1 + drawn)
     inside = [kernel[:m, :m].sum() / (m * (m - 1)), kernel[m:, m:].sum() / (n * (n - 1))]
     effect = 1 - float(kernel[:m, m:].mean() / math.sqrt(max(1e-12, inside[0] * inside[1])))
     return Reading(

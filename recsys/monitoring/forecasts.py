@@ -30,7 +30,7 @@ def _clipped(value: float) -> float:
 
 
 SHARE = Scale("share", lambda share: math.asin(math.sqrt(share)), lambda x: math.sin(min(max(x, 0), math.pi / 2)) ** 2)
-RATIO = Scale("ratio", lambda ratio: math.log(max(ratio, 1e-9)), lambda x: math.exp(min(x, 700.0)))
+SQUARES = Scale("squares", math.cbrt, lambda x: max(x, 0.0) ** 3)  # E. B. Wilson and M. M. Hilferty, 1931
 COUNT = Scale("count", lambda count: 2 * math.sqrt(count), lambda x: (max(x, 0.0) / 2) ** 2)
 
 
@@ -90,6 +90,11 @@ def foretold(past: Sequence[float], scale: Scale, sampling: float, thinner: floa
     degrees = len(values) - 2
     variance = max(float(rest @ rest) / degrees, sampling, 1e-12)
     return Forecast(scale, centre, math.sqrt(variance * (max(1.0, thinner) + leverage)), degrees)
+
+
+def by_chance(past: Sequence[float], degrees: float) -> float:
+    """Return the variance on ``SQUARES`` of a multiple of χ² over its degrees of freedom, the multiple being usual."""
+    return 2 / (9 * max(1.0, degrees)) * float(np.median(past)) ** (2 / 3) if past else 0.0
 
 
 def foretold_count(past: Sequence[int]) -> Forecast | None:

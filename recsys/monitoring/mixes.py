@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from recsys.config import MonitorConfig
 from recsys.data import columns
 from recsys.monitoring.checks import TRAIN, Reading
-from recsys.monitoring.forecasts import RATIO, foretold
+from recsys.monitoring.forecasts import SQUARES, by_chance, foretold
 from recsys.monitoring.traffic import TOO_SHORT
 from recsys.monitoring.windows import DAY, DailyCounts, History, Window, Windows
 
 MOST_VALUES = 50  # of a column whose shares are compared
 MOST_ITEMS = 2_000  # the others are one
 BINS = 10  # of numbers, by the reference's quantiles
+RECENT = 4  # past weeks, by which a value is missed
 LEAST_EXPECTED = 1.0  # events of a value in a window; rarer ones are one
 _NEVER = {
     columns.USER_ID, columns.ITEM_ID, columns.TIMESTAMP, columns.EVENT_ID, columns.TIMESTAMP_KNOWN, columns.TITLE,
@@ -139,11 +140,11 @@ def _compared(name: str, kinds: Kinds, windows: Windows, config: MonitorConfig, 
     usual = float(np.median([own.sum() for own, _ in pairs[:-1]])) if windows.past else 0.0
     ratios, indices, freedoms = zip(*(_apart(own, known, usual) for own, known in pairs), strict=True)
     own, known = pairs[-1]
-    forecast = foretold(ratios[:-1], RATIO, 2 / max(1, freedoms[-1]), 1.0)
+    forecast = foretold(ratios[:-1], SQUARES, by_chance(ratios[:-1], freedoms[-1]))
     if forecast is None or not own.sum() or not known.sum():
         return Reading(name, TOO_SHORT, advice, TRAIN)
     effect = max(0.0, indices[-1] - float(np.mean(indices[:-1])))
-    gone, chance = _vanished(own, known, kinds.values, max(1.0, forecast.expected))
+    gone, chance = _vanished(own, np.array([one for one, _ in pairs[-1 - RECENT : -1]]), kinds.values)
     seen = f"The shares of {kinds.name} are {ratios[-1]:.1f} times as far from the training's as chance has it; "
     seen += f"{forecast.expected:.1f} were expected. {_most_changed(own, known, kinds.values)}"
     p = forecast.p(ratios[-1], upper=True)
@@ -182,16 +183,25 @@ def _apart(own: Counts, known: Counts, usual: float) -> tuple[float, float, int]
     return float(squared.sum()) / degrees, float(((p - q) * np.log(p / q)).sum()), degrees
 
 
-def _vanished(own: Counts, known: Counts, values: tuple[str, ...], dispersion: float) -> tuple[str, float]:
+def _vanished(own: Counts, recent: Counts, values: tuple[str, ...]) -> tuple[str, float]:
     """Return the most frequent value that a window has none of, and the chance of it for any value at all.
 
-    Of λ events that are expected and come in bunches none comes by ``exp(−λ / φ)``, φ what past weeks vary by beside
-    sampling.
+    Of λ events that are expected, by the shares of recent weeks, none comes by ``exp(−λ / φ)`` where they come in
+    bunches; φ is Pearson's statistic of these weeks over its degrees of freedom, 1 at least.
+
+    Args:
+        own: counts of the window, (values,).
+        recent: counts of recent weeks, (weeks, values).
     """
-    expected = known * (own.sum() / max(1, known.sum()))
+    shares = recent.sum(axis=0) / max(1, recent.sum())
+    expected = own.sum() * shares
     place = int(np.argmax(np.where(own == 0, expected, -1.0)))
     if own[place] or expected[place] < LEAST_EXPECTED:
         return "", 1.0
+    usual = recent.sum(axis=1, keepdims=True) * shares
+    told = (usual >= LEAST_EXPECTED).all(axis=0)
+    squared = ((recent - usual)[:, told] ** 2 / usual[:, told]).sum()
+    dispersion = max(1.0, float(squared) / max(1, (len(recent) - 1) * (int(told.sum()) - 1)))
     return values[place], min(1.0, len(values) * math.exp(-float(expected[place]) / dispersion))
 
 
