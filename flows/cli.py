@@ -11,6 +11,7 @@ from flows.commands.data import export_events, ingest, validate
 from flows.commands.demo import demo
 from flows.commands.generations import adapters, generations
 from flows.commands.measure import benchmark, evaluate
+from flows.commands.monitor import monitor
 from flows.commands.publish import promotions, publish, rollback
 from flows.commands.service import keys, recommend, serve
 from flows.commands.simulate import simulate
@@ -55,7 +56,7 @@ def main(
 for command in (
     *(demo, ingest, validate, train, pretrain, teach, tune, classify, evaluate, benchmark),
     *(publish, rollback, promotions, generations, adapters),
-    *(serve, recommend, embed, export, export_events, simulate, ui),
+    *(serve, recommend, monitor, embed, export, export_events, simulate, ui),
 ):
     app.command()(command)
 app.add_typer(keys, name="keys")

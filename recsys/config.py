@@ -296,3 +296,29 @@ class TuneConfig(Settings):
     trials: Count = 20  # in all, those of an earlier search with the same settings included
     startup_trials: Count = 5  # drawn at random, and complete, before TPE draws and the median prunes
     warmup_epochs: CountOrNone = 2  # of every trial, before it can be pruned
+
+
+@dataclass(frozen=True)
+class MonitorConfig(Settings):
+    """What is looked at while something is served, and how much of a change is an alarm."""
+
+    false_alarms: Part = 0.01  # chance that a run over unchanged data finds anything at all, over all checks
+    volume_days: Annotated[int, Bound(at_least=1, at_most=28)] = 1  # the last ones, whose events are counted
+    window_days: Annotated[int, Bound(at_least=1, at_most=28)] = 7  # the last ones, whose mix is compared
+    past_weeks: Annotated[int, Bound(at_least=6, at_most=104)] = 12  # at most, that say what is usual
+    reference_days: Annotated[int, Bound(at_least=14)] = 56  # at most, before each window, that it is compared with
+    columns: Names | None = None  # whose shares are compared; None: those of few values, of events and of items
+    max_columns: Count = 8  # of these, where none are named
+    psi: Positive = 0.1  # population stability index, from which on other shares are an alarm
+    volume_change: Part = 0.25  # of the expected events, more or fewer, likewise
+    share_change: Part = 0.05  # of unknown users, cold items, missing values, likewise
+    text_change: Part = 0.3  # by which chance a new text has the larger figure rather than the smaller, likewise
+    vector_change: Part = 0.1  # 1 less the cosine of mean embeddings, likewise
+    rate_change: Part = 0.2  # of a rate, that is lost to other generations, likewise
+    rate_days: Count = 28  # whose answers are counted
+    max_training_days: Positive = 30.0  # since the newest event that was trained on
+    max_silent_hours: Positive = 48.0  # since the newest event
+    max_lag_minutes: Positive = 60.0  # within which 95 % of the events arrive
+    arrival_column: Name = "received_at"  # of the events: when each came in, where that is known
+    embeddings: bool = False  # encode new texts as well, which takes the encoder
+    seed: Seed = 0  # of samples and permutations

@@ -1,0 +1,137 @@
+"""A figure foretold by the same figure of past weeks: a trend, and the spread about it, whatever its reasons are.
+
+Tests that take events for independent find a change every night: people come in visits, fashions last a week, taste
+turns. How much a figure moves while nothing is wrong is therefore read from past weeks, never from sampling alone;
+sampling is the least that it can be.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEAST_WEEKS = 6  # of a trend and a spread that mean something
+_STEPS = 50  # of iteratively reweighted least squares, which needs about five
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where a figure's noise has the same size wherever it lies."""
+
+    name: str
+    onto: Callable[[float], float]
+    back: Callable[[float], float]
+
+
+def _clipped(value: float) -> float:
+    return min(1.0, max(0.0, value))
+
+
+SHARE = Scale("share", lambda share: math.asin(math.sqrt(share)), lambda x: math.sin(min(max(x, 0), math.pi / 2)) ** 2)
+SQUARES = Scale("squares", math.cbrt, lambda x: max(x, 0.0) ** 3)  # E. B. Wilson and M. M. Hilferty, 1931
+COUNT = Scale("count", lambda count: 2 * math.sqrt(count), lambda x: (max(x, 0.0) / 2) ** 2)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a figure is foretold to be, on a scale where its errors follow Student's t.
+
+    Attributes:
+        scale: of ``centre`` and ``spread``.
+        centre: what is expected.
+        spread: the standard error of a new figure about it.
+        degrees: of freedom.
+    """
+
+    scale: Scale
+    centre: float
+    spread: float
+    degrees: int
+
+    @property
+    def expected(self) -> float:
+        return self.scale.back(self.centre)
+
+    def interval(self, chance: float) -> tuple[float, float]:
+        """Return where a figure lies but for a chance, half of it on either side."""
+        from scipy import stats  # a second, which a check of limits has no use for
+
+        far = float(stats.t.isf(chance / 2, self.degrees)) * self.spread
+        return self.scale.back(self.centre - far), self.scale.back(self.centre + far)
+
+    def p(self, figure: float, upper: bool = False) -> float:
+        """Return the chance of a figure as far from what is expected; with ``upper`` of one as far above it."""
+        from scipy import stats
+
+        distance = (self.scale.onto(figure) - self.centre) / self.spread
+        return float(stats.t.sf(distance, self.degrees) if upper else 2 * stats.t.sf(abs(distance), self.degrees))
+
+
+def foretold(past: Sequence[float], scale: Scale, sampling: float, thinner: float = 1.0) -> Forecast | None:
+    """Foretell the next figure of a series by a straight line on its scale.
+
+    Args:
+        past: of past weeks, oldest first.
+        scale: on which the line is straight.
+        sampling: the variance on that scale that sampling alone gives a figure of a past week; what is seen may be less
+            by luck, and is not believed.
+        thinner: how many events a past week had for each one of the new figure; above 1 the new one is noisier.
+
+    Returns:
+        None where there are fewer than ``LEAST_WEEKS``.
+    """
+    if len(past) < LEAST_WEEKS:
+        return None
+    values = np.array([scale.onto(one) for one in past])
+    weeks = np.arange(-len(values), 0, dtype=float)
+    centre, leverage, rest = _line(weeks, values)
+    degrees = len(values) - 2
+    variance = max(float(rest @ rest) / degrees, sampling, 1e-12)
+    return Forecast(scale, centre, math.sqrt(variance * (max(1.0, thinner) + leverage)), degrees)
+
+
+def by_chance(past: Sequence[float], degrees: float) -> float:
+    """Return the variance on ``SQUARES`` of a multiple of χ² over its degrees of freedom, the multiple being usual."""
+    return 2 / (9 * max(1.0, degrees)) * float(np.median(past)) ** (2 / 3) if past else 0.0
+
+
+def foretold_count(past: Sequence[int]) -> Forecast | None:
+    """Foretell the next count by a quasi-Poisson regression with a logarithmic link on the week.
+
+    ``log μ = a + b · week`` and variance ``φ μ``, φ by Pearson's statistic and 1 at least (McCullagh and Nelder,
+    *Generalized Linear Models*, 1989, chapter 9); the new count's square root is taken for normal.
+
+    Returns:
+        None where there are fewer than ``LEAST_WEEKS``, or none of them has an event.
+    """
+    counts = np.array(past, dtype=float)
+    if len(counts) < LEAST_WEEKS or not counts.any():
+        return None
+    weeks = np.arange(-len(counts), 0, dtype=float)
+    design = np.column_stack([np.ones(len(counts)), weeks])
+    found = np.array([math.log(counts.mean()), 0.0])
+    for _ in range(_STEPS):
+        mean = np.exp(np.clip(design @ found, -30, 30))
+        information = design.T @ (design * mean[:, None]) + 1e-9 * np.eye(2)
+        step = np.linalg.solve(information, design.T @ (counts - mean))
+        found = found + np.clip(step, -2, 2)
+        if np.abs(step).max() < 1e-10:
+            break
+    mean = np.exp(np.clip(design @ found, -30, 30))
+    degrees = len(counts) - 2
+    dispersion = max(1.0, float(((counts - mean) ** 2 / np.maximum(mean, 1e-9)).sum()) / degrees)
+    information = design.T @ (design * mean[:, None]) + 1e-9 * np.eye(2)
+    expected = math.exp(min(30.0, float(found[0])))  # the new week is week 0
+    uncertain = dispersion * float(np.linalg.inv(information)[0, 0])  # variance of log μ
+    return Forecast(COUNT, 2 * math.sqrt(expected), math.sqrt(dispersion + expected * uncertain), degrees)
+
+
+def _line(weeks: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[float, float, NDArray[np.float64]]:
+    """Return a least-squares line's value at week 0, its variance there in units of the noise's, and what is left."""
+    middle = weeks.mean()
+    apart = float(((weeks - middle) ** 2).sum())
+    slope = float(((weeks - middle) * values).sum()) / apart
+    rest = values - values.mean() - slope * (weeks - middle)
+    return float(values.mean() - slope * middle), 1 / len(weeks) + float(middle**2) / apart, rest
