@@ -13,13 +13,14 @@ from flows.reports import report_metrics, report_samples
 from flows.runtime import open_home
 from flows.train import Training, train_generation
 from recsys.artifacts import read_json
-from recsys.config import IngestConfig, ModelConfig
+from recsys.config import GateConfig, IngestConfig, ModelConfig
 from recsys.errors import SettingError
 from recsys.store.generations import clean_up
 from recsys.store.promotions import Cause
 
 _INGEST = IngestConfig()
 _MODEL = ModelConfig()
+_GATE = GateConfig()
 
 
 @located_flow("pipeline")
@@ -34,6 +35,7 @@ def pipeline(
     users: TableLocation | None = None,
     reason: Text | None = None,
     live: bool = True,
+    gate: GateConfig = _GATE,
 ) -> Training:
     """Ingest, train, measure and publish; what was done before with the same inputs is found, not done again.
 
@@ -49,6 +51,7 @@ def pipeline(
         users: where the users' attributes are, likewise; empty: nothing is known of users but their events.
         reason: why the gate is overruled, or this is published; the log of promotions keeps it; empty: it is not said.
         live: join what the service has collected since: its events, and items that were put or deleted.
+        gate: what the gate lets pass.
 
     Raises:
         DataError, SettingError: only one of events and items is given, or users without them, or the data cannot be
@@ -70,5 +73,5 @@ def pipeline(
     report_metrics(read_json(Path(training.metrics)))
     report_samples(place, training.generation)
     if publish:
-        publish_generation(training.generation, str(place.root), force, reason)
+        publish_generation(training.generation, str(place.root), force, reason, gate)
     return training

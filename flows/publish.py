@@ -5,16 +5,23 @@ from flows.forms import Folder, Named, Text
 from flows.reports import report_promotions, report_verdict
 from flows.runs import flow, run_id
 from flows.runtime import open_home
+from recsys.config import GateConfig
 from recsys.errors import RefusedError
 from recsys.publishing.admission import publish
 from recsys.publishing.gate import Verdict
 from recsys.store.names import GENERATION, meant
 from recsys.store.promotions import Cause
 
+_GATE = GateConfig()
+
 
 @flow("publish")
 def publish_generation(
-    generation_id: Named, home: Folder | None = None, force: bool = False, reason: Text | None = None
+    generation_id: Named,
+    home: Folder | None = None,
+    force: bool = False,
+    reason: Text | None = None,
+    gate: GateConfig = _GATE,
 ) -> Verdict:
     """Serve a generation if it is whole and the gate lets it pass; running services follow within seconds.
 
@@ -23,6 +30,7 @@ def publish_generation(
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         force: serve it whatever the gate says, which takes a reason; what is broken is not served even so.
         reason: why, in words, which the log of promotions keeps; empty: nothing is said.
+        gate: what the gate lets pass.
 
     Raises:
         RefusedError: the gate refused; nothing has changed.
@@ -32,7 +40,8 @@ def publish_generation(
     place = open_home(home)
     generation_id = meant(place, GENERATION, generation_id)
     with progress.step("Gate"):
-        verdict = publish(place, generation_id, force=force, cause=Cause(run=run_id(), reason=reason or None))
+        cause = Cause(run=run_id(), reason=reason or None)
+        verdict = publish(place, generation_id, force=force, cause=cause, limits=gate)
     report_verdict(generation_id, verdict, force)
     report_promotions(place)
     if not verdict.passed and not force:

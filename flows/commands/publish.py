@@ -1,6 +1,7 @@
 """What is served: publish, roll back, and the log of both."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +9,7 @@ import typer
 from flows.commands.names import shown_names
 from flows.commands.tables import EMPTY
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, shell, table
+from recsys.config import GateConfig, read_settings
 from recsys.errors import RefusedError, SettingError
 from recsys.store.names import GENERATION, meant, read_names
 from recsys.store.promotions import Cause
@@ -21,6 +23,7 @@ def publish(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Serve it whatever the gate says; takes --reason.")] = False,
     reason: Reason = None,
+    gate: Annotated[Path | None, typer.Option(help="JSON file with settings of GateConfig.")] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -31,9 +34,10 @@ def publish(
         from flows.publish import publish_generation
         from recsys.store.generations import newest_id
 
+        limits = read_settings(GateConfig, gate) if gate else GateConfig()
         chosen = meant(session.home, GENERATION, generation) if generation else newest_id(session.home, served=False)
         try:
-            verdict = publish_generation(chosen, str(session.home.root), force, reason)
+            verdict = publish_generation(chosen, str(session.home.root), force, reason, limits)
         except RefusedError as error:
             session.result = {"generation": chosen, "published": False, "passed": False, "findings": error.findings}
             raise

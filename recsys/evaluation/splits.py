@@ -39,6 +39,11 @@ class Targets:
     def __len__(self) -> int:
         return len(self.items)
 
+    def take(self, places: NDArray[np.integer]) -> "Targets":
+        """Return the targets at some places, in the given order."""
+        types = None if self.types is None else self.types[places]
+        return Targets(self.users[places], self.histories.take(places), self.items[places], self.repeats, types)
+
 
 @dataclass(frozen=True)
 class Split:
@@ -214,9 +219,7 @@ def sample(targets: Targets, count: int, seed: int = 0) -> Targets:
     """Return ``count`` targets drawn at random without replacement, in their order; all of them if there are fewer."""
     if count >= len(targets):
         return targets
-    chosen = np.sort(np.random.default_rng(seed).choice(len(targets), count, replace=False))
-    types = None if targets.types is None else targets.types[chosen]
-    return Targets(targets.users[chosen], targets.histories.take(chosen), targets.items[chosen], targets.repeats, types)
+    return targets.take(np.sort(np.random.default_rng(seed).choice(len(targets), count, replace=False)))
 
 
 def check_split(split: Split, sequences: Sequences) -> None:

@@ -7,7 +7,7 @@ import polars as pl
 
 from recsys.artifacts import ArtifactError, read_json
 from recsys.callbacks import StageProgress, step
-from recsys.config import ModelConfig, Protocol
+from recsys.config import GateConfig, ModelConfig, Protocol
 from recsys.data.snapshot import Snapshot, list_snapshots, open_snapshot
 from recsys.errors import RefusedError, SettingError
 from recsys.evaluation.held_out import allowed_protocols
@@ -23,6 +23,7 @@ from recsys.store.promotions import Cause
 from recsys.training.measuring import evaluate_systems
 
 _MODEL = ModelConfig()
+_GATE = GateConfig()
 
 
 class Made(typing.Protocol):
@@ -137,6 +138,7 @@ def publish(
     *,
     force: bool = False,
     reason: str | None = None,
+    gate: GateConfig = _GATE,
     home: Place = None,
     progress: bool | StageProgress = True,
 ) -> Verdict:
@@ -151,6 +153,7 @@ def publish(
         generation: its id or alias, or what ``train`` or ``load`` gave; None: the newest that is not served.
         force: serve it whatever the gate says, which takes a reason; what is broken is not served even so.
         reason: why, in words; the log of promotions keeps it.
+        gate: what the gate lets pass.
         home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
         progress: True: bars; False: none; or a callback with stage, done and total.
 
@@ -165,7 +168,7 @@ def publish(
     place = Home.of(home)
     chosen = generation_id(place, generation) or newest_id(place, served=False)
     with reporting(progress) as report, step(report, "Gate"):
-        verdict = admission.publish(place, chosen, force=force, cause=Cause(reason=reason))
+        verdict = admission.publish(place, chosen, force=force, cause=Cause(reason=reason), limits=gate)
     if not verdict.passed and not force:
         raise RefusedError(chosen, verdict.findings)
     return verdict

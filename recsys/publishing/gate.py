@@ -1,10 +1,11 @@
 """The gate: whether a trained generation may replace the one that is served.
 
-A candidate must beat popularity beyond doubt and must not be worse than the served generation where both were asked the
-same targets, neither in all nor for head, tail, warm or cold items alone. Nor may it be worse, beyond doubt, than the
-best of the systems that were measured beside it, the blend of its own parts among them. Differences are means over
-users with paired bootstrap intervals. Its index must find what an exact search finds, and it must not answer much
-slower than what is served.
+A candidate must beat popularity beyond doubt and must not be worse than the served generation on targets that neither
+has learnt from, neither in all nor in a slice of them. Where there are too few of these, nobody knows, and it is
+refused. Nor may it be worse, beyond doubt, than the best of the systems that were measured beside it, or so much better
+than what is served that it has probably seen the answers. What is bound must be what was measured, of data that have
+not shrunk. Differences are means over users with paired bootstrap intervals. Its index must find what an exact search
+finds, its lists must not narrow to a few items, and it must not answer much slower than what is served.
 """
 
 from collections.abc import Mapping
@@ -13,16 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.evaluation.bootstrap import paired_bootstrap
+from recsys.config import GateConfig
+from recsys.evaluation.bootstrap import Interval, paired_bootstrap
 
-TOLERANCE = 0.01  # relative loss of NDCG@10 that counts as noise even where the interval is narrow
-SLICE_TOLERANCE = 0.1  # likewise within a slice: what one gains another may lose a little
-MIN_SLICE = 50  # targets below which a slice, or a comparison with what stands beside, says nothing
-MIN_RECALL = 0.95  # of the index at 10, against an exact search
-SLOWER = 2.0  # times the served generation's 95th percentile that an answer may take
-SLOWER_MILLISECONDS = 5.0  # and so much above it: twice of almost nothing is nothing
 BLEND = "blend"  # of all simple components of a candidate and the baselines beside it
 SLOW_SHARE = 95  # percentile of the answers' times
+DEFAULT = GateConfig()
+Figures = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -45,70 +43,82 @@ class Rehearsal:
         recall: share of the best items by vectors that its index finds.
         milliseconds: (histories,) of its answers.
         served: (histories,) of the served generation's answers to the same, or None.
+        listed: different items in all of its answers.
+        listed_served: different items in all of the served generation's answers, or None.
     """
 
     recall: float
-    milliseconds: NDArray[np.float64]
-    served: NDArray[np.float64] | None
+    milliseconds: Figures
+    served: Figures | None
+    listed: int = 0
+    listed_served: int | None = None
 
 
-def judge(
-    candidate: NDArray[np.float64],
-    popularity: NDArray[np.float64],
-    served: NDArray[np.float64] | None,
-    slices: Mapping[str, NDArray[np.bool_]] | None = None,
-    seed: int = 0,
-) -> Verdict:
-    """Judge a candidate by NDCG@10 of each test target.
+def judge(candidate: Figures, popularity: Figures, seed: int = 0) -> Verdict:
+    """Judge a candidate beside popularity.
 
     Args:
-        candidate: (targets,) of the candidate.
+        candidate: (targets,) NDCG@10 of the candidate.
         popularity: (targets,) of the popularity baseline on the same targets.
-        served: (targets,) of the served generation on the same targets; None where there is none to compare.
-        slices: (targets,) which targets belong to each slice, by name; those of few targets are not judged.
         seed: of the bootstrap.
     """
-    findings, passed = [], True
+    own, other = candidate.mean(), popularity.mean()
     gain = paired_bootstrap(candidate, popularity, seed=seed)
     if gain.low <= 0:
-        passed = False
-        findings.append(
-            f"NDCG@10 {candidate.mean():.4f} is not beyond doubt above popularity's {popularity.mean():.4f} "
-            f"(95 % interval of the difference {gain.low:+.4f} to {gain.high:+.4f})."
-        )
-    else:
-        findings.append(f"NDCG@10 {candidate.mean():.4f} beats popularity's {popularity.mean():.4f}.")
-    if served is None:
-        findings.append("No served generation was asked the same targets.")
-        return Verdict(passed, tuple(findings))
+        return _refused(f"NDCG@10 {own:.4f} is not beyond doubt above popularity's {other:.4f} {_interval(gain)}.")
+    return _passed(f"NDCG@10 {own:.4f} beats popularity's {other:.4f}.")
+
+
+def judge_beside_served(
+    candidate: Figures,
+    served: Figures,
+    slices: Mapping[str, NDArray[np.bool_]],
+    asked: str,
+    limits: GateConfig = DEFAULT,
+    seed: int = 0,
+) -> Verdict:
+    """Judge a candidate beside what is served, on targets that neither has learnt from.
+
+    Args:
+        candidate: (targets,) NDCG@10 of the candidate.
+        served: (targets,) of the served generation on the same targets.
+        slices: (targets,) which targets belong to each slice, by name; those of few targets are not judged.
+        asked: how it was found what the served generation answers, in words that follow "On".
+        limits: see ``GateConfig``.
+        seed: of the bootstrap.
+    """
+    own, before = candidate.mean(), served.mean()
     change = paired_bootstrap(candidate, served, seed=seed)
-    if change.high < 0 and change.mean_difference < -TOLERANCE * served.mean():
-        passed = False
-        findings.append(
-            f"NDCG@10 {candidate.mean():.4f} is below the served generation's {served.mean():.4f} "
-            f"(95 % interval of the difference {change.low:+.4f} to {change.high:+.4f})."
+    beside = f"the served generation's {before:.4f}"
+    least = max(limits.implausible_difference, limits.implausible_gain * before)
+    if _is_worse(change, before, limits.tolerance):
+        verdict = _refused(f"On {asked} NDCG@10 {own:.4f} is below {beside} {_interval(change)}.")
+    elif _is_implausible(change, limits):
+        verdict = _refused(
+            f"On {asked} NDCG@10 {own:.4f} is so far above {beside} {_interval(change)} that the answers have probably "
+            f"leaked: more than {least:+.4f} is not believed. Look for held-out events among those that were learnt "
+            "from, under another user, item or time, and for columns of the items that are written after the event."
         )
     else:
-        findings.append(f"NDCG@10 {candidate.mean():.4f} is no worse than the served generation's {served.mean():.4f}.")
-    for name, chosen in (slices or {}).items():
-        if chosen.sum() < MIN_SLICE:
+        verdict = _passed(f"On {asked} NDCG@10 {own:.4f} is no worse than {beside}.")
+    for name, chosen in slices.items():
+        if chosen.sum() < limits.min_targets:
             continue
-        part, before = candidate[chosen], served[chosen]
-        change = paired_bootstrap(part, before, seed=seed)
-        if change.high < 0 and change.mean_difference < -SLICE_TOLERANCE * before.mean():
-            passed = False
-            findings.append(
+        part, other = candidate[chosen], served[chosen]
+        change = paired_bootstrap(part, other, seed=seed)
+        if _is_worse(change, other.mean(), limits.slice_tolerance):
+            verdict += _refused(
                 f"On {name.replace('_', ' ')} ({chosen.sum():,} targets) NDCG@10 {part.mean():.4f} is below the served "
-                f"generation's {before.mean():.4f} (95 % interval of the difference {change.low:+.4f} to "
-                f"{change.high:+.4f})."
+                f"generation's {other.mean():.4f} {_interval(change)}."
             )
-    return Verdict(passed, tuple(findings))
+    return verdict
 
 
 def judge_parts(
-    candidate: NDArray[np.float64],
-    simpler: Mapping[str, NDArray[np.float64]],
-    frozen: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
+    candidate: Figures,
+    simpler: Mapping[str, Figures],
+    frozen: Mapping[str, tuple[Figures, Figures]],
+    limits: GateConfig = DEFAULT,
     seed: int = 0,
 ) -> Verdict:
     """Judge a candidate beside what it could have been without its towers, and say where its adapter does harm.
@@ -118,6 +128,7 @@ def judge_parts(
         simpler: (targets,) of the systems that were measured beside it, by name.
         frozen: (targets,) of what reads the adapter's text and of the same over the base's alone, by name; where the
             adapter's is worse it is said, and passes: the candidate as a whole may make up for it.
+        limits: see ``GateConfig``.
         seed: of the bootstrap.
     """
     verdict = Verdict(True, ())
@@ -128,34 +139,104 @@ def judge_parts(
         what = f"NDCG@10 {candidate.mean():.4f} {{}} {_called(name)}, {best.mean():.4f}"
         interval = f"95 % interval of the difference {change.low:+.4f} to {change.high:+.4f}"
         if change.mean_difference >= 0:
-            verdict += Verdict(True, (f"{what.format('is no lower than that of')}.",))
+            verdict += _passed(f"{what.format('is no lower than that of')}.")
         elif change.high >= 0:
-            verdict += Verdict(True, (f"{what.format('is below that of')}, though not beyond doubt ({interval}).",))
-        elif change.mean_difference >= -TOLERANCE * best.mean():
-            verdict += Verdict(True, (f"{what.format('is below that of')}, though by less than 1 % ({interval}).",))
-        elif len(candidate) < MIN_SLICE:
-            verdict += Verdict(True, (f"{what.format('is below that of')}, though of few targets ({interval}).",))
+            verdict += _passed(f"{what.format('is below that of')}, though not beyond doubt ({interval}).")
+        elif change.mean_difference >= -limits.tolerance * best.mean():
+            less = f"{100 * limits.tolerance:g} %"
+            verdict += _passed(f"{what.format('is below that of')}, though by less than {less} ({interval}).")
+        elif len(candidate) < limits.min_targets:
+            verdict += _passed(f"{what.format('is below that of')}, though of few targets ({interval}).")
         else:
-            verdict += Verdict(False, (f"{what.format('is below that of')} ({interval}).",))
+            verdict += _refused(f"{what.format('is below that of')} ({interval}).")
     for name, (adapted, base) in frozen.items():
         change = paired_bootstrap(adapted, base, seed=seed)
         if change.mean_difference < 0:
             sure = "beyond doubt" if change.high < 0 else "though not beyond doubt"
-            finding = (
+            verdict += _passed(
                 f"By the adapter's text {name} has NDCG@10 {adapted.mean():.4f}, by the frozen base's "
-                f"{base.mean():.4f}: that is worse, {sure} (95 % interval of the difference {change.low:+.4f} to "
-                f"{change.high:+.4f})."
+                f"{base.mean():.4f}: that is worse, {sure} {_interval(change)}."
             )
-            verdict += Verdict(True, (finding,))
     return verdict
 
 
-def _called(name: str) -> str:
-    return "the blend of its own parts and the baselines without the towers" if name == BLEND else f"{name} alone"
+def judge_again(again: Figures, measured: Figures, limits: GateConfig = DEFAULT, seed: int = 0) -> Verdict:
+    """Judge whether the figures are those of a system that has not learnt from the held-out events.
+
+    Args:
+        again: (targets,) NDCG@10 of the system put together again, all but its towers fitted on the training part.
+        measured: (targets,) as its table has them.
+        limits: see ``GateConfig``.
+        seed: of the bootstrap.
+    """
+    change = paired_bootstrap(again, measured, seed=seed)
+    what = (
+        f"Put together again as it was measured, it has NDCG@10 {again.mean():.4f} on {len(again):,} held-out targets"
+    )
+    differs = change.low > 0 or change.high < 0
+    if differs and abs(change.mean_difference) > limits.tolerance * measured.mean():
+        return _refused(
+            f"{what}, and its figures say {measured.mean():.4f} {_interval(change)}: they are of another system, or of "
+            "one that had learnt from held-out events. Train again."
+        )
+    return _passed(f"{what}, as its figures say.")
+
+
+def judge_bound(
+    bound: Figures, measured: Figures, part: str | None = None, limits: GateConfig = DEFAULT, seed: int = 0
+) -> Verdict:
+    """Judge whether what is bound is what was measured: it has learnt the targets since, and must do no worse on them.
+
+    Args:
+        bound: (targets,) NDCG@10 of what would be served, with histories that end before the targets.
+        measured: (targets,) of what was measured on the same targets.
+        part: a component of the blend, which is told of only where it does worse; None: the whole.
+        limits: see ``GateConfig``.
+        seed: of the bootstrap.
+    """
+    if len(bound) < limits.min_targets:
+        return (
+            Verdict(True, ())
+            if part
+            else _passed(
+                f"Whether what is bound is what was measured cannot be told by {len(bound):,} held-out targets of its "
+                f"snapshot; {limits.min_targets:,} are needed."
+            )
+        )
+    change = paired_bootstrap(bound, measured, seed=seed)
+    what = f"Of what is bound {part} has" if part else "What is bound has"
+    what += f" NDCG@10 {bound.mean():.4f} on {len(bound):,} held-out targets that it has learnt since"
+    if _is_worse(change, measured.mean(), limits.bound_tolerance):
+        return _refused(
+            f"{what}, and {measured.mean():.4f} was measured before {_interval(change)}: it is not what was measured. "
+            "Train again."
+        )
+    return Verdict(True, ()) if part else _passed(f"{what}, {measured.mean():.4f} was measured before.")
+
+
+def judge_size(own: Mapping[str, int], served: Mapping[str, int], limits: GateConfig = DEFAULT) -> Verdict:
+    """Judge whether the data have shrunk: a feed that broke off trains a model that knows less of the world.
+
+    Args:
+        own: how many ``users``, ``items`` and ``events`` the candidate's snapshot holds.
+        served: likewise the served generation's.
+        limits: see ``GateConfig``.
+    """
+    shares = {"users": limits.fewer_users, "items": limits.fewer_items, "events": limits.fewer_events}
+    lost = [
+        f"{own[name]:,} {name} where the served generation's has {served[name]:,} ({own[name] / served[name] - 1:.0%}; "
+        f"{share:.0%} may be lacking)"
+        for name, share in shares.items()
+        if own[name] < (1 - share) * served[name]
+    ]
+    if lost:
+        return _refused(f"Its snapshot has {', '.join(lost)}. Look whether all of the input was there.")
+    counts = ", ".join(f"{own[name]:,} {name} ({served[name]:,})" for name in shares)
+    return _passed(f"Its snapshot has {counts}; in brackets the served generation's.")
 
 
 def judge_search(
-    taught: NDArray[np.float64], base: NDArray[np.float64], served: NDArray[np.float64] | None, seed: int = 0
+    taught: Figures, base: Figures, served: Figures | None, limits: GateConfig = DEFAULT, seed: int = 0
 ) -> Verdict:
     """Judge a search that has learnt from pairs by the reciprocal rank of each held-out query.
 
@@ -163,28 +244,69 @@ def judge_search(
         taught: (queries,) of the candidate.
         base: (queries,) of its base.
         served: (queries,) of the served generation on the same queries; None where there is none to compare.
+        limits: see ``GateConfig``.
         seed: of the bootstrap.
     """
     finding = f"Of {len(taught):,} held-out queries the search's MRR@10 is {taught.mean():.4f}, its base's "
     finding += f"{base.mean():.4f}"
     against, name = (base, "its base's") if served is None else (served, "the served generation's")
     change = paired_bootstrap(taught, against, seed=seed)
-    if change.high < 0 and change.mean_difference < -TOLERANCE * against.mean():
-        return Verdict(False, (f"{finding}; that is beyond doubt below {name} {against.mean():.4f}.",))
-    return Verdict(True, (f"{finding}.",))
+    if _is_worse(change, against.mean(), limits.tolerance):
+        return _refused(f"{finding}; that is beyond doubt below {name} {against.mean():.4f}.")
+    return _passed(f"{finding}.")
 
 
-def judge_rehearsal(rehearsal: Rehearsal) -> Verdict:
-    """Judge how a generation answers: by the recall of its index, and by its time beside the served one."""
-    found = rehearsal.recall >= MIN_RECALL
+def judge_rehearsal(rehearsal: Rehearsal, limits: GateConfig = DEFAULT) -> Verdict:
+    """Judge how a generation answers: by the recall of its index, and by time and items of its lists beside the served.
+
+    Args:
+        rehearsal: what was seen.
+        limits: see ``GateConfig``.
+    """
+    found = rehearsal.recall >= limits.min_recall
     finding = f"The index finds {rehearsal.recall:.3f} of the nearest items"
-    verdict = Verdict(found, (f"{finding}." if found else f"{finding}, which is below {MIN_RECALL}.",))
+    verdict = Verdict(found, (f"{finding}." if found else f"{finding}, which is below {limits.min_recall:g}.",))
     if len(rehearsal.milliseconds) == 0:
         return verdict
     own = float(np.percentile(rehearsal.milliseconds, SLOW_SHARE))
     if rehearsal.served is None:
-        return verdict + Verdict(True, (f"95 % of its answers take at most {own:.1f} ms.",))
+        return verdict + _passed(f"95 % of its answers take at most {own:.1f} ms.")
     before = float(np.percentile(rehearsal.served, SLOW_SHARE))
-    quick = own <= max(SLOWER * before, before + SLOWER_MILLISECONDS)
+    quick = own <= max(limits.slower * before, before + limits.slower_milliseconds)
     finding = f"95 % of its answers take at most {own:.1f} ms, the served generation's {before:.1f} ms"
-    return verdict + Verdict(quick, (f"{finding}." if quick else f"{finding}: that is too slow.",))
+    verdict += Verdict(quick, (f"{finding}." if quick else f"{finding}: that is too slow.",))
+    if rehearsal.listed_served is None:
+        return verdict
+    wide = rehearsal.listed >= (1 - limits.less_coverage) * rehearsal.listed_served
+    finding = f"Its lists for {len(rehearsal.milliseconds):,} people hold {rehearsal.listed:,} different items, the "
+    finding += f"served generation's {rehearsal.listed_served:,}"
+    return verdict + Verdict(wide, (f"{finding}." if wide else f"{finding}: that is too few.",))
+
+
+def _is_worse(change: Interval, before: float, tolerance: float) -> bool:
+    return change.high < 0 and change.mean_difference < -tolerance * before
+
+
+def _is_implausible(change: Interval, limits: GateConfig) -> bool:
+    """Tell whether a gain is implausible: relative and absolute, and the first beyond doubt."""
+    return (
+        change.ratio_low is not None
+        and change.ratio_low > 1 + limits.implausible_gain
+        and change.mean_difference >= limits.implausible_difference
+    )
+
+
+def _interval(change: Interval) -> str:
+    return f"(95 % interval of the difference {change.low:+.4f} to {change.high:+.4f})"
+
+
+def _called(name: str) -> str:
+    return "the blend of its own parts and the baselines without the towers" if name == BLEND else f"{name} alone"
+
+
+def _passed(finding: str) -> Verdict:
+    return Verdict(True, (finding,))
+
+
+def _refused(finding: str) -> Verdict:
+    return Verdict(False, (finding,))

@@ -22,8 +22,8 @@ from recsys.evaluation.charts import Bar, escaped, quoted
 from recsys.evaluation.curves import curves
 from recsys.evaluation.report import METRICS_FILE, OURS
 from recsys.home import Home
-from recsys.publishing.admission import check_gate
 from recsys.publishing.binding import HELD_OUT, SLICE
+from recsys.publishing.checks import check_gate
 from recsys.ranking.blend import Blend
 from recsys.ranking.parts import ADAPTED, COMPONENTS
 from recsys.ranking.scoring import Scoring

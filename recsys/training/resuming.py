@@ -41,12 +41,11 @@ from recsys.ranking.blend import fit_blend
 from recsys.ranking.system import AGAIN, CONTENT, IDS, LEXICAL, POPULARITY, TOWERS, Chosen, System
 from recsys.ranking.text_maps import TextMaps
 from recsys.store.adapters import read_card, verify_adapter
+from recsys.store.manifests import GOING_ON, GOING_ON_SETTINGS
 from recsys.training.encoding import TextEncoding
 from recsys.training.fit_experts import fit_expert, refit_again, refit_experts
 from recsys.training.fit_system import FIXED_POWER, Trained
 from recsys.training.validation import tower_validation
-
-FOLDER, SETTINGS = "training", "training.json"
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Parent:
         """
         card = read_card(home, adapter_id)
         folder = verify_adapter(home, adapter_id)
-        if not (folder / FOLDER / SETTINGS).is_file():
+        if not (folder / GOING_ON / GOING_ON_SETTINGS).is_file():
             raise ArtifactError(
                 f"Adapter {adapter_id} (task {card.task}) has no towers to go on from. "
                 "Name one that `recsys train` made; `recsys adapters` lists them."
@@ -95,7 +94,7 @@ class Parent:
             raise ArtifactError(
                 f"The card of adapter {adapter_id} does not say on what and how it was trained. Train a new adapter."
             )
-        settings = json.loads((folder / FOLDER / SETTINGS).read_text())
+        settings = json.loads((folder / GOING_ON / GOING_ON_SETTINGS).read_text())
         return cls(
             adapter_id=adapter_id,
             folder=folder,
@@ -103,8 +102,8 @@ class Parent:
             config=from_stored(ModelConfig, card.settings),
             protocol=card.protocol,
             snapshot=open_snapshot(home, card.snapshot),
-            maps=TextMaps.load(folder / FOLDER),
-            towers={name: TwoTower.load(folder / FOLDER, name) for name in settings["towers"]},
+            maps=TextMaps.load(folder / GOING_ON),
+            towers={name: TwoTower.load(folder / GOING_ON, name) for name in settings["towers"]},
             chosen=settings["experts"],
         )
 
@@ -157,7 +156,7 @@ class Parent:
 def save_training(folder: Path, trained: Trained, maps: TextMaps) -> None:
     """Write LoRA weights, and beside them what a later training goes on from, into an adapter's empty folder."""
     save_lora(trained.backbone, folder)
-    system, state = trained.system, folder / FOLDER
+    system, state = trained.system, folder / GOING_ON
     for name, towers in system.learnt.items():
         towers.save(state, name)
     maps.save(state)
@@ -168,7 +167,7 @@ def save_training(folder: Path, trained: Trained, maps: TextMaps) -> None:
     experts |= {"aversions": aversions} if aversions else {}
     experts |= {} if system.weighing == SIGNALS else {"weighing": system.weighing}
     settings = {"towers": sorted(system.learnt), "experts": experts}
-    (state / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+    (state / GOING_ON_SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
 def adapt_on(

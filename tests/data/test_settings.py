@@ -15,6 +15,7 @@ from recsys.config import (
     CategoryConfig,
     ClassifierConfig,
     EvaluationConfig,
+    GateConfig,
     IngestConfig,
     LoraConfig,
     ModelConfig,
@@ -34,7 +35,7 @@ from recsys.config import (
 from recsys.errors import SettingError
 from recsys.settings.bounds import Bound
 
-ROOTS = (ModelConfig, IngestConfig, PretrainConfig, PairsConfig, ClassifierConfig, TuneConfig)
+ROOTS = (ModelConfig, IngestConfig, PretrainConfig, PairsConfig, ClassifierConfig, TuneConfig, GateConfig)
 ID = "0123456789abcdef"
 FULL = {
     IngestConfig: IngestConfig(reviews=ReviewConfig(ID), categories=CategoryConfig(ID)),

@@ -281,6 +281,16 @@ def test_publish_refuses_with_3_and_rollback_returns(copied_home: Home) -> None:
     assert [entry["id"] for entry in run("generations", "--home", copied_home.root)["generations"]] == [served]
 
 
+def test_what_the_gate_lets_pass_is_read_from_a_file(copied_home: Home, tmp_path: Path) -> None:
+    served, limits = current_id(copied_home), tmp_path / "gate.json"
+    limits.write_text('{"fewer_item": 0.5, "tolerance": 2}')
+    told = " ".join(shown("publish", served, "--gate", limits, "--home", copied_home.root, code=1).split())
+    assert "Did you mean 'fewer_items'?" in told
+    assert "tolerance is 2; it takes a number, at least 0 and at most 1." in told
+    limits.write_text('{"min_recall": 1}')
+    assert run("publish", served, "--gate", limits, "--home", copied_home.root)["passed"]
+
+
 def test_what_is_stored_can_be_looked_at(copied_home: Home) -> None:
     generation = run("generations", "show", str(current_id(copied_home)), "--home", copied_home.root)
     assert generation["current"] is True

@@ -3,9 +3,21 @@
 import numpy as np
 import pytest
 
-from recsys.publishing.gate import MIN_SLICE, Rehearsal, Verdict, judge, judge_parts, judge_rehearsal, judge_search
+from recsys.config import GateConfig
+from recsys.publishing.gate import (
+    Rehearsal,
+    Verdict,
+    judge,
+    judge_beside_served,
+    judge_bound,
+    judge_parts,
+    judge_rehearsal,
+    judge_search,
+    judge_size,
+)
 
 N = 400
+LIMITS = GateConfig()
 
 
 @pytest.fixture
@@ -15,43 +27,95 @@ def figures():
     return served, rng.choice([0.0, 0.4], N, p=[0.95, 0.05])
 
 
+def beside(candidate, served, slices=None, limits=LIMITS):
+    return judge_beside_served(candidate, served, slices or {}, "the same 400 targets", limits)
+
+
 def test_an_equal_generation_passes(figures):
     served, popularity = figures
-    verdict = judge(served, popularity, served)
-    assert verdict.passed
-    assert len(verdict.findings) == 2
+    assert judge(served, popularity).passed
+    verdict = beside(served, served)
+    assert verdict == Verdict(
+        True,
+        (
+            f"On the same 400 targets NDCG@10 {served.mean():.4f} is no worse than the served generation's "
+            f"{served.mean():.4f}.",
+        ),
+    )
 
 
 def test_what_popularity_does_as_well_is_refused(figures):
     _, popularity = figures
-    verdict = judge(popularity, popularity, None)
+    verdict = judge(popularity, popularity)
     assert not verdict.passed
     assert "not beyond doubt above popularity" in verdict.findings[0]
 
 
 def test_a_worse_generation_is_refused(figures):
-    served, popularity = figures
-    verdict = judge(served * 0.8, popularity, served)
+    served, _ = figures
+    verdict = beside(served * 0.8, served)
     assert not verdict.passed
-    assert "below the served generation's" in verdict.findings[1]
+    assert "below the served generation's" in verdict.findings[0]
+    assert beside(served * 0.8, served, limits=GateConfig(tolerance=0.25)).passed
+
+
+def test_what_is_too_good_is_not_believed(figures):
+    served, _ = figures
+    leaked = np.where(np.arange(N) % 3 == 0, 1.0, served)
+    verdict = beside(leaked, served)
+    assert not verdict.passed
+    assert "the answers have probably leaked" in verdict.findings[0]
+    assert "under another user, item or time" in verdict.findings[0]
+    assert beside(leaked, served, limits=GateConfig(implausible_gain=3.0)).passed
+    assert beside(np.minimum(served * 1.2, 1), served).passed
+    hardly = np.where(np.arange(N) % 10 == 0, 0.1, 0.0)  # three times almost nothing is still almost nothing
+    assert beside(3 * hardly, hardly).passed
 
 
 def test_a_loss_in_a_slice_is_refused_whatever_the_whole_gains(figures):
-    served, popularity = figures
+    served, _ = figures
     tail = np.arange(N) < 100
     candidate = np.where(tail, served * 0.3, np.minimum(served + 0.2, 1))
+    limits = GateConfig(implausible_gain=9.0)
     assert candidate.mean() > served.mean()
-    assert judge(candidate, popularity, served).passed
-    verdict = judge(candidate, popularity, served, {"tail_items": tail, "head_items": ~tail})
+    assert beside(candidate, served, limits=limits).passed
+    verdict = beside(candidate, served, {"tail_items": tail, "head_items": ~tail}, limits)
     assert not verdict.passed
     assert verdict.findings[-1].startswith("On tail items (100 targets)")
 
 
 def test_a_slice_of_few_targets_says_nothing(figures):
-    served, popularity = figures
-    few = np.arange(N) < MIN_SLICE - 1
-    candidate = np.where(few, 0, np.minimum(served + 0.2, 1))
-    assert judge(candidate, popularity, served, {"cold_items": few}).passed
+    served, _ = figures
+    few = np.arange(N) < LIMITS.min_targets - 1
+    candidate = np.where(few, 0, np.minimum(served + 0.05, 1))
+    assert beside(candidate, served, {"cold_items": few}).passed
+    assert not beside(candidate, served, {"cold_items": few}, GateConfig(min_targets=10)).passed
+
+
+def test_what_is_bound_must_do_no_worse_on_what_it_has_learnt(figures):
+    measured, _ = figures
+    assert judge_bound(np.minimum(measured + 0.3, 1), measured).passed
+    verdict = judge_bound(measured * 0.5, measured)
+    assert not verdict.passed
+    assert "it is not what was measured" in verdict.findings[0]
+    few = slice(LIMITS.min_targets - 1)
+    told = judge_bound(measured[few] * 0.5, measured[few])
+    assert told.passed  # and said, since nobody knows
+    assert "cannot be told by 49 held-out targets" in told.findings[0]
+
+
+@pytest.mark.parametrize("lacking", ["users", "items", "events"])
+def test_data_that_have_shrunk_are_refused(lacking):
+    before = {"users": 943, "items": 1682, "events": 100_000}
+    assert judge_size(before, before).passed
+    assert judge_size({name: count * 3 for name, count in before.items()}, before).passed
+    fewer = before | {lacking: int(0.89 * before[lacking])}
+    verdict = judge_size(fewer, before)
+    assert not verdict.passed
+    assert f"{fewer[lacking]:,} {lacking} where the served generation's has {before[lacking]:,}" in verdict.findings[0]
+    assert "all of the input was there" in verdict.findings[0]
+    assert judge_size(fewer, before, GateConfig(**{f"fewer_{lacking}": 0.2})).passed
+    assert judge_size(before | {lacking: int(0.91 * before[lacking])}, before).passed
 
 
 def rehearsal(recall=1.0, milliseconds=2.0, served=2.0):
@@ -72,6 +136,18 @@ def test_a_generation_that_answers_much_slower_is_refused():
     assert "41.0 ms, the served generation's 20.0 ms: that is too slow" in verdict.findings[1]
     assert judge_rehearsal(rehearsal(milliseconds=6.0, served=1.5)).passed  # milliseconds are no matter
     assert judge_rehearsal(rehearsal(milliseconds=500.0, served=None)).passed
+
+
+def test_lists_that_narrow_to_a_few_items_are_refused():
+    milliseconds = np.full(50, 2.0)
+    assert judge_rehearsal(Rehearsal(1.0, milliseconds, milliseconds, 100, 200)).passed
+    narrow = Rehearsal(1.0, milliseconds, milliseconds, 99, 200)
+    verdict = judge_rehearsal(narrow)
+    assert not verdict.passed
+    assert verdict.findings[-1] == (
+        "Its lists for 50 people hold 99 different items, the served generation's 200: that is too few."
+    )
+    assert judge_rehearsal(narrow, GateConfig(less_coverage=0.6)).passed
 
 
 def test_a_search_that_has_learnt_must_find_no_worse_than_what_is_served():
@@ -104,7 +180,7 @@ def test_what_is_below_the_blend_of_its_own_parts_is_said_and_beyond_doubt_refus
     assert told == Verdict(
         True, (f"NDCG@10 {blend.mean():.4f} is no lower than that of rules alone, {told_mean(blend)}.",)
     )
-    few = slice(MIN_SLICE - 1)
+    few = slice(LIMITS.min_targets - 1)
     told = judge_parts(blend[few] * 0.8, {"blend": blend[few]}, {})
     assert told.passed  # so few targets are no proof
     assert "though of few targets" in told.findings[0]

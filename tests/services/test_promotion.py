@@ -12,7 +12,7 @@ from variants import make_variant
 from recsys.database.engine import Database
 from recsys.database.live_items import ItemStore
 from recsys.home import Home
-from recsys.publishing import admission
+from recsys.publishing import checks
 from recsys.store.generations import current_id
 from recsys_client.schemas.generations import PromoteRequest
 from services.edge.metrics import Metrics
@@ -41,16 +41,16 @@ def worker(copy_of_home: Callable[[Path], Home], metrics: Metrics, tmp_path: Pat
 
 def test_neither_the_candidate_nor_what_is_served_has_live_items(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[int] = []
-    rehearse = admission.rehearse
+    rehearse = checks.rehearse
 
     def listening(candidate: Any, served: Any, *rest: Any) -> Any:
         measured.extend([candidate.items_version, served.items_version])
         return rehearse(candidate, served, *rest)
 
-    monkeypatch.setattr(admission, "rehearse", listening)
+    monkeypatch.setattr(checks, "rehearse", listening)
     first = str(current_id(worker.home))
     second, _ = make_variant(worker.home, {"content": 1.0})
-    monkeypatch.setattr(admission, "judge_rehearsal", lambda _: admission.Verdict(True, ()))
+    monkeypatch.setattr(checks, "judge_rehearsal", lambda *_: checks.Verdict(True, ()))
     answer = generations._promote(worker, second, PromoteRequest())
     assert (answer.generation, answer.previous) == (second, first)
     assert measured == [0, 0]
@@ -58,7 +58,7 @@ def test_neither_the_candidate_nor_what_is_served_has_live_items(worker: Any, mo
 
 
 def test_what_serves_with_live_items_can_be_promoted_again(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "judge_rehearsal", lambda _: admission.Verdict(True, ()))
+    monkeypatch.setattr(checks, "judge_rehearsal", lambda *_: checks.Verdict(True, ()))
     served = str(current_id(worker.home))
     worker.generation.recommender().scoring.source.kind = "approximate"  # as a large catalogue is searched
     assert generations._promote(worker, served, PromoteRequest()).generation == served
