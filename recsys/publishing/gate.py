@@ -257,7 +257,7 @@ def judge_search(
 
 
 def judge_rehearsal(rehearsal: Rehearsal, limits: GateConfig = DEFAULT) -> Verdict:
-    """Judge how a generation answers: by the recall of its index, and by time and items of its lists beside the served.
+    """Judge how a generation answers: by the recall of its index, and by its lists and their time beside the served.
 
     Args:
         rehearsal: what was seen.
@@ -268,19 +268,18 @@ def judge_rehearsal(rehearsal: Rehearsal, limits: GateConfig = DEFAULT) -> Verdi
     verdict = Verdict(found, (f"{finding}." if found else f"{finding}, which is below {limits.min_recall:g}.",))
     if len(rehearsal.milliseconds) == 0:
         return verdict
+    if rehearsal.listed_served is not None:
+        wide = rehearsal.listed >= (1 - limits.less_coverage) * rehearsal.listed_served
+        finding = f"Its lists for {len(rehearsal.milliseconds):,} people hold {rehearsal.listed:,} different items, "
+        finding += f"the served generation's {rehearsal.listed_served:,}"
+        verdict += Verdict(wide, (f"{finding}." if wide else f"{finding}: that is too few.",))
     own = float(np.percentile(rehearsal.milliseconds, SLOW_SHARE))
     if rehearsal.served is None:
         return verdict + _passed(f"95 % of its answers take at most {own:.1f} ms.")
     before = float(np.percentile(rehearsal.served, SLOW_SHARE))
     quick = own <= max(limits.slower * before, before + limits.slower_milliseconds)
     finding = f"95 % of its answers take at most {own:.1f} ms, the served generation's {before:.1f} ms"
-    verdict += Verdict(quick, (f"{finding}." if quick else f"{finding}: that is too slow.",))
-    if rehearsal.listed_served is None:
-        return verdict
-    wide = rehearsal.listed >= (1 - limits.less_coverage) * rehearsal.listed_served
-    finding = f"Its lists for {len(rehearsal.milliseconds):,} people hold {rehearsal.listed:,} different items, the "
-    finding += f"served generation's {rehearsal.listed_served:,}"
-    return verdict + Verdict(wide, (f"{finding}." if wide else f"{finding}: that is too few.",))
+    return verdict + Verdict(quick, (f"{finding}." if quick else f"{finding}: that is too slow.",))
 
 
 def _is_worse(change: Interval, before: float, tolerance: float) -> bool:

@@ -144,7 +144,7 @@ def test_lists_that_narrow_to_a_few_items_are_refused():
     narrow = Rehearsal(1.0, milliseconds, milliseconds, 99, 200)
     verdict = judge_rehearsal(narrow)
     assert not verdict.passed
-    assert verdict.findings[-1] == (
+    assert verdict.findings[1] == (
         "Its lists for 50 people hold 99 different items, the served generation's 200: that is too few."
     )
     assert judge_rehearsal(narrow, GateConfig(less_coverage=0.6)).passed
