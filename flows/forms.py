@@ -24,6 +24,9 @@ SnapshotId = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{_ID
 Named = Annotated[str, WithJsonSchema({"type": "string", "pattern": rf"^[0-9a-z][0-9a-z._-]{{0,{LONGEST_NAME - 1}}}$"})]
 Text = Annotated[str, WithJsonSchema(_TEXT)]
 Folder = Annotated[str, WithJsonSchema(_TEXT)]  # of the machine that runs the flow
+# a date, or a time as ISO 8601 writes it
+Moment = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}"})]
+Deployment = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[^/]+/[^/]+$"})]  # flow/deployment
 Seed = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 2**32 - 1})]
 Count = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 1})]
 

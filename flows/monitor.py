@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows import progress
 from flows.events import DRIFTED, tell
+from flows.forms import Deployment, Folder, Moment
 from flows.locations import TableLocation, located_flow, resolved
 from flows.runs import for_the_ui, show_image, show_table
 from flows.runtime import alone, open_home
@@ -28,10 +29,10 @@ _DEFAULT = MonitorConfig()
 def monitor_served(
     events: TableLocation | None = None,
     items: TableLocation | None = None,
-    home: str | None = None,
+    home: Folder | None = None,
     config: MonitorConfig = _DEFAULT,
-    until: str | None = None,
-    retrain: str | None = None,
+    until: Moment | None = None,
+    retrain: Deployment | None = None,
 ) -> dict[str, Any]:
     """Compare what came in with what the served generation was trained on, and return the report as JSON values.
 

@@ -30,6 +30,7 @@ class RunProgress:
         self._clock = clock
         self._stage: str | None = None
         self._bar: UUID | None = None
+        self._said = ""  # below the bar
         self._began = self._logged = self._percent = 0.0
         self._next = clock() + BAR_SECONDS
         self._first = 0  # parts that were done when the stage began: a killed training goes on
@@ -48,6 +49,7 @@ class RunProgress:
                 _log(said)
             if now >= self._next:
                 self._percent = 100 * done / total if total else 0.0
+                self._said = said
                 self._show(said)
         if done == total:
             self._leave()
@@ -56,7 +58,7 @@ class RunProgress:
         """Say below the run's bar, if it has one, that it is done, or by what it was ended and how far it came."""
         if self._bar is not None:
             self._percent = 100.0 if error is None else self._percent
-            self._show("Done." if error is None else f"Ended: {error}")
+            self._show("Done." if error is None else f"Ended: {error} It was at {self._said}")
 
     def _leave(self) -> None:
         """Leave the stage under way, if there is one: its loss is not that of the next."""

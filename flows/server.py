@@ -76,6 +76,8 @@ def start(home: Home, port: int) -> None:
     assert known, "client_file has just written it"
     environment = {**os.environ, **closed(known[1], port), CLIENT_SECRET: known[1]}
     environment.setdefault("PREFECT_HOME", str(home.prefect))
+    # Its pages would ask a server at Prefect's own port, whatever port it has.
+    environment.setdefault("PREFECT_SERVER_UI_API_URL", f"http://127.0.0.1:{port}/api")
     environment.pop("PREFECT_API_URL", None)  # it is the server, whatever server this shell knows
     os.umask(0o077)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]

@@ -128,7 +128,7 @@ class LoraConfig(Settings):
     rank: Count = 8  # of the two matrices that are learnt beside each layer
     alpha: Positive = 16.0  # what they add is scaled by alpha / rank
     rslora: bool = False  # scale by alpha / √rank instead
-    targets: Names = ("all-linear",)  # linear layers, or this word for all
+    targets: Names = ("all-linear",)  # linear layers, or all-linear for all of them
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         if "all-linear" in self.targets and len(self.targets) > 1:

@@ -25,7 +25,7 @@ def _of_module(path: str) -> dict[str, dict[str, str]]:
     with tokenize.open(path) as file:
         source = file.read()
     lines: dict[int, str] = {
-        token.start[0]: token.string.lstrip("# ").rstrip()
+        token.start[0]: token.string.lstrip("# ").rstrip().replace("``", "")
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }

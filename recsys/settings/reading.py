@@ -43,13 +43,13 @@ class Settings:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
-        """Return what a form shows: pydantic's schema, each setting with a title and the comment behind it."""
+        """Return what a form shows: pydantic's schema, each setting with the comment behind it and what it takes."""
         schema: dict[str, Any] = handler(core_schema)
-        said = comments(cls)
+        said, hints = comments(cls), _hints(typing.cast(Any, cls))
         for name, shown in handler.resolve_ref_schema(schema)["properties"].items():
             shown.setdefault("title", name.replace("_", " ").title())
-            if name in said:
-                shown.setdefault("description", said[name])
+            takes = "" if _nested(hints[name]) else f"Takes {_wanted(hints[name])}."
+            shown.setdefault("description", ". ".join(filter(None, [said.get(name), takes])))
         return schema
 
 

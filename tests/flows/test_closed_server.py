@@ -99,6 +99,7 @@ def test_the_ui_of_the_page_takes_nothing_from_a_foreign_page(ui: tuple[str, Pat
     attack(f"{url}/api")
     settings = ask("GET", f"{url}/ui-settings").json()
     assert (settings["auth"], settings["csrf_enabled"]) == ("BASIC", True)
+    assert settings["api_url"] == f"{url}/api"  # and not that of another port
     secret = re.search(r"AUTH_STRING=(\S+)", (home / "prefect" / "client.env").read_text())
     assert secret
     variables = ask("POST", f"{url}/api/variables/filter", headers=login(secret[1]), json={})

@@ -106,7 +106,7 @@ def test_a_run_that_fails_says_how_far_it_came(prefect_server: str, clock: Clock
         raise ValueError("The disk is full.")
 
     (bar,) = bars(ran(fails))
-    assert bar.description == "Ended: The disk is full."
+    assert str(bar.description).startswith("Ended: The disk is full. It was at Train towers: ")
     assert 25 <= float(str(bar.data)) <= 50
 
 
