@@ -48,7 +48,7 @@ def pipeline(
         force: serve it whatever the gate says, which takes a reason.
         users: where the users' attributes are, likewise; empty: nothing is known of users but their events.
         reason: why the gate is overruled, or this is published; the log of promotions keeps it; empty: it is not said.
-        live: join what the service has collected since: its events, and items that were put or deleted.
+        live: join what the service has collected: events, items that were put or deleted, what was said of users.
 
     Raises:
         DataError, SettingError: only one of events and items is given, or users without them, or the data cannot be

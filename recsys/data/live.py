@@ -8,7 +8,7 @@ since what people did with it counts.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -53,6 +53,16 @@ class Change(Protocol):
     def time(self) -> int: ...
 
 
+class Description(Protocol):
+    """What was last said of a user, ``values`` as JSON values; ``time`` in microseconds since 1970."""
+
+    @property
+    def values(self) -> Mapping[str, Any]: ...
+
+    @property
+    def time(self) -> int: ...
+
+
 @dataclass(frozen=True, eq=False)
 class LiveTables:
     """What a database has collected.
@@ -61,21 +71,26 @@ class LiveTables:
         events: with the columns of ``EVENTS``, an ``event_id`` once.
         items: all that were changed, an ``item_id`` once.
         batch: up to which all events are there.
+        users: what was said of users, by id.
     """
 
     events: pl.DataFrame
     items: Sequence[Change]
     batch: int
+    users: Mapping[str, Description] = field(default_factory=dict)
 
     def known(self, item_ids: pl.Series, latest: datetime) -> pl.DataFrame:
         """Return the events of some items up to a time; the others wait until there is what they speak of."""
         there = pl.col(columns.ITEM_ID).is_in(item_ids.implode()) & (pl.col(columns.TIMESTAMP) <= latest)
         return self.events.filter(there)
 
-    def mark(self, events: int, items: int) -> LiveMark:
-        """Return what a manifest says of so many joined events and items."""
+    def mark(self, events: int, items: int, users: int) -> LiveMark | None:
+        """Return what a manifest says of so many joined events, items and users; None of none."""
+        if not (events or items or users):
+            return None
         newest = max(self.items, key=lambda one: one.version, default=None)
-        return LiveMark(events, items, self.batch, newest.version if newest else 0, newest.time if newest else 0)
+        version, time = (newest.version, newest.time) if newest else (0, 0)
+        return LiveMark(events, items, users, self.batch, version, time)
 
 
 def joined_items(items: pl.DataFrame, changes: Sequence[Change]) -> tuple[pl.DataFrame, int]:
@@ -106,6 +121,25 @@ def joined_items(items: pl.DataFrame, changes: Sequence[Change]) -> tuple[pl.Dat
             pl.when(gone).then(False).otherwise(pl.col(columns.AVAILABLE)).alias(columns.AVAILABLE)
         )
     return pl.concat([kept, pl.DataFrame(rows)]), len(counting)
+
+
+def joined_users(users: pl.DataFrame, said: Mapping[str, Description]) -> tuple[pl.DataFrame, int]:
+    """Return good users with what was said of some, and of how many that counts: a row that is newer wins."""
+    if columns.UPDATED_AT in users.columns:
+        written = dict(users.select(columns.USER_ID, pl.col(columns.UPDATED_AT).dt.epoch("us")).iter_rows())
+        said = {user_id: one for user_id, one in said.items() if (written.get(user_id) or 0) <= one.time}
+    if not said:
+        return users, 0
+    given = {
+        columns.USER_ID: list(said),
+        columns.UPDATED_AT: [_written(one.time) for one in said.values()],
+    }
+    rows = [
+        typed(name, given.get(name) or [one.values.get(name) for one in said.values()], kind)
+        for name, kind in users.schema.items()
+    ]
+    kept = users.filter(~pl.col(columns.USER_ID).is_in(list(said)))
+    return pl.concat([kept, pl.DataFrame(rows)]), len(said)
 
 
 def joined_events(events: pl.DataFrame, live: pl.DataFrame, context: Sequence[str] = ()) -> tuple[pl.DataFrame, int]:

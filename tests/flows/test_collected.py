@@ -49,7 +49,7 @@ def test_a_command_joins_it_where_it_is_told_to(collected: Home, dataset: Datase
         "batch": 1,
     }
     shown = CliRunner().invoke(app, [*map(str, ("ingest", *files, "--live"))])
-    assert "Collected by the service: 2 events, 0 changed items." in shown.output
+    assert "Collected by the service: 2 events, 0 items, 0 users." in shown.output
     assert run("ingest", *files, "--no-live")["snapshot"] == plain["snapshot"]
 
 
