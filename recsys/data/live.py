@@ -95,16 +95,12 @@ class LiveTables:
 
 def joined_items(items: pl.DataFrame, changes: Sequence[Change]) -> tuple[pl.DataFrame, int]:
     """Return good items with the changes of some, and how many of those count."""
-    there = items[columns.ITEM_ID]
-    known = set(there.to_list())
-    newer: set[str] = set()
-    if columns.UPDATED_AT in items.columns:
-        times = pl.DataFrame({columns.ITEM_ID: [one.item_id for one in changes], "time": [one.time for one in changes]},
-                             schema={columns.ITEM_ID: pl.String, "time": pl.Int64})  # fmt: skip
-        own = items.select(columns.ITEM_ID, pl.col(columns.UPDATED_AT).dt.epoch("us").alias("own"))
-        newer = set(own.join(times, on=columns.ITEM_ID).filter(pl.col("own") > pl.col("time"))[columns.ITEM_ID])
+    own = items.filter(pl.col(columns.ITEM_ID).is_in([one.item_id for one in changes]))
+    written = _written_at(own, columns.ITEM_ID)
     counting = [
-        one for one in changes if one.item_id not in newer and (one.columns is not None or one.item_id in known)
+        one
+        for one in changes
+        if written.get(one.item_id, 0) <= one.time and (one.columns is not None or one.item_id in written)
     ]
     if not counting:
         return items, 0
@@ -125,9 +121,8 @@ def joined_items(items: pl.DataFrame, changes: Sequence[Change]) -> tuple[pl.Dat
 
 def joined_users(users: pl.DataFrame, said: Mapping[str, Description]) -> tuple[pl.DataFrame, int]:
     """Return good users with what was said of some, and of how many that counts: a row that is newer wins."""
-    if columns.UPDATED_AT in users.columns:
-        written = dict(users.select(columns.USER_ID, pl.col(columns.UPDATED_AT).dt.epoch("us")).iter_rows())
-        said = {user_id: one for user_id, one in said.items() if (written.get(user_id) or 0) <= one.time}
+    written = _written_at(users.filter(pl.col(columns.USER_ID).is_in(list(said))), columns.USER_ID)
+    said = {user_id: one for user_id, one in said.items() if written.get(user_id, 0) <= one.time}
     if not said:
         return users, 0
     given = {
@@ -171,6 +166,14 @@ def joined_events(events: pl.DataFrame, live: pl.DataFrame, context: Sequence[st
         else:
             parts.append(pl.Series(name, [None] * fresh.height, dtype=kind))
     return pl.concat([events, pl.DataFrame(parts)], how="diagonal"), fresh.height
+
+
+def _written_at(rows: pl.DataFrame, key: str) -> dict[str, int]:
+    """Return when each row was written by its id, microseconds since 1970; 0 where it does not say."""
+    if columns.UPDATED_AT not in rows.columns:
+        return dict.fromkeys(rows[key].to_list(), 0)
+    times = rows[columns.UPDATED_AT].dt.epoch("us").fill_null(0)
+    return dict(zip(rows[key].to_list(), times.to_list(), strict=True))
 
 
 def _unknown(events: pl.DataFrame, live: pl.DataFrame) -> pl.DataFrame:
