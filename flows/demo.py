@@ -41,7 +41,7 @@ def demo_movielens(home: Folder | None = None) -> Demo:
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
     """
     place = open_home(home)
-    training = pipeline(home=str(place.root), model=MODEL)
+    training = pipeline(home=str(place.root), model=MODEL, live=False)
     users = sample_users(open_snapshot(place, training.snapshot))
     return Demo(training, ask_service(place, [*users, UNKNOWN_USER]))
 

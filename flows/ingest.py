@@ -56,7 +56,7 @@ def ingest_tables(
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: column names, and how many bad rows may be set aside.
         users: where the users' attributes are, likewise; empty: nothing is known of users but their events.
-        live: join what the service has collected: its events, and items that were put or deleted.
+        live: join what the service has collected: events, items that were put or deleted, what was said of users.
 
     Raises:
         SourceError: a table cannot be read, or may not be.

@@ -50,7 +50,7 @@ def pipeline(
         force: serve it whatever the gate says, which takes a reason.
         users: where the users' attributes are, likewise; empty: nothing is known of users but their events.
         reason: why the gate is overruled, or this is published; the log of promotions keeps it; empty: it is not said.
-        live: join what the service has collected since: its events, and items that were put or deleted.
+        live: join what the service has collected: events, items that were put or deleted, what was said of users.
         gate: what the gate lets pass.
 
     Raises:

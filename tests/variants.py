@@ -64,6 +64,19 @@ def describe_users(home: Home, users: pl.DataFrame | None, context: pl.DataFrame
         return commit_generation(home, staging, bound)
 
 
+def rewritten(home: Home, items: pl.DataFrame) -> str:
+    """Commit a generation like the current one, of a snapshot with other columns of the same items; return its id."""
+    folder, manifest = read_generation(home, str(current_id(home)))
+    snapshot = open_snapshot(home, manifest.snapshot)
+    other = write_snapshot(home, snapshot.events(), items, snapshot.quarantine())
+    bound = replace(
+        manifest, snapshot=other.id, snapshot_digest=other.manifest.content_digest, notes={}, absent=frozenset()
+    )
+    with staged_folder(home.generations) as staging:
+        shutil.copytree(folder, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        return commit_generation(home, staging, bound)
+
+
 def give_meaning(home: Home, rules: Sequence[SignalConfig]) -> str:
     """Commit a generation like the current one, to which events mean what some rules say; return its id."""
     folder, manifest = read_generation(home, str(current_id(home)))

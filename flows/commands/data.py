@@ -29,7 +29,10 @@ BadShare = Annotated[
     float | None, typer.Option(min=0, max=1, help="Share of bad rows that may be set aside; 0.01 by default.")
 ]
 LiveOption = Annotated[
-    bool, typer.Option("--live/--no-live", help="Join the service's events, and the items that it was told of.")
+    bool,
+    typer.Option(
+        "--live/--no-live", help="Join what the service has collected: events, changed items, users' attributes."
+    ),
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option(help="JSON file with settings of IngestConfig, its limits among them.")
@@ -67,7 +70,9 @@ def ingest(
         session.show(f"Snapshot {snapshot.id} in {snapshot.path}")
         joined = snapshot.manifest.live
         if joined:
-            session.show(f"Collected by the service: {joined.events:,} events, {joined.items:,} changed items.")
+            session.show(
+                f"Collected by the service: {joined.events:,} events, {joined.items:,} items, {joined.users:,} users."
+            )
         repeats, signals = snapshot.manifest.repeats, suggested(snapshot.events())
         declared = snapshot.manifest.context
         unused = (described.unused if described else {}) | {name: why for name, why in (declared or {}).items() if why}

@@ -10,7 +10,7 @@ from recsys.config import IngestConfig
 from recsys.data import columns
 from recsys.data.attributes import attribute_names, check_context, unused
 from recsys.data.forgetting import Forgotten
-from recsys.data.live import LiveTables, joined_events, joined_items
+from recsys.data.live import LiveTables, joined_events, joined_items, joined_users
 from recsys.data.locations import Sources
 from recsys.data.manifest import LiveMark
 from recsys.data.quality import QualityError, QualityReport, event_checks, item_checks, split, user_checks
@@ -119,7 +119,7 @@ def _check(
     latest = (now or datetime.now(UTC)).astimezone(UTC) + timedelta(seconds=config.future_tolerance_seconds)
     raw_items = read_table(items, "items", config.item_columns, config.limits, sources)
     good_items, bad_items, item_quality = split(raw_items, "items", item_checks())
-    changed = fresh = 0
+    changed = fresh = told = 0
     if live is not None:
         good_items, changed = joined_items(good_items, live.items)
     checks = event_checks(good_items[columns.ITEM_ID], latest)
@@ -137,10 +137,13 @@ def _check(
     raw_users = None if raw_users is None else forgotten.remain(raw_users, columns.UPDATED_AT)
     if raw_users is not None and not raw_users.is_empty():  # everybody in it may be forgotten
         good_users, bad_users, user_quality = split(raw_users, "users", user_checks())
+        if live is not None:
+            said = {name: one for name, one in live.users.items() if (forgotten.when(name) or -1) < one.time}
+            good_users, told = joined_users(good_users, said)
         left = unused(good_users, attribute_names(good_users))
         bad, qualities = [*bad, bad_users], [*qualities, user_quality]
     report = QualityReport(
         tuple(qualities), pl.concat(bad), config.max_quarantined_share, unused=left, unused_context=unfit
     )
-    mark = live.mark(fresh, changed) if live is not None and (fresh or changed) else None
+    mark = None if live is None else live.mark(fresh, changed, told)
     return _Tables(good_events, good_items, good_users, report, mark)

@@ -1,7 +1,7 @@
 """Values as JSON writes them, as a column of some type holds them: what is shown of an item can be put back.
 
 Dates are written as ``2026-01-31``, times of day as ``12:30:00``, both together as ISO 8601 and durations as
-``P1DT2H30M``; a list may hold nulls.
+``P1DT2H30M``, where a year (``P1Y``) has 365 days; a list may hold nulls.
 """
 
 import math
@@ -19,11 +19,11 @@ from recsys.data.parsing import parse_timestamps
 MAX_TEXT = 20_000  # characters of one value
 MAX_MEMBERS = 1_000  # of one list
 MAX_FLOAT, MAX_FLOAT_32 = sys.float_info.max, (2 - 2**-23) * 2.0**127
-NANOSECOND_YEARS, NANOSECOND_DAYS = (1678, 2261), timedelta(days=106_751)  # what 64 bits hold of them
+MOST_MICROSECONDS = (2**63 - 1) // 1_000  # of a moment or a duration that is kept in nanoseconds
 LONGEST = timedelta(days=106_751_991)  # whose microseconds 64 bits hold
 SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: JSON can spell it, UTF-8 cannot
 _DURATION = re.compile(
-    r"(?P<sign>-?)P(?:(?P<days>\d{1,9})D)?"
+    r"(?P<sign>-?)P(?:(?P<years>\d{1,9})Y)?(?:(?P<days>\d{1,9})D)?"
     r"(?:T(?:(?P<hours>\d{1,9})H)?(?:(?P<minutes>\d{1,9})M)?(?:(?P<seconds>\d{1,9}(?:\.\d{1,6})?)S)?)?"
 )
 
@@ -73,9 +73,7 @@ def _all_fit(values: list[Any], kind: Any) -> bool:
     if isinstance(kind, pl.Datetime):
         if not all(isinstance(value, str) for value in values):
             return False
-        years = parse_timestamps(pl.Series(values, dtype=pl.String)).dt.year()
-        least, most = NANOSECOND_YEARS if kind.time_unit == "ns" else (1, 9999)
-        return bool(years.is_between(least, most).fill_null(False).all())
+        return bool(_times("", values, kind).is_not_null().all())
     return all(_is_one(value, kind) for value in values)
 
 
@@ -88,8 +86,9 @@ def _is_one(value: Any, kind: Any) -> bool:
         return isinstance(value, bool)
     if kind.base_type() in _READERS:
         found = _READERS[kind.base_type()](value) if isinstance(value, str) else None
-        short = not (kind == pl.Duration("ns") and found is not None and abs(found) > NANOSECOND_DAYS)
-        return found is not None and short
+        if found is not None and kind == pl.Duration("ns"):
+            return abs(_microseconds(value)) <= MOST_MICROSECONDS
+        return found is not None
     if not kind.is_numeric() or isinstance(value, bool):
         return False
     if kind.is_integer():
@@ -102,7 +101,7 @@ def _is_one(value: Any, kind: Any) -> bool:
 def _times(name: str, values: Sequence[Any], kind: Any) -> pl.Series:
     times = parse_timestamps(pl.Series(name, [v if isinstance(v, str) else None for v in values], dtype=pl.String))
     if kind.time_unit == "ns":
-        held = times.dt.year().is_between(*NANOSECOND_YEARS)
+        held = times.dt.epoch("us").is_between(-MOST_MICROSECONDS, MOST_MICROSECONDS)
         times = pl.select(pl.when(held).then(times).alias(name)).to_series()
     if kind.time_zone is None:
         return times.dt.replace_time_zone(None).cast(kind)
@@ -128,10 +127,14 @@ def _duration(text: str) -> timedelta | None:
     found = _DURATION.fullmatch(text)
     if found is None or text.endswith(("P", "T")):
         return None
-    parts = {name: float(part) if name == "seconds" else int(part) for name, part in found.groupdict("0").items()
-             if name != "sign"}  # fmt: skip
+    parts = found.groupdict("0")
     try:
-        length = timedelta(**parts)
+        length = timedelta(
+            days=365 * int(parts["years"]) + int(parts["days"]),
+            hours=int(parts["hours"]),
+            minutes=int(parts["minutes"]),
+            seconds=float(parts["seconds"]),
+        )
     except OverflowError:
         return None
     if length > LONGEST:

@@ -8,7 +8,7 @@ since what people did with it counts.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -53,6 +53,16 @@ class Change(Protocol):
     def time(self) -> int: ...
 
 
+class Description(Protocol):
+    """What was last said of a user, ``values`` as JSON values; ``time`` in microseconds since 1970."""
+
+    @property
+    def values(self) -> Mapping[str, Any]: ...
+
+    @property
+    def time(self) -> int: ...
+
+
 @dataclass(frozen=True, eq=False)
 class LiveTables:
     """What a database has collected.
@@ -61,35 +71,36 @@ class LiveTables:
         events: with the columns of ``EVENTS``, an ``event_id`` once.
         items: all that were changed, an ``item_id`` once.
         batch: up to which all events are there.
+        users: what was said of users, by id.
     """
 
     events: pl.DataFrame
     items: Sequence[Change]
     batch: int
+    users: Mapping[str, Description] = field(default_factory=dict)
 
     def known(self, item_ids: pl.Series, latest: datetime) -> pl.DataFrame:
         """Return the events of some items up to a time; the others wait until there is what they speak of."""
         there = pl.col(columns.ITEM_ID).is_in(item_ids.implode()) & (pl.col(columns.TIMESTAMP) <= latest)
         return self.events.filter(there)
 
-    def mark(self, events: int, items: int) -> LiveMark:
-        """Return what a manifest says of so many joined events and items."""
+    def mark(self, events: int, items: int, users: int) -> LiveMark | None:
+        """Return what a manifest says of so many joined events, items and users; None of none."""
+        if not (events or items or users):
+            return None
         newest = max(self.items, key=lambda one: one.version, default=None)
-        return LiveMark(events, items, self.batch, newest.version if newest else 0, newest.time if newest else 0)
+        version, time = (newest.version, newest.time) if newest else (0, 0)
+        return LiveMark(events, items, users, self.batch, version, time)
 
 
 def joined_items(items: pl.DataFrame, changes: Sequence[Change]) -> tuple[pl.DataFrame, int]:
     """Return good items with the changes of some, and how many of those count."""
-    there = items[columns.ITEM_ID]
-    known = set(there.to_list())
-    newer: set[str] = set()
-    if columns.UPDATED_AT in items.columns:
-        times = pl.DataFrame({columns.ITEM_ID: [one.item_id for one in changes], "time": [one.time for one in changes]},
-                             schema={columns.ITEM_ID: pl.String, "time": pl.Int64})  # fmt: skip
-        own = items.select(columns.ITEM_ID, pl.col(columns.UPDATED_AT).dt.epoch("us").alias("own"))
-        newer = set(own.join(times, on=columns.ITEM_ID).filter(pl.col("own") > pl.col("time"))[columns.ITEM_ID])
+    own = items.filter(pl.col(columns.ITEM_ID).is_in([one.item_id for one in changes]))
+    written = _written_at(own, columns.ITEM_ID)
     counting = [
-        one for one in changes if one.item_id not in newer and (one.columns is not None or one.item_id in known)
+        one
+        for one in changes
+        if written.get(one.item_id, 0) <= one.time and (one.columns is not None or one.item_id in written)
     ]
     if not counting:
         return items, 0
@@ -106,6 +117,24 @@ def joined_items(items: pl.DataFrame, changes: Sequence[Change]) -> tuple[pl.Dat
             pl.when(gone).then(False).otherwise(pl.col(columns.AVAILABLE)).alias(columns.AVAILABLE)
         )
     return pl.concat([kept, pl.DataFrame(rows)]), len(counting)
+
+
+def joined_users(users: pl.DataFrame, said: Mapping[str, Description]) -> tuple[pl.DataFrame, int]:
+    """Return good users with what was said of some, and of how many that counts: a row that is newer wins."""
+    written = _written_at(users.filter(pl.col(columns.USER_ID).is_in(list(said))), columns.USER_ID)
+    said = {user_id: one for user_id, one in said.items() if written.get(user_id, 0) <= one.time}
+    if not said:
+        return users, 0
+    given = {
+        columns.USER_ID: list(said),
+        columns.UPDATED_AT: [_written(one.time) for one in said.values()],
+    }
+    rows = [
+        typed(name, given.get(name) or [one.values.get(name) for one in said.values()], kind)
+        for name, kind in users.schema.items()
+    ]
+    kept = users.filter(~pl.col(columns.USER_ID).is_in(list(said)))
+    return pl.concat([kept, pl.DataFrame(rows)]), len(said)
 
 
 def joined_events(events: pl.DataFrame, live: pl.DataFrame, context: Sequence[str] = ()) -> tuple[pl.DataFrame, int]:
@@ -137,6 +166,14 @@ def joined_events(events: pl.DataFrame, live: pl.DataFrame, context: Sequence[st
         else:
             parts.append(pl.Series(name, [None] * fresh.height, dtype=kind))
     return pl.concat([events, pl.DataFrame(parts)], how="diagonal"), fresh.height
+
+
+def _written_at(rows: pl.DataFrame, key: str) -> dict[str, int]:
+    """Return when each row was written by its id, microseconds since 1970; 0 where it does not say."""
+    if columns.UPDATED_AT not in rows.columns:
+        return dict.fromkeys(rows[key].to_list(), 0)
+    times = rows[columns.UPDATED_AT].dt.epoch("us").fill_null(0)
+    return dict(zip(rows[key].to_list(), times.to_list(), strict=True))
 
 
 def _unknown(events: pl.DataFrame, live: pl.DataFrame) -> pl.DataFrame:

@@ -43,6 +43,7 @@ class LiveMark:
     Attributes:
         events: live events among the rows, beside those that the files hold as well.
         items: items that are as they were changed while the service ran.
+        users: likewise users that are as they were described.
         batch: up to which all events have left the database.
         version: of the newest change of an item.
         time: of that change, microseconds since 1970.
@@ -50,6 +51,7 @@ class LiveMark:
 
     events: int
     items: int
+    users: int
     batch: int
     version: int
     time: int

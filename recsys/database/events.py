@@ -41,7 +41,7 @@ EVENTS = sql.Table(
     sql.Column("context", TEXT),  # JSON; null: nothing was said of the situation
     sql.Column("batch", sql.BigInteger),  # in which it first left the database; null: it has not
 )
-FIELDS = [column for column in EVENTS.columns if column.name not in ("sender", "batch")]
+_FIELDS = [column for column in EVENTS.columns if column.name not in ("sender", "batch")]
 # What makes two events with one id different ones; a timestamp counts, too, unless it was left out.
 _CONTENT = (columns.USER_ID, columns.ITEM_ID, columns.EVENT_TYPE, columns.VALUE, columns.POSITION, "rec_id")
 # Ids of others' events that a sender has used: told a second time, it has to hear of a duplicate.
@@ -211,7 +211,7 @@ class EventStore:
     def history(self, user_id: str, limit: int = HISTORY_LIMIT) -> list[Event]:
         """Return the newest events of a user, oldest first: by timestamp, position (none before any) and event_id."""
         newest = (
-            sql.select(*FIELDS)
+            sql.select(*_FIELDS)
             .where(EVENTS.c.user_id == user_id)
             .order_by(EVENTS.c.timestamp.desc(), EVENTS.c.position.desc().nulls_last(), EVENTS.c.event_id.desc())
             .limit(limit)

@@ -5,7 +5,7 @@ so there is room for so many and no more, of one sender and of all together.
 """
 
 import json
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -320,6 +320,16 @@ class ItemStore:
         """Return the ids of those items."""
         with self._engine.connect() as connection:
             return set(connection.execute(sql.select(_ITEMS.c.item_id)).scalars())
+
+    def known(self, item_ids: Collection[str]) -> set[str]:
+        """Return those of some ids under which something was put or deleted."""
+        found: set[str] = set()
+        ids = sorted(item_ids)
+        with self._engine.connect() as connection:
+            for start in range(0, len(ids), IDS_AT_ONCE):
+                some = sql.select(_ITEMS.c.item_id).where(_ITEMS.c.item_id.in_(ids[start : start + IDS_AT_ONCE]))
+                found.update(connection.execute(some).scalars())
+        return found
 
     def vectors(self, adapter: str, item_ids: Sequence[str]) -> dict[str, tuple[str, NDArray[np.float32]]]:
         """Return digest of the text and vector by item id, of those items that an adapter's encoder has encoded."""

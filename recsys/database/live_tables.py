@@ -19,6 +19,7 @@ from recsys.data.parsing import UTC_MICROSECONDS
 from recsys.database.engine import Database
 from recsys.database.events import EVENTS as TABLE
 from recsys.database.live_items import ItemStore
+from recsys.database.user_attributes import AttributeStore
 
 CHANGE = "event_batches"
 BATCH_ROWS = 5_000  # numbered in one transaction, so that other writers wait for it but shortly
@@ -95,8 +96,8 @@ class EventExport:
 
 
 def read_live(database: Database) -> LiveTables:
-    """Return all that a database has collected: events, and items as they are now."""
+    """Return all that a database has collected: events, and items and users as they are now."""
     export = EventExport(database)
     batch = export.close_batch()
     items = ItemStore(database).changed()
-    return LiveTables(export.read(batch), items, batch)
+    return LiveTables(export.read(batch), items, batch, AttributeStore(database).all())

@@ -100,6 +100,13 @@ class AttributeStore:
             row = connection.execute(found).one_or_none()
         return None if row is None else LiveAttributes(json.loads(row.record), row.time)
 
+    def all(self) -> dict[str, LiveAttributes]:
+        """Return what was last put of each user, by id."""
+        found = sql.select(_TABLE.c.user_id, _TABLE.c.record, _TABLE.c.time).order_by(_TABLE.c.user_id)
+        with self._engine.connect() as connection:
+            rows = connection.execute(found)
+            return {row.user_id: LiveAttributes(json.loads(row.record), row.time) for row in rows}
+
     def count(self) -> int:
         """Return of how many users something was put."""
         with self._engine.connect() as connection:

@@ -42,7 +42,7 @@ def ingest(
         items: item_id, title and more, likewise.
         config: names of columns, how many bad rows may be set aside, classifiers that fill in what is missing.
         users: user_id and attributes, likewise; None: nothing is known of users but their events.
-        live: join what the service has collected: its events, and items that were put or deleted.
+        live: join what the service has collected: events, items that were put or deleted, what was said of users.
         home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
         progress: True: bars; False: none; or a callback with stage, done and total.
 

@@ -259,6 +259,30 @@ def test_a_release_gives_an_item_back(database: Database) -> None:
     assert items.version() == version + 2
 
 
+def test_what_was_said_of_users_is_part_of_their_table(database: Database, tmp_path: Path) -> None:
+    users = Users(database)
+    users.said.put("ann", {"age": 41, "plan": "gold", "else": 1})
+    users.said.put("new", {"age": "no number", "plan": "basic"})
+    users.said.put("eve", {"age": 7})
+    said = read_live(database)
+    users.forget("eve")  # after it was read
+    forgotten = Tombstones(database).read()
+    table = pl.DataFrame({"user_id": ["ann", "bob"], "age": [40, 50], "plan": [None, "gold"]})
+    given = rows(*OLD), ITEMS, Home.of(tmp_path / "home")
+    made = ingest(*given, now=NOW, forgotten=forgotten, users=table, live=said)
+    found = made.users()
+    assert found is not None
+    assert found.rows() == [("ann", 41, "gold"), ("bob", 50, "gold"), ("new", None, "basic")]
+    mark = made.manifest.live
+    assert mark is not None
+    assert (mark.events, mark.items, mark.users) == (0, 0, 2)
+    later = table.with_columns(updated_at=pl.lit(datetime.now(UTC) + timedelta(days=1)))
+    newer = ingest(*given, now=NOW, forgotten=forgotten, users=later, live=said).users()
+    assert newer is not None
+    assert newer.select("user_id", "age").rows() == [("ann", 40), ("bob", 50), ("new", None)]
+    assert ingest(*given, now=NOW, forgotten=forgotten, live=said).manifest.live is None
+
+
 KILLED = """
 import os, signal, sys
 import polars as pl

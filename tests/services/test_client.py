@@ -50,7 +50,17 @@ from services.edge.keys import create_key
 from services.serve import running
 
 METHODS = [name for name in vars(Client) if not name.startswith("_") and name != "close"]
-OF_THE_MOMENT = {"rec_id", "took_ms", "version", "impressions", "forgotten_until", "since", "timestamp", "rates"}
+OF_THE_MOMENT = {
+    "rec_id",
+    "took_ms",
+    "version",
+    "changed_at",
+    "impressions",
+    "forgotten_until",
+    "since",
+    "timestamp",
+    "rates",
+}
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,8 @@ def steps(mark: str, known_user: str, item: str, other: str, rec_id: str, genera
         Step("delete_item", (made,)),
         Step("item", (made,), refused=NotFound),
         Step("delete_item", (made,), refused=NotFound),
+        Step("release_item", (made,)),
+        Step("release_item", (made,), refused=NotFound),
         Step("recommendation", (rec_id,), {"replay": True}),
         Step("generations"),
         Step("adapters"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from polars.testing.parametric import series
 
@@ -67,9 +67,13 @@ def test_what_is_shown_can_be_put_back(kind: pl.DataType, data: st.DataObject) -
     drawn = series(dtype=kind, min_size=1, max_size=1, allow_null=True, allow_nan=False, allow_infinity=False)
     values = data.draw(drawn).alias("column")
     try:
-        values.to_list()
+        cells = values.explode().to_list() if isinstance(kind, pl.List) else values.to_list()
     except (OverflowError, ValueError):  # a year that Python has no date for
         return
+    moments = [cell for cell in cells if isinstance(cell, datetime)]
+    # before 1893 Berlin was 53 minutes and 28 seconds ahead, and JSON tells no seconds of it
+    assume(not any((one.utcoffset() or timedelta()).seconds % 60 for one in moments))
+    assume(not any(one.year == 1677 for one in moments))  # of what nanoseconds hold the very first is rounded
     items = pl.DataFrame({"item_id": ["x"], "title": ["A title"]}).with_columns(values)
     again = put_back(shown(items), items)
     assert again.schema == items.schema
