@@ -29,7 +29,7 @@ def volume(history: History, config: MonitorConfig) -> Reading:
     if forecast is None:
         return Reading("volume", f"{about}. {TOO_SHORT}", advice, figure=found)
     change = abs(math.log((found + 0.5) / (forecast.expected + 0.5)))
-    past = [one for back in range(config.past_weeks, 0, -1) for one in [(first - 7 * back, end - 7 * back)]]
+    past = [(first - 7 * back, end - 7 * back) for back in range(config.past_weeks, 0, -1)]
     return Reading(
         "volume",
         f"{about}, {forecast.expected:,.0f} were expected of these weekdays.",

@@ -1,12 +1,11 @@
 """A made-up shop, and a home that has trained on all of it but its last week."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from deliveries import Files
 
 from infra.benchmarks.monitoring import Shop
 from recsys.data import columns
@@ -28,23 +27,6 @@ def shop() -> Shop:
 def watched(shop: Shop) -> Watched:
     """The shop's last week, beside a training on all before it."""
     return shop.week(LAST_WEEK, age=7)
-
-
-@dataclass(frozen=True)
-class Files:
-    """What a shop delivers after its last week.
-
-    Attributes:
-        home: what has trained on everything before that week.
-        until: when it ends.
-        write: writes a table into a new file and returns its path.
-    """
-
-    home: Home
-    until: str
-    events: pl.DataFrame
-    items: pl.DataFrame
-    write: Callable[[pl.DataFrame], str]
 
 
 @pytest.fixture
