@@ -2,8 +2,8 @@
 
 The tables stand between markers in ``infra/results/README.md``, the shortest of them in the README as well. A result
 file is a ``metrics.json`` that ``recsys benchmark`` or ``recsys train`` wrote, stored under the data's name, or what
-``audience.py``, ``encoding.py``, ``life.py``, ``new_items.py``, ``search.py``, ``signals.py`` and ``small.py`` beside
-this file, ``infra/load/measure.py``, ``infra/attack/run.py``, ``recsys.models.throughput`` and
+``audience.py``, ``encoding.py``, ``life.py``, ``monitoring.py``, ``new_items.py``, ``search.py``, ``signals.py`` and
+``small.py`` beside this file, ``infra/load/measure.py``, ``infra/attack/run.py``, ``recsys.models.throughput`` and
 ``recsys.training.standalone`` wrote; ``tried.json`` says what else was tried, and what it brought.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from infra.attack import report as attacks
-from infra.benchmarks.tables_of_events import audience, new_items, repeats, signals
+from infra.benchmarks.tables_of_events import audience, monitoring, new_items, repeats, signals
 from infra.load import report
 from infra.supply import lift
 from recsys.config import ClassifierConfig, from_stored
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "infra" / "results"
 KINDS = (
     "quality", "tried", "audience", "speed", "encoding", "throughput", "standalone", "life", "search", "small",
-    "repeats", "signals", "classification", "attacks", "lifting", "new items",
+    "repeats", "signals", "classification", "attacks", "lifting", "new items", "monitoring",
 )  # fmt: skip
 SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
 SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
@@ -328,6 +328,7 @@ def pages() -> dict[Path, str]:
         "repeats": "\n".join(map(repeats, of["repeats"])),
         "signals": "\n".join(map(signals, of["signals"])),
         "new-items": "\n".join(map(new_items, of["new items"])),
+        "monitoring": "\n".join(map(monitoring, of["monitoring"])),
         "classifier": "\n".join(f"{epochs(path)}\n{tries(path)}" for path in of["classification"]),
         "attacks": attacks.tables(of["attacks"]),
         "lifting": "\n".join(lift.table(lift.outcomes(json.loads(path.read_text()))) for path in of["lifting"]),

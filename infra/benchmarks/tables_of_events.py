@@ -1,4 +1,4 @@
-"""Tables of what events mean: roles, people alike, repeats, and new items; ``tables.py`` puts them into the page."""
+"""Tables of what events mean: roles, people alike, repeats, new items, drift; ``tables.py`` puts them into the page."""
 
 import json
 from pathlib import Path
@@ -144,4 +144,29 @@ def new_items(path: Path) -> str:
                 cell([one["bought"] for one in found], 1),
             ]
             lines.append(f"| {policy} | {week + 1} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def monitoring(path: Path) -> str:
+    """Return the Markdown of how often weeks as they are raise a false alarm, and what of known shifts is caught."""
+    document = json.loads(path.read_text())
+    shop, unchanged = document["shop"], document["unchanged"]
+    low, high = (100 * end for end in unchanged["interval"])
+    lines = [
+        f"{document['seeds']} made-up shops of {shop['users']:,} users, {shop['items']:,} items and about "
+        f"{shop['events']:,} events in {shop['days']} days. Of {unchanged['windows']:,} weeks as they are, at most "
+        f"{100 * document['stated']:g} % of which shall be found to have changed, "
+        f"**{unchanged['found']} were: {100 * unchanged['found'] / unchanged['windows']:.1f} %** "
+        f"({low:.1f} to {high:.1f} %), {unchanged['alarms']} of them an alarm.",
+        "",
+        "| what was changed | seen by | alarms | 95 % |",
+        "|---|---|---|---|",
+    ]
+    for name, part in document["shifts"].items():
+        low, high = (100 * end for end in part["interval"])
+        share = f"{part['caught']} of {part['trials']}"
+        lines.append(f"| {name} | {' or '.join(part['by'])} | {share} | {low:.0f} to {high:.0f} % |")
+    lines += ["", "| check, weeks as they are | tests | p below 5 % |", "|---|---|---|"]
+    for name, part in unchanged["checks"].items():
+        lines.append(f"| {name} | {part['tests']:,} | {100 * part['below_5_percent']:.1f} % |")
     return "\n".join([*lines, ""])

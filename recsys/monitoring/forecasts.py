@@ -97,35 +97,50 @@ def by_chance(past: Sequence[float], degrees: float) -> float:
     return 2 / (9 * max(1.0, degrees)) * float(np.median(past)) ** (2 / 3) if past else 0.0
 
 
-def foretold_count(past: Sequence[int]) -> Forecast | None:
-    """Foretell the next count by a quasi-Poisson regression with a logarithmic link on the week.
+def foretold_count(days: Sequence[int], counts: Sequence[int], wanted: Sequence[int]) -> Forecast | None:
+    """Foretell how many events some days have together, by a quasi-Poisson regression with a logarithmic link.
 
-    ``log μ = a + b · week`` and variance ``φ μ``, φ by Pearson's statistic and 1 at least (McCullagh and Nelder,
-    *Generalized Linear Models*, 1989, chapter 9); the new count's square root is taken for normal.
+    ``log μ = weekday + b · day`` and variance ``φ μ``, φ by Pearson's statistic and 1 at least (P. McCullagh and
+    J. A. Nelder, *Generalized Linear Models*, 1989, chapter 9); the count's square root is taken for normal.
+
+    Args:
+        days: past ones, by their number since 1970.
+        counts: their events.
+        wanted: days that come later.
 
     Returns:
-        None where there are fewer than ``LEAST_WEEKS``, or none of them has an event.
+        None where less than ``LEAST_WEEKS`` are known of a weekday that is wanted, or nothing happened.
     """
-    counts = np.array(past, dtype=float)
-    if len(counts) < LEAST_WEEKS or not counts.any():
+    known = np.bincount(np.array(days, dtype=int) % 7, minlength=7)
+    if not sum(counts) or known[np.array(wanted) % 7].min() < LEAST_WEEKS:
         return None
-    weeks = np.arange(-len(counts), 0, dtype=float)
-    design = np.column_stack([np.ones(len(counts)), weeks])
-    found = np.array([math.log(counts.mean()), 0.0])
+    found = np.array(counts, dtype=float)
+    design, asked = (_calendar(np.array(some), days[-1]) for some in (days, wanted))
+    # a little is taken from a weekday that nothing happened on: its logarithm would have no end
+    ridge = 1e-6 * np.eye(design.shape[1])
+    weights = np.append(np.full(7, math.log(found.mean())), 0.0)
     for _ in range(_STEPS):
-        mean = np.exp(np.clip(design @ found, -30, 30))
-        information = design.T @ (design * mean[:, None]) + 1e-9 * np.eye(2)
-        step = np.linalg.solve(information, design.T @ (counts - mean))
-        found = found + np.clip(step, -2, 2)
+        mean = np.exp(np.clip(design @ weights, -30, 30))
+        step = np.linalg.solve(design.T @ (design * mean[:, None]) + ridge, design.T @ (found - mean))
+        weights = weights + np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-10:
             break
-    mean = np.exp(np.clip(design @ found, -30, 30))
-    degrees = len(counts) - 2
-    dispersion = max(1.0, float(((counts - mean) ** 2 / np.maximum(mean, 1e-9)).sum()) / degrees)
-    information = design.T @ (design * mean[:, None]) + 1e-9 * np.eye(2)
-    expected = math.exp(min(30.0, float(found[0])))  # the new week is week 0
-    uncertain = dispersion * float(np.linalg.inv(information)[0, 0])  # variance of log μ
-    return Forecast(COUNT, 2 * math.sqrt(expected), math.sqrt(dispersion + expected * uncertain), degrees)
+    mean = np.exp(np.clip(design @ weights, -30, 30))
+    degrees = len(found) - int(np.linalg.matrix_rank(design))
+    dispersion = max(1.0, float(((found - mean) ** 2 / np.maximum(mean, 1e-9)).sum()) / degrees)
+    expected = np.exp(np.clip(asked @ weights, -30, 30))
+    total, slope = float(expected.sum()), expected @ asked
+    covariance = dispersion * np.linalg.inv(design.T @ (design * mean[:, None]) + ridge)
+    spread = math.sqrt(dispersion + float(slope @ covariance @ slope) / max(1e-9, total))
+    return Forecast(COUNT, 2 * math.sqrt(total), spread, degrees)
+
+
+def _calendar(days: NDArray[np.int64], last: int) -> NDArray[np.float64]:
+    """Return a column a weekday, and the weeks since a day, (days, 8)."""
+    found = np.zeros((len(days), 8))
+    found[np.arange(len(days)), days % 7] = 1.0
+    found[:, 7] = (days - last) / 7
+    return found
 
 
 def _line(weeks: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[float, float, NDArray[np.float64]]:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from datetime import timedelta
 
+import numpy as np
+
 from recsys.config import MonitorConfig
 from recsys.data import columns
 from recsys.monitoring.checks import TRAIN, Reading
@@ -14,26 +16,30 @@ TOO_SHORT = "Too few weeks are known for a comparison."
 
 
 def volume(history: History, config: MonitorConfig) -> Reading:
-    """Compare the number of events with that of the same weekdays of past weeks, and their trend."""
+    """Compare the number of events with what past weeks foretell of these weekdays."""
     windows = history.windows(config.volume_days, config)
-    past = [history.within(one.days).height for one in windows.past]
-    found = history.within(windows.now.days).height
+    first, end = windows.now.days
+    daily = history.counts(np.zeros(history.events.height, dtype=np.int64), 1)
+    known = history.known_days(first, 7 * config.past_weeks)
+    counts = [int(daily.of((day, day + 1))[0]) for day in known]
+    found = int(daily.of(windows.now.days)[0])
     advice = "Look whether the sources and the service deliver all events, before anything is trained on them."
-    about = f"in {_days(config.volume_days)}"
-    forecast = foretold_count(past)
+    about = f"{found:,} events in {_days(config.volume_days)}"
+    forecast = foretold_count(known, counts, range(first, end)) if known else None
     if forecast is None:
-        return Reading("volume", f"{found:,} events {about}. {TOO_SHORT}", advice, figure=found)
+        return Reading("volume", f"{about}. {TOO_SHORT}", advice, figure=found)
     change = abs(math.log((found + 0.5) / (forecast.expected + 0.5)))
+    past = [(first - 7 * back, end - 7 * back) for back in range(config.past_weeks, 0, -1)]
     return Reading(
         "volume",
-        f"{found:,} events {about}, {forecast.expected:,.0f} were expected of these weekdays.",
+        f"{about}, {forecast.expected:,.0f} were expected of these weekdays.",
         advice,
         figure=found,
         forecast=forecast,
         p=forecast.p(found),
         effect=1 - math.exp(-change),
         least_effect=config.volume_change,
-        past=tuple(map(float, past)),
+        past=tuple(float(daily.of(days)[0]) for days in past if set(range(*days)) <= set(known)),
     )
 
 

@@ -97,6 +97,10 @@ class History:
         past = tuple(Window((one, one + days), (one - gap - length, one - gap)) for one in reversed(chosen))
         return Windows(now, past)
 
+    def known_days(self, before: int, most: int) -> list[int]:
+        """Return the days that are known whole, of so many before one."""
+        return [day for day in range(before - most, before) if self._knows((day, day + 1))]
+
     def _reference(self, starts: list[int], gap: int, wanted: int) -> tuple[int, list[int]]:
         """Return how long references are, and the starts of windows, newest first, before which one is known."""
         for length in range(wanted, LEAST_REFERENCE - 1, -1):
