@@ -15,6 +15,7 @@ from flows.commands.monitor import monitor
 from flows.commands.publish import promotions, publish, rollback
 from flows.commands.service import keys, recommend, serve
 from flows.commands.simulate import simulate
+from flows.commands.snapshots import prune, snapshots
 from flows.commands.texts import classify, embed, export
 from flows.commands.train import pretrain, teach, train, tune
 from flows.commands.ui import ui
@@ -55,7 +56,7 @@ def main(
 # in the order in which `recsys --help` lists them
 for command in (
     *(demo, ingest, validate, train, pretrain, teach, tune, classify, evaluate, benchmark),
-    *(publish, rollback, promotions, generations, adapters),
+    *(publish, rollback, promotions, generations, adapters, snapshots, prune),
     *(serve, recommend, monitor, embed, export, export_events, simulate, ui),
 ):
     app.command()(command)

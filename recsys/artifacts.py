@@ -11,10 +11,12 @@ import os
 import re
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, TypeVar
 
 from recsys.errors import RecsysError
@@ -172,6 +174,72 @@ def read_each(parent: Path, name: str, read: Callable[[str], Read]) -> list[Read
         except ArtifactError as error:
             _LOG.warning("%s is left out. %s", path.parent, error)
     return found
+
+
+class Hold:
+    """Keeps a stored folder from being pruned for as long as this lives; the system takes it back where a process ends.
+
+    Raises:
+        ArtifactError: there is no such folder, or it was removed while this waited for it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            weakref.finalize(self, os.close, descriptor).atexit = False
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            same = os.path.samestat(os.fstat(descriptor), os.stat(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            same = False
+        if not same:
+            raise ArtifactError(f"{folder} is missing; somebody has deleted it.")
+
+
+@contextmanager
+def unheld(folder: Path) -> Iterator[None]:
+    """Keep a stored folder to oneself: whoever wants to hold it waits.
+
+    Raises:
+        BlockingIOError: a process holds it.
+        FileNotFoundError: it is gone.
+    """
+    with _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        yield
+
+
+def is_held(folder: Path) -> bool:
+    """Tell whether a process holds a stored folder."""
+    try:
+        with unheld(folder):
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:  # gone, or a link, which nobody holds
+        return False
+
+
+def mark_used(folder: Path) -> None:
+    """Date a stored folder anew, since it was found and is to be used: what is young is not pruned."""
+    with suppress(OSError):  # a home that cannot be written to is not pruned either
+        os.utime(folder)
+
+
+def last_used(folder: Path, made: datetime) -> datetime:
+    """Return when a stored folder was made or, if later, marked as used (UTC)."""
+    return max(made, datetime.fromtimestamp(folder.stat().st_mtime, UTC))
+
+
+def stored_bytes(*paths: Path) -> int:
+    """Return how many bytes some files, and all files below some folders, hold; what goes meanwhile counts nothing."""
+    total = 0
+    for path in paths:
+        with suppress(FileNotFoundError):
+            files = [path, *path.rglob("*")] if path.is_dir() else [path]
+            for file in files:
+                with suppress(FileNotFoundError):
+                    status = file.lstat()
+                    total += status.st_size if S_ISREG(status.st_mode) else 0
+    return total
 
 
 @contextmanager

@@ -9,7 +9,7 @@ value by value; a generation has the digest of the files themselves, which is co
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,14 @@ from recsys.artifacts import (
     ID_DIGITS,
     MANIFEST,
     ArtifactError,
+    Hold,
     canonical_json,
     check_id,
     commit_folder,
     digest_file,
     digest_folder,
     made_at,
+    mark_used,
     now,
     read_each,
     refuse_links,
@@ -86,10 +88,17 @@ _ORDER = {
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The tables of a snapshot, read when asked for."""
+    """The tables of a snapshot, read when asked for.
+
+    Attributes:
+        path: its folder.
+        manifest: what it is.
+        hold: keeps it from being pruned while this is in use.
+    """
 
     path: Path
     manifest: SnapshotManifest
+    hold: Hold | None = field(default=None, repr=False, compare=False)
 
     @property
     def id(self) -> str:
@@ -201,6 +210,7 @@ def write_snapshot(
     context = None if declared is None else {name: (unused_context or {}).get(name, "") for name in sorted(declared)}
     snapshot_id = content_id(events, items, users, context)
     if (home.snapshots / snapshot_id).exists():
+        mark_used(home.snapshots / snapshot_id)
         return open_snapshot(home, snapshot_id)
     with staged_folder(home.make().snapshots) as staging:
         for name, frame in (tables | {"quarantine": quarantine}).items():
@@ -252,7 +262,7 @@ def open_snapshot(home: Home, snapshot_id: str, verify: bool = True, content_dig
     manifest = SnapshotManifest.read(path / MANIFEST, repair)
     if manifest.format != FORMAT or manifest.id != snapshot_id:
         raise ArtifactError(f"{path / MANIFEST} is not the manifest of snapshot {snapshot_id}. {repair}")
-    snapshot = Snapshot(path, manifest)
+    snapshot = Snapshot(path, manifest, Hold(path))
     if verify:
         verify_folder(path, manifest.files | {MANIFEST: digest_file(path / MANIFEST)}, repair)
         if not _is_meant(snapshot, content_digest):

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.artifacts import digest, digest_file, read_json, short_id, staged_folder, write_json
+from recsys.artifacts import Hold, digest, digest_file, mark_used, read_json, short_id, staged_folder, write_json
 from recsys.callbacks import RunStage, StageProgress, call, step
 from recsys.config import PairsConfig, to_dict
 from recsys.data.pairs import Asked, asked_of, read_pairs, split_asked
@@ -93,6 +93,7 @@ def teach_search(
     found = records.recorded(record, SearchTraining, partial(check, home))
     if found is not None:
         return found
+    held = [Hold(folder)]
     snapshot, maps = generation_snapshot(home, manifest), TextMaps.load(folder)
     item_ids = snapshot.item_ids()
     learnt, held_out = split_asked(asked_of(read_pairs(pairs), item_ids), config.held_out_share, seed)
@@ -105,6 +106,7 @@ def teach_search(
     if made.worth.pays or keep:
         card = search_card(manifest, config, seed, maps.text.max_tokens, made, (len(learnt), len(held_out)))
         adapter_id = save_adapter(home, partial(save_lora, made.backbone), card)
+        held.append(Hold(home.adapters / adapter_id))  # until the generation names it
         with step(progress, "Bind"):
             table = searched_table(held_out, item_ids, made.worth)
             taught = bind_search(home, folder, manifest, adapter_id, made.vectors, table, figures, notes or {})
@@ -181,3 +183,4 @@ def check(home: Home, done: SearchTraining) -> None:
     if done.generation is not None and done.adapter is not None:
         read_generation(home, done.generation, verify=True)
         verify_adapter(home, done.adapter)
+        mark_used(home.generations / done.generation)

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from recsys.artifacts import short_id, write_json
+from recsys.artifacts import Hold, mark_used, short_id, write_json
 from recsys.callbacks import RunStage, StageProgress, call, step
 from recsys.config import ModelConfig, Protocol, to_dict
 from recsys.data.signals import signals_of, with_signals
@@ -112,6 +112,7 @@ def train_generation(
     started, began = time.monotonic(), time.process_time()
     origin = resume_from or config.adapter.pretrained
     pretrained = None if parent else pretrained_folder(home, config.adapter)
+    held = [Hold(home.adapters / origin)] if origin else []
     systems = (*QUICK, FROZEN_TOWERS) if is_frozen(config.adapter) else QUICK  # the adapter's towers, and the base's
     checkpoints = Checkpoints(home.runs / f"train-{key}", key)
     texts, frozen = run(encode_texts, snapshot, config, parent, progress)
@@ -136,6 +137,7 @@ def train_generation(
         partial(save_training, trained=own.trained, maps=maps),
         adapter_card(snapshot, config, protocol, own, origin),
     )
+    held.append(Hold(home.adapters / adapter_id))  # until the generation names it
     began, before = time.process_time(), time.monotonic()
     system = run(refit, snapshot, own, config, checkpoints.under("refit"), parent, progress)
     clock["refit"] = time.monotonic() - before
@@ -242,5 +244,6 @@ def recorded(home: Home, record: Path, progress: StageProgress | None = None) ->
     def check(training: Training) -> None:
         with step(progress, "Verify the recorded generation"):
             Recommender.open(home, training.generation)
+            mark_used(home.generations / training.generation)
 
     return records.recorded(record, Training, check)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.artifacts import ArtifactError
+from recsys.artifacts import ArtifactError, Hold
 from recsys.data.columns import TITLE
 from recsys.data.manifest import LiveMark
 from recsys.data.sequences import Sequences
@@ -65,6 +65,7 @@ class Recommender:
         items_shown: the change of live items up to which it holds all of them: the texts of later ones are not encoded
             yet.
         settled: which changes of items the generation's own catalogue has overtaken.
+        hold: keeps the generation, and what it stands on, from being pruned while this is in use.
     """
 
     manifest: GenerationManifest
@@ -77,6 +78,7 @@ class Recommender:
     search_vectors: NDArray[np.float32] | None = None
     items_version: int = 0
     items_shown: int = 0
+    hold: Hold | None = None
 
     @classmethod
     def of(
@@ -116,6 +118,7 @@ class Recommender:
         generation_id = generation_id or current_id(home)
         if generation_id is None:
             raise ArtifactError(f"Nothing is published below {home.root}. Run `recsys train` and `recsys publish`.")
+        hold = Hold(read_generation(home, generation_id)[0])  # first, so that nothing goes while it is verified
         folder, manifest = read_generation(home, generation_id, verify=True)
         verify_adapter(home, manifest.adapter)
         snapshot = generation_snapshot(home, manifest)
@@ -128,7 +131,8 @@ class Recommender:
             search_vectors = load_search_vectors(folder)
         users = SnapshotUsers.of(snapshot, signals_of(manifest.config))
         items, live = snapshot.items(), snapshot.manifest.live
-        return cls.of(manifest, system, source, items, users, search_vectors, live)
+        opened = cls.of(manifest, system, source, items, users, search_vectors, live)
+        return replace(opened, hold=hold)
 
     @cached_property
     def signals(self) -> Signals | None:

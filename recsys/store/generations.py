@@ -5,6 +5,8 @@ or the new.
 """
 
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +31,7 @@ from recsys.artifacts import (
 )
 from recsys.home import Home
 from recsys.store.manifests import MADE, GenerationManifest, IndexReference
-from recsys.store.names import GENERATION, forget_names
+from recsys.store.names import GENERATION, forget_names, steady_names
 from recsys.store.pointer import leave_trail, pointer_lock, read_pointer, switch, trail_of
 from recsys.store.promotions import Cause, Promotion
 
@@ -241,7 +243,16 @@ def clean_up(home: Home) -> int:
 
     What somebody else is writing or reading stays.
     """
-    rooms = [home.cache, home.snapshots, home.adapters, home.encoders, home.generations, home.lance, home.runs]
+    rooms = [
+        home.root,
+        home.cache,
+        home.snapshots,
+        home.adapters,
+        home.encoders,
+        home.generations,
+        home.lance,
+        home.runs,
+    ]
     rooms += [path for path in home.runs.rglob("*") if path.is_dir()]  # checkpoints lie deeper
     removed = sum(remove_staging(room) for room in rooms) + len(_drop_indexes(home))
     if removed:
@@ -257,8 +268,28 @@ def delete_generation(home: Home, generation_id: str) -> None:
     Raises:
         ArtifactError: it is the current one, or does not exist.
     """
+    manifest = discard_generation(home, generation_id)
+    _drop_indexes(home)
+    release_index(home, manifest)
+
+
+def discard_generation(
+    home: Home, generation_id: str, guard: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> GenerationManifest:
+    """Delete a generation that is not served, its names and its report; return its manifest.
+
+    Its table stays until the next ``clean_up``.
+
+    Args:
+        home: where state lives.
+        generation_id: which.
+        guard: entered when neither the pointer nor a name can move to it any more; raises where it shall stay.
+
+    Raises:
+        ArtifactError: it is the current one, or does not exist.
+    """
     folder, manifest = read_generation(home, generation_id)
-    with pointer_lock(home):
+    with pointer_lock(home), steady_names(home, GENERATION), guard():
         trail = trail_of(home)
         if trail and trail[-1] == generation_id:
             raise ArtifactError(f"{generation_id} is being served. Publish another one or roll back first.")
@@ -266,11 +297,11 @@ def delete_generation(home: Home, generation_id: str) -> None:
         discard_folder(folder)
     forget_names(home, GENERATION, generation_id)
     report_path(home, generation_id).unlink(missing_ok=True)
-    _drop_indexes(home)
-    _release_index(home, manifest)
+    return manifest
 
 
-def _release_index(home: Home, manifest: GenerationManifest) -> None:
+def release_index(home: Home, manifest: GenerationManifest) -> None:
+    """Take the tag of a generation that is gone from its table, where that is still there for another one."""
     from recsys.store.index import release_version  # as below
 
     try:

@@ -207,18 +207,24 @@ def forget_names(home: Home, kind: Kind, artifact_id: str) -> None:
 
 
 @contextmanager
+def steady_names(home: Home, kind: Kind) -> Iterator[None]:
+    """Let nobody change a name of a kind meanwhile."""
+    with locked(make_room(home.make().root / kind.room) / LOCK):
+        yield
+
+
+@contextmanager
 def _changing(home: Home, kind: Kind, artifact_id: str | None = None) -> Iterator[Any]:
     """Hold the lock of a kind's names; yield them as they are, and what writes them as they shall be.
 
     Raises:
         ArtifactError: there is nothing of the id.
     """
-    room = make_room(home.make().root / kind.room)
-    with locked(room / LOCK):
+    with steady_names(home, kind):
         if artifact_id is not None and artifact_id not in _ids(home, kind):
             raise ArtifactError(f"There is no {kind.name} {artifact_id!r}. `recsys {kind.room}` lists what exists.")
         names = replace(read_names(home, kind), absent=frozenset())  # or what the file lacked would not be written
-        yield names, lambda names: write_json(room / FILE, names.to_dict())
+        yield names, lambda names: write_json(home.root / kind.room / FILE, names.to_dict())
 
 
 @lru_cache(maxsize=8)

@@ -23,6 +23,7 @@ from recsys.store.generations import (
 from recsys.store.names import ADAPTER, GENERATION, read_names
 from recsys.store.pointer import list_promotions
 from recsys.store.promotions import Cause
+from recsys.store.shadow import begin_shadow, end_shadow
 from recsys_client.schemas.generations import (
     AdapterCard,
     AdaptersAnswer,
@@ -42,7 +43,7 @@ from services.edge.keys import read_keys
 from services.edge.paths import without_paths
 from services.edge.problems import Refused
 from services.worker.answering import by_name, json_response
-from services.worker.shadow import begin_shadow, end_shadow, summary
+from services.worker.shadow import summary
 from services.worker.state import Worker, WorkerOfApp
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from recsys.artifacts import ArtifactError, write_json
+from recsys.artifacts import ArtifactError
 from recsys.database.comparisons import Comparison, ShadowStore
 from recsys.home import Home
-from recsys.record import Record
 from recsys.selection.filters import FilterError
+from recsys.store.shadow import ShadowState, read_shadow
 from recsys_client.schemas.generations import ShadowAnswer
 from services.edge.metrics import Metrics
 from services.worker.backlog import Backlog
@@ -24,19 +24,9 @@ if TYPE_CHECKING:
     from recsys.serving.answers import Answer, ListRequest
     from recsys.serving.recommender import Recommender
 
-STATE = "shadow.json"
 WAITING = 100  # answers that wait for their shadow; above it they go without
 BATCH = 20
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShadowState(Record):
-    """Which generation is the shadow, and how many of the requests it answers too."""
-
-    generation: str
-    share: float
-    since: str
 
 
 @dataclass(frozen=True)
@@ -50,25 +40,6 @@ class Shown:
     answer: "Answer"
     milliseconds: float
     attributes: Mapping[str, Any] = field(default_factory=dict)
-
-
-def read_shadow(home: Home) -> ShadowState | None:
-    """Return the state that all workers follow."""
-    path = home.generations / STATE
-    return ShadowState.read(path, "Remove it, or begin the shadow again.") if path.exists() else None
-
-
-def begin_shadow(home: Home, generation_id: str, share: float) -> ShadowState:
-    """Make a generation the shadow, in the place of any other; workers follow within a second."""
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    state = ShadowState(generation=generation_id, share=share, since=since)
-    write_json(home.generations / STATE, state.to_dict())
-    return state
-
-
-def end_shadow(home: Home) -> None:
-    """Let no generation be the shadow."""
-    (home.generations / STATE).unlink(missing_ok=True)
 
 
 class Shadow:

@@ -62,7 +62,7 @@ COMMANDS = {
         "adapters",
     ),
     *("serve", "recommend", "benchmark", "classify", "embed", "export", "pretrain", "teach", "tune", "ui"),
-    *("simulate", "monitor"),
+    *("simulate", "monitor", "snapshots", "prune"),
 }
 
 

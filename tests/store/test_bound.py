@@ -23,8 +23,8 @@ from recsys.store.adapters import read_card
 from recsys.store.exports import open_encoder
 from recsys.store.generations import current_id, earlier_ids, read_generation
 from recsys.store.pointer import POINTER
+from recsys.store.shadow import STATE, read_shadow
 from recsys.training.resuming import Parent
-from services.worker.shadow import STATE, read_shadow
 
 
 @pytest.fixture

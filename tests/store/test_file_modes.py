@@ -28,11 +28,11 @@ from recsys.store.adapters import save_adapter
 from recsys.store.generations import commit_generation, promote
 from recsys.store.index import build_index, indexing
 from recsys.store.manifests import AdapterCard, GenerationManifest
+from recsys.store.shadow import begin_shadow
 from services import serve
 from services.edge.exposure import warn_if_open
 from services.edge.keys import create_key
 from services.worker.live_items import LiveItems
-from services.worker.shadow import begin_shadow
 
 PRIVATE, CLOSED, READABLE, ROOM = 0o600, 0o700, 0o644, 0o755
 # The first that matches a path holds. What is below a closed folder nobody else gets to, whatever its own mode is.

@@ -1,0 +1,41 @@
+"""The flow that removes what nobody needs any more; each home is pruned by one run at a time, beside all else."""
+
+from datetime import timedelta
+
+from flows import progress
+from flows.runs import flow, show_table
+from flows.runtime import open_home
+from recsys.store.retention import Retention, prune
+from recsys.store.standing import KEEP, MIN_AGE
+
+
+@flow("prune")
+def prune_home(
+    home: str | None = None,
+    keep: int = KEEP,
+    dry_run: bool = False,
+    min_age_hours: float = MIN_AGE / timedelta(hours=1),
+) -> Retention:
+    """Remove old generations and what stood on them alone; what is served, named, read or young stays.
+
+    Args:
+        home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
+        keep: how many of the newest generations stay, and how many of those served last, the current one counted; at
+            least 2.
+        dry_run: tell what would go, and change nothing.
+        min_age_hours: what was made, or found again, within so many hours stays.
+
+    Raises:
+        SettingError: ``keep`` or ``min_age_hours`` is too small.
+        ArtifactError: a file that says what is needed is broken; nothing is removed.
+    """
+    with progress.step("Look through the home" if dry_run else "Prune"):
+        found = prune(open_home(home), keep, dry_run, timedelta(hours=min_age_hours))
+    would = "would go" if dry_run else "went"
+    rows = [
+        {"kind": one.kind, "name": one.name, "bytes": one.bytes, "": what, "why": one.why}
+        for what, entries in ((would, found.goes), ("stays", found.stays))
+        for one in entries
+    ]
+    show_table(rows, key="retention", description=f"{found.freed:,} bytes {would}, {found.kept:,} stay.")
+    return found

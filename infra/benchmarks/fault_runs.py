@@ -1,0 +1,104 @@
+"""Runs an operation in a child that dies, or whose disk is full, at its n-th change below a folder.
+
+The children are forked from a process that has imported what is slow and has started no thread, under a library of C
+(``faults.c``) that counts what Python, Rust and C++ write, rename and remove.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.disk import full_disk
+
+SOURCE = Path(__file__).with_name("faults.c")
+PRELOAD = "LD_PRELOAD"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended.
+
+    Attributes:
+        killed: by the fault.
+        value: what it returned; None: it was killed, or raised.
+        error: what it raised, with its kind.
+        message: what a full disk is told with; empty: it was none.
+        changes: how many it made below the folder; 0 where it was killed.
+    """
+
+    killed: bool
+    value: Any = None
+    error: str | None = None
+    message: str = ""
+    changes: int = 0
+
+
+def under_the_library(work: Path) -> None:
+    """Start this very program again with the library loaded, unless it is.
+
+    Raises:
+        CalledProcessError: the C compiler refuses.
+        FileNotFoundError: there is none.
+    """
+    library = work / "faults.so"
+    if str(library) in os.environ.get(PRELOAD, ""):
+        return
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl"], check=True)
+    environment = os.environ | {PRELOAD: str(library), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    os.execve(sys.executable, [sys.executable, *sys.argv], environment)
+
+
+def run(function: Callable[[], Any], below: Path, at: int = 0, code: int = 0) -> Ended:
+    """Call a function in a child, see ``begun``; wait for its end."""
+    return begun(function, below, at, code)()
+
+
+def begun(function: Callable[[], Any], below: Path, at: int = 0, code: int = 0) -> Callable[[], Ended]:
+    """Begin to call a function in a child; return what waits for its end.
+
+    Args:
+        function: returns JSON values.
+        below: the folder whose changes count.
+        at: the change at which the fault happens; 0: none does.
+        code: 0: the process is killed; above: the number of an error that whatever takes room fails with from then on;
+            below: every change is made as many milliseconds later.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        failed = 1
+        try:
+            library = ctypes.CDLL(None)
+            library.fault_arm(str(below).encode(), ctypes.c_long(at), code)
+            told: dict[str, Any] = {}
+            try:
+                told["value"] = function()
+            except Exception as error:
+                told["error"] = f"{type(error).__name__}: {error}"
+                told["message"] = full_disk(error, below) or ""
+            told["changes"] = library.fault_count()
+            os.write(writer, json.dumps(told).encode())
+            failed = 0
+        finally:
+            os._exit(failed)  # what the parent cleans up is not to be cleaned up twice
+    os.close(writer)
+
+    def ended() -> Ended:
+        with os.fdopen(reader, "rb") as pipe:
+            told = pipe.read()
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            return Ended(killed=True)
+        if not told:
+            return Ended(killed=False, error=f"ended with status {status} and said nothing")
+        return Ended(killed=False, **json.loads(told))
+
+    return ended

@@ -1,0 +1,261 @@
+"""What the promises are worth when things break: ``python infra/benchmarks/faults.py --out infra/results/faults.json``.
+
+Ingest, train, bind, publish and prune are killed (SIGKILL) at seeded ones of their changes to the home: writes,
+renames, removals, by Python as by Rust. Then everything that the home lists must be whole, what is served must answer,
+and the same operation must end with what an undisturbed one ends with. The disk is full from such a change on; files
+are cut short; a clock goes back; changes are slow; the same is done twice at once. It needs a C compiler, and no root
+but for the home that cannot be written to. ``tables.py`` makes the table.
+"""
+
+import argparse
+import errno
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from infra.benchmarks import fault_runs
+from infra.benchmarks.fault_runs import begun
+from recsys.artifacts import write_json
+from recsys.home import Home
+
+NAMES = ("ingest", "train", "bind", "publish", "prune")
+SHARES = {"train": 0.06, "ingest": 0.14, "bind": 0.26, "publish": 0.27, "prune": 0.27}  # of all kills
+LATE = -5  # milliseconds, as ``fault_runs`` counts them
+
+
+class Trials:
+    """The homes that trials begin with, and what came of all trials.
+
+    Attributes:
+        work: where everything lies.
+        table: a row a fault: promise, trials, how many kept it, and what those that did not have met.
+    """
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self.table: list[dict[str, Any]] = []
+        self.begins: dict[str, str] = {}
+        self.expected: dict[str, tuple[Any, Any, int]] = {}
+
+    def prepare(self) -> None:
+        """Make the homes, and do each operation undisturbed."""
+        for make in ("make_data", "make_served", "make_more"):
+            self._sure(_calling(make, self.work))
+        self.begins = self._sure(lambda: {name: _operations().OPERATIONS[name][1] for name in NAMES})
+        for name in NAMES:
+            with self.home(name) as home:
+                done = fault_runs.run(self.doing(name, home), home.root)
+                if done.error:
+                    raise RuntimeError(f"{name}: {done.error}")
+                self.expected[name] = done.value, self._sure(_calling("names", home)), done.changes
+                print(f"{name}: {done.changes} changes", flush=True)
+
+    @contextmanager
+    def home(self, name: str) -> Iterator[Home]:
+        """Yield a copy of the home that an operation begins with."""
+        folder = Path(mkdtemp(dir=self.work)) / "home"
+        begin = self.work / self.begins[name]
+        shutil.copytree(begin, folder) if begin.exists() else folder.mkdir(mode=0o700)
+        try:
+            yield Home(folder)
+        finally:
+            shutil.rmtree(folder.parent)
+
+    def doing(self, name: str, home: Home) -> Callable[[], Any]:
+        """Return an operation on a home, to be called in a child."""
+        return lambda: _operations().OPERATIONS[name][0](home, self.work)
+
+    def afterwards(self, name: str, home: Home) -> str | None:
+        """Return which promise is broken after a fault, or None."""
+        found = fault_runs.run(_calling("whole", home), home.root)
+        if found.error:
+            return f"not whole: {found.error}"
+        again = fault_runs.run(self.doing(name, home), home.root)
+        value, names, _ = self.expected[name]
+        if again.error or again.value != value:
+            return f"done again: {again.error or again.value}"
+        found = fault_runs.run(_calling("whole", home), home.root)
+        if found.error or any(found.value[room] != names[room] for room in names):
+            return f"left: {found.error or found.value}"
+        return None
+
+    def kills(self, count: int, seed: int) -> None:
+        """Kill each operation at seeded changes."""
+        for name in NAMES:
+            total = self.expected[name][2]
+            points = random.Random(f"{seed} {name}").sample(
+                range(1, total + 1), min(total, round(count * SHARES[name]))
+            )
+            broken, reached = [], 0
+            for at in sorted(points):
+                with self.home(name) as home:
+                    ended = fault_runs.run(self.doing(name, home), home.root, at)
+                    reached += ended.killed
+                    if (why := self.afterwards(name, home)) is not None:
+                        broken.append(f"change {at} of {total}: {why}")
+            self.row(
+                f"kill -9 in {name}", "all that is listed is whole, what is served answers, and the same again ends "
+                "with the same ids", len(points), broken, f"{reached} killed, of {total} changes to the home",
+            )  # fmt: skip
+
+    def full_disks(self, count: int, seed: int) -> None:
+        """Let the disk be full from seeded changes of each operation on."""
+        for name in NAMES:
+            total = self.expected[name][2]
+            points = random.Random(f"{seed} full {name}").sample(range(1, total + 1), min(total, count))
+            broken: list[str] = []
+            for at in sorted(points):
+                with self.home(name) as home:
+                    ended = fault_runs.run(self.doing(name, home), home.root, at, errno.ENOSPC)
+                    said = f"The disk of {home.root}" in ended.message and "MB are free" in ended.message
+                    if ended.error and not said:
+                        broken.append(f"change {at} of {total} says {ended.error}")
+                    elif (why := self.afterwards(name, home)) is not None:
+                        broken.append(f"change {at} of {total}: {why}")
+            promise = (
+                "the message names disk and path, all is whole, and with room the same again ends with the same ids"
+            )
+            self.row(f"disk full in {name}", promise, len(points), broken)
+
+    def twice(self) -> None:
+        """Do each operation twice at the same time."""
+        for name in NAMES:
+            with self.home(name) as home:
+                both = [begun(self.doing(name, home), home.root) for _ in range(2)]
+                ended = [wait() for wait in both]
+                told = [one.error for one in ended if one.error]
+                fine = all(one is None or "ConflictError" in one for one in (end.error for end in ended))
+                why = self.afterwards(name, home)
+                broken = [f"{told}" for _ in range(1) if not fine] + ([why] if why else [])
+            outcome = "one was told of the other" if told and fine else "both ended alike"
+            self.row(f"{name} twice at once", "one outcome, as of one alone", 1, broken, outcome)
+
+    def late(self) -> None:
+        """Let every change of bind and publish, LanceDB's commits among them, come late."""
+        for name in ("bind", "publish"):
+            with self.home(name) as home:
+                ended = fault_runs.run(self.doing(name, home), home.root, 0, LATE)
+                broken = [ended.error] if ended.error else []
+                why = self.afterwards(name, home)
+            promise = "the same outcome"
+            self.row(
+                f"{name}: every change, LanceDB's commits too, {-LATE} ms late",
+                promise,
+                1,
+                broken + ([why] if why else []),
+            )
+
+    def cut_short(self) -> None:
+        """Cut every file of what is served in half."""
+        with self.home("prune") as home:
+            outcome = self._sure(_calling("files_of_served", home))
+        broken: list[str] = []
+        for path in outcome:
+            with self.home("prune") as home:
+                file = home.root / path
+                os.truncate(file, file.stat().st_size // 2)
+                told = fault_runs.run(_calling("cut_short", home), home.root)
+                if told.error:
+                    broken.append(f"{path}: {told.error}")
+        promise = "a clear error; what was served before can be gone back to, and answers"
+        self.row("each file of what is served cut in half", promise, len(outcome), broken)
+
+    def clock_back(self) -> None:
+        """Prune and publish with a clock that went back ten years."""
+        with self.home("publish") as home:
+            told = fault_runs.run(_calling("clock_back", home), home.root)
+            why = self.afterwards("publish", home)
+        broken = [one for one in (told.error, why) if one]
+        self.row("the clock goes back ten years", "nothing is pruned for it, and publishing goes on", 1, broken)
+
+    def read_only(self) -> None:
+        """Ask a home for answers that cannot be written to."""
+        with self.home("publish") as home, mounted_read_only(home.root) as mounted:
+            if not mounted:
+                self.row("home read-only", "what is served answers", 0, [], "needs the right to mount")
+                return
+            told = fault_runs.run(_calling("answered", home), home.root)
+        self.row("home read-only", "what is served answers", 1, [told.error] if told.error else [])
+
+    def row(self, fault: str, promise: str, trials: int, broken: list[str], note: str = "") -> None:
+        """Add a row of the table."""
+        self.table.append(
+            {"fault": fault, "promise": promise, "trials": trials, "kept": trials - len(broken), "note": note,
+             "broken": broken}
+        )  # fmt: skip
+        print(f"{fault}: {trials - len(broken)} of {trials} {note} {broken[:3] or ''}", flush=True)
+
+    def _sure(self, function: Callable[[], Any]) -> Any:
+        done = fault_runs.run(function, self.work)
+        if done.error:
+            raise RuntimeError(done.error)
+        return done.value
+
+
+@contextmanager
+def mounted_read_only(folder: Path) -> Iterator[bool]:
+    """Mount a folder over itself so that nobody can write there; yield whether that was allowed."""
+    done = [
+        subprocess.run(["mount", *words, str(folder)], capture_output=True).returncode
+        for words in (("--bind", str(folder)), ("-o", "remount,bind,ro"))
+    ]
+    try:
+        yield not any(done)
+    finally:
+        if done[0] == 0:
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+def _operations() -> Any:
+    """Import what starts threads, in a child."""
+    from infra.benchmarks import fault_operations
+
+    return fault_operations
+
+
+def _calling(name: str, argument: Any) -> Callable[[], Any]:
+    return lambda: getattr(_operations(), name)(argument)
+
+
+def main() -> None:
+    """Try all faults, and write down what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("/tmp/recsys-faults"), help="an empty folder")
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--full", type=int, default=8, help="points at which the disk is full, of each operation")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    fault_runs.under_the_library(given.work)
+    import peft  # noqa: F401 - slow to import, and begins no thread
+    import transformers  # noqa: F401
+
+    trials = Trials(given.work)
+    trials.prepare()
+    trials.kills(given.kills, given.seed)
+    trials.full_disks(given.full, given.seed)
+    trials.twice()
+    trials.late()
+    trials.cut_short()
+    trials.clock_back()
+    trials.read_only()
+    write_json(given.out, {"task": "faults", "seed": given.seed, "faults": trials.table})
+    counted = Counter(
+        {"trials": sum(row["trials"] for row in trials.table), "kept": sum(row["kept"] for row in trials.table)}
+    )
+    print(f"{counted['kept']} of {counted['trials']} trials kept their promise.")
+
+
+if __name__ == "__main__":
+    main()

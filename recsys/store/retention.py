@@ -1,0 +1,311 @@
+"""Retention: what of a home would go and why, what stays and why, how many bytes each has; and the removal.
+
+Each artifact goes in one step, and before what it stands on: generations, then encoders and adapters, then snapshots,
+then tables, records, reports and checkpoints. A crash anywhere leaves each of them whole or gone.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from recsys.artifacts import (
+    STAGING_PREFIX,
+    ArtifactError,
+    discard_folder,
+    is_held,
+    locked,
+    make_room,
+    read_json,
+    stored_bytes,
+    unheld,
+)
+from recsys.home import Home
+from recsys.store.generations import clean_up, discard_generation, list_generations, release_index
+from recsys.store.manifests import CARD
+from recsys.store.names import ADAPTER, forget_names, read_names, steady_names
+from recsys.store.standing import KEEP, MIN_AGE, Rule, Standing, check_generation, standing, stored_ids
+
+UNFINISHED = timedelta(days=30)  # what a training that was never finished has left, and records of what made nothing
+ENCODER_CARD = "encoder.json"  # as ``models/encoder/export.py`` has it, which brings torch
+LOCK = ".prune.lock"
+REPORT, PRUNED_RECORDS = "report-", ("train-", "pretrain-", "classify-", "pairs-")  # how names below ``runs`` begin
+Kind = Literal[
+    "generation", "encoder", "adapter", "snapshot", "table", "record", "report", "checkpoint", "leftover", "other"
+]
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing of a home.
+
+    Attributes:
+        kind: what it is; ``other`` is never pruned.
+        name: its id, or what it is called.
+        place: its path below the home.
+        bytes: on disk.
+        why: it stays, or goes.
+    """
+
+    kind: Kind
+    name: str
+    place: str
+    bytes: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What goes, or has gone, and what stays; in the order in which things go, then by place."""
+
+    goes: tuple[Entry, ...]
+    stays: tuple[Entry, ...]
+
+    @property
+    def freed(self) -> int:
+        """How many bytes go."""
+        return sum(entry.bytes for entry in self.goes)
+
+    @property
+    def kept(self) -> int:
+        """How many bytes stay."""
+        return sum(entry.bytes for entry in self.stays)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        parts = {"goes": [asdict(one) for one in self.goes], "stays": [asdict(one) for one in self.stays]}
+        return {"freed": self.freed, "kept": self.kept, **parts}
+
+
+def plan(home: Home, rule: Rule) -> Retention:
+    """Tell what would go by a rule, and what would stay; nothing is changed.
+
+    Raises:
+        ArtifactError: a file that says what is needed is broken; nothing can be told then.
+    """
+    kept = standing(home, rule)
+    goes: list[Entry] = []
+    stays: list[Entry] = []
+    for entry, needed in _entries(home, rule, kept):
+        (stays if needed else goes).append(entry)
+    return Retention(_ordered(goes), _ordered(stays))
+
+
+def prune(
+    home: Home,
+    keep: int = KEEP,
+    dry_run: bool = False,
+    min_age: timedelta = MIN_AGE,
+    now: datetime | None = None,
+) -> Retention:
+    """Remove what nobody needs any more, beside trainings, publications and readers at work; tell what went.
+
+    Args:
+        home: where state lives.
+        keep: how many of the newest generations stay, and how many of those served last, the current one counted.
+        dry_run: tell what would go, and change nothing.
+        min_age: what was made, or found again, within this time stays.
+        now: with a time zone; the clock's time by default.
+
+    Raises:
+        SettingError: ``keep`` or ``min_age`` is too small.
+        ArtifactError: a file that says what is needed is broken; nothing is removed.
+    """
+    rule = Rule(keep, min_age, now or datetime.now(UTC))
+    if dry_run:
+        return plan(home, rule)
+    with locked(make_room(home.make().root) / LOCK):  # of two at once the second finds little to do
+        found: dict[str, Entry] = {}
+        spared: dict[str, str] = {}
+        for kinds in (("generation",), ("encoder", "adapter"), ("snapshot",), ("record", "report", "checkpoint")):
+            for entry in plan(home, rule).goes:
+                found.setdefault(entry.place, entry)
+                if entry.kind in kinds:
+                    why = _removed(partial(_REMOVE[entry.kind], home, rule, entry))
+                    if why is not None:
+                        spared[entry.place] = why
+        clean_up(home)  # tables, and what ended processes have left
+        gone = [entry for place, entry in found.items() if not (home.root / place).exists()]
+        after = plan(home, rule)
+    left = (
+        Entry(one.kind, one.name, one.place, one.bytes, spared.get(one.place, "in use; goes another time"))
+        for one in after.goes
+    )
+    return Retention(_ordered(gone), _ordered([*after.stays, *left]))
+
+
+def _removed(remove: Callable[[], None]) -> str | None:
+    """Remove something; return why it is still there, or None."""
+    try:
+        remove()
+    except BlockingIOError:
+        return "a process has begun to read it"
+    except ArtifactError as error:
+        return str(error)
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def _generation(home: Home, rule: Rule, entry: Entry) -> None:
+    @contextmanager
+    def needed_by_nobody() -> Iterator[None]:
+        with unheld(home.root / entry.place):
+            check_generation(home, rule, entry.name)
+            yield
+
+    release_index(home, discard_generation(home, entry.name, needed_by_nobody))
+
+
+def _encoder(home: Home, _rule: Rule, entry: Entry) -> None:
+    with locked(home.encoders / ".lock"):  # nobody exports or opens one meanwhile; one that is open stays mapped
+        discard_folder(home.root / entry.place)
+
+
+def _adapter(home: Home, _rule: Rule, entry: Entry) -> None:
+    with steady_names(home, ADAPTER), unheld(home.root / entry.place):
+        bound = [one.id for one in list_generations(home) if entry.name in (one.adapter, one.search_adapter)]
+        if bound or any(read_names(home, ADAPTER).of(entry.name).values()):
+            raise ArtifactError("bound or named meanwhile")
+        discard_folder(home.root / entry.place)
+    forget_names(home, ADAPTER, entry.name)
+
+
+def _snapshot(home: Home, _rule: Rule, entry: Entry) -> None:
+    with unheld(home.root / entry.place):
+        if any(one.snapshot == entry.name for one in list_generations(home)):
+            raise ArtifactError("bound meanwhile")
+        discard_folder(home.root / entry.place)
+
+
+def _run(home: Home, _rule: Rule, entry: Entry) -> None:
+    path = home.root / entry.place
+    made = [entry.name] if entry.kind == "report" else _made(path) if entry.kind == "record" else []
+    rooms = (home.generations, home.adapters)
+    if made and all(any((room / one).exists() for room in rooms) for one in made):
+        raise ArtifactError("made anew meanwhile")
+    discard_folder(path) if path.is_dir() else path.unlink()
+
+
+_REMOVE: dict[str, Callable[[Home, Rule, Entry], None]] = {
+    "generation": _generation,
+    "encoder": _encoder,
+    "adapter": _adapter,
+    "snapshot": _snapshot,
+    **dict.fromkeys(("record", "report", "checkpoint"), _run),
+}
+
+
+def _entries(home: Home, rule: Rule, kept: Standing) -> Iterator[tuple[Entry, bool]]:
+    """Yield everything that lies in a home, and whether it stays."""
+    for kind, room, marker, reasons in (
+        ("generation", home.generations, "manifest.json", kept.generations),
+        ("adapter", home.adapters, CARD, kept.adapters),
+        ("snapshot", home.snapshots, "manifest.json", kept.snapshots),
+    ):
+        for name in stored_ids(room, marker):
+            why = reasons.get(name)
+            yield _entry(home, kind, name, room / name, why or "nothing needs it"), why is not None
+    yield from _encoders(home, rule, kept)
+    yield from _tables(home, kept)
+    yield from _runs(home, rule, kept)
+    for path in home.root.rglob(f"{STAGING_PREFIX}*"):
+        held = is_held(path)
+        why = "a process writes it" if held else "a process that ended has left it"
+        yield _entry(home, "leftover", path.name, path, why), held
+    for path in home.root.glob("*"):
+        if not path.name.startswith(STAGING_PREFIX) and path.name not in (
+            "generations",
+            "adapters",
+            "snapshots",
+            "encoders",
+            "lance",
+            "runs",
+        ):
+            yield _entry(home, "other", path.name, path, "not pruned"), True
+
+
+def _encoders(home: Home, rule: Rule, kept: Standing) -> Iterator[tuple[Entry, bool]]:
+    for name in stored_ids(home.encoders, ENCODER_CARD):
+        folder = home.encoders / name
+        try:
+            card = read_json(folder / ENCODER_CARD)
+            adapter, base = card.get("adapter"), card.get("base_digest")
+        except (ArtifactError, AttributeError):
+            yield _entry(home, "encoder", name, folder, "cannot be read, and can be made again"), False
+            continue
+        if adapter is not None:
+            stays, why = adapter in kept.adapters, f"adapter {adapter}"
+        else:
+            dated = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+            stays, why = base in kept.bases or rule.is_young(folder, dated), "base"
+        yield _entry(home, "encoder", name, folder, f"of its {why}" if stays else f"its {why} is needed no more"), stays
+
+
+def _tables(home: Home, kept: Standing) -> Iterator[tuple[Entry, bool]]:
+    for path in home.lance.glob("items-*"):
+        table = path.name.removesuffix(".lance") if path.suffix == ".lance" else path.name.rpartition("-")[0]
+        why = kept.tables.get(table)
+        held = any(is_held(vectors) for vectors in home.lance.glob(f"{table}-*.npy"))
+        reason = why or ("a process reads it" if held else "no generation that stays searches it")
+        yield _entry(home, "table", path.name.removesuffix(".lance"), path, reason), bool(why or held)
+
+
+def _runs(home: Home, rule: Rule, kept: Standing) -> Iterator[tuple[Entry, bool]]:
+    for path in home.runs.glob("[!.]*"):
+        idle = rule.now - _last_written(path)
+        if path.name.startswith(REPORT):
+            name = path.stem.removeprefix(REPORT)
+            stays = name in kept.generations
+            yield (
+                _entry(home, "report", name, path, f"of generation {name}" if stays else "its generation is gone"),
+                stays,
+            )
+        elif not path.name.startswith(PRUNED_RECORDS):
+            yield _entry(home, "other", path.name, path, "not pruned"), True
+        elif path.suffix == ".json":
+            made = _made(path)
+            stays = all(one in kept.generations or one in kept.adapters for one in made) and (
+                bool(made) or idle < UNFINISHED
+            )
+            yield (
+                _entry(home, "record", path.stem, path, "finds what was made" if stays else "what it made is gone"),
+                stays,
+            )
+        else:
+            done = path.with_suffix(".json").is_file()
+            stays = idle < max(rule.min_age, timedelta(0) if done else UNFINISHED)
+            why = (
+                "the same training would go on from it"
+                if stays
+                else f"{'finished' if done else 'left'} {idle.days} days ago"
+            )
+            yield _entry(home, "checkpoint", path.stem, path, why), stays
+
+
+def _made(record: Path) -> list[str]:
+    """Return the ids of the generation and the adapter that a record names; none where it cannot be read."""
+    try:
+        values = read_json(record)
+        return [str(values[name]) for name in ("generation", "adapter") if values.get(name)]
+    except (ArtifactError, AttributeError):
+        return []
+
+
+def _last_written(path: Path) -> datetime:
+    files = [path, *path.rglob("*")] if path.is_dir() else [path]
+    return datetime.fromtimestamp(max(file.lstat().st_mtime for file in files), UTC)
+
+
+def _entry(home: Home, kind: Any, name: str, path: Path, why: str) -> Entry:
+    return Entry(kind, name, path.relative_to(home.root).as_posix(), stored_bytes(path), why)
+
+
+def _ordered(entries: list[Entry] | Any) -> tuple[Entry, ...]:
+    order = get_args(Kind)
+    return tuple(sorted(entries, key=lambda entry: (order.index(entry.kind), entry.place)))
