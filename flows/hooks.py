@@ -73,10 +73,8 @@ def close_orphans() -> int:
         )
         if not found:
             return 0
-        tasks = client.read_task_runs(
-            task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=[one.parent_task_run_id for one in found])),
-            limit=PAGE,
-        )
+        above = [one.parent_task_run_id for one in found if one.parent_task_run_id is not None]
+        tasks = client.read_task_runs(task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=above)), limit=PAGE)
         parents = {one.flow_run_id for one in tasks if one.flow_run_id is not None}
         runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(parents))), limit=PAGE)
         return close_subflows(client, [run.id for run in runs if run.state is not None and run.state.is_final()])
