@@ -1,7 +1,8 @@
 """What happens by itself after something has happened to a run or a home: Prefect's automations.
 
-`recsys deploy` makes them. A run whose process is gone is closed, what a crash leaves is tidied, and drift starts a training. Whatever a person
-should know of is told by a notification, where `recsys deploy --notify` names a block that sends one.
+`recsys deploy` makes them. A run whose process is gone is closed, what a crash leaves is tidied, and drift starts a
+training. Whatever a person should know of is told by a notification, where `recsys deploy --notify` names a block that
+sends one.
 """
 
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ def automations(tidy: UUID, daily: UUID, block: UUID | None = None) -> Iterator[
         within=SILENCE,
     )
     gone = f"No sign of life for {SILENCE.seconds // 60} minutes: its process, its machine or the network is gone."
-    close = ChangeFlowRunState(state=StateType.CRASHED, message=gone)
+    close = ChangeFlowRunState(name=None, state=StateType.CRASHED, message=gone, force=False)
     yield _automation("close a run whose process is gone", silent, close)
     crashed = _ended("CRASHED", _tagged(*WORKING))
     yield _automation("tidy after a crash", crashed, _run(tidy))
@@ -68,7 +69,9 @@ def put(client: SyncPrefectClient, wanted: AutomationCore) -> None:
         return
     kept = found[0]
     actions = kept.actions if isinstance(wanted.actions[0], DoNothing) else wanted.actions
-    client.update_automation(kept.id, wanted.model_copy(update={"actions": actions, "enabled": kept.enabled}))
+    changed = wanted.model_copy(update={"actions": actions, "enabled": kept.enabled})
+    # An update leaves out what nobody has set, and with it which kind of trigger it is.
+    client.update_automation(kept.id, AutomationCore.model_validate(changed.model_dump(mode="json", exclude={"owner_resource"})))
 
 
 def _automation(what: str, trigger: EventTrigger, action: Any) -> AutomationCore:
@@ -76,7 +79,7 @@ def _automation(what: str, trigger: EventTrigger, action: Any) -> AutomationCore
 
 
 def _run(deployment: UUID) -> RunDeployment:
-    return RunDeployment(deployment_id=deployment, parameters=None, job_variables=None)
+    return RunDeployment(source="selected", deployment_id=deployment, parameters=None, job_variables=None)
 
 
 def _ended(state_type: str, related: dict[str, Any], name: str = "*") -> EventTrigger:
