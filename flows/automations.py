@@ -71,7 +71,9 @@ def put(client: SyncPrefectClient, wanted: AutomationCore) -> None:
     actions = kept.actions if isinstance(wanted.actions[0], DoNothing) else wanted.actions
     changed = wanted.model_copy(update={"actions": actions, "enabled": kept.enabled})
     # An update leaves out what nobody has set, and with it which kind of trigger it is.
-    client.update_automation(kept.id, AutomationCore.model_validate(changed.model_dump(mode="json", exclude={"owner_resource"})))
+    client.update_automation(
+        kept.id, AutomationCore.model_validate(changed.model_dump(mode="json", exclude={"owner_resource"}))
+    )
 
 
 def _automation(what: str, trigger: EventTrigger, action: Any) -> AutomationCore:

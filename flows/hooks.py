@@ -5,10 +5,12 @@ the hook of the run that it started; `flows/tidy.py` does the same for all that 
 """
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flows.runtime import open_home
+from flows.slots import LEASE_SECONDS, give_back
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -27,6 +29,7 @@ def tidy_up(flow: Any, flow_run: "FlowRun", state: "State[Any]") -> None:
 
     with get_client(sync_client=True) as client:
         close_subflows(client, [flow_run.id], cancelled=state.is_cancelled() or state.is_cancelling())
+        give_back(client, client.read_flow_run(flow_run.id))  # as it is now: it has taken what it held since
     if flow_run.parent_task_run_id is None:
         from recsys.store.generations import clean_up
 
@@ -46,16 +49,18 @@ def close_subflows(client: "SyncPrefectClient", parents: Iterable[UUID], cancell
         for child in children:
             if child.state_type is not None and child.state_type.value in OPEN:
                 client.set_flow_run_state(child.id, end(message="The run that it belongs to has ended."))
+                give_back(client, child)
                 closed += 1
         above = [child.id for child in children]
     return closed
 
 
 def close_orphans() -> int:
-    """Close all open subflows whose parents have ended; return how many there were."""
+    """Close open subflows whose parents have ended, and give back what crashed runs held; return how many."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import (
         FlowRunFilter,
+        FlowRunFilterEndTime,
         FlowRunFilterId,
         FlowRunFilterParentTaskRunId,
         FlowRunFilterState,
@@ -68,6 +73,10 @@ def close_orphans() -> int:
     still_open = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType(name) for name in OPEN]))
     subflow = FlowRunFilterParentTaskRunId(is_null_=False)
     with get_client(sync_client=True) as client:
+        crashed = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED]))
+        lately = FlowRunFilterEndTime.model_validate({"after_": datetime.now(UTC) - timedelta(seconds=LEASE_SECONDS)})
+        for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=crashed, end_time=lately), limit=PAGE):
+            give_back(client, run)
         found = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(state=still_open, parent_task_run_id=subflow), limit=PAGE
         )

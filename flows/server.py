@@ -18,7 +18,7 @@ USER = "recsys"
 CLIENT_FILE = "client.env"
 
 SERVER_SECRET, CLIENT_SECRET = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
-# A slot that a run holds outlives the server: leases in its memory would be lost, and the slots with them taken for ever.
+# Who holds a slot outlives the server: of leases in its memory, slots would stay taken for ever.
 LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
 _SECRET = re.compile(rf"^export {CLIENT_SECRET}=({USER}:[\w-]{{32,}})$", re.MULTILINE)
 

@@ -11,13 +11,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from flows.runtime import open_home
 from flows.work import Work
 from recsys.home import Home
 
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
 LEASE_SECONDS = 600  # renewed after three quarters of it, so that a server may be away for two minutes
 IDENTITY = "home.id"
+LEASE = "recsys.lease"  # label of a run that holds slots: who finds it dead gives them back
 _LOG = logging.getLogger(__name__)
 _held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
 
@@ -85,6 +92,7 @@ def _acquire(stack: ExitStack, names: list[str]) -> None:
     """Wait until there is a slot of each limit, all at once."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.objects import ConcurrencyLeaseHolder
+    from prefect.concurrency.context import ConcurrencyContext
     from prefect.concurrency.sync import concurrency
     from prefect.runtime import flow_run
 
@@ -94,12 +102,23 @@ def _acquire(stack: ExitStack, names: list[str]) -> None:
         taken = [name for name in names if client.read_global_concurrency_limit_by_name(name).active_slots]
     if taken:
         _LOG.warning("Another run is at work there; this one waits for %s.", " and ".join(taken))
-    holder = ConcurrencyLeaseHolder(type="flow_run", id=flow_run.id) if flow_run.id else None
+    holder = ConcurrencyLeaseHolder(type="flow_run", id=UUID(flow_run.id)) if flow_run.id else None
     # A lease that cannot be renewed, because the server is away, ends no training: it is told in the log.
     slots = concurrency(
         names, strict=True, lease_duration=LEASE_SECONDS, holder=holder, raise_on_lease_renewal_failure=False
     )
     stack.enter_context(slots)
+    held = ConcurrencyContext.get()
+    if flow_run.id and held is not None:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run_labels(UUID(flow_run.id), {LEASE: str(held.cleanup_lease_ids[-1])})
+
+
+def give_back(client: "SyncPrefectClient", run: "FlowRun") -> None:
+    """Give back what a run that has ended held, if it did not do so itself."""
+    lease = run.labels.get(LEASE)
+    if lease:
+        client.release_concurrency_slots_with_lease(UUID(str(lease)))
 
 
 def _release(stack: ExitStack, names: list[str]) -> None:
