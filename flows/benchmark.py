@@ -9,6 +9,7 @@ from flows.forms import Count, Folder, Seed, some_of
 from flows.ingest import ingest_tables
 from flows.runs import flow
 from flows.runtime import open_home
+from flows.work import STEPS
 from recsys.config import LEAVE_ONE_OUT, AdapterConfig, IngestConfig, ModelConfig, Protocol, TowerConfig
 from recsys.data.sources import SourceError
 from recsys.evaluation.report import MetricsDocument
@@ -24,7 +25,7 @@ PRESETS: dict[Preset, ModelConfig] = {
 _INGEST = IngestConfig(max_quarantined_share=0.5)
 
 
-@flow("benchmark")
+@flow("benchmark", STEPS, about={"data": "", "protocol": ""})
 def run_benchmark(
     data: Folder,
     out: Folder,

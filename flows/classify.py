@@ -11,6 +11,7 @@ from flows.locations import TableLocation, located_flow
 from flows.reports import report_found
 from flows.runs import show_table, stage
 from flows.runtime import open_home
+from flows.work import TRAINING
 from recsys.artifacts import digest_file, short_id, write_json
 from recsys.config import ClassifierConfig, to_dict
 from recsys.data.labelled import LABEL, TEXT, read_labelled
@@ -46,7 +47,7 @@ class Classification:
     reused: bool = False
 
 
-@located_flow("classify")
+@located_flow("classify", TRAINING, about={"train": ""})
 def train_text_classifier(
     train: TableLocation,
     dev: TableLocation,

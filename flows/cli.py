@@ -9,6 +9,8 @@ import typer
 
 from flows.commands.data import export_events, ingest, validate
 from flows.commands.demo import demo
+
+from flows.commands.deploy import deploy
 from flows.commands.generations import adapters, generations
 from flows.commands.measure import benchmark, evaluate
 from flows.commands.monitor import monitor
@@ -57,7 +59,7 @@ def main(
 for command in (
     *(demo, ingest, validate, train, pretrain, teach, tune, classify, evaluate, benchmark),
     *(publish, rollback, promotions, generations, adapters, snapshots, prune),
-    *(serve, recommend, monitor, embed, export, export_events, simulate, ui),
+    *(serve, recommend, monitor, embed, export, export_events, simulate, ui, deploy),
 ):
     app.command()(command)
 app.add_typer(keys, name="keys")

@@ -12,6 +12,7 @@ from flows.reports import sample_users
 from flows.runs import flow, stage
 from flows.runtime import open_home
 from flows.train import Training
+from flows.work import STEPS
 from recsys.config import EvaluationConfig, ModelConfig
 from recsys.data.snapshot import open_snapshot
 from recsys.home import Home
@@ -33,7 +34,7 @@ class Demo:
     answers: dict[str, dict[str, Any]]
 
 
-@flow("demo")
+@flow("demo", STEPS)
 def demo_movielens(home: Folder | None = None) -> Demo:
     """Run the pipeline on MovieLens 100K, start the service on loopback, ask it for four users and stop it.
 

@@ -8,6 +8,7 @@ from flows.forms import Count, Folder, SnapshotId, Text, some_of
 from flows.reports import report_metrics
 from flows.runs import as_tasks, flow, stage
 from flows.runtime import open_home
+from flows.work import TRAINING
 from recsys.artifacts import write_atomic
 from recsys.config import LEAVE_ONE_OUT, ModelConfig, Protocol
 from recsys.data.snapshot import open_snapshot
@@ -25,7 +26,7 @@ encode_texts = stage("read texts")(measuring.encode_texts)
 measure = stage("measure", "measure {protocol}")(measuring.measure)
 
 
-@flow("evaluate")
+@flow("evaluate", TRAINING, about={"snapshot_id": "", "protocol": ""})
 def evaluate_systems(
     snapshot_id: SnapshotId,
     out: Folder,

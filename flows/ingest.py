@@ -6,19 +6,20 @@ from flows import progress
 from flows.forms import Folder
 from flows.locations import TableLocation, is_remote, located_flow, resolved
 from flows.quality_report import report_quality
+from flows.retries import NETWORK
 from flows.runs import stage
 from flows.runtime import open_home
+from flows.work import READING
 from recsys.config import IngestConfig
 from recsys.data.movielens import fetch_movielens_100k
 from recsys.data.snapshot import Snapshot
 from recsys.home import Home
 from recsys.interactive.data import ingest
 
-REMOTE_RETRIES = 3  # of a table in an object store; a local file does not mend itself
 _DEFAULT = IngestConfig()
 
 
-@stage("fetch MovieLens 100K", retries=1, retry_delay_seconds=5)
+@stage("fetch MovieLens 100K", again=NETWORK)
 def fetch_movielens(cache: Path) -> tuple[str, str]:
     """Return the locations of MovieLens 100K's events and items, fetched into the cache on the first call."""
     with progress.step("Fetch MovieLens 100K"):
@@ -36,10 +37,10 @@ def write_snapshot(
     return ingest(*given, users=described, live=live, home=home, progress=progress.report)
 
 
-write_remote_snapshot = stage("write snapshot", retries=REMOTE_RETRIES, retry_delay_seconds=10)(write_snapshot.fn)
+write_remote_snapshot = stage("write snapshot", again=NETWORK)(write_snapshot.fn)
 
 
-@located_flow("ingest")
+@located_flow("ingest", READING, about={"events": ""})
 def ingest_tables(
     events: TableLocation,
     items: TableLocation,

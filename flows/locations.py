@@ -7,13 +7,15 @@ variable RECSYS_SOURCE_NAME of whoever runs the flow, a worker or the command li
 import functools
 import os
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, ParamSpec, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 from pydantic import WithJsonSchema
 
-from flows.runs import Called, Run
+from flows.retries import ONCE, Retries
+from flows.runs import Called, Run, flow
 from flows.runtime import alone
+from flows.work import LIGHT, Work
 from recsys.data.locations import holds_credential, scheme_of
 from recsys.errors import SettingError
 
@@ -37,14 +39,15 @@ PATTERN = rf"^(?:{_PATH}|{_WEB}|{_STORE})$"
 TableLocation = Annotated[str, WithJsonSchema({"type": "string", "pattern": PATTERN})]
 
 
-def located_flow(name: str) -> Callable[[Callable[P, R]], Run[P, R]]:
-    """Make a flow of a function, as ``prefect.flow`` does, that no location with a credential is given to."""
+def located_flow(
+    name: str, work: Work = LIGHT, about: Mapping[str, str] | None = None, again: Retries = ONCE
+) -> Callable[[Callable[P, R]], Run[P, R]]:
+    """Make a flow of a function, as ``flows.runs.flow`` does, that no location with a credential is given to."""
     if alone():
-        return lambda function: Called(_checked(function))
+        return lambda function: Called(_checked(function), again)
     from flows.located import LocatedFlow
-    from flows.states import stated
 
-    return lambda function: cast(Any, LocatedFlow(stated(function), name=name))
+    return flow(name, work, about, again, LocatedFlow)
 
 
 def _checked(function: Callable[P, R]) -> Callable[P, R]:

@@ -11,11 +11,12 @@ from flows.locations import TableLocation, located_flow
 from flows.publish import publish_generation
 from flows.reports import report_metrics, report_samples
 from flows.runtime import open_home
+from flows.tidy import tidied
 from flows.train import Training, train_generation
+from flows.work import STEPS
 from recsys.artifacts import read_json
 from recsys.config import GateConfig, IngestConfig, ModelConfig
 from recsys.errors import SettingError
-from recsys.store.generations import clean_up
 from recsys.store.promotions import Cause
 
 _INGEST = IngestConfig()
@@ -23,7 +24,7 @@ _MODEL = ModelConfig()
 _GATE = GateConfig()
 
 
-@located_flow("pipeline")
+@located_flow("pipeline", STEPS, about={"events": "MovieLens 100K"})
 def pipeline(
     events: TableLocation | None = None,
     items: TableLocation | None = None,
@@ -60,7 +61,7 @@ def pipeline(
     """
     Cause(reason=reason or None).check(force)  # before hours of training
     place = open_home(home)
-    clean_up(place)
+    tidied(place)
     if (events is None) != (items is None):
         raise SettingError("Give both events and items, or neither for MovieLens 100K.")
     if events is None and users is not None:

@@ -9,6 +9,7 @@ from flows.forms import Folder, SnapshotId
 from flows.reports import report_found
 from flows.runs import flow, show_table, stage
 from flows.runtime import open_home
+from flows.work import TRAINING
 from recsys.artifacts import short_id, write_json
 from recsys.config import ModelConfig, PretrainConfig, to_dict
 from recsys.data.signals import signals_of, with_signals
@@ -49,7 +50,7 @@ class Pretrained:
     reused: bool = False
 
 
-@flow("pretrain")
+@flow("pretrain", TRAINING, about={"snapshot_id": ""})
 def pretrain_encoder(
     snapshot_id: SnapshotId,
     home: Folder | None = None,

@@ -5,18 +5,19 @@ decided as it is imported, once for the whole process.
 """
 
 import functools
-import logging
-import time
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
+from flows.retries import JITTER, ONCE, Retries, mends
 from flows.runtime import alone
+from flows.work import LIGHT, Work
 from recsys.callbacks import RunStage
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-_LOG = logging.getLogger(__name__)
 
 
 class Run(Protocol[P, R_co]):
@@ -34,50 +35,74 @@ class Run(Protocol[P, R_co]):
 class Called(Generic[P, R]):
     """A flow or a stage that is called and nothing else, again after a failure as a task would be."""
 
-    def __init__(self, function: Callable[P, R], retries: int = 0, retry_delay_seconds: float = 0) -> None:
+    def __init__(self, function: Callable[P, R], again: Retries = ONCE) -> None:
         self.fn: Callable[..., Any] = function
-        self._retries, self._delay = retries, retry_delay_seconds
+        self._again = again
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        for _ in range(self._retries):
-            try:
-                return cast(R, self.fn(*args, **kwargs))
-            except Exception as error:
-                _LOG.warning("%s failed and is tried again in %g s: %s", self.fn.__name__, self._delay, error)
-                time.sleep(self._delay)
-        return cast(R, self.fn(*args, **kwargs))
+        return cast(R, self._again.call(self.fn, *args, **kwargs))
 
 
-def flow(name: str) -> Callable[[Callable[P, R]], Run[P, R]]:
-    """Make a flow of a function, as ``prefect.flow`` does."""
+def flow(
+    name: str,
+    work: Work = LIGHT,
+    about: Mapping[str, str] | None = None,
+    again: Retries = ONCE,
+    kind: type[Any] | None = None,
+) -> Callable[[Callable[P, R]], Run[P, R]]:
+    """Make a flow of a function that has a parameter ``home``, as ``prefect.flow`` does.
+
+    Args:
+        name: of the flow. A run's own name says on what, and when, too.
+        work: what it has to itself while it runs, and for how long.
+        about: the parameters that a run's name tells, and what it says where one is empty.
+        again: how often the whole function is called again after a failure that may mend itself.
+        kind: of Prefect's flow; None: ``prefect.Flow`` itself.
+    """
     if alone():
-        return Called
+        return lambda function: Called(function, again)
     from prefect import Flow
 
+    from flows.hooks import tidy_up
+    from flows.naming import run_name
+    from flows.slots import working
     from flows.states import stated
 
-    return lambda function: cast(Any, Flow(stated(function), name=name))
+    def made(function: Callable[P, R]) -> Run[P, R]:
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = inspect.signature(function).bind(*args, **kwargs).arguments
+            with working(work, given.get("home")):
+                return again.call(function, *args, **kwargs)
+
+        settings: dict[str, Any] = {end: [tidy_up] for end in ("on_failure", "on_crashed", "on_cancellation")}
+        settings |= {"flow_run_name": run_name(name, about or {}), "timeout_seconds": work.seconds}
+        settings |= {"version": version("recsys")}  # Prefect would make one of the file that ``run`` is in, this one
+        orchestrated: Any = (kind or Flow)(stated(run), name=name, **settings)
+        orchestrated.work = work
+        return cast(Any, orchestrated)
+
+    return made
 
 
-def stage(
-    name: str, run_name: str | None = None, retries: int = 0, retry_delay_seconds: float = 0
-) -> Callable[[Callable[P, R]], Run[P, R]]:
+def stage(name: str, run_name: str | None = None, again: Retries = ONCE) -> Callable[[Callable[P, R]], Run[P, R]]:
     """Make a task of a function, as ``prefect.task`` does, without its cache: what is done is found by its inputs.
 
     Args:
         name: of the task.
         run_name: of each run, with the arguments' names in braces.
-        retries: after a failure.
-        retry_delay_seconds: before each.
+        again: how often it is called again after a failure that may mend itself.
     """
-    again: dict[str, Any] = {"retries": retries, "retry_delay_seconds": retry_delay_seconds}
     if alone():
-        return lambda function: Called(function, **again)
+        return lambda function: Called(function, again)
     from prefect import Task
     from prefect.cache_policies import NO_CACHE
 
-    given = {"name": name, "task_run_name": run_name, "cache_policy": NO_CACHE, **again}
+    given: dict[str, Any] = {"name": name, "task_run_name": run_name, "cache_policy": NO_CACHE}
+    if again.times:
+        given |= {"retries": again.times, "retry_delay_seconds": again.waits, "retry_jitter_factor": JITTER}
+        given |= {"retry_condition_fn": _may_mend}
     return lambda function: cast(Any, Task(function, **given))
 
 
@@ -124,3 +149,9 @@ def show_image(url: str, key: str, description: str) -> None:
     from prefect.artifacts import create_image_artifact
 
     create_image_artifact(url, key=key, description=description)
+
+
+def _may_mend(task: Any, run: Any, state: Any) -> bool:
+    """As Prefect asks it of a failed task run."""
+    failure = state.result(raise_on_failure=False)
+    return not isinstance(failure, BaseException) or mends(failure)

@@ -18,6 +18,8 @@ USER = "recsys"
 CLIENT_FILE = "client.env"
 
 SERVER_SECRET, CLIENT_SECRET = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
+# Who holds a slot outlives the server: of leases in its memory, slots would stay taken for ever.
+LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
 _SECRET = re.compile(rf"^export {CLIENT_SECRET}=({USER}:[\w-]{{32,}})$", re.MULTILINE)
 
 
@@ -74,7 +76,7 @@ def start(home: Home, port: int) -> None:
     """Become Prefect's server on loopback, with its state below the home. Does not return."""
     known = _SECRET.search(client_file(home, port).read_text())
     assert known, "client_file has just written it"
-    environment = {**os.environ, **closed(known[1], port), CLIENT_SECRET: known[1]}
+    environment = {**os.environ, **closed(known[1], port), **LEASES, CLIENT_SECRET: known[1]}
     environment.setdefault("PREFECT_HOME", str(home.prefect))
     # Its pages would ask a server at Prefect's own port, whatever port it has.
     environment.setdefault("PREFECT_SERVER_UI_API_URL", f"http://127.0.0.1:{port}/api")

@@ -8,6 +8,7 @@ from flows.locations import TableLocation, located_flow
 from flows.reports import report_found
 from flows.runs import as_tasks, run_id, show_table, stage
 from flows.runtime import open_home
+from flows.work import TRAINING
 from recsys.config import PairsConfig
 from recsys.publishing.search_run import SearchTraining, teach_search
 from recsys.training import pairs as training
@@ -17,7 +18,7 @@ _DEFAULT = PairsConfig()
 learn_pairs = stage("learn from pairs")(training.learn_pairs)
 
 
-@located_flow("teach")
+@located_flow("teach", TRAINING, about={"pairs": "", "generation_id": ""})
 def teach_generation(
     pairs: TableLocation,
     generation_id: Named,

@@ -4,8 +4,10 @@ from flows import progress
 from flows.evaluate import encode_texts, measure
 from flows.forms import Folder, Named, SnapshotId
 from flows.reports import report_found, report_training
+from flows.retries import COMMIT
 from flows.runs import as_tasks, flow, run_id, stage
 from flows.runtime import open_home
+from flows.work import TRAINING
 from recsys.config import ModelConfig
 from recsys.publishing import training_run
 from recsys.publishing.training_run import Training, recorded
@@ -15,10 +17,10 @@ __all__ = ["Training", "recorded", "train_generation"]
 _DEFAULT = ModelConfig()
 
 refit = stage("refit")(training_run.refit)
-bind = stage("bind generation", retries=2, retry_delay_seconds=5)(training_run.bind)
+bind = stage("bind generation", again=COMMIT)(training_run.bind)
 
 
-@flow("train")
+@flow("train", TRAINING, about={"snapshot_id": "", "resume_from": ""})
 def train_generation(
     snapshot_id: SnapshotId,
     home: Folder | None = None,

@@ -11,6 +11,7 @@ from flows.forms import Folder, SnapshotId
 from flows.runs import flow, show_image, show_table, stage
 from flows.runtime import open_home
 from flows.train import Training, train_generation
+from flows.work import TRAINING
 from recsys.artifacts import short_id, write_atomic, write_json
 from recsys.config import ModelConfig, TuneConfig, to_dict
 from recsys.data.signals import signals_of, with_signals
@@ -44,7 +45,7 @@ class Tuned:
     training: Training | None
 
 
-@flow("tune")
+@flow("tune", TRAINING, about={"snapshot_id": ""})
 def tune_settings(
     snapshot_id: SnapshotId,
     home: Folder | None = None,

@@ -8,6 +8,7 @@
     │   └── ConflictError    another generation was served meanwhile than a decision rested on
     ├── DataError            what was given cannot be read, or nothing can be learnt from it
     │   ├── SourceError      a file is none, or lacks a column
+    │   │   └── UnreachableError it lies elsewhere and cannot be had now
     │   ├── QualityError     too many rows were set aside
     │   └── FetchError       a data set cannot be had from where it lies
     ├── SettingError         a setting, or a name given to a command, is none that there is, or two exclude each other
@@ -29,7 +30,13 @@ requests are ``ValueError`` too, those of trainings ``RuntimeError``. A plain ``
 
 
 class RecsysError(Exception):
-    """Anything below. The message is for people."""
+    """Anything below. The message is for people.
+
+    Attributes:
+        passing: whether the same may work the next time, so that a flow tries it again.
+    """
+
+    passing = False
 
 
 class DataError(RecsysError, ValueError):

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from processes import end, wait_until_healthy
 from synthetic import SMALL, Dataset, write_dataset
 
-from flows.server import CLIENT_SECRET, closed, new_secret
+from flows.server import CLIENT_SECRET, LEASES, closed, new_secret
 from recsys.home import Home
 from services.serve import free_port
 
@@ -41,9 +41,11 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     secret = new_secret()
     settings = {
         **closed(secret, port),
+        **LEASES,
         CLIENT_SECRET: secret,
         "PREFECT_HOME": str(folder),
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
+        "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "MPLCONFIGDIR": str(folder / "matplotlib"),
     }

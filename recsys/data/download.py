@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from recsys.data.locations import VARIABLE, SourceError, Sources, shown
+from recsys.data.locations import VARIABLE, SourceError, Sources, UnreachableError, shown
 
 CONNECT_SECONDS, SILENCE_SECONDS, DOWNLOAD_SECONDS = 10, 60, 3_600
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -30,7 +30,8 @@ def downloaded(location: str, sources: Sources, max_bytes: int, seconds: float =
         seconds: for all of it.
 
     Raises:
-        SourceError: it may not be read, does not answer with 200, is too large or takes too long.
+        SourceError: it may not be read, does not answer with 200, is too large or takes too long; an UnreachableError
+            where the network or the server may do better the next time.
     """
     named = shown(location)
     addresses = _addresses(location, sources)
@@ -45,7 +46,7 @@ def downloaded(location: str, sources: Sources, max_bytes: int, seconds: float =
         except httpx.HTTPError as error:
             failure = type(error).__name__  # their texts may hold the URL
         if failure:
-            raise SourceError(
+            raise UnreachableError(
                 f"{named} cannot be fetched ({failure}). Check the address and the network, and try again."
             )
         file.flush()
@@ -103,7 +104,9 @@ def _check_status(status: int, named: str) -> None:
             f"{named} answers with a redirect ({status}), and none is followed. Give the URL it leads to."
         )
     if status != httpx.codes.OK:
-        raise SourceError(f"{named} answers with {status} instead of the file. Check the URL and its credentials.")
+        busy = httpx.codes.is_server_error(status) or status == httpx.codes.TOO_MANY_REQUESTS
+        kind = UnreachableError if busy else SourceError
+        raise kind(f"{named} answers with {status} instead of the file. Check the URL and its credentials.")
 
 
 def _write(

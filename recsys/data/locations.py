@@ -28,6 +28,12 @@ class SourceError(DataError):
     """A table cannot be read. The message names the file and the column, and says what to do."""
 
 
+class UnreachableError(SourceError):
+    """A table lies elsewhere and cannot be had now: the network, or who keeps it, may answer the next time."""
+
+    passing = True
+
+
 def scheme_of(location: str) -> str:
     """Return the scheme of a URL in small letters, or an empty string for a path."""
     found = _SCHEME.match(location)

@@ -21,7 +21,7 @@ from recsys.config import LimitsConfig
 from recsys.data import columns
 from recsys.data.download import downloaded
 from recsys.data.limits import Budget, UnreadableError
-from recsys.data.locations import HTTP, SourceError, Sources, scheme_of, shown, without_credentials
+from recsys.data.locations import HTTP, SourceError, Sources, UnreachableError, scheme_of, shown, without_credentials
 from recsys.data.parsing import infer_type
 
 __all__ = ["FILE", "ROW", "Kind", "Location", "SourceError", "has_form", "read_columns", "read_lines", "read_table"]
@@ -205,7 +205,7 @@ def _form(name: str) -> str | None:
 
 
 def _read(source: _Source, budget: Budget) -> pl.DataFrame:
-    path = Path(source.path)
+    path, passing = Path(source.path), False
     if not source.remote and path.stat().st_size == 0:
         raise SourceError(f"{source.name} is empty (0 bytes). Write it again, or leave it out.")
     try:
@@ -217,12 +217,13 @@ def _read(source: _Source, budget: Budget) -> pl.DataFrame:
         failure = None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnreadableError, OSError) as error:
         failure = str(error)
+        passing = source.remote and isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
     except ValueError as error:
         if isinstance(error, SourceError):
             raise
         failure = str(error)
     if failure is not None:  # raised here, so that no traceback shows a cause that repeats a URL
-        raise SourceError(_unreadable(source, failure))
+        raise (UnreachableError if passing else SourceError)(_unreadable(source, failure))
     if source.remote:
         # One scan may cover many files there: rows are counted from each file's first.
         first = pl.col(ROW).min().over(FILE)

@@ -44,6 +44,8 @@ _LOG = logging.getLogger(__name__)
 class ConflictError(ArtifactError):
     """Another generation was served meanwhile than the one that a decision rested on. The pointer stays."""
 
+    passing = True
+
 
 def commit_generation(home: Home, staging: Path, manifest: GenerationManifest) -> str:
     """Seal a staging folder as a generation and return its id.

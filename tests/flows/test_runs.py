@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows import runtime
+from flows.retries import Retries
 from flows.runs import Called
 
 COMMAND = """
@@ -69,7 +70,7 @@ def test_a_stage_is_called_again_after_a_failure_and_its_last_one_is_told() -> N
             raise OSError(f"failure {len(calls)}")
         return len(calls)
 
-    assert Called(fails, retries=2)(2) == 3
+    assert Called(fails, Retries(2))(2) == 3
     calls.clear()
     with pytest.raises(OSError, match="failure 3"):
-        Called(fails, retries=2)(9)
+        Called(fails, Retries(2))(9)
