@@ -15,6 +15,7 @@ from flows.commands.monitor import monitor
 from flows.commands.publish import promotions, publish, rollback
 from flows.commands.service import keys, recommend, serve
 from flows.commands.simulate import simulate
+from flows.commands.terminal import before_any_command
 from flows.commands.texts import classify, embed, export
 from flows.commands.train import pretrain, teach, train, tune
 from flows.commands.ui import ui
@@ -25,8 +26,9 @@ class Command(typer.Typer):
     """What a process runs: it is that command's alone, unlike one in which tests or a notebook call commands."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        begin_command()
-        return super().__call__(*args, **kwargs)
+        with before_any_command():
+            begin_command()
+            return super().__call__(*args, **kwargs)
 
 
 app = Command(

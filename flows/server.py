@@ -9,14 +9,17 @@ import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from recsys.artifacts import PRIVATE, write_atomic
+from recsys.database.files import sqlite_url
 from recsys.home import ALONE, Home
 
 PORT = 4200
 USER = "recsys"
 CLIENT_FILE = "client.env"
 
+DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 SERVER_SECRET, CLIENT_SECRET = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
 _SECRET = re.compile(rf"^export {CLIENT_SECRET}=({USER}:[\w-]{{32,}})$", re.MULTILINE)
 
@@ -57,6 +60,16 @@ def passing_secret(environment: Mapping[str, str]) -> dict[str, str]:
     return {**closed(secret), CLIENT_SECRET: secret}
 
 
+def prefect_state(home: Home) -> dict[str, str]:
+    """Return the settings by which Prefect's state, its database with it, lies below a home.
+
+    Prefect pastes the path into a URL, in which ``?`` and others would end it; such a path is given as a URL.
+    """
+    state = str(home.prefect)
+    named = {DATABASE: sqlite_url(home.prefect / "prefect.db", "sqlite+aiosqlite")} if quote(state) != state else {}
+    return {"PREFECT_HOME": state, **named}
+
+
 def client_file(home: Home, port: int) -> Path:
     """Write what a shell reads to reach the home's server, the secret of before kept; only its owner may read it."""
     path = private_folder(home.prefect) / CLIENT_FILE
@@ -75,7 +88,8 @@ def start(home: Home, port: int) -> None:
     known = _SECRET.search(client_file(home, port).read_text())
     assert known, "client_file has just written it"
     environment = {**os.environ, **closed(known[1], port), CLIENT_SECRET: known[1]}
-    environment.setdefault("PREFECT_HOME", str(home.prefect))
+    if "PREFECT_HOME" not in environment:
+        environment = {**prefect_state(home), **environment}
     environment.pop("PREFECT_API_URL", None)  # it is the server, whatever server this shell knows
     os.umask(0o077)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]

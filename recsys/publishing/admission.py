@@ -19,7 +19,7 @@ from recsys.data.columns import ITEM_ID, USER_ID
 from recsys.data.snapshot import open_snapshot
 from recsys.evaluation.report import FROZEN, OURS
 from recsys.home import Home
-from recsys.publishing.binding import BASE, CHOSEN, HELD_OUT, QUERY, SEARCHED, SLICE, TAUGHT
+from recsys.publishing.binding import BASE, CHOSEN, QUERY, SEARCHED, SLICE, TAUGHT, read_held_out
 from recsys.publishing.gate import Rehearsal, Verdict, judge, judge_parts, judge_rehearsal, judge_search
 from recsys.publishing.verification import refusing, verify_answers, verify_stored
 from recsys.ranking.parts import Parts
@@ -94,11 +94,11 @@ def check_gate(home: Home, generation_id: str, served_id: str | None) -> Verdict
         ArtifactError: there is no such generation.
     """
     folder, manifest = read_generation(home, generation_id)
-    candidate = pl.read_parquet(folder / HELD_OUT)
+    candidate = read_held_out(folder)
     served: NDArray[np.float64] | None = None
     if served_id is not None and served_id != generation_id:
         served_folder, _ = read_generation(home, served_id)
-        other = pl.read_parquet(served_folder / HELD_OUT)
+        other = read_held_out(served_folder)
         if other.select(USER_ID, ITEM_ID).equals(candidate.select(USER_ID, ITEM_ID)):
             served = other[OURS].to_numpy()
     parts = {
@@ -137,9 +137,9 @@ def check_search(home: Home, generation_id: str, served_id: str | None) -> Verdi
         if before is None or not before.is_file():
             return Verdict(True, ())
         return Verdict(True, ("The served generation's search has learnt from pairs, this one's not: `recsys teach`.",))
-    own, served = pl.read_parquet(path), None
+    own, served = pl.read_parquet(path, glob=False), None
     if before is not None and before.is_file():
-        other = pl.read_parquet(before)
+        other = pl.read_parquet(before, glob=False)
         if other.select(QUERY, CHOSEN).equals(own.select(QUERY, CHOSEN)):
             served = other[TAUGHT].to_numpy()
     return judge_search(own[TAUGHT].to_numpy(), own[BASE].to_numpy(), served)
