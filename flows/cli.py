@@ -9,7 +9,6 @@ import typer
 
 from flows.commands.data import export_events, ingest, validate
 from flows.commands.demo import demo
-
 from flows.commands.deploy import deploy
 from flows.commands.generations import adapters, generations
 from flows.commands.measure import benchmark, evaluate
@@ -18,6 +17,7 @@ from flows.commands.publish import promotions, publish, rollback
 from flows.commands.service import keys, recommend, serve
 from flows.commands.simulate import simulate
 from flows.commands.snapshots import prune, snapshots
+from flows.commands.terminal import before_any_command
 from flows.commands.texts import classify, embed, export
 from flows.commands.train import pretrain, teach, train, tune
 from flows.commands.ui import ui
@@ -28,8 +28,9 @@ class Command(typer.Typer):
     """What a process runs: it is that command's alone, unlike one in which tests or a notebook call commands."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        begin_command()
-        return super().__call__(*args, **kwargs)
+        with before_any_command():
+            begin_command()
+            return super().__call__(*args, **kwargs)
 
 
 app = Command(

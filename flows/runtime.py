@@ -10,11 +10,11 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from flows.server import passing_secret, private_folder
+from flows.server import passing_secret, prefect_state, private_folder
 from recsys.home import Home
 
 SERVER_START_SECONDS = 300  # the server that Prefect starts for a single command is slow beside other work
@@ -41,7 +41,7 @@ def prepare(home: Home) -> None:
     }
     if "PREFECT_API_URL" not in os.environ:
         settings |= passing_secret(os.environ)
-        settings["PREFECT_HOME"] = str(home.prefect)
+        settings |= prefect_state(home)
         settings["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = str(SERVER_START_SECONDS)
     for name, value in settings.items():
         os.environ.setdefault(name, value)
@@ -53,7 +53,7 @@ def prepare(home: Home) -> None:
 def begin_command() -> None:
     """Say that this process is a command's, before it imports a flow: where no server is named it needs no Prefect."""
     global _alone
-    _alone = not _names_server(os.environ, Path.cwd())
+    _alone = not _names_server(os.environ)
 
 
 def alone() -> bool:
@@ -61,21 +61,22 @@ def alone() -> bool:
     return _alone
 
 
-def _names_server(environment: Mapping[str, str], folder: Path) -> bool:
-    """Tell whether Prefect would find a server named: by a variable, a profile of one's own, or a file in a folder."""
+def _names_server(environment: Mapping[str, str]) -> bool:
+    """Tell whether Prefect would find a server named: by a variable, a profile of one's own, or a file here."""
     if any(environment.get(name) for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILES_PATH")):
         return True
     for name, table in (("prefect.toml", ()), ("pyproject.toml", ("tool", "prefect"))):
         try:
-            found: Any = tomllib.loads((folder / name).read_text())
+            found: Any = tomllib.loads(Path(name).read_text())
         except (OSError, ValueError):
             continue
         for key in (*table, "api"):
             found = found.get(key) if isinstance(found, dict) else None
         if isinstance(found, dict) and found.get("url"):
             return True
-    file = folder / ".env"
-    return file.is_file() and "PREFECT_API_URL" in file.read_text(errors="replace")
+    with suppress(OSError):  # there is none, or the working folder is gone
+        return "PREFECT_API_URL" in Path(".env").read_text(errors="replace")
+    return False
 
 
 @contextmanager

@@ -9,14 +9,17 @@ import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from recsys.artifacts import PRIVATE, write_atomic
+from recsys.database.files import sqlite_url
 from recsys.home import ALONE, Home
 
 PORT = 4200
 USER = "recsys"
 CLIENT_FILE = "client.env"
 
+DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 SERVER_SECRET, CLIENT_SECRET = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
 # Who holds a slot outlives the server: of leases in its memory, slots would stay taken for ever.
 LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
@@ -59,6 +62,16 @@ def passing_secret(environment: Mapping[str, str]) -> dict[str, str]:
     return {**closed(secret), CLIENT_SECRET: secret}
 
 
+def prefect_state(home: Home) -> dict[str, str]:
+    """Return the settings by which Prefect's state, its database with it, lies below a home.
+
+    Prefect pastes the path into a URL, in which ``?`` and others would end it; such a path is given as a URL.
+    """
+    state = str(home.prefect)
+    named = {DATABASE: sqlite_url(home.prefect / "prefect.db", "sqlite+aiosqlite")} if quote(state) != state else {}
+    return {"PREFECT_HOME": state, **named}
+
+
 def client_file(home: Home, port: int) -> Path:
     """Write what a shell reads to reach the home's server, the secret of before kept; only its owner may read it."""
     path = private_folder(home.prefect) / CLIENT_FILE
@@ -77,7 +90,8 @@ def start(home: Home, port: int) -> None:
     known = _SECRET.search(client_file(home, port).read_text())
     assert known, "client_file has just written it"
     environment = {**os.environ, **closed(known[1], port), **LEASES, CLIENT_SECRET: known[1]}
-    environment.setdefault("PREFECT_HOME", str(home.prefect))
+    if "PREFECT_HOME" not in environment:
+        environment = {**prefect_state(home), **environment}
     # Its pages would ask a server at Prefect's own port, whatever port it has.
     environment.setdefault("PREFECT_SERVER_UI_API_URL", f"http://127.0.0.1:{port}/api")
     environment.pop("PREFECT_API_URL", None)  # it is the server, whatever server this shell knows

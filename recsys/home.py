@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_IROTH, S_IWOTH, S_IXOTH
 
+from recsys.errors import SettingError
+
 ALONE = 0o700
 SALT = "forgotten.salt"  # makes the hashes of who is forgotten; never lies where these do
 
@@ -21,15 +23,19 @@ class Home:
 
     @classmethod
     def of(cls, place: "Place" = None) -> "Home":
-        """Return the home at a path; without one, the environment's."""
+        """Return the home at a path; without one, the environment's.
+
+        Raises:
+            SettingError: the path means no place.
+        """
         if isinstance(place, Home):
             return place
-        return cls.from_environment() if place is None else cls(Path(place).expanduser().absolute())
+        return cls.from_environment() if place is None else cls(_absolute(place))
 
     @classmethod
     def from_environment(cls) -> "Home":
         """Return the home named by ``RECSYS_HOME``, or ``.recsys`` in the working folder."""
-        return cls(Path(os.environ.get("RECSYS_HOME") or ".recsys").absolute())
+        return cls(_absolute(os.environ.get("RECSYS_HOME") or ".recsys"))
 
     def make(self) -> "Home":
         """Make the root, and the room of what runs write, for their owner alone; those that exist keep their modes."""
@@ -91,6 +97,17 @@ class Home:
     def prefect(self) -> Path:
         """Of the server that Prefect starts for a single command."""
         return self.root / "prefect"
+
+
+def _absolute(place: str | Path) -> Path:
+    try:
+        return Path(place).expanduser().absolute()
+    except RuntimeError:
+        raise SettingError(
+            f"{place} names a user's folder that is not known here. Give the home by a whole path."
+        ) from None
+    except FileNotFoundError:
+        raise SettingError(f"{place} cannot be found: the working folder is gone. Go to another.") from None
 
 
 def _allowed(path: Path, bits: int) -> bool:

@@ -52,8 +52,8 @@ Seed = Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Fixes every
 class Shell:
     """What a command works with: the home, a place to show things, and the result for ``--json``."""
 
-    def __init__(self, home: Home) -> None:
-        self.home = home
+    def __init__(self) -> None:
+        self.home: Home  # as soon as it is known that there can be one
         self.result: dict[str, Any] = {}
         self._shown: list[RenderableType] = []
 
@@ -70,10 +70,11 @@ class Shell:
 @contextlib.contextmanager
 def shell(home: Path | None, as_json: bool, debug: bool, log: Path | None = None) -> Iterator[Shell]:
     """Run a command's body: progress on stderr, the outcome on stdout, an error as one line and an exit code."""
-    session, started = Shell(Home.of(home)), time.time()
+    session, started = Shell(), time.time()
     errors = _console(stderr=True)
     code = 0
     try:
+        session.home = Home.of(home)
         prepare(session.home)
         with contextlib.ExitStack() as stack:
             if as_json:
@@ -90,15 +91,30 @@ def shell(home: Path | None, as_json: bool, debug: bool, log: Path | None = None
         if debug:
             errors.print_exception()
         message, code = _explain(error) if isinstance(error, Exception) else _stopped(error, session.home, started)
-        word = "Refused" if code == REFUSED else "Stopped" if code in STOPPED else "Error"
-        errors.print(f"[bold red]{word}:[/] ", end="")
-        errors.print(visible(message, lines=True), markup=False, highlight=False, soft_wrap=True)
+        _tell(errors, "Refused" if code == REFUSED else "Stopped" if code in STOPPED else "Error", message)
         session.result |= {"error": message}
     session.print(errors if as_json else _console())
     if as_json:
         print(json.dumps(session.result, ensure_ascii=False, allow_nan=False, default=str))
     if code:
         raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def before_any_command() -> Iterator[None]:
+    """Tell what fails outside of a command's body, such as a working folder that is gone, likewise in one line."""
+    try:
+        yield
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        message, code = _explain(error)
+        _tell(_console(stderr=True), "Error", message)
+        sys.exit(code)
+
+
+def _tell(console: Console, word: str, message: str) -> None:
+    console.print(Text.assemble((f"{word}:", "bold red"), f" {visible(message, lines=True)}"), soft_wrap=True)
 
 
 def table(headings: dict[str, str], rows: list[list[str]], title: str | None = None) -> Table:

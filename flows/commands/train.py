@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -175,5 +176,5 @@ def tune(
             show_report(session, done.training.generation)
             session.show("Next: recsys publish")
         else:
-            session.show(f"Next: recsys train --snapshot {chosen} --config {done.config}")
+            session.show(f"Next: recsys train --snapshot {chosen} --config {quote(done.config)}")
         session.result = asdict(done)

@@ -1,5 +1,6 @@
 """`recsys ui`: Prefect's server and UI for schedules, forms and the history of runs."""
 
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -18,6 +19,6 @@ def ui(
         path = server.client_file(session.home, port)
         typer.echo(
             f"The UI is at http://127.0.0.1:{port}. Its login, and what other terminals need, is in {path}:\n"
-            f"    source {path}"
+            f"    source {quote(str(path))}"
         )
         server.start(session.home, port)

@@ -52,7 +52,7 @@ class Database:
         salt: the file that makes the hashes in the database unreadable to whoever has the database alone.
 
     Args:
-        url: a SQLAlchemy URL of SQLite or, with psycopg installed, PostgreSQL (``postgresql+psycopg://…``).
+        url: of SQLAlchemy: SQLite or, with psycopg installed, PostgreSQL (``postgresql+psycopg://…``).
         salt: for a PostgreSQL; None: in the environment's home. A SQLite has it beside its file.
 
     Raises:
@@ -60,7 +60,7 @@ class Database:
         sqlalchemy.exc.SQLAlchemyError: the database cannot be reached; every method raises it likewise.
     """
 
-    def __init__(self, url: str, salt: Path | None = None) -> None:
+    def __init__(self, url: str | sql.URL, salt: Path | None = None) -> None:
         location = sql.make_url(url)
         self.salt = salt or Home.from_environment().salt
         match location.get_backend_name():
@@ -83,7 +83,7 @@ class Database:
     def at(cls, path: Path) -> "Database":
         """Open the SQLite database at a path; folder and file are made where missing, for their owner alone."""
         path.parent.mkdir(mode=ALONE, parents=True, exist_ok=True)
-        return cls(f"sqlite:///{path}")
+        return cls(sql.URL.create("sqlite", database=str(path)))  # no text: a ? in the path would end it
 
     @classmethod
     def of(cls, home: Home) -> "Database":

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from recsys.callbacks import StageProgress, forget_loss, noted_loss
+from recsys.evaluation.plain import visible
 
 NOTABLE_SECONDS = 2.0  # a stage that took longer leaves a line
 LINE_SECONDS = 30.0  # from one line to the next of a stage under way
@@ -31,7 +33,7 @@ class Display:
 
     def __init__(self, console: Console, log: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._log, self._clock = console, log, clock
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         self._bars = Progress(*columns, TimeElapsedColumn(), console=console, transient=True, refresh_per_second=5)
         # rich draws bars in a notebook by ipywidgets, and warns where they are missing
         widgets = console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
@@ -69,7 +71,8 @@ class Display:
         forget_loss()
         seconds = self._clock() - self._started
         if seconds >= NOTABLE_SECONDS:
-            self._console.print(f"[green]✓[/] {self._stage} [dim]{seconds:.0f} s[/]", highlight=False)
+            told = Text.assemble(("✓", "green"), f" {visible(self._stage)} ", (f"{seconds:.0f} s", "dim"))
+            self._console.print(told, highlight=False)
             self._write(f"{self._stage}: done in {seconds:.0f} s")
         self._stage = None
 

@@ -5,6 +5,7 @@ Nothing is served by it; whether it may be is asked in ``recsys/publishing/admis
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,3 +112,8 @@ def held_out_table(
     columns |= {ranking.name: ndcg(ranking.ranks, 10) for ranking in rankings}
     columns |= {SLICE + name: chosen for name, chosen in parts.items()}
     return pl.DataFrame(columns).sort(USER_ID, ITEM_ID)
+
+
+def read_held_out(folder: Path) -> pl.DataFrame:
+    """Return the table of ``held_out_table`` that a generation's folder holds."""
+    return pl.read_parquet(folder / HELD_OUT, glob=False)  # a home may have brackets in its path

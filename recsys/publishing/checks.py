@@ -155,9 +155,9 @@ def check_search(home: Home, generation_id: str, served_id: str | None, limits: 
         if before is None or not before.is_file():
             return Verdict(True, ())
         return Verdict(True, ("The served generation's search has learnt from pairs, this one's not: `recsys teach`.",))
-    own, served = pl.read_parquet(path), None
+    own, served = pl.read_parquet(path, glob=False), None
     if before is not None and before.is_file():
-        other = pl.read_parquet(before)
+        other = pl.read_parquet(before, glob=False)
         if other.select(QUERY, CHOSEN).equals(own.select(QUERY, CHOSEN)):
             served = other[TAUGHT].to_numpy()
     return judge_search(own[TAUGHT].to_numpy(), own[BASE].to_numpy(), served, limits)

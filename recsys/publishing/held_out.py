@@ -24,7 +24,7 @@ from recsys.evaluation.report import OURS
 from recsys.evaluation.sittings import before_sittings
 from recsys.evaluation.splits import Split, Targets
 from recsys.home import Home
-from recsys.publishing.binding import HELD_OUT
+from recsys.publishing.binding import HELD_OUT, read_held_out
 from recsys.store.adapters import read_card
 from recsys.store.generations import generation_snapshot, read_generation
 from recsys.training.weighing import weighed_targets
@@ -136,8 +136,10 @@ def read_table(home: Home, generation_id: str) -> pl.DataFrame:
     Raises:
         ArtifactError: the generation or its table is missing, or no table.
     """
-    path = read_generation(home, generation_id)[0] / HELD_OUT
+    folder, _ = read_generation(home, generation_id)
     try:
-        return pl.read_parquet(path, glob=False)
+        return read_held_out(folder)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}. Train and publish again, or roll back.") from None
+        raise ArtifactError(
+            f"{folder / HELD_OUT} cannot be read: {error}. Train and publish again, or roll back."
+        ) from None

@@ -22,7 +22,7 @@ from recsys.evaluation.charts import Bar, escaped, quoted
 from recsys.evaluation.curves import curves
 from recsys.evaluation.report import METRICS_FILE, OURS
 from recsys.home import Home
-from recsys.publishing.binding import HELD_OUT, SLICE
+from recsys.publishing.binding import SLICE, read_held_out
 from recsys.publishing.checks import check_gate
 from recsys.ranking.blend import Blend
 from recsys.ranking.parts import ADAPTED, COMPONENTS
@@ -115,7 +115,7 @@ def _made_of(made: _Made) -> list[str]:
 
 def _slices(made: _Made) -> list[str]:
     """Return NDCG@10 by slice with intervals, and where the held-out items stood, from the gate's targets."""
-    held_out, config = pl.read_parquet(made.folder / HELD_OUT), made.manifest.config
+    held_out, config = read_held_out(made.folder), made.manifest.config
     systems = [name for name in SLICED if name in held_out.columns]
     parts = [f"<h2>Slices of the {len(held_out):,} held-out items</h2>", '<div class="pair">']
     for column in (name for name in held_out.columns if name.startswith(SLICE)):

@@ -56,7 +56,8 @@ def write_world(world: World, folder: Path, progress: StageProgress | None = Non
             types[kind] = types.get(kind, 0) + count
         if progress is not None:
             progress("Simulate", part + 1, len(starts))
-    pl.scan_parquet(users / "*.parquet").sink_parquet(folder / USERS_FILE, maintain_order=True)
+    parts = sorted(users.glob("*.parquet"))
+    pl.scan_parquet(parts, glob=False).sink_parquet(folder / USERS_FILE, maintain_order=True)
     for path in users.iterdir():
         path.unlink()
     users.rmdir()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import lancedb
 import numpy as np
@@ -97,9 +98,19 @@ def build_index(
         settings = {"num_partitions": partitions(len(item_ids)), "max_iterations": KMEANS_ROUNDS}
         table.create_index(VECTOR, config=IvfSq(distance_type="dot", **settings))
     table.create_index(TEXT, config=FTS())
-    table.tags.create(TAG, table.version)
+    set_tag(folder, name, TAG, table.version)
     open_to_readers(folder / f"{name}{TABLE_FOLDER}")
     return _reference(connection, name, item_ids, dimensions, content)
+
+
+def set_tag(folder: Path, name: str, tag: str, version: int) -> None:
+    """Protect a version of a table from clean-up by a tag.
+
+    By a plain path LanceDB makes the folder of tags where the path leads with its ``ü``, ``?`` or ``%`` encoded, beside
+    the home; by a URL where the table is.
+    """
+    place = f"file-object-store://{quote(str(folder.absolute()))}"
+    lancedb.connect(place).open_table(name).tags.create(tag, version)
 
 
 def partitions(rows: int) -> int:

@@ -145,7 +145,7 @@ def embed_table(table: pl.DataFrame, encoder: TextVectors, out: Path, progress: 
         parts.append(part)
         if progress:
             progress(start + len(rows), len(table))
-    whole = pl.concat([pl.read_parquet(part) for part in parts])
+    whole = pl.concat([pl.read_parquet(part, glob=False) for part in parts])
     _write_table(whole, out)
     shutil.rmtree(folder)
     return Embedded(len(whole), sum(encoder.widths), resumed)

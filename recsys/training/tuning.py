@@ -20,6 +20,7 @@ from recsys.artifacts import short_id, write_atomic
 from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig, TuneConfig, from_dict, to_dict
 from recsys.data.sequences import Sequences
+from recsys.database.files import sqlite_url
 from recsys.evaluation.splits import Targets, sample
 from recsys.models.towers.tower import TwoTower
 from recsys.models.towers.training import tower_shape, train_towers
@@ -94,7 +95,7 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
-        storage=f"sqlite:///{storage}",
+        storage=sqlite_url(storage.absolute()),
         study_name="towers",
         direction="maximize",
         load_if_exists=True,

@@ -1,7 +1,6 @@
 """Texts of others on a terminal and in Markdown: whatever is in them, they are shown as they are written."""
 
 import io
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +9,12 @@ from rich.console import Console
 from flows.commands.tables import show_items
 from flows.commands.terminal import Shell, table
 from recsys.evaluation.plain import LONGEST, cell, in_markdown, visible
-from recsys.home import Home
 
 ESCAPE = "\x1b]52;c;ZXZpbA==\x07\x1b[2J"  # writes to the clipboard, and clears the screen
 
 
 def printed(*parts: Any) -> str:
-    shell, out = Shell(Home(Path())), io.StringIO()
+    shell, out = Shell(), io.StringIO()
     shell.show(*parts)
     shell.print(Console(file=out, width=200, force_terminal=True, color_system=None))
     return out.getvalue()
@@ -44,7 +42,7 @@ def test_what_cannot_be_seen_is_written_out(text: str, shown: str) -> None:
 def test_a_hostile_title_is_no_markup_and_no_command_of_a_terminal() -> None:
     title = f"\\[red]alarm[/] [link=http://x]{ESCAPE} " + LONGEST * "long "
     item = {"fields": {"title": title}, "score": 1.0, "reasons": [f"because of {title}"]}
-    shell = Shell(Home(Path()))
+    shell = Shell()
     show_items(shell, f"u\x1b[31m[bold]{ESCAPE}", {"items": [item], "fallback": None})
     out = printed(*shell._shown)
     assert "\x1b" not in out

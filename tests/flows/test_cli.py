@@ -170,6 +170,67 @@ def test_a_home_that_can_be_none_is_said_in_one_line(tmp_path: Path) -> None:
     assert output.count("\n") == 1
 
 
+@pytest.mark.parametrize("arguments", [["adapters"], ["keys", "list"], ["generations", "--json"]])
+def test_a_place_that_is_none_is_said_in_one_line(arguments: list[str], tmp_path: Path) -> None:
+    """Also where it is found before a command's own work begins."""
+    place = tmp_path / "gone"
+    place.mkdir()
+    gone = "import os; os.rmdir(os.getcwd()); from flows.cli import app; app()"
+    command = [sys.executable, "-c", gone, *arguments]
+    kept = {name: value for name, value in os.environ.items() if name != "RECSYS_HOME"}
+    done = subprocess.run(command, cwd=place, env=kept, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "the working folder is gone" in done.stderr
+    output = shown(*[word for word in arguments if word != "--json"], "--home", "~nobody-of-this-name/home", code=1)
+    assert output.startswith("Error: ~nobody-of-this-name/home names a user's folder that is not known")
+    assert output.count("\n") == 1
+
+
+def test_what_fails_outside_of_a_command_is_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def failing() -> None:
+        raise PermissionError(13, "Permission denied", "/[/home]")
+
+    monkeypatch.setattr("flows.cli.begin_command", failing)
+    monkeypatch.setattr(sys, "argv", ["recsys", "adapters"])
+    with pytest.raises(SystemExit) as end:
+        app()
+    assert end.value.code == 1
+    assert capsys.readouterr().err == "Error: [Errno 13] Permission denied: '/[/home]'\n"
+    monkeypatch.setattr(sys, "argv", ["recsys", "adapters", "--debug"])
+    with pytest.raises(PermissionError):
+        app()
+
+
+def test_a_home_of_any_name_holds_all_that_is_made(copied_home: Home, tmp_path: Path) -> None:
+    served, worse = current_id(copied_home), hopeless_generation(copied_home)
+    odd = Home(tmp_path / "Jürgen's [new]*" / "home?#1 {%20}")
+    odd.root.parent.mkdir()
+    copied_home.root.rename(odd.root)
+    place = ("--home", odd.root)
+    assert run("publish", worse, "--force", *place)["generation"] == worse
+    assert run("rollback", *place)["generation"] == served
+    assert run("recommend", "--user", "u000", *place)["items"]
+    assert odd.events_database.is_file()
+    assert Path(run("evaluate", "--report", *place)["report"]).is_file()
+    text = tmp_path / "text.txt"
+    text.write_text("A film.\n")
+    assert run("embed", text, "--out", odd.root / "[v].parquet", *place)["rows"] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [odd.root.parent.name, "text.txt"]
+    assert [path.name for path in odd.root.parent.iterdir()] == [odd.root.name]
+
+
+@pytest.mark.parametrize("text", ["[deleted]", "[/deleted]", "[bold red]", "[link=file:///]x[/]", "\\[x]"])
+def test_what_looks_like_markup_is_shown_as_it_is(copied_home: Home, text: str) -> None:
+    place = ("--home", copied_home.root)
+    adapter = run("adapters", *place)["adapters"][0]["id"]
+    assert f"{text} is unknown" in shown("recommend", "--user", text, *place)
+    assert f"#{text}" in shown("adapters", "tag", adapter, text, *place)
+    assert f"Note: {text}" in shown("adapters", "note", adapter, text, *place)
+    assert text in shown("keys", "create", "--name", text, "--scope", "admin", *place)
+    assert text in shown("keys", "list", *place)
+    assert text.strip("\\") in shown("evaluate", text, *place, code=1)
+
+
 def test_validate_counts_and_writes_nothing(dataset: Dataset, tmp_path: Path) -> None:
     arguments = ["validate", "--events", dataset.events, "--items", dataset.items, "--home", tmp_path / "home"]
     report = run(*arguments)

@@ -80,7 +80,7 @@ def login(secret: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """`recsys ui` as the page says, and the home it works on."""
-    home, port = tmp_path_factory.mktemp("ui") / "home", free_port()
+    home, port = tmp_path_factory.mktemp("ui") / "a home?#1 %20", free_port()  # Prefect makes a URL of its path
     log = home.parent / "ui.log"
     command = [sys.executable, "-c", "from flows.cli import app; app()", "ui", "--port", str(port)]
     with log.open("wb") as out:
@@ -113,6 +113,7 @@ def test_what_other_terminals_need_is_its_owners_and_stays(ui: tuple[str, Path])
     assert file.stat().st_mode & 0o077 == 0
     assert file.parent.stat().st_mode & 0o077 == 0
     assert (file.parent / "prefect.db").stat().st_mode & 0o077 == 0
+    assert sorted(path.name for path in home.parent.iterdir()) == [home.name, "ui.log"]
     before = re.findall(r"AUTH_STRING=.*", file.read_text())
     again = client_file(Home(home), 4201).read_text()
     assert re.findall(r"AUTH_STRING=.*", again) == before
@@ -126,7 +127,7 @@ def test_a_shell_that_has_read_the_file_makes_the_deployments(ui: tuple[str, Pat
     prefect = f"{sys.executable} -m prefect"
     script = f"""
         set -e
-        source {home}/prefect/client.env
+        source "{home}/prefect/client.env"
         {prefect} work-pool create recsys --type process
         {prefect} deploy --all
     """
@@ -137,7 +138,7 @@ def test_a_shell_that_has_read_the_file_makes_the_deployments(ui: tuple[str, Pat
 
     done = shell(script)
     assert done.returncode == 0, done.stdout + done.stderr
-    refused = shell(script.replace(f"source {home}/prefect/client.env", f"export PREFECT_API_URL={url}/api"))
+    refused = shell(script.replace(f'source "{home}/prefect/client.env"', f"export PREFECT_API_URL={url}/api"))
     assert refused.returncode != 0
     assert "401" in refused.stdout + refused.stderr
 

@@ -151,6 +151,8 @@ def test_bars_go_to_a_terminal_and_end_with_their_stage(capsys: pytest.CaptureFi
     display.update("Train towers", 1, 10)
     display.finish()
     assert not console._live_stack
+    display.update("Train [/towers] of [deleted]", 1, 10)
+    display.finish()  # what is no markup is none in a bar, either
     assert capsys.readouterr().err == ""
 
 

@@ -32,6 +32,15 @@ def test_vectors_come_back_as_they_went_in_and_twice_is_once(tmp_path):
     np.testing.assert_array_equal(map_vectors(tmp_path, open_index(tmp_path, reference), reference), some_vectors())
 
 
+@pytest.mark.parametrize("name", ["Jürgen", "a home", "what?#1", "100%20", "[x]*{y}"])
+def test_a_folder_of_any_name_keeps_all_of_its_index(tmp_path, name):
+    folder = tmp_path / name / "lance"
+    reference = build_index(folder, ids(), some_vectors(), texts())
+    assert build_index(folder, ids(), some_vectors(), texts()) == reference
+    assert len(VectorSource(folder, reference).vectors) == 200
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_workers_share_one_file_of_vectors_which_is_made_again_when_damaged(tmp_path):
     reference = build_index(tmp_path, ids(), some_vectors(), texts())
     first, second = (VectorSource(tmp_path, reference).vectors for _ in range(2))
