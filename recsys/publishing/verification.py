@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from recsys.artifacts import ArtifactError
+from recsys.artifacts import MANIFEST, ArtifactError
 from recsys.data.columns import ITEM_ID
 from recsys.data.snapshot import open_snapshot
 from recsys.errors import RecsysError
@@ -106,14 +106,16 @@ def refusing(home: Home, generation_id: str, served: str | None, cause: Cause, f
     Raises:
         ArtifactError: it is, whatever the block raised.
     """
-    read_generation(home, generation_id)  # one that does not exist was mistyped, and is no refusal
     try:
         yield
     except Exception as error:  # whatever a broken file makes its reader raise
         said = str(error) if isinstance(error, RecsysError) else f"{type(error).__name__}: {error}"
-        refuse(home, Promotion.make(
-            "refused", generation_id, served, cause, forced=forced, passed=False, findings=(said,)
-        ))  # fmt: skip
+        if generation_id in (path.parent.name for path in home.generations.glob(f"[!.]*/{MANIFEST}")):  # not mistyped
+            found = (said,)
+            refuse(
+                home,
+                Promotion.make("refused", generation_id, served, cause, forced=forced, passed=False, findings=found),
+            )
         if isinstance(error, RecsysError):
             raise
         raise ArtifactError(f"Generation {generation_id} cannot be opened: {said}. Train and publish again.") from error

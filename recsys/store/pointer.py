@@ -85,9 +85,15 @@ def leave_trail(home: Home, generation_id: str) -> None:
 
 
 def refuse(home: Home, promotion: Promotion) -> None:
-    """Write into the log that a generation may not be served; the pointer stays."""
-    with pointer_lock(home):
-        append(home, promotion)
+    """Write into the log that a generation may not be served; the pointer stays.
+
+    A home that cannot be written to hides no refusal: it is logged.
+    """
+    try:
+        with pointer_lock(home):
+            append(home, promotion)
+    except OSError as error:
+        _LOG.warning("That %s was refused is not in the log of promotions: %s", promotion.generation, error)
 
 
 def list_promotions(home: Home) -> list[Promotion]:

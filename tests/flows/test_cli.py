@@ -44,23 +44,13 @@ LISTING = """
 import sys
 from typer.testing import CliRunner
 from flows.cli import app
-for command in (["--help"], ["generations"], ["adapters"], ["keys", "list"]):
+for command in (["--help"], ["generations"], ["promotions"], ["adapters"], ["keys", "list"]):
     assert CliRunner().invoke(app, command).exit_code == 0, command
 print(*{name.partition(".")[0] for name in sys.modules})
 """
 COMMANDS = {
-    *(
-        "demo",
-        "ingest",
-        "validate",
-        "train",
-        "evaluate",
-        "publish",
-        "rollback",
-        "promotions",
-        "generations",
-        "adapters",
-    ),
+    *("demo", "ingest", "validate", "train", "evaluate", "publish", "rollback", "promotions"),
+    *("generations", "adapters"),
     *("serve", "recommend", "benchmark", "classify", "embed", "export", "pretrain", "teach", "tune", "ui"),
     *("simulate", "monitor", "snapshots", "prune"),
 }
@@ -334,10 +324,22 @@ def test_publish_refuses_with_3_and_rollback_returns(copied_home: Home) -> None:
     assert (refused["generation"], refused["published"], refused["passed"]) == (worse, False, False)
     assert "popularity" in refused["error"]
     assert current_id(copied_home) == served
+    for unreasoned in ((), ("--reason", " ")):
+        assert "--reason" in shown("publish", worse, "--force", *unreasoned, "--home", copied_home.root, code=2)
     assert run("publish", worse, "--force", "--reason", "a test", "--home", copied_home.root)["published"] is True
     assert current_id(copied_home) == worse
     assert "is being served" in shown("generations", "delete", worse, "--home", copied_home.root, code=1)
-    assert run("rollback", "--home", copied_home.root)["generation"] == served
+    assert run("rollback", "--reason", "[b]odd[/]", "--home", copied_home.root)["generation"] == served
+    back, forced, refusal, first = run("promotions", "--home", copied_home.root)["promotions"]
+    assert [one["generation"] for one in (back, forced, refusal, first)] == [served, worse, worse, served]
+    assert [one["action"] for one in (back, forced, refusal, first)] == ["rollback", "publish", "refused", "publish"]
+    assert (forced["reason"], forced["forced"], forced["passed"]) == ("a test", True, False)
+    assert (refusal["findings"], refusal["previous"]) == (refused["findings"], served)
+    assert run("promotions", "--limit", "1", "--home", copied_home.root)["promotions"] == [back]
+    listed = " ".join(shown("promotions", "--home", copied_home.root).split())
+    assert all(part in listed for part in (worse, "refused", "[b]odd[/]", forced["by"]))
+    assert run("rollback", "--to", worse[:8], "--home", copied_home.root)["generation"] == worse
+    assert run("rollback", "--to", served, "--home", copied_home.root)["generation"] == served
     assert run("generations", "delete", worse, "--home", copied_home.root) == {"deleted": worse}
     assert [entry["id"] for entry in run("generations", "--home", copied_home.root)["generations"]] == [served]
 

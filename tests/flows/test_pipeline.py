@@ -22,13 +22,14 @@ from flows.evaluate import allowed_protocols, measure
 from flows.ingest import ingest_tables
 from flows.pipeline import pipeline
 from flows.publish import publish_generation
+from flows.rollback import rollback_generation
 from flows.train import recorded
 from recsys.artifacts import STAGING_PREFIX, read_json, staged_folder
 from recsys.config import EvaluationConfig, IngestConfig, ModelConfig
 from recsys.data.ingest import ingest
 from recsys.data.quality import QualityError
 from recsys.data.snapshot import open_snapshot
-from recsys.errors import RefusedError
+from recsys.errors import RefusedError, SettingError
 from recsys.evaluation.report import OURS
 from recsys.home import Home
 from recsys.publishing.binding import HELD_OUT
@@ -36,6 +37,7 @@ from recsys.serving.recommender import Recommender
 from recsys.store.adapters import read_card
 from recsys.store.generations import commit_generation, current_id, list_generations, read_generation, report_path
 from recsys.store.index import build_index
+from recsys.store.pointer import list_promotions
 
 KILLED = """
 import os, signal, sys
@@ -153,8 +155,15 @@ def test_the_gate_stops_a_worse_generation(copied_home: Home) -> None:
     with pytest.raises(RefusedError, match=f"refused generation {worse}.*popularity"):
         publish_generation(worse, str(copied_home.root))
     assert current_id(copied_home) == served
+    with pytest.raises(SettingError, match="takes a reason"):
+        publish_generation(worse, str(copied_home.root), force=True)
     publish_generation(worse, str(copied_home.root), force=True, reason="a test")
     assert current_id(copied_home) == worse
+    assert rollback_generation(home=str(copied_home.root), reason="Lists of nothing.") == served
+    back, forced, refused = list_promotions(copied_home)[:3]
+    assert [one.action for one in (back, forced, refused)] == ["rollback", "publish", "refused"]
+    table = artifact("promotions", holding=str(back.run)).data
+    assert all(part in table for part in ("Lists of nothing", str(forced.run), str(refused.run), "rolled back", worse))
 
 
 def test_bad_rows_stop_the_pipeline_and_leave_nothing(prefect_server: str, dataset: Dataset, tmp_path: Path) -> None:

@@ -130,6 +130,14 @@ def test_an_index_of_broken_vectors_or_of_other_items_is_refused(
         refused(trained, bound(trained, at=indexed(trained, change, monkeypatch)), said)
 
 
+def test_what_was_mistyped_is_no_refusal(trained: Home) -> None:
+    before = list_promotions(trained)
+    for name in ("0" * 16, "../generations", "nothing"):
+        with pytest.raises(ArtifactError):
+            publish(trained, name)
+    assert list_promotions(trained) == before
+
+
 def test_what_its_reader_stumbles_over_is_refused(trained: Home) -> None:
     broken = bound(trained, lambda folder: (folder / "system.json").write_text('{"experts": []}'))
     with pytest.raises(ArtifactError, match=f"Generation {broken} cannot be opened: KeyError"):

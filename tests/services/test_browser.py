@@ -486,10 +486,17 @@ def test_promoting_asks_first_then_switches_and_rolls_back(visit: Visit, world: 
     assert page.locator("#serving").inner_text() == world.first
     page.click("#confirm-yes")
     page.locator("#serving", has_text=world.second).wait_for()
+    page.click("#promotions > summary")
+    row = page.locator("#promotion-rows tr").first
+    assert row.locator("td[data-label=What]").inner_text().startswith("published")
+    assert row.locator("td[data-label=Why]").inner_text() == "The <b>spring</b> catalogue."
+    assert world.second in row.inner_text()
     page.locator("#list-A .origin", has_text=world.second).wait_for()
     page.click("#roll-back")
-    page.click("#confirm-yes")
+    page.fill("#reason", "Odd lists.")
+    page.press("#reason", "Enter")
     page.locator("#serving", has_text=world.first).wait_for()
+    page.locator("#promotion-rows tr", has_text="Odd lists.").wait_for()
     page.click("#roll-back")
     page.click("#confirm-yes")
     page.locator("#confirm-error", has_text="no earlier generation").wait_for()

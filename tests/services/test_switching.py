@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -12,10 +13,16 @@ import pytest
 from variants import make_variant
 
 from recsys.home import Home
+from recsys.serving.recommender import Recommender
 from recsys.store.adapters import save_adapter
-from recsys.store.generations import current_id, read_generation
+from recsys.store.generations import current_id, promote, read_generation
 from recsys.store.manifests import AdapterCard
 from recsys.store.names import ADAPTER, GENERATION, remove_alias, set_alias
+from recsys.store.pointer import list_promotions
+from recsys_client.schemas.generations import PromoteRequest
+from recsys_client.schemas.problems import Code
+from services.edge.problems import Refused
+from services.routes import generations
 from services.serve import running
 
 Eventually = Callable[[Callable[[], bool]], None]
@@ -192,6 +199,35 @@ def test_a_switch_reaches_all_workers_and_rolls_back(world: World, eventually: E
     back = world.ask("POST", "/v1/rollback").json()
     assert back == {"generation": world.first, "previous": world.second, "findings": []}
     eventually(lambda: world.serves_everywhere(world.first))
+    told, forced = httpx.get(f"{world.url}/v1/promotions", params={"limit": 2}).json()["promotions"]
+    assert (told["action"], told["generation"], told["previous"]) == ("rollback", world.first, world.second)
+    assert (forced["action"], forced["by"], forced["reason"]) == ("publish", "somebody on this machine", REASON)
+    assert forced["findings"] == answer["findings"]
+    unreasoned = world.ask("POST", f"/v1/generations/{world.second}/promote", force=True)
+    assert (unreasoned.status_code, unreasoned.json()["errors"][0]["pointer"]) == (422, "/reason")
+    there = world.ask("POST", "/v1/rollback", to=world.second, reason="That one.").json()
+    assert there == {"generation": world.second, "previous": world.first, "findings": []}
+    assert world.ask("POST", "/v1/rollback", to="0" * 16).status_code == 404
+    assert list_promotions(world.home)[0].reason == "That one."
+
+
+def test_who_is_overtaken_while_the_gate_looks_is_told_by_a_word_of_its_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third, _ = make_variant(world.home, {"rules": 1.0})
+    opened: list[str] = []
+
+    def overtaken(generation_id: str) -> Recommender:
+        opened.append(generation_id)
+        if len(opened) == 1:
+            promote(world.home, world.second)
+        return Recommender.open(world.home, generation_id)
+
+    worker: Any = SimpleNamespace(home=world.home, opened=overtaken, cache=SimpleNamespace(open=lambda _: None))
+    with pytest.raises(Refused) as refused:
+        generations._promote(worker, third, PromoteRequest(force=True, reason=REASON))
+    assert (refused.value.code, refused.value.status_code) == (Code.SWITCHED_MEANWHILE, 409)
+    assert current_id(world.home) == world.second
 
 
 def test_what_cannot_serve_is_refused_before_the_pointer_moves(world: World) -> None:

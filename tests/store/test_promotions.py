@@ -49,6 +49,23 @@ sys.addaudithook(counting)
 rollback(home, to=target) if sys.argv[4:] else promote(home, target)
 """
 
+# Waits for the others, then publishes what all of them have judged against the same.
+RACING = """
+import sys
+from pathlib import Path
+from recsys.home import Home
+from recsys.store.generations import ConflictError, promote
+
+home = Home(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    promote(home, sys.argv[2], expected=sys.argv[3])
+    print("won")
+except ConflictError as error:
+    print(error)
+"""
+
 
 @pytest.fixture
 def place(tmp_path):
@@ -193,6 +210,38 @@ def test_what_is_deleted_between_two_turns_of_one_leaves_no_way_back_to_itself(p
     with pytest.raises(ArtifactError, match="no earlier generation"):
         rollback(place)
     assert told(place)[-1] == ("publish", first, second)  # what happened has happened
+
+
+def test_of_many_that_publish_at_once_one_wins_and_the_others_are_told(place):
+    first, *others = (make(place, content) for content in "12345")
+    promote(place, first)
+    racing = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACING, str(place.root), one, first],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for one in others
+    ]  # fmt: skip
+    assert [one.stdout.readline() for one in racing] == ["ready\n"] * len(racing)
+    for one in racing:
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    said = [one.communicate(timeout=120)[0] for one in racing]
+    (winner,) = [one for one, told in zip(others, said, strict=True) if told == "won\n"]
+    assert all(f"Generation {winner} was published while" in told for told in said if told != "won\n")
+    assert current_id(place) == winner
+    assert told(place) == [("publish", first, None), ("publish", winner, first)]
+
+
+def test_a_home_that_cannot_be_written_to_hides_no_refusal(place, monkeypatch, caplog):
+    first = make(place)
+
+    def read_only(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(pointer, "locked", read_only)
+    refuse(place, Promotion.make("refused", first, None, Cause("ann")))
+    assert "Read-only file system" in caplog.text
 
 
 @pytest.mark.parametrize("reason", ["", " \n", "x" * 501])
