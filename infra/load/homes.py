@@ -36,14 +36,13 @@ from recsys.home import Home
 from recsys.models.encoder.backbone import add_lora, load_backbone, save_lora
 from recsys.models.towers.tower import TowerShape, TwoTower
 from recsys.models.towers.whitening import Whitening
-from recsys.publishing.admission import publish
 from recsys.publishing.binding import bind_generation
 from recsys.ranking.blend import Blend
 from recsys.ranking.system import CONTENT, POPULARITY, TOWERS, System
 from recsys.ranking.text_maps import TextMaps, written_out
 from recsys.store.adapters import save_adapter
+from recsys.store.generations import promote
 from recsys.store.manifests import AdapterCard
-from recsys.store.promotions import Cause
 from recsys.texts.vectors import TextVectors
 
 CATEGORIES, KINDS = 40, 25  # kinds in each category
@@ -99,7 +98,7 @@ def make_home(home: Home, items: int, encode: bool, seed: int) -> str:
     targets, rankings = _held_out(snapshot.sequences(), random)
     parts = {"all": np.ones(len(targets), dtype=bool)}
     generation = bind_generation(home, snapshot, adapter_id, maps, system, rankings, parts, {}, config, {})
-    publish(home, generation, force=True, cause=Cause(reason="Made for a load test; nobody has measured it."))
+    promote(home, generation)  # the gate has nothing to say of what nobody has measured
     return generation
 
 

@@ -34,7 +34,7 @@ from recsys.publishing.gate import (
     judge_search,
     judge_size,
 )
-from recsys.publishing.held_out import HeldOut, read_table
+from recsys.publishing.held_out import HeldOut, protocol_of, read_table
 from recsys.publishing.measured import Measured
 from recsys.ranking.parts import Parts
 from recsys.ranking.system import CONTENT, EASE, KNN, LEXICAL, POPULARITY, RULES, TOWERS
@@ -194,6 +194,8 @@ def check_bound(home: Home, candidate: Recommender, limits: GateConfig = DEFAULT
     Raises:
         ArtifactError: its snapshot or the card of its adapter is missing or changed.
     """
+    if protocol_of(home, candidate.generation_id) is None:
+        return Verdict(True, ("Whether what is bound is what was measured cannot be told: nobody knows how it was.",))
     asked, system = HeldOut.of(home, candidate.generation_id).some(MANY), candidate.scoring.system
     seed, found = asked.config.seed, asked.figures
     if len(asked) < limits.min_targets:

@@ -82,7 +82,8 @@ def compared(home: Home, candidate_id: str, served_id: str, limits: GateConfig) 
     except ArtifactError as error:
         return Incomparable(f"The served generation {served_id} cannot be compared with, it is broken: {error}", True)
     if protocol != other:
-        return Incomparable(f"It was measured by the protocol {protocol}, the served generation by {other}.")
+        names = [name or "no known one" for name in (protocol, other)]
+        return Incomparable(f"It was measured by the protocol {names[0]}, the served generation by {names[1]}.")
     both = own.join(theirs.select(USER_ID, ITEM_ID, pl.col(OURS).alias(THEIRS)), on=[USER_ID, ITEM_ID])
     both = both.sort(USER_ID, ITEM_ID)
     same = len(both) == len(own) == len(theirs)

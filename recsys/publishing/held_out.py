@@ -57,12 +57,14 @@ class HeldOut:
         """Read a generation's targets and its figures on them; those that its table lacks are left out.
 
         Raises:
-            ArtifactError: the generation, its snapshot or the card of its adapter is missing or changed, or the
-                snapshot does not allow the protocol.
+            ArtifactError: the generation, its snapshot or the card of its adapter is missing or changed, the card does
+                not say how it was measured, or the snapshot does not allow that.
         """
         _, manifest = read_generation(home, generation_id)
         snapshot, config = generation_snapshot(home, manifest), manifest.config
         protocol, users, items = protocol_of(home, generation_id), snapshot.user_ids(), snapshot.item_ids()
+        if protocol is None:
+            raise ArtifactError(f"The card of adapter {manifest.adapter} does not say how it was measured.")
         try:
             sequences, _ = read_sequences(snapshot, protocol, config)
             split = before_sittings(make_split(sequences, len(items), protocol, config), sequences)
@@ -118,16 +120,13 @@ class HeldOut:
         return np.flatnonzero(kept)[after] - self.snapshot.sequences().offsets[:-1][users]
 
 
-def protocol_of(home: Home, generation_id: str) -> Protocol:
-    """Return how a generation's targets were held out.
+def protocol_of(home: Home, generation_id: str) -> Protocol | None:
+    """Return how a generation's targets were held out; None: its adapter's card does not say.
 
     Raises:
-        ArtifactError: the generation or the card of its adapter is missing or changed, or the card does not say.
+        ArtifactError: the generation or the card of its adapter is missing or changed.
     """
-    card = read_card(home, read_generation(home, generation_id)[1].adapter)
-    if card.protocol is None:
-        raise ArtifactError(f"The card of adapter {card.id} does not say by which protocol it was measured.")
-    return card.protocol
+    return read_card(home, read_generation(home, generation_id)[1].adapter).protocol
 
 
 def read_table(home: Home, generation_id: str) -> pl.DataFrame:
