@@ -68,16 +68,15 @@ def judged(home: Home, generation_id: str, served_id: str | None, load: Load, li
     Raises:
         ArtifactError: the candidate is missing, or is not what was bound.
     """
-    candidate = load(generation_id)
-    return (
-        check_gate(home, generation_id, served_id, limits)
-        + check_size(home, generation_id, served_id, limits)
-        + check_search(home, generation_id, served_id, limits)
-        + check_adapter(home, generation_id)
-        + check_measured(home, generation_id, limits)
-        + check_bound(home, candidate, limits)
-        + check_answers(home, candidate, served_id, load, limits)
-    )
+    candidate, adapter = load(generation_id), check_adapter(home, generation_id)
+    verdict = check_gate(home, generation_id, served_id, limits)
+    verdict += check_size(home, generation_id, served_id, limits)
+    verdict += check_search(home, generation_id, served_id, limits)
+    verdict += adapter
+    if adapter.passed:  # by another's towers nothing can be put together
+        verdict += check_measured(home, generation_id, limits)
+    verdict += check_bound(home, candidate, limits)
+    return verdict + check_answers(home, candidate, served_id, load, limits)
 
 
 def check_gate(home: Home, generation_id: str, served_id: str | None, limits: GateConfig = DEFAULT) -> Verdict:

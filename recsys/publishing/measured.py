@@ -61,10 +61,13 @@ class Measured:
         kept = json.loads((state / GOING_ON_SETTINGS).read_text())["towers"]
         own, bound = HeldOut.of(home, generation_id), System.load(folder)
         train, catalogue, experts = own.split.train.weighed(bound.weighing), own.split.catalogue, own.config.experts
+        towers = {name: TwoTower.load(state, name) for name in kept}
+        if any(len(one.vectors) != catalogue for one in towers.values()):
+            raise ArtifactError(f"The towers of adapter {manifest.adapter} are of another catalogue.")
         system = replace(
             bound,
-            towers=TwoTower.load(state, TOWERS),
-            ids=TwoTower.load(state, IDS) if IDS in kept else None,
+            towers=towers[TOWERS],
+            ids=towers.get(IDS),
             experts=refit_experts(bound, train, catalogue, experts),
             popularity=Popularity.fit(train, catalogue, experts.popularity_half_life_days),
             again=refit_again(bound, train, catalogue),

@@ -27,7 +27,7 @@ from recsys.evaluation.held_out import make_split, read_sequences
 from recsys.evaluation.report import HEADLINE, OURS
 from recsys.experts.content import Content
 from recsys.home import Home
-from recsys.publishing import comparison
+from recsys.publishing import comparison, training_run
 from recsys.publishing.admission import publish
 from recsys.publishing.binding import HELD_OUT
 from recsys.publishing.checks import check_adapter, check_gate, judged
@@ -99,15 +99,17 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> Days:
     def trained(events: Path, items: Path, config: ModelConfig) -> str:
         return train_generation(home, ingest(events, items, home).id, config).generation
 
-    yesterday = trained(folder / "yesterday.parquet", items, DAILY)
-    promote(home, yesterday)
-    return Days(
-        home,
-        yesterday,
-        trained(path, items, DAILY),
-        trained(path, items, WITHOUT_EXPERTS),
-        trained(folder / "half.parquet", folder / "half-items.parquet", DAILY),
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_run, "try_report", lambda *_: None)  # a page that nobody looks at
+        yesterday = trained(folder / "yesterday.parquet", items, DAILY)
+        promote(home, yesterday)
+        return Days(
+            home,
+            yesterday,
+            trained(path, items, DAILY),
+            trained(path, items, WITHOUT_EXPERTS),
+            trained(folder / "half.parquet", folder / "half-items.parquet", DAILY),
+        )
 
 
 def told(verdict: Verdict, *words: str) -> str:
