@@ -275,23 +275,20 @@ class EvaluationConfig(Settings):
 
 @dataclass(frozen=True)
 class GateConfig(Settings):
-    """What a generation has to be, by itself and beside the one that is served, so that it may be served.
+    """What a generation has to be, by itself and beside the one that is served, so that it may be served."""
 
-    Shares are of what the served generation has.
-    """
-
-    tolerance: Share = 0.01  # of NDCG@10, whose loss is noise even where it is beyond doubt
+    tolerance: Share = 0.01  # share of NDCG@10 that may be lost even beyond doubt: so little is noise
     slice_tolerance: Share = 0.1  # likewise within a slice: what one gains another may lose a little
-    bound_tolerance: Share = 0.1  # of the measured NDCG@10, that what is bound may lose on what it has learnt since
-    min_targets: Count = 50  # below which a comparison, whole or of a slice, says nothing
+    bound_tolerance: Share = 0.1  # share of the measured NDCG@10 that what is bound may lose on the same targets
+    min_targets: Count = 50  # that a comparison, of the whole or of a slice, takes
     min_recall: Share = 0.95  # of the index at 10, against an exact search
-    slower: Annotated[float, Bound(at_least=1)] = 2.0  # times the 95th percentile of the answers' times
-    slower_milliseconds: NotNegative = 5.0  # by which it is slower at least: twice of almost nothing is nothing
-    fewer_users: Share = 0.1  # of the users, that the snapshot may lack
-    fewer_items: Share = 0.1  # of the items, likewise
-    fewer_events: Share = 0.1  # of the events, likewise
-    less_coverage: Share = 0.5  # of the different items in the lists of the same people, that they may lack
-    implausible_gain: Positive = 0.5  # of NDCG@10: who gains more beyond doubt has probably seen the answers
+    slower: Annotated[float, Bound(at_least=1)] = 2.0  # times the served generation's 95th percentile of answers' times
+    slower_milliseconds: NotNegative = 5.0  # by which answers are slower at least: twice of almost nothing is nothing
+    fewer_users: Share = 0.1  # share of the served generation's users that the snapshot may lack
+    fewer_items: Share = 0.1  # share of the served generation's items, likewise
+    fewer_events: Share = 0.1  # share of the served generation's events, likewise
+    less_coverage: Share = 0.5  # share of the different items in the served generation's lists that these may lack
+    implausible_gain: Positive = 0.5  # share of NDCG@10: who gains more beyond doubt has probably seen the answers
     implausible_difference: NotNegative = 0.05  # of NDCG@10, that such a gain is at least
 
 
