@@ -324,7 +324,7 @@ def judge_rehearsal(rehearsal: Rehearsal, limits: GateConfig = DEFAULT) -> Verdi
     found = rehearsal.recall >= limits.min_recall
     finding = f"The index finds {rehearsal.recall:.3f} of the nearest items"
     check = Check("recall of the index", f"{rehearsal.recall:.3f}", f"at least {limits.min_recall:g}")
-    verdict = _judged(found, f"{finding}." if found else f"{finding}, which is below {limits.min_recall:g}.", check)
+    verdict = verdict_of(found, f"{finding}." if found else f"{finding}, which is below {limits.min_recall:g}.", check)
     if len(rehearsal.milliseconds) == 0:
         return verdict
     if rehearsal.listed_served is not None:
@@ -333,7 +333,7 @@ def judge_rehearsal(rehearsal: Rehearsal, limits: GateConfig = DEFAULT) -> Verdi
         finding += f"the served generation's {rehearsal.listed_served:,}"
         least = f"{(1 - limits.less_coverage) * rehearsal.listed_served:,.0f}"
         check = Check("different items in its lists", f"{rehearsal.listed:,}", f"at least {least}")
-        verdict += _judged(wide, f"{finding}." if wide else f"{finding}: that is too few.", check)
+        verdict += verdict_of(wide, f"{finding}." if wide else f"{finding}: that is too few.", check)
     own = float(np.percentile(rehearsal.milliseconds, SLOW_SHARE))
     if rehearsal.served is None:
         return verdict + _passed(f"95 % of its answers take at most {own:.1f} ms.", Check(_TIME, f"{own:.1f} ms"))
@@ -342,7 +342,7 @@ def judge_rehearsal(rehearsal: Rehearsal, limits: GateConfig = DEFAULT) -> Verdi
     quick = own <= most
     finding = f"95 % of its answers take at most {own:.1f} ms, the served generation's {before:.1f} ms"
     check = Check(_TIME, f"{own:.1f} ms", f"at most {most:.1f} ms")
-    return verdict + _judged(quick, f"{finding}." if quick else f"{finding}: that is too slow.", check)
+    return verdict + verdict_of(quick, f"{finding}." if quick else f"{finding}: that is too slow.", check)
 
 
 def _is_worse(change: Interval, before: float, tolerance: float) -> bool:
@@ -370,13 +370,14 @@ def _less(figure: float, tolerance: float) -> str:
     return f"{(1 - tolerance) * figure:.4f}"
 
 
-def _judged(passed: bool, finding: str, check: Check) -> Verdict:
+def verdict_of(passed: bool, finding: str, check: Check) -> Verdict:
+    """Return the verdict of one check."""
     return Verdict(passed, (finding,), ((check, passed),))
 
 
 def _passed(finding: str, check: Check = _REMARK) -> Verdict:
-    return _judged(True, finding, check)
+    return verdict_of(True, finding, check)
 
 
 def _refused(finding: str, check: Check = _REMARK) -> Verdict:
-    return _judged(False, finding, check)
+    return verdict_of(False, finding, check)
