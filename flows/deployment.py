@@ -19,6 +19,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from flows.automations import HEARTBEAT_SECONDS, PREFIX, automations, put
+from flows.forms import close_forms
 from flows.slots import home_slot
 from recsys.errors import SettingError
 from recsys.home import Home
@@ -94,6 +95,7 @@ def deploy(home: Home, folder: Path, code: Code, notify: str | None = None) -> D
         _make_deployments(described, folder, code)
         named = {one["name"]: one for one in described["deployments"]}
         ids = {name: client.read_deployment_by_name(f"{_flow(one)}/{name}").id for name, one in named.items()}
+        close_forms(client, ids.values())
         limit = home_slot(home)
         client.upsert_global_concurrency_limit_by_name(limit, limit=1)
         wanted = list(automations(ids["tidy"], ids["daily"], block))

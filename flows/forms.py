@@ -2,8 +2,6 @@
 
 A flow that is called takes what its function takes, and says itself what is wrong. Settings bring their own bounds and
 the words behind their fields; ``flows.locations`` has what a location may be.
-
-Run ``python -m flows.forms`` after ``prefect deploy``: Prefect leaves the names of a flow's own parameters open.
 """
 
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +12,9 @@ from recsys.artifacts import ID_DIGITS
 from recsys.store.names import LONGEST_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
     from prefect.client.orchestration import SyncPrefectClient
 
 _ID = rf"[0-9a-f]{{{ID_DIGITS}}}"
@@ -28,7 +29,15 @@ Folder = Annotated[str, WithJsonSchema(_TEXT)]  # of the machine that runs the f
 Moment = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}"})]
 Deployment = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[^/]+/[^/]+$"})]  # flow/deployment
 Seed = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 2**32 - 1})]
-Count = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 1})]
+NotNegative = Annotated[float, WithJsonSchema({"type": "number", "minimum": 0})]
+
+
+def at_least(number: int) -> Any:
+    """Return what a form takes for a whole number."""
+    return WithJsonSchema({"type": "integer", "minimum": number})
+
+
+Count = Annotated[int, at_least(1)]
 
 
 def some_of(names: tuple[str, ...]) -> Any:
@@ -37,19 +46,9 @@ def some_of(names: tuple[str, ...]) -> Any:
     return WithJsonSchema({"type": "array", "items": items, "minItems": 1, "uniqueItems": True})
 
 
-def close_forms(client: "SyncPrefectClient", tag: str = "recsys") -> None:
-    """Let the server refuse parameters that a flow has not, of each deployment with a tag: Prefect leaves that open."""
-    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
-
-    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[tag]))
-    for deployment in client.read_deployments(deployment_filter=ours):
-        schema = {**(deployment.parameter_openapi_schema or {}), "additionalProperties": False}
-        body = {"parameter_openapi_schema": schema}
-        client.request("PATCH", "/deployments/{id}", path_params={"id": deployment.id}, json=body).raise_for_status()
-
-
-if __name__ == "__main__":
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True) as client:
-        close_forms(client)
+def close_forms(client: "SyncPrefectClient", deployments: "Iterable[UUID]") -> None:
+    """Let the server refuse parameters that the flows of some deployments have not: Prefect leaves that open."""
+    for one in deployments:
+        schema = client.read_deployment(one).parameter_openapi_schema or {}
+        body = {"parameter_openapi_schema": {**schema, "additionalProperties": False}}
+        client.request("PATCH", "/deployments/{id}", path_params={"id": one}, json=body).raise_for_status()

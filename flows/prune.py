@@ -1,8 +1,10 @@
 """The flow that removes what nobody needs any more; each home is pruned by one run at a time, beside all else."""
 
 from datetime import timedelta
+from typing import Annotated
 
 from flows import progress
+from flows.forms import Folder, NotNegative, at_least
 from flows.runs import flow, show_table
 from flows.runtime import open_home
 from recsys.store.retention import Retention, prune
@@ -11,10 +13,10 @@ from recsys.store.standing import KEEP, MIN_AGE
 
 @flow("prune")
 def prune_home(
-    home: str | None = None,
-    keep: int = KEEP,
+    home: Folder | None = None,
+    keep: Annotated[int, at_least(2)] = KEEP,
     dry_run: bool = False,
-    min_age_hours: float = MIN_AGE / timedelta(hours=1),
+    min_age_hours: NotNegative = MIN_AGE / timedelta(hours=1),
 ) -> Retention:
     """Remove old generations and what stood on them alone; what is served, named, read or young stays.
 

@@ -121,8 +121,13 @@ def _listed(offered: Sequence["Recommendation"], before: Sequence["Recommendatio
 def report_verdict(generation_id: str, verdict: "Verdict", force: bool) -> None:
     """Show what the gate found."""
     outcome = "passed" if verdict.passed else "published against the gate" if force else "refused"
-    lines = [f"Generation {generation_id}: **{outcome}**.", "", *(f"- {finding}" for finding in verdict.findings)]
-    show_markdown("\n".join(lines), key="gate", description=f"The gate on {generation_id}.")
+    rows = [
+        f"| {'passed' if passed else '**refused**'} | {one.name} | {one.figure or ''} | {one.limit or ''} | {said} |"
+        for (one, passed), said in zip(verdict.checks, verdict.findings, strict=True)
+    ]
+    heading = ["| verdict | check | figure | limit | finding |", "| --- | --- | ---: | --- | --- |"]
+    lines = [f"Generation {generation_id}: **{outcome}**.", "", *heading, *rows]
+    show_markdown("\n".join(lines), key="gate", description=f"The gate on {generation_id}: {outcome}.")
 
 
 def _inline(picture: bytes) -> str:

@@ -23,6 +23,7 @@ from recsys.publishing.binding import BASE, CHOSEN, QUERY, SEARCHED, SLICE, TAUG
 from recsys.publishing.comparison import MANY, Incomparable, compared
 from recsys.publishing.gate import (
     DEFAULT,
+    Check,
     Rehearsal,
     Verdict,
     judge,
@@ -33,6 +34,7 @@ from recsys.publishing.gate import (
     judge_rehearsal,
     judge_search,
     judge_size,
+    verdict_of,
 )
 from recsys.publishing.held_out import HeldOut, protocol_of, read_table
 from recsys.publishing.measured import Measured
@@ -99,7 +101,8 @@ def check_gate(home: Home, generation_id: str, served_id: str | None, limits: Ga
     else:
         both = compared(home, generation_id, served_id, limits)
         if isinstance(both, Incomparable):
-            verdict += Verdict(both.broken, (f"Not comparable with what is served. {both.reason}",))
+            said = f"Not comparable with what is served. {both.reason}"
+            verdict += verdict_of(both.broken, said, Check("beside what is served"))
         else:
             verdict += judge_beside_served(both.candidate, both.served, both.slices, both.asked, limits, seed)
     verdict += judge_parts(own, *_beside(table), limits, seed)
@@ -177,7 +180,8 @@ def check_measured(home: Home, generation_id: str, limits: GateConfig = DEFAULT)
     again = Measured.of(home, generation_id)
     asked = again.own.some(MANY)
     if not len(asked):
-        return Verdict(False, ("Its held-out figures are of no target of its snapshot. Train again.",))
+        said = "Its held-out figures are of no target of its snapshot. Train again."
+        return verdict_of(False, said, Check("held-out figures"))
     if len(asked) < limits.min_targets:
         return Verdict(True, ())
     figures = asked.answered_by(again.system, again.system.weighing)
@@ -219,11 +223,12 @@ def check_adapter(home: Home, generation_id: str) -> Verdict:
     maps = {manifest.files.get(MAPS), card.files.get(f"{GOING_ON}/{MAPS}")}
     if len(maps) == 1 and said is not None and abs(said - own) < SAME_FIGURE:
         return Verdict(True, ())
-    finding = f"Adapter {card.id} is not that of its vectors: "
+    finding, check = f"Adapter {card.id} is not that of its vectors: ", Check("adapter of the vectors", card.id)
     if len(maps) > 1:
-        return Verdict(False, (f"{finding}it turns texts into other features. Train again.",))
+        return verdict_of(False, f"{finding}it turns texts into other features. Train again.", check)
     told = "nothing" if said is None else f"{HEADLINE.upper()} {said:.4f}"
-    return Verdict(False, (f"{finding}its card says {told}, the held-out figures say {own:.4f}. Train again.",))
+    finding += f"its card says {told}, the held-out figures say {own:.4f}. Train again."
+    return verdict_of(False, finding, check)
 
 
 def check_answers(

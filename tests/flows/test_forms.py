@@ -97,8 +97,7 @@ def client(prefect_server: str) -> Iterator[SyncPrefectClient]:
 def deployed(client: SyncPrefectClient, flow: Flow[..., Any]) -> UUID:
     """Deploy a flow as `prefect deploy` does, for nobody to run."""
     schema = flow.parameters.model_dump_for_openapi()
-    given: dict[str, Any] = {"parameter_openapi_schema": schema, "tags": ["recsys"]}
-    return client.create_deployment(client.create_flow(flow), f"form-{uuid4()}", **given)
+    return client.create_deployment(client.create_flow(flow), f"form-{uuid4()}", parameter_openapi_schema=schema)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +127,7 @@ def test_a_parameter_that_does_not_exist_is_refused_where_a_deployment_is_closed
     deployment = deployed(client, tune_settings)
     given = {"snapshot_id": "0123456789abcdef", "serach": {"trials": 2}}
     assert client.create_flow_run_from_deployment(deployment, parameters=given)  # Prefect's own schemas are open
-    close_forms(client)
+    close_forms(client, [deployment])
     with pytest.raises(httpx.HTTPStatusError, match="409") as refused:
         client.create_flow_run_from_deployment(deployment, parameters=given)
     assert "'serach' was unexpected" in refused.value.response.json()["detail"]
