@@ -36,7 +36,7 @@ async def add_events(request: EventsRequest, worker: WorkerOfApp, key_id: KeyId,
 def _add_events(worker: Worker, request: EventsRequest, key_id: str | None, told_all: bool) -> EventsAnswer:
     recommender = worker.generation.recommender()
     now = datetime.now(UTC)
-    unheard = {new.item_id for new in request.events if new.item_id not in recommender.catalogue}
+    unheard = {new.item_id for new in request.events if not recommender.known_item(new.item_id)}
     if unheard:  # a new item that is not encoded yet, or one that was deleted, is none that there never was
         unheard -= worker.items.store.known(unheard)
     events, places, rejected = [], [], []

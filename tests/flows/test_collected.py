@@ -38,7 +38,7 @@ def collected(tmp_path: Path) -> Home:
     return home
 
 
-def test_a_command_joins_it_where_it_is_told_to(collected: Home, dataset: Dataset) -> None:
+def test_a_command_joins_it_where_it_is_told_to(prefect_server: str, collected: Home, dataset: Dataset) -> None:
     files = "--events", dataset.events, "--items", dataset.items, "--home", collected.root
     plain, joined = run("ingest", *files), run("ingest", *files, "--live")
     assert "live" not in plain

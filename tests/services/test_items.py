@@ -43,7 +43,8 @@ class World:
     eventually: Eventually
 
     def send(self, method: str, path: str, **body: Any) -> httpx.Response:
-        return httpx.request(method, f"{self.url}{path}", json=body or None, timeout=30)
+        headers = {"Content-Type": "application/json"}  # without keys it is asked for also where there is no body
+        return httpx.request(method, f"{self.url}{path}", json=body or None, headers=headers, timeout=30)
 
     def ask(self, method: str, path: str, status: int = 200, **body: Any) -> dict[str, Any]:
         """Ask, and come again as often as the service says so: BERT takes its time, to be loaded and to encode."""
@@ -454,7 +455,7 @@ class Everywhere:
     def found(self, item_id: str) -> dict[str, bool]:
         """Return what every route says, by its name: whether there is such an item."""
         ask, send, named = self.world.ask, self.world.send, {"item_id": item_id}
-        page = httpx.get(f"{self.world.url}/v1/items", params={"limit": 200}, timeout=30).json()["items"]
+        page = httpx.get(f"{self.world.url}/v1/items", params={"after": item_id[:-1]}, timeout=30).json()["items"]
         together = send("POST", "/v1/lists/bought-together", item_ids=[item_id])
         promoted = {"promotions": [{"item_id": item_id, "slot": 1}], "history": ["i000"]}
         row = {
@@ -527,7 +528,7 @@ def test_a_command_and_a_notebook_answer_as_the_service_does(world: World, event
     served = {item["item_id"]: item["score"] for item in answer["items"]}
     assert "i052" not in served
     run = CliRunner().invoke(
-        app, ["recommend", "--user", "walker", "-k", "200", "--home", str(world.home.root), "--json"]
+        app, ["recommend", "--user", "walker", "--k", "200", "--home", str(world.home.root), "--json"]
     )
     assert run.exit_code == 0, run.output
     told = {item["item_id"]: item["score"] for item in json.loads(run.stdout)["items"]}
