@@ -67,7 +67,9 @@ def test_live_events_are_looked_at_where_no_file_is_named(files: Files) -> None:
     names = ("user_id", "item_id", "timestamp", "event_id", "event_type", "value", "position")
     database = Database.of(files.home)
     EventStore(database).add(Event(**row) for row in newer.select(names).iter_rows(named=True))
-    assert report(files).level == OK
+    found = report(files)
+    assert {one.name for one in found.findings} == {"event lag"}  # they came in long after their time
+    assert check(found, "volume").figure == newer.filter(pl.col(columns.TIMESTAMP) >= until - timedelta(days=1)).height
     with database.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM events WHERE item_id < 'i4'")
     database.close()
