@@ -113,10 +113,9 @@ def read(
     if items is not None:
         raw["items"] = _raw(home, "items", items, ingest)
     if events is not None:
-        known = (
-            pl.concat([catalogue[columns.ITEM_ID], raw["items"].rows[columns.ITEM_ID]]) if items is not None else None
-        )
-        late = now + timedelta(seconds=ingest.future_tolerance_seconds)
+        ids = [catalogue[columns.ITEM_ID], *(one.rows[columns.ITEM_ID] for one in raw.values())]
+        known = None if items is None else pl.concat(ids)
+        late = max(now, datetime.now(UTC)) + timedelta(seconds=ingest.future_tolerance_seconds)
         raw["events"] = _raw(home, "events", events, ingest, known, late, config.arrival_column)
     database = Database.of(home)
     try:
@@ -125,7 +124,7 @@ def read(
         rates = {} if manifest is None else _rates(database, trained, manifest, now, config)
     finally:
         database.close()
-    newer = _alike(newer, trained, (config.arrival_column,))
+    newer = _alike(newer, trained, (config.arrival_column,)).filter(pl.col(columns.TIMESTAMP) < now)
     end = now
     if events is not None and newer.height:
         newest: Any = newer[columns.TIMESTAMP].max()
