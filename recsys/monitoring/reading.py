@@ -36,7 +36,6 @@ from recsys.monitoring.embeddings import MOST_VECTORS
 from recsys.monitoring.monitor import Vectors, Watched
 from recsys.monitoring.windows import day_of, midnight
 from recsys.monitoring.wording import texts_of
-from recsys.ranking.text_maps import TextMaps
 from recsys.store.generations import current_id, generation_snapshot, read_generation
 from recsys.store.manifests import GenerationManifest
 
@@ -157,7 +156,8 @@ def with_vectors(home: Home, manifest: GenerationManifest, watched: Watched, con
     known = map_vectors(home.lance, open_index(home.lance, manifest.index), manifest.index)
     texts = None
     if config.embeddings and watched.catalogue is not None:
-        from recsys.texts.vectors import TextVectors  # torch
+        from recsys.ranking.text_maps import TextMaps  # torch, as the encoder
+        from recsys.texts.vectors import TextVectors
 
         folder, _ = read_generation(home, manifest.id)
         reading, random = TextMaps.load(folder).text, np.random.default_rng(config.seed)
