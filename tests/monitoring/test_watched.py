@@ -69,7 +69,8 @@ def test_live_events_are_looked_at_where_no_file_is_named(files: Files) -> None:
     database = Database.of(files.home)
     EventStore(database).add(Event(**row) for row in newer.select(names).iter_rows(named=True))
     found = report(files)
-    assert {one.name for one in found.findings} == {"event lag"}  # they came in long after their time
+    said = {one.name: one.sentence for one in found.findings}
+    assert set(said) == {"event lag"}, said  # they came in long after their time
     assert check(found, "volume").figure == newer.filter(pl.col(columns.TIMESTAMP) >= until - timedelta(days=1)).height
     with database.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM events WHERE item_id < 'i4'")
