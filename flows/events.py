@@ -8,10 +8,9 @@ from flows.runs import for_the_ui
 from recsys.home import Home
 
 REFUSED = "recsys.refused"  # the gate kept a generation from being served
-_NONE: Mapping[str, str] = MappingProxyType({})
 DRIFTED = "recsys.drifted"  # what comes in is no longer what the served generation has learnt from
-
 TRAINING_HELPS = {"recsys.training": "helps"}  # label of a drift that a training learns; others call for a look first
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @for_the_ui
