@@ -5,7 +5,7 @@ training. Whatever a person should know of is told by a notification, where `rec
 sends one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, DoNothing, RunDeployment, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
-from flows.events import DRIFTED, REFUSED
+from flows.events import DRIFTED, REFUSED, TRAINING_HELPS
 
 HEARTBEAT_SECONDS = 30  # from one sign of life of a run to the next
 SILENCE = timedelta(minutes=5)  # after which a run is taken for dead; a server may be away for two minutes of them
@@ -49,7 +49,7 @@ def automations(tidy: UUID, daily: UUID, block: UUID | None = None) -> Iterator[
     yield _automation("close a run whose process is gone", silent, close)
     crashed = _ended("CRASHED", _tagged(*WORKING))
     yield _automation("tidy after a crash", crashed, _run(tidy))
-    yield _automation("train again after drift", _event(DRIFTED), _run(daily))
+    yield _automation("train again after drift", _event(DRIFTED, TRAINING_HELPS), _run(daily))
     for word, trigger, text in (
         ("failed", _ended("FAILED", _tagged(TAG), "!Refused"), _RUN),
         ("crashed", _ended("CRASHED", _tagged(TAG)), _RUN),
@@ -94,8 +94,9 @@ def _ended(state_type: str, related: dict[str, Any], name: str = "*") -> EventTr
     return EventTrigger(expect={"prefect.flow-run.*"}, match=match, match_related=related)
 
 
-def _event(name: str) -> EventTrigger:
-    return EventTrigger(expect={name}, match={"prefect.resource.id": "recsys.home.*"})
+def _event(name: str, labels: Mapping[str, str] | None = None) -> EventTrigger:
+    match: dict[str, str | list[str]] = {"prefect.resource.id": "recsys.home.*", **(labels or {})}
+    return EventTrigger(expect={name}, match=match)
 
 
 def _tagged(*tags: str) -> dict[str, Any]:

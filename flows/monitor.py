@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flows import progress
-from flows.events import DRIFTED, tell
+from flows.events import DRIFTED, TRAINING_HELPS, tell
 from flows.forms import Deployment, Folder, Moment
 from flows.locations import TableLocation, located_flow, resolved
 from flows.runs import for_the_ui, show_image, show_table
@@ -68,7 +68,8 @@ def monitor_served(
     found = {"snapshot": subject.snapshot.id, "generation": generation, **report.to_dict()}
     found |= _kept(place, subject.snapshot.id, report, found)
     if report.level == "alarm":
-        tell(DRIFTED, place, _payload(subject.snapshot.id, report))
+        labels = TRAINING_HELPS if report.training_helps else {}
+        tell(DRIFTED, place, _payload(subject.snapshot.id, report), labels)
     if retrain and report.training_helps:
         key = f"monitor {place.root} {subject.snapshot.id} {report.end.isoformat()}"
         found["training"] = _start(retrain, {} if home is None else {"home": home}, key)

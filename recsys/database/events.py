@@ -40,8 +40,9 @@ EVENTS = sql.Table(
     sql.Column("rec_id", TEXT),  # of the answer that brought it, as its sender says; null: it does not
     sql.Column("context", TEXT),  # JSON; null: nothing was said of the situation
     sql.Column("batch", sql.BigInteger),  # in which it first left the database; null: it has not
+    sql.Column("received", sql.BigInteger),  # when it came in, microseconds since 1970, UTC; null: it was not noted
 )
-_FIELDS = [column for column in EVENTS.columns if column.name not in ("sender", "batch")]
+_FIELDS = [column for column in EVENTS.columns if column.name not in ("sender", "batch", "received")]
 # What makes two events with one id different ones; a timestamp counts, too, unless it was left out.
 _CONTENT = (columns.USER_ID, columns.ITEM_ID, columns.EVENT_TYPE, columns.VALUE, columns.POSITION, "rec_id")
 # Ids of others' events that a sender has used: told a second time, it has to hear of a duplicate.
@@ -169,7 +170,8 @@ class EventStore:
         if not first:
             return AddResult(0, 0)
         # Writers that insert the same ids in one order wait for each other; in different orders they would deadlock.
-        rows = [first[event_id].to_row() | {"sender": sender} for event_id in sorted(first)]
+        noted = {"sender": sender, "received": microseconds(datetime.now(UTC))}
+        rows = [first[event_id].to_row() | noted for event_id in sorted(first)]
         statement = self.database.insert(EVENTS).on_conflict_do_nothing(index_elements=[EVENTS.c.event_id])
         with self._engine.begin() as connection:
             new = set(connection.execute(statement.returning(EVENTS.c.event_id), rows).scalars())

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAST_WEEKS = 6  # of a trend and a spread that mean something
+OUTLYING = 3.5
 _STEPS = 50  # of iteratively reweighted least squares, which needs about five
 
 
@@ -101,7 +102,8 @@ def foretold_count(days: Sequence[int], counts: Sequence[int], wanted: Sequence[
     """Foretell how many events some days have together, by a quasi-Poisson regression with a logarithmic link.
 
     ``log μ = weekday + b · day`` and variance ``φ μ``, φ by Pearson's statistic and 1 at least (P. McCullagh and
-    J. A. Nelder, *Generalized Linear Models*, 1989, chapter 9); the count's square root is taken for normal.
+    J. A. Nelder, *Generalized Linear Models*, 1989, chapter 9); the count's square root is taken for normal. Days that
+    lie ``OUTLYING`` median deviations off, such as those of an outage before today, are left out.
 
     Args:
         days: past ones, by their number since 1970.
@@ -116,23 +118,39 @@ def foretold_count(days: Sequence[int], counts: Sequence[int], wanted: Sequence[
         return None
     found = np.array(counts, dtype=float)
     design, asked = (_calendar(np.array(some), days[-1]) for some in (days, wanted))
-    # a little is taken from a weekday that nothing happened on: its logarithm would have no end
-    ridge = 1e-6 * np.eye(design.shape[1])
-    weights = np.append(np.full(7, math.log(found.mean())), 0.0)
-    for _ in range(_STEPS):
-        mean = np.exp(np.clip(design @ weights, -30, 30))
-        step = np.linalg.solve(design.T @ (design * mean[:, None]) + ridge, design.T @ (found - mean))
-        weights = weights + np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-10:
-            break
-    mean = np.exp(np.clip(design @ weights, -30, 30))
-    degrees = len(found) - int(np.linalg.matrix_rank(design))
+    weights, mean = _fitted(design, found)
+    errors = (found - mean) / np.sqrt(np.maximum(mean, 1e-9))
+    kept = np.abs(errors) <= OUTLYING * max(1.0, 1.4826 * float(np.median(np.abs(errors))))
+    if not kept.all() and np.linalg.matrix_rank(design[kept]) == np.linalg.matrix_rank(design):
+        design, found = design[kept], found[kept]
+        weights, mean = _fitted(design, found)
+    degrees = max(1, len(found) - int(np.linalg.matrix_rank(design)))
     dispersion = max(1.0, float(((found - mean) ** 2 / np.maximum(mean, 1e-9)).sum()) / degrees)
     expected = np.exp(np.clip(asked @ weights, -30, 30))
     total, slope = float(expected.sum()), expected @ asked
-    covariance = dispersion * np.linalg.inv(design.T @ (design * mean[:, None]) + ridge)
+    covariance = dispersion * np.linalg.inv(_information(design, mean))
     spread = math.sqrt(dispersion + float(slope @ covariance @ slope) / max(1e-9, total))
     return Forecast(COUNT, 2 * math.sqrt(total), spread, degrees)
+
+
+def _fitted(
+    design: NDArray[np.float64], counts: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the weights of a Poisson regression of counts that are not all 0, and the means that they give."""
+    weights = np.append(np.full(7, math.log(counts.mean())), 0.0)
+    for _ in range(_STEPS):
+        mean = np.exp(np.clip(design @ weights, -30, 30))
+        step = np.linalg.solve(_information(design, mean), design.T @ (counts - mean))
+        weights = weights + np.clip(step, -2, 2)
+        if np.abs(step).max() < 1e-10:
+            break
+    return weights, np.exp(np.clip(design @ weights, -30, 30))
+
+
+def _information(design: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Fisher's information; a little is added, or the logarithm of a weekday without events had no end."""
+    found: NDArray[np.float64] = design.T @ (design * mean[:, None]) + 1e-6 * np.eye(design.shape[1])
+    return found
 
 
 def _calendar(days: NDArray[np.int64], last: int) -> NDArray[np.float64]:

@@ -141,7 +141,9 @@ def _compared(name: str, kinds: Kinds, windows: Windows, config: MonitorConfig, 
     ratios, indices, freedoms = zip(*(_apart(own, known, usual) for own, known in pairs), strict=True)
     own, known = pairs[-1]
     forecast = foretold(ratios[:-1], SQUARES, by_chance(ratios[:-1], freedoms[-1]))
-    if forecast is None or not own.sum() or not known.sum():
+    if not own.sum():
+        return Reading(name, f"No event of these days has any of {kinds.name}.", advice, TRAIN)
+    if forecast is None or not known.sum():
         return Reading(name, TOO_SHORT, advice, TRAIN)
     effect = max(0.0, indices[-1] - float(np.mean(indices[:-1])))
     gone, chance = _vanished(own, np.array([one for one, _ in pairs[-1 - RECENT : -1]]), kinds.values)

@@ -158,7 +158,8 @@ def _of_events(history: History, watched: Watched, config: MonitorConfig) -> Ite
     yield traffic.volume(history, config)
     yield traffic.unknown_users(history, windows, config)
     yield traffic.cold_items(history, windows, config)
-    empty = traffic.missing_values(history, windows, watched.events.columns, config)
+    delivered = [name for name in watched.events.columns if watched.newer is None or name in watched.newer.columns]
+    empty = traffic.missing_values(history, windows, delivered, config)
     late = traffic.lag(history, windows, config)
     yield from (one for one in (empty, late) if one is not None)
     items = watched.items if watched.catalogue is None else watched.catalogue

@@ -17,6 +17,7 @@ from recsys.artifacts import ArtifactError
 from recsys.config import TARGET, IngestConfig, MonitorConfig, TextConfig, from_stored
 from recsys.data import columns
 from recsys.data.locations import Sources
+from recsys.data.parsing import parse_timestamps
 from recsys.data.quality import TableQuality, event_checks, item_checks, split
 from recsys.data.signals import signals_of, suggested
 from recsys.data.snapshot import Snapshot, list_snapshots
@@ -35,7 +36,6 @@ from recsys.monitoring.embeddings import MOST_VECTORS
 from recsys.monitoring.monitor import Vectors, Watched
 from recsys.monitoring.windows import day_of, midnight
 from recsys.monitoring.wording import texts_of
-from recsys.ranking.text_maps import TextMaps
 from recsys.store.generations import current_id, generation_snapshot, read_generation
 from recsys.store.manifests import GenerationManifest
 
@@ -112,17 +112,18 @@ def read(
     if items is not None:
         raw["items"] = _raw(home, "items", items, ingest)
     if events is not None:
-        known = [catalogue[columns.ITEM_ID]] + ([raw["items"].rows[columns.ITEM_ID]] if items is not None else [])
-        late = now + timedelta(seconds=ingest.future_tolerance_seconds)
-        raw["events"] = _raw(home, "events", events, ingest, pl.concat(known) if items is not None else None, late)
+        ids = [catalogue[columns.ITEM_ID], *(one.rows[columns.ITEM_ID] for one in raw.values())]
+        known = None if items is None else pl.concat(ids)
+        late = max(now, datetime.now(UTC)) + timedelta(seconds=ingest.future_tolerance_seconds)
+        raw["events"] = _raw(home, "events", events, ingest, known, late, config.arrival_column)
     database = Database.of(home)
     try:
-        newer = raw["events"].rows if events is not None else _live_events(database, trained, snapshot)
+        newer = raw["events"].rows if events is not None else _live_events(database, trained, snapshot, config)
         changed = raw["items"].rows if items is not None else _live_catalogue(database, catalogue)
         rates = {} if manifest is None else _rates(database, trained, manifest, now, config)
     finally:
         database.close()
-    newer = _alike(newer, trained, (config.arrival_column,))
+    newer = _alike(newer, trained, (config.arrival_column,)).filter(pl.col(columns.TIMESTAMP) < now)
     end = now
     if events is not None and newer.height:
         newest: Any = newer[columns.TIMESTAMP].max()
@@ -155,7 +156,8 @@ def with_vectors(home: Home, manifest: GenerationManifest, watched: Watched, con
     known = map_vectors(home.lance, open_index(home.lance, manifest.index), manifest.index)
     texts = None
     if config.embeddings and watched.catalogue is not None:
-        from recsys.texts.vectors import TextVectors  # torch
+        from recsys.ranking.text_maps import TextMaps  # torch, as the encoder
+        from recsys.texts.vectors import TextVectors
 
         folder, _ = read_generation(home, manifest.id)
         reading, random = TextMaps.load(folder).text, np.random.default_rng(config.seed)
@@ -173,6 +175,7 @@ def _raw(
     config: IngestConfig,
     catalogue: pl.Series | None = None,
     latest: datetime | None = None,
+    arrival: str = "",
 ) -> _Raw:
     """Read a raw table as the next ingest would; without a catalogue no item of an event is unknown."""
     sources = Sources.from_environment().with_folder(home.cache)
@@ -183,14 +186,17 @@ def _raw(
     else:
         checks = item_checks()
     rows, _, quality = split(raw, kind, checks)
+    if arrival in rows.columns:
+        rows = rows.with_columns(parse_timestamps(rows[arrival]))
     return _Raw(rows, quality)
 
 
-def _live_events(database: Database, trained: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
+def _live_events(database: Database, trained: pl.DataFrame, snapshot: Snapshot, config: MonitorConfig) -> pl.DataFrame:
     """Return the events of the database that are newer than all that were trained on."""
     EventStore(database)
     newest: Any = trained[columns.TIMESTAMP].max()
-    wanted = sql.select(*(EVENTS.c[name] for name in (*_CONTRACT, "context")))
+    received = EVENTS.c.received.label(config.arrival_column)
+    wanted = sql.select(*(EVENTS.c[name] for name in (*_CONTRACT, "context")), received)
     wanted = wanted.where(EVENTS.c[columns.TIMESTAMP] > microseconds(newest)).order_by(EVENTS.c[columns.EVENT_ID])
     with database.engine.connect() as connection:
         rows = [dict(row) for row in connection.execute(wanted).mappings()]
@@ -200,9 +206,9 @@ def _live_events(database: Database, trained: pl.DataFrame, snapshot: Snapshot) 
         row.update({name: None if said.get(name) is None else str(said[name]) for name in context})
     texts = (columns.USER_ID, columns.ITEM_ID, columns.EVENT_ID, columns.EVENT_TYPE, *context)
     schema: dict[str, Any] = dict.fromkeys(texts, pl.String)
-    schema |= {columns.TIMESTAMP: pl.Int64, columns.VALUE: pl.Float64, columns.POSITION: pl.Int64}
-    frame = pl.DataFrame(rows, schema=schema)
-    return frame.with_columns(pl.col(columns.TIMESTAMP).cast(pl.Datetime("us", "UTC")))
+    times = (columns.TIMESTAMP, config.arrival_column)
+    schema |= dict.fromkeys(times, pl.Int64) | {columns.VALUE: pl.Float64, columns.POSITION: pl.Int64}
+    return pl.DataFrame(rows, schema=schema).with_columns(pl.col(times).cast(pl.Datetime("us", "UTC")))
 
 
 def _live_catalogue(database: Database, catalogue: pl.DataFrame) -> pl.DataFrame | None:

@@ -74,8 +74,8 @@ def missing_values(history: History, windows: Windows, names: Sequence[str], con
     chance, change, name, forecast, shares = min(found, key=lambda one: one[:3])
     return Reading(
         "missing values",
-        f"{_percent(now[name])} of {name} are missing, more or less than of any other column; "
-        f"{_percent(forecast.expected)} were expected.",
+        f"{_percent(now[name])} of {name} are missing, {_percent(forecast.expected)} were expected; no other column "
+        "has changed more.",
         advice,
         figure=now[name],
         forecast=forecast,

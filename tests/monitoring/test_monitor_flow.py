@@ -88,6 +88,7 @@ def test_a_run_leaves_a_board_and_tells_of_an_alarm(files: Files, turned: str, a
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (told := api.post("/events/filter", json=body).raise_for_status().json()["events"]):
         assert time.monotonic() < deadline, "no such event"
+    assert told[0]["resource"]["recsys.training"] == "helps"
     payload = told[0]["payload"]
     assert payload["snapshot"] == found["snapshot"]
     assert payload["home"] == str(files.home.root)

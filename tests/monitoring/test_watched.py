@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from deliveries import Files
+from synthetic import Dataset
 
 from infra.benchmarks.monitoring import GERMAN
 from recsys.artifacts import ArtifactError
@@ -67,9 +68,12 @@ def test_live_events_are_looked_at_where_no_file_is_named(files: Files) -> None:
     names = ("user_id", "item_id", "timestamp", "event_id", "event_type", "value", "position")
     database = Database.of(files.home)
     EventStore(database).add(Event(**row) for row in newer.select(names).iter_rows(named=True))
-    assert report(files).level == OK
+    found = report(files)
+    said = {one.name: one.sentence for one in found.findings}
+    assert set(said) == {"event lag"}, said  # they came in long after their time
+    assert check(found, "volume").figure == newer.filter(pl.col(columns.TIMESTAMP) >= until - timedelta(days=1)).height
     with database.engine.begin() as connection:
-        connection.exec_driver_sql("DELETE FROM events WHERE item_id < 'i4'")
+        connection.exec_driver_sql("DELETE FROM events WHERE rowid % 4 > 0")
     database.close()
     lost = report(files)
     assert check(lost, "volume").level == ALARM
@@ -117,3 +121,20 @@ def test_a_generation_that_brings_less_than_others_is_an_alarm(served: Home, cli
     assert rate.interval is not None
     assert rate.interval[0] < clicks / 500 < rate.interval[1]
     assert "embeddings of what is chosen" in {one.name for one in found.checks}
+
+
+def test_new_texts_are_encoded_where_that_is_asked_for(served: Home, dataset: Dataset, tmp_path: Path) -> None:
+    items, words = pl.read_parquet(dataset.items), GERMAN.split()
+    new = pl.DataFrame(
+        {"item_id": [f"n{number}" for number in range(12)], "title": [f"{words[n]} {words[n + 9]}" for n in range(12)]}
+    )
+    path = tmp_path / "items.parquet"
+    pl.concat([items, new], how="diagonal").write_parquet(path)
+    config = MonitorConfig(embeddings=True)
+    watched = subject(served)
+    assert watched.generation is not None
+    seen = read(served, watched, config, items=str(path), until=datetime(2024, 7, 1, tzinfo=UTC))
+    found = monitor(with_vectors(served, watched.generation, seen, config), config)
+    told = check(found, "embeddings of new texts")
+    assert told.level == ALARM, told
+    assert "12 new or changed texts" in told.sentence
