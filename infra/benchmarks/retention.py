@@ -74,13 +74,13 @@ def measure(home: Home, events: str, items: str, publications: int, config: Mode
         kinds: dict[str, int] = {}
         for number in range(1, publications + 1):
             generation_id = trained.bind(number)
-            trained.export(read_generation(home, generation_id)[1].adapter)
             if number % REFUSED == 0:
                 refused += 1
             elif not (verdict := publish(home, generation_id)).passed:
                 raise RuntimeError(f"The gate refused publication {number}: {verdict.findings}")
             else:
-                reader = Recommender.open(home)  # a service follows
+                reader = Recommender.open(home)  # a service follows, and exports the encoder
+                trained.export(reader.adapter_id)
             found = prune(home, keep, now=datetime.now(UTC) + TWO_DAYS)
             freed += found.freed
             held, live, kinds = stored_bytes(home.root), live_bytes(home), by_kind(found)
