@@ -1,20 +1,27 @@
 """The flow that removes what nobody needs any more; each home is pruned by one run at a time, beside all else."""
 
 from datetime import timedelta
+from typing import Annotated
+
+from pydantic import WithJsonSchema
 
 from flows import progress
+from flows.forms import Folder
 from flows.runs import flow, show_table
 from flows.runtime import open_home
 from recsys.store.retention import Retention, prune
-from recsys.store.standing import KEEP, MIN_AGE
+from recsys.store.standing import KEEP, LEAST, MIN_AGE
+
+Kept = Annotated[int, WithJsonSchema({"type": "integer", "minimum": LEAST})]
+Hours = Annotated[float, WithJsonSchema({"type": "number", "minimum": 0})]
 
 
 @flow("prune")
 def prune_home(
-    home: str | None = None,
-    keep: int = KEEP,
+    home: Folder | None = None,
+    keep: Kept = KEEP,
     dry_run: bool = False,
-    min_age_hours: float = MIN_AGE / timedelta(hours=1),
+    min_age_hours: Hours = MIN_AGE / timedelta(hours=1),
 ) -> Retention:
     """Remove old generations and what stood on them alone; what is served, named, read or young stays.
 
