@@ -14,6 +14,7 @@ import random
 import shutil
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -217,7 +218,7 @@ def mounted_read_only(folder: Path) -> Iterator[bool]:
 
 
 def _operations() -> Any:
-    """Import what starts threads, in a child."""
+    """Import what takes seconds, when the library is there."""
     from infra.benchmarks import fault_operations
 
     return fault_operations
@@ -238,8 +239,8 @@ def main() -> None:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     fault_runs.under_the_library(given.work)
-    import peft  # noqa: F401 - slow to import, and begins no thread
-    import transformers  # noqa: F401
+    warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
+    _operations()  # once for all children
 
     trials = Trials(given.work)
     trials.prepare()
