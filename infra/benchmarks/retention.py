@@ -2,11 +2,11 @@
 
     python infra/benchmarks/retention.py --out infra/results/retention.json
 
-One generation is trained on MovieLens 100K, or on ``--events`` and ``--items``. Each publication binds it once more
-with a snapshot, an adapter, an export, a table and a report of its own (``rebinding.py``), lets the gate judge it and
-moves the pointer; every tenth is bound and not published, as if it had been refused. After each the home is pruned as
-two days later, while a process reads the served generation. The live data are the served generation and all that it
-stands on. ``tables.py`` makes the table.
+One generation is trained on a made-up shop, or on ``--events`` and ``--items``. Each publication binds it once more with
+a snapshot, an adapter, an export, a table and a report of its own (``rebinding.py``), checks every file of it, tags its
+table and moves the pointer, without the gate, which would have nothing to compare; every tenth is bound and not
+published, as if it had been refused. After each the home is pruned as two days later, while a process reads what is
+served. The live data are the served generation and all that it stands on. ``tables.py`` makes the table.
 """
 
 import argparse
@@ -20,20 +20,21 @@ from typing import Any
 from infra.benchmarks.rebinding import Trained
 from recsys.artifacts import stored_bytes, write_json
 from recsys.config import AdapterConfig, ModelConfig, TowerConfig
-from recsys.data.movielens import fetch_movielens_100k
 from recsys.home import Home
 from recsys.interactive.data import ingest
-from recsys.publishing.admission import publish
 from recsys.publishing.training_run import train_generation
 from recsys.serving.recommender import Recommender
+from recsys.simulation.config import SimulationConfig
+from recsys.simulation.world import World
+from recsys.simulation.writing import write_world
 from recsys.store.exports import list_encoders, open_encoder
 from recsys.store.generations import current_id, list_generations, promote, read_generation, report_path, rollback
-from recsys.store.promotions import Cause
+from recsys.store.index import keep_version
 from recsys.store.retention import Retention, prune
 
 SHORT = ModelConfig(adapter=AdapterConfig(rounds=4), tower=TowerConfig(epochs=3))  # what it learns is of no interest
+WORLD = SimulationConfig(users=500, items=1_000, events=30_000, days=120)
 REFUSED = 10  # every so many-th is bound and not published
-FOR_THE_DISK = Cause(reason="Published for its bytes, whatever the gate says.")  # all are the same system
 TWO_DAYS = timedelta(days=2)
 
 
@@ -70,6 +71,7 @@ def measure(home: Home, events: str, items: str, publications: int, config: Mode
     with TemporaryDirectory(dir=home.root.parent) as beside:
         trained = Trained(home, training.generation, Path(beside) / "trained")
         promote(home, training.generation)
+        counts = snapshot.manifest.counts
         del snapshot
         reader = Recommender.open(home)
         held, live, freed, refused, ratios = 0, 0, 0, 0, []
@@ -79,7 +81,8 @@ def measure(home: Home, events: str, items: str, publications: int, config: Mode
             if number % REFUSED == 0:
                 refused += 1
             else:
-                publish(home, generation_id, force=True, cause=FOR_THE_DISK)
+                keep_version(home.lance, read_generation(home, generation_id)[1].index, generation_id)
+                promote(home, generation_id)
                 reader = Recommender.open(home)  # a service follows, and exports the encoder
                 trained.export(reader.adapter_id)
             found = prune(home, keep, now=datetime.now(UTC) + TWO_DAYS)
@@ -92,6 +95,7 @@ def measure(home: Home, events: str, items: str, publications: int, config: Mode
         assert Recommender.open(home, back).recommend([]).items
     return {
         "task": "retention",
+        "counts": {"events": counts.events, "items": counts.items, "users": counts.users},
         "publications": publications - refused,
         "refused": refused,
         "keep": keep,
@@ -110,17 +114,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("/tmp"), help="where the home is made")
-    parser.add_argument("--events", help="MovieLens 100K by default")
+    parser.add_argument("--events", help="a made-up shop by default")
     parser.add_argument("--items")
     parser.add_argument("--publications", type=int, default=200)
     parser.add_argument("--keep", type=int, default=2)
     given = parser.parse_args()
-    work = Path(given.work) / "retention-home"
-    home = Home(work).make()
+    work = Path(given.work) / "retention"
+    home = Home(work / "home").make()
     try:
-        events, items = (given.events, given.items) if given.events else map(str, fetch_movielens_100k(home.cache))
+        events, items = given.events, given.items
+        if events is None:
+            write_world(World(WORLD), work / "shop")
+            events, items = str(work / "shop" / "events"), str(work / "shop" / "items.parquet")
         document = measure(home, events, items, given.publications, SHORT, given.keep)
-        document["data"] = "MovieLens 100K" if given.events is None else Path(given.events).parent.name
+        document["data"] = "a made-up shop" if given.events is None else Path(given.events).parent.name
         write_json(given.out, document)
     finally:
         shutil.rmtree(work, ignore_errors=True)

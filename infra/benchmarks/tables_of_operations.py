@@ -11,7 +11,8 @@ def retention(path: Path) -> str:
     sizes = [f"{document['kinds'][name] / 1e6:.1f}" for name in kinds]
     return "\n".join(
         [
-            f"{document['data']}; {document['publications']} publications and {document['refused']} generations that "
+            f"{document['data'][0].upper()}{document['data'][1:]}, {document['counts']['users']:,} users, "
+            f"{document['counts']['items']:,} items; {document['publications']} publications and {document['refused']} generations that "
             f"were never published, `--keep {document['keep']}`, pruned after each.",
             "",
             "| live, MB | held, MB | times the live | at most, in between | pruned, MB | generations left |",
