@@ -9,11 +9,12 @@ def retention(path: Path) -> str:
     document = json.loads(path.read_text())
     kinds = [name for name, size in document["kinds"].items() if size >= 50_000]
     sizes = [f"{document['kinds'][name] / 1e6:.1f}" for name in kinds]
+    data, counts = document["data"], document["counts"]
     return "\n".join(
         [
-            f"{document['data'][0].upper()}{document['data'][1:]}, {document['counts']['users']:,} users, "
-            f"{document['counts']['items']:,} items; {document['publications']} publications and {document['refused']} generations that "
-            f"were never published, `--keep {document['keep']}`, pruned after each.",
+            f"{data[0].upper()}{data[1:]}, {counts['users']:,} users, {counts['items']:,} items; "
+            f"{document['publications']} publications and {document['refused']} generations that were never published, "
+            f"`--keep {document['keep']}`, pruned after each.",
             "",
             "| live, MB | held, MB | times the live | at most, in between | pruned, MB | generations left |",
             "|---|---|---|---|---|---|",
