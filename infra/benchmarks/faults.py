@@ -16,7 +16,7 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
@@ -42,18 +42,20 @@ class Trials:
         table: a row a fault: promise, trials, how many kept it, and what those that did not have met.
     """
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, names: Sequence[str]) -> None:
         self.work = work
+        self.names = names
         self.table: list[dict[str, Any]] = []
         self.begins: dict[str, str] = {}
         self.expected: dict[str, tuple[Any, Any, int]] = {}
 
     def prepare(self) -> None:
         """Make the homes, and do each operation undisturbed."""
-        for make in ("make_data", "make_served", "make_more"):
-            self._sure(_calling(make, self.work))
-        self.begins = self._sure(lambda: {name: _operations().OPERATIONS[name][1] for name in NAMES})
-        for name in NAMES:
+        for make, made in (("make_data", "shop"), ("make_served", "served"), ("make_more", "full")):
+            if not (self.work / made).exists():
+                self._sure(_calling(make, self.work))
+        self.begins = self._sure(lambda: {name: _operations().OPERATIONS[name][1] for name in self.names})
+        for name in self.names:
             with self.home(name) as home:
                 done = fault_runs.run(self.doing(name, home), home.root)
                 if done.error:
@@ -92,7 +94,7 @@ class Trials:
 
     def kills(self, count: int, seed: int) -> None:
         """Kill each operation at seeded changes."""
-        for name in NAMES:
+        for name in self.names:
             total = self.expected[name][2]
             points = random.Random(f"{seed} {name}").sample(
                 range(1, total + 1), min(total, round(count * SHARES[name]))
@@ -111,7 +113,7 @@ class Trials:
 
     def full_disks(self, count: int, seed: int) -> None:
         """Let the disk be full from seeded changes of each operation on."""
-        for name in NAMES:
+        for name in self.names:
             total = self.expected[name][2]
             points = random.Random(f"{seed} full {name}").sample(range(1, total + 1), min(total, count))
             broken: list[str] = []
@@ -130,7 +132,7 @@ class Trials:
 
     def twice(self) -> None:
         """Do each operation twice at the same time."""
-        for name in NAMES:
+        for name in self.names:
             with self.home(name) as home:
                 both = [begun(self.doing(name, home), home.root) for _ in range(2)]
                 ended = [wait() for wait in both]
@@ -143,7 +145,7 @@ class Trials:
 
     def late(self) -> None:
         """Let every change of bind and publish, LanceDB's commits among them, come late."""
-        for name in ("bind", "publish"):
+        for name in (name for name in ("bind", "publish") if name in self.names):
             with self.home(name) as home:
                 ended = fault_runs.run(self.doing(name, home), home.root, 0, LATE)
                 broken = [ended.error] if ended.error else []
@@ -232,7 +234,8 @@ def main() -> None:
     """Try all faults, and write down what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path("/tmp/recsys-faults"), help="an empty folder")
+    parser.add_argument("--work", type=Path, default=Path("/tmp/recsys-faults"), help="keeps homes for the next time")
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--full", type=int, default=8, help="points at which the disk is full, of each operation")
     parser.add_argument("--seed", type=int, default=0)
@@ -242,7 +245,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
     _operations()  # once for all children
 
-    trials = Trials(given.work)
+    trials = Trials(given.work, given.only)
     trials.prepare()
     trials.kills(given.kills, given.seed)
     trials.full_disks(given.full, given.seed)

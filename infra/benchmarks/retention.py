@@ -2,10 +2,10 @@
 
     python infra/benchmarks/retention.py --out infra/results/retention.json
 
-One generation is trained on a made-up shop, or on ``--events`` and ``--items``. Each publication binds it once more with
-a snapshot, an adapter, an export, a table and a report of its own (``rebinding.py``), checks every file of it, tags its
-table and moves the pointer, without the gate, which would have nothing to compare; every tenth is bound and not
-published, as if it had been refused. After each the home is pruned as two days later, while a process reads what is
+One generation is trained on a made-up shop, or on ``--events`` and ``--items``. Each publication binds it once more
+with a snapshot, an adapter, an export, a table and a report of its own (``rebinding.py``), checks every file of it,
+tags its table and moves the pointer, without the gate, which would have nothing to compare; every tenth is bound and
+not published, as if it had been refused. After each the home is pruned as two days later, while a process reads what is
 served. The live data are the served generation and all that it stands on. ``tables.py`` makes the table.
 """
 
