@@ -2,7 +2,7 @@
 
     python infra/benchmarks/retention.py --out infra/results/retention.json
 
-One generation is trained on a made-up shop, or on ``--events`` and ``--items``. Each publication binds it once more
+One generation is trained on a made-up shop, or taken from a copy of ``--home``. Each publication binds it once more
 with a snapshot, an adapter, an export, a table and a report of its own (``rebinding.py``), checks every file of it,
 tags its table and moves the pointer, without the gate, which would have nothing to compare; every tenth is bound and
 not published, as if it had been refused. After each the home is pruned as two days later, while a process reads what is
@@ -28,7 +28,15 @@ from recsys.simulation.config import SimulationConfig
 from recsys.simulation.world import World
 from recsys.simulation.writing import write_world
 from recsys.store.exports import list_encoders, open_encoder
-from recsys.store.generations import current_id, list_generations, promote, read_generation, report_path, rollback
+from recsys.store.generations import (
+    current_id,
+    generation_snapshot,
+    list_generations,
+    promote,
+    read_generation,
+    report_path,
+    rollback,
+)
 from recsys.store.index import keep_version
 from recsys.store.retention import Retention, prune
 
@@ -62,17 +70,22 @@ def by_kind(found: Retention) -> dict[str, int]:
     return dict(counted)
 
 
-def measure(home: Home, events: str, items: str, publications: int, config: ModelConfig, keep: int) -> dict[str, Any]:
-    """Publish and prune; return what the home held."""
+def train(home: Home, work: Path) -> None:
+    """Train on a made-up shop, and serve it."""
+    write_world(World(WORLD), work / "shop")
+    events, items = str(work / "shop" / "events"), str(work / "shop" / "items.parquet")
     snapshot = ingest(events, items, home=home, progress=False)
-    training = train_generation(home, snapshot.id, config)
-    card = list_generations(home)[0]
-    open_encoder(home, config.adapter.lora.base, config.text.max_tokens, adapter_id=card.adapter)
+    promote(home, train_generation(home, snapshot.id, SHORT).generation)
+
+
+def measure(home: Home, publications: int, keep: int) -> dict[str, Any]:
+    """Publish what is served again and again, and prune; return what the home held."""
+    served = read_generation(home, str(current_id(home)))[1]
+    text = served.config.text
+    open_encoder(home, served.config.adapter.lora.base, text.max_tokens, adapter_id=served.adapter)
+    counts = generation_snapshot(home, served).manifest.counts
     with TemporaryDirectory(dir=home.root.parent) as beside:
-        trained = Trained(home, training.generation, Path(beside) / "trained")
-        promote(home, training.generation)
-        counts = snapshot.manifest.counts
-        del snapshot
+        trained = Trained(home, served.id, Path(beside) / "trained")
         reader = Recommender.open(home)
         held, live, freed, refused, ratios = 0, 0, 0, 0, []
         kinds: dict[str, int] = {}
@@ -114,20 +127,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("/tmp"), help="where the home is made")
-    parser.add_argument("--events", help="a made-up shop by default")
-    parser.add_argument("--items")
+    parser.add_argument("--home", type=Path, help="whose copy is begun with, in the place of a made-up shop")
     parser.add_argument("--publications", type=int, default=200)
     parser.add_argument("--keep", type=int, default=2)
     given = parser.parse_args()
     work = Path(given.work) / "retention"
     home = Home(work / "home").make()
     try:
-        events, items = given.events, given.items
-        if events is None:
-            write_world(World(WORLD), work / "shop")
-            events, items = str(work / "shop" / "events"), str(work / "shop" / "items.parquet")
-        document = measure(home, events, items, given.publications, SHORT, given.keep)
-        document["data"] = "a made-up shop" if given.events is None else Path(given.events).parent.name
+        if given.home is None:
+            train(home, work)
+        else:
+            shutil.copytree(given.home, home.root, dirs_exist_ok=True)
+        document = measure(home, given.publications, given.keep)
+        document["data"] = "a made-up shop" if given.home is None else given.home.resolve().name
         write_json(given.out, document)
     finally:
         shutil.rmtree(work, ignore_errors=True)
