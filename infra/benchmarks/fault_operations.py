@@ -81,7 +81,7 @@ def _train(home: Home, work: Path) -> dict[str, Any]:
 
 
 def _bind(home: Home, work: Path) -> dict[str, Any]:
-    with TemporaryDirectory(dir=work) as beside:
+    with TemporaryDirectory(dir=home.root.parent) as beside:  # which goes with the home where this is killed
         return {"generation": Trained(home, str(current_id(home)), Path(beside) / "trained").bind(1)}
 
 
