@@ -46,7 +46,9 @@ def prepare(home: Home) -> None:
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     home.make()
-    if "PREFECT_HOME" in settings:
+    if "PREFECT_HOME" in settings and os.access(
+        home.root, os.W_OK
+    ):  # what is there answers from a disk for reading, too
         private_folder(Path(os.environ["PREFECT_HOME"]))  # Prefect would make it open to everybody
 
 

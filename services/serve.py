@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +23,7 @@ import httpx
 import services
 from recsys import telemetry
 from recsys.errors import RecsysError
-from recsys.home import Home
+from recsys.home import ALONE, Home
 from services.edge.connections import keep_alive_seconds
 from services.edge.keyless import is_loopback
 from services.edge.keys import REQUIRE_KEYS, read_keys
@@ -135,8 +136,10 @@ def free_port() -> int:
 
 
 def log_file(home: Home, port: int) -> Path:
-    """Return where a server that was started on a port writes its log."""
-    return home.runs / f"service-{port}" / "server.log"
+    """Return where a server that was started on a port writes its log: elsewhere, if the home is there to be read."""
+    writable = not home.root.exists() or os.access(home.root, os.W_OK)
+    room = home.runs if writable else Path(tempfile.gettempdir()) / f"recsys-{os.getuid()}"
+    return room / f"service-{port}" / "server.log"
 
 
 def _prepare(
@@ -171,6 +174,9 @@ def _prepare(
 
     _check_salt(home)
     folder = log_file(home, port).parent
+    folder.parent.mkdir(mode=ALONE, parents=True, exist_ok=True)
+    if not folder.is_relative_to(home.root) and folder.parent.lstat().st_uid != os.getuid():
+        raise ServeError(f"{folder.parent} is another user's. Set TMPDIR to a folder of your own.")
     shutil.rmtree(folder, ignore_errors=True)  # the numbers of a server that is gone
     temporary = folder / "tmp"
     temporary.mkdir(parents=True)

@@ -1,5 +1,6 @@
 """`recsys snapshots`: list, show, delete; and `recsys prune`, which removes what nobody needs any more."""
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 import typer
@@ -7,9 +8,7 @@ from rich.pretty import Pretty
 
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, shell, table
 from recsys.store.names import SNAPSHOT, meant
-
-# as ``recsys/store/standing.py`` has them, which brings Polars
-KEEP, LEAST, MIN_AGE_HOURS = 2, 2, 24
+from recsys.store.standing import KEEP, LEAST, MIN_AGE
 
 
 def snapshots(
@@ -60,7 +59,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would go, and change nothing.")] = False,
     min_age: Annotated[
         float, typer.Option(min=0, metavar="HOURS", help="What was made or found again within so many hours stays.")
-    ] = MIN_AGE_HOURS,
+    ] = MIN_AGE / timedelta(hours=1),
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,

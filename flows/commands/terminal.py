@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows import progress
+from flows.disk import full_disk
 from flows.runtime import prepare
 from recsys.artifacts import ID_DIGITS, ArtifactError
 from recsys.config import ModelConfig, read_settings
@@ -90,7 +91,9 @@ def shell(home: Path | None, as_json: bool, debug: bool, log: Path | None = None
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         if debug:
             errors.print_exception()
-        message, code = _explain(error) if isinstance(error, Exception) else _stopped(error, session.home, started)
+        message, code = (
+            _explain(error, session.home) if isinstance(error, Exception) else _stopped(error, session.home, started)
+        )
         _tell(errors, "Refused" if code == REFUSED else "Stopped" if code in STOPPED else "Error", message)
         session.result |= {"error": message}
     session.print(errors if as_json else _console())
@@ -151,9 +154,12 @@ def _stopped(error: BaseException, home: Home, started: float) -> tuple[str, int
     return f"{STOPPED[code]}. Run the same command again: what was done before is found.", code
 
 
-def _explain(error: Exception) -> tuple[str, int]:
+def _explain(error: Exception, home: Home | None = None) -> tuple[str, int]:
     if isinstance(error, RefusedError):
         return str(error), REFUSED
+    full = full_disk(error, home.root) if home else None
+    if full is not None:
+        return full, FAILED
     httpx = sys.modules.get("httpx")  # whatever raises its errors has imported it, which takes a while
     if httpx is not None and isinstance(error, httpx.HTTPError):
         return (

@@ -1,7 +1,7 @@
 """Runs an operation in a child that dies, or whose disk is full, at its n-th change below a folder.
 
-The children are forked from a process that has imported what is slow and has started no thread, under a library of C
-(``faults.c``) that counts what Python, Rust and C++ write, rename and remove.
+The children are forked from a process that has imported what is slow, under a library of C (``faults.c``) that counts
+what Python, Rust and C++ write, rename and remove.
 """
 
 import ctypes
@@ -19,6 +19,7 @@ from flows.disk import full_disk
 
 SOURCE = Path(__file__).with_name("faults.c")
 PRELOAD = "LD_PRELOAD"
+PATIENCE_SECONDS = 600  # a child that hangs is ended, and counts as one that fails
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def begun(function: Callable[[], Any], below: Path, at: int = 0, code: int = 0) 
     if child == 0:
         os.close(reader)
         failed = 1
+        signal.alarm(PATIENCE_SECONDS)
         try:
             library = ctypes.CDLL(None)
             library.fault_arm(str(below).encode(), ctypes.c_long(at), code)

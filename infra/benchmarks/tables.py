@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from infra.attack import report as attacks
 from infra.benchmarks.tables_of_events import audience, monitoring, new_items, repeats, signals
+from infra.benchmarks.tables_of_operations import faults, retention
 from infra.load import report
 from infra.supply import lift
 from recsys.config import ClassifierConfig, from_stored
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "infra" / "results"
 KINDS = (
     "quality", "tried", "audience", "speed", "encoding", "throughput", "standalone", "life", "search", "small",
-    "repeats", "signals", "classification", "attacks", "lifting", "new items", "monitoring",
+    "repeats", "signals", "classification", "attacks", "lifting", "new items", "monitoring", "retention", "faults",
 )  # fmt: skip
 SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
 SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
@@ -332,6 +333,8 @@ def pages() -> dict[Path, str]:
         "classifier": "\n".join(f"{epochs(path)}\n{tries(path)}" for path in of["classification"]),
         "attacks": attacks.tables(of["attacks"]),
         "lifting": "\n".join(lift.table(lift.outcomes(json.loads(path.read_text()))) for path in of["lifting"]),
+        "retention": "\n".join(map(retention, of["retention"])),
+        "faults": "\n".join(map(faults, of["faults"])),
     }
     readme, results = ROOT / "README.md", RESULTS / "README.md"
     chosen = short(json.loads((RESULTS / f"{name}.json").read_text()) for name in SHORT)

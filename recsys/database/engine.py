@@ -49,6 +49,7 @@ class Database:
     Attributes:
         engine: for transactions.
         insert: the dialect's ``INSERT``, which knows what to do about conflicts.
+        read_only: the SQLite file lies where nothing can be written; writes fail, and missing tables are empty.
         salt: the file that makes the hashes in the database unreadable to whoever has the database alone.
 
     Args:
@@ -63,11 +64,16 @@ class Database:
     def __init__(self, url: str | sql.URL, salt: Path | None = None) -> None:
         location = sql.make_url(url)
         self.salt = salt or Home.from_environment().salt
+        self.read_only = False
+        self._missing: list[str] = []  # statements that make tables, where they cannot be made for all
         match location.get_backend_name():
             case "sqlite":
                 self.insert: Any = sqlite.insert
                 self.salt = Path(location.database or "").absolute().parent / SALT  # whoever opens it shares its folder
                 self.engine = _sqlite_engine(location)
+                self.read_only = not _can_be_written(location)
+                if self.read_only:
+                    sql.event.listen(self.engine, "connect", self._configure_to_read)
             case "postgresql":
                 self.insert = postgresql.insert
                 # pre_ping: a pooled connection that the server has closed is replaced instead of failing a request
@@ -100,8 +106,11 @@ class Database:
         """Make tables, their columns and their indexes where they are missing.
 
         Safe for many processes at the same moment. A column that a table of an older version lacks is added, empty in
-        the rows that there are, so it must be nullable.
+        the rows that there are, so it must be nullable. Where nothing can be written, what is missing is empty.
         """
+        if self.read_only:
+            self._stand_in(tables)
+            return
         with self.engine.begin() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")  # else two could both miss the same column
@@ -113,6 +122,19 @@ class Database:
                 self._add_columns(connection, table)
                 for index in sorted(table.indexes, key=lambda index: str(index.name)):
                     connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
+
+    def _stand_in(self, tables: Iterable[sql.Table]) -> None:
+        """Give every connection an empty table of its own in the place of each that is missing."""
+        with self.engine.connect() as connection:
+            there = set(sql.inspect(connection).get_table_names())
+        made = [str(sql.schema.CreateTable(table).compile(self.engine)) for table in tables if table.name not in there]
+        self._missing += [statement.replace("CREATE TABLE", "CREATE TEMPORARY TABLE", 1) for statement in made]
+        self.engine.dispose()  # for connections that have them
+
+    def _configure_to_read(self, connection: Any, _: ConnectionPoolEntry) -> None:
+        for statement in self._missing:
+            connection.execute(statement)
+        connection.execute("PRAGMA query_only=ON")  # or what is written to these would be accepted, and lost
 
     def _add_columns(self, connection: sql.Connection, table: sql.Table) -> None:
         there = {column["name"] for column in sql.inspect(connection).get_columns(table.name)}
@@ -135,7 +157,9 @@ class Database:
         return version
 
     def count_from_zero(self, connection: sql.Connection, name: str) -> None:
-        """Begin to count a name's changes, unless that has begun."""
+        """Begin to count a name's changes, unless that has begun, or nothing can be written."""
+        if self.read_only:
+            return
         connection.execute(self.insert(_CHANGES).values(name=name, version=0).on_conflict_do_nothing())
 
     def hold(self, connection: sql.Connection, name: str) -> int:
@@ -143,6 +167,8 @@ class Database:
 
         Call it first: SQLite refuses a transaction that has read before it writes if another wrote in between.
         """
+        if self.read_only:
+            return self.versions().get(name, 0)
         same = sql.update(_CHANGES).where(_CHANGES.c.name == name).values(version=_CHANGES.c.version)
         version: int = connection.execute(same.returning(_CHANGES.c.version)).scalar_one()
         return version
@@ -183,6 +209,12 @@ def _sqlite_engine(location: sql.URL) -> sql.Engine:
     if not location.database or location.database == ":memory:":
         raise SettingError(f"A SQLite database needs a file, which all workers share; {location!r} names none.")
     path = Path(location.database).absolute()
+    if not _can_be_written(location):
+        only = {"mode": "ro", "uri": "true"}
+        if not path.with_name(f"{path.name}-wal").exists():  # where a log is, somebody else may be writing
+            only["immutable"] = "1"  # or SQLite would put one there
+        unchanging = location.set(database=f"file:{quote(str(path))}").update_query_dict(only)
+        return sql.create_engine(unchanging, **DISCREET)
     try:  # the log and the index that SQLite puts beside it get its mode
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
     except FileExistsError:
@@ -201,6 +233,12 @@ def _sqlite_engine(location: sql.URL) -> sql.Engine:
             raise DisconnectionError(f"{path} is gone or is another file.")  # SQLAlchemy connects anew
 
     return engine
+
+
+def _can_be_written(location: sql.URL) -> bool:
+    """Tell whether a SQLite file can be written to, with what lies beside it: its disk may be one to read from."""
+    path = Path(location.database or "").absolute()
+    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 
 def _close_to_others(path: Path) -> None:

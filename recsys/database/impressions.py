@@ -249,6 +249,8 @@ class ImpressionStore:
         self._tombstones = tombstones
         self._engine = database.engine
         database.create([IMPRESSIONS, _OPTIONS, _SIZE])
+        if database.read_only:
+            return
         with self._engine.begin() as connection:
             self._tombstones.hold(connection)
             if connection.execute(sql.select(_SIZE)).first() is None:

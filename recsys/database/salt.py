@@ -32,6 +32,8 @@ def agreed_salt(database: Database) -> bytes:
     """
     database.create([_SALT])
     path = database.salt
+    if database.read_only:
+        return _agreed_to_read(database, path)
     path.parent.mkdir(mode=ALONE, parents=True, exist_ok=True)
     with locked(path.with_suffix(".lock"), mode=PRIVATE):
         with database.engine.begin() as connection:
@@ -41,17 +43,36 @@ def agreed_salt(database: Database) -> bytes:
                 salt = said or secrets.token_hex(SALT_BYTES)
                 write_atomic(path, f"{salt}\n".encode(), PRIVATE)
             if salt is None or said not in (None, salt, _check(salt)):
-                raise ArtifactError(
-                    f"{path} {'is missing' if salt is None else 'is not the salt of this database'}, without which "
-                    "nobody who asked to be forgotten is found. Copy the file, with mode 0600, from the home of a "
-                    "machine that uses the same database, or from a backup of one."
-                )
+                raise _disagreement(path, salt)
             if said != _check(salt):
                 connection.execute(sql.delete(_SALT))
                 connection.execute(sql.insert(_SALT).values(id=1, salt=_check(salt)))
         if moving:
             database.erase()
     return bytes.fromhex(salt)
+
+
+def _agreed_to_read(database: Database, path: Path) -> bytes:
+    """Return the salt where nothing can be written; a database that nobody has asked for one has any.
+
+    Raises:
+        ArtifactError: as ``agreed_salt``.
+    """
+    with database.engine.connect() as connection:
+        said, salt = connection.execute(sql.select(_SALT.c.salt)).scalar_one_or_none(), _read(path)
+    if said is None:
+        return bytes.fromhex(salt or secrets.token_hex(SALT_BYTES))
+    if salt is None or said not in (salt, _check(salt)):
+        raise _disagreement(path, salt)
+    return bytes.fromhex(salt)
+
+
+def _disagreement(path: Path, salt: str | None) -> ArtifactError:
+    return ArtifactError(
+        f"{path} {'is missing' if salt is None else 'is not the salt of this database'}, without which nobody who "
+        "asked to be forgotten is found. Copy the file, with mode 0600, from the home of a machine that uses the same "
+        "database, or from a backup of one."
+    )
 
 
 def _check(salt: str) -> str:

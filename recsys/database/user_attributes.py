@@ -63,6 +63,8 @@ class AttributeStore:
         self._engine = database.engine
         self._most = most
         database.create([_TABLE, _SIZE])
+        if database.read_only:
+            return
         with self._engine.begin() as connection:
             database.count_from_zero(connection, CHANGE)
             connection.execute(database.insert(_SIZE).values(id=1, users=0).on_conflict_do_nothing())

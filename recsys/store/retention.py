@@ -30,10 +30,11 @@ from recsys.store.manifests import CARD
 from recsys.store.names import ADAPTER, forget_names, read_names, steady_names
 from recsys.store.standing import KEEP, MIN_AGE, Rule, Standing, check_generation, standing, stored_ids
 
-UNFINISHED = timedelta(days=30)  # what a training that was never finished has left, and records of what made nothing
+UNFINISHED = timedelta(days=30)  # unfinished trainings, records of what made nothing, reports of a watch
 ENCODER_CARD = "encoder.json"  # as ``models/encoder/export.py`` has it, which brings torch
 LOCK = ".prune.lock"
-REPORT, PRUNED_RECORDS = "report-", ("train-", "pretrain-", "classify-", "pairs-")  # how names below ``runs`` begin
+# how names below ``runs`` begin
+REPORT, WATCHED, RECORDS = "report-", "monitor-", ("train-", "pretrain-", "classify-", "pairs-")
 Kind = Literal[
     "generation", "encoder", "adapter", "snapshot", "table", "record", "report", "checkpoint", "leftover", "other"
 ]
@@ -266,7 +267,11 @@ def _runs(home: Home, rule: Rule, kept: Standing) -> Iterator[tuple[Entry, bool]
                 _entry(home, "report", name, path, f"of generation {name}" if stays else "its generation is gone"),
                 stays,
             )
-        elif not path.name.startswith(PRUNED_RECORDS):
+        elif path.name.startswith(WATCHED):
+            stays = idle < UNFINISHED
+            why = "of what was watched" if stays else f"written {idle.days} days ago"
+            yield _entry(home, "report", path.name, path, why), stays
+        elif not path.name.startswith(RECORDS):
             yield _entry(home, "other", path.name, path, "not pruned"), True
         elif path.suffix == ".json":
             made = _made(path)

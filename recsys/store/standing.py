@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recsys.artifacts import MANIFEST, ArtifactError, is_held, last_used, made_at, read_each
-from recsys.data.manifest import SnapshotManifest
 from recsys.errors import SettingError
 from recsys.home import Home
 from recsys.store import adapters, generations
@@ -21,6 +20,9 @@ from recsys.store.manifests import CARD, CLASSIFICATION, IMPORTED, PRETRAINING, 
 from recsys.store.manifests import GenerationManifest as Generation
 from recsys.store.names import ADAPTER, GENERATION, Names, read_names
 from recsys.store.shadow import read_shadow
+
+if TYPE_CHECKING:
+    from recsys.data.manifest import SnapshotManifest
 
 KEEP = 2  # generations
 LEAST = 2  # what is served, and what a rollback goes back to
@@ -124,15 +126,17 @@ def stored_ids(room: Path, marker: str) -> set[str]:
     return {path.parent.name for path in room.glob(f"[!.]*/{marker}")}
 
 
-def list_manifests(home: Home) -> list[SnapshotManifest]:
+def list_manifests(home: Home) -> "list[SnapshotManifest]":
     """Return the manifests of all snapshots, the oldest first, without opening any: nobody holds one by that."""
+    from recsys.data.manifest import SnapshotManifest  # Polars, which whoever lists flows has no use for
+
     found = read_each(
         home.snapshots, MANIFEST, lambda name: SnapshotManifest.read(home.snapshots / name / MANIFEST, "Ingest again.")
     )
     return sorted(found, key=lambda one: (snapshot_made(home, one), one.id))
 
 
-def snapshot_made(home: Home, manifest: SnapshotManifest) -> datetime:
+def snapshot_made(home: Home, manifest: "SnapshotManifest") -> datetime:
     """Return when a snapshot was written (UTC)."""
     return made_at(manifest.made, home.snapshots / manifest.id / MANIFEST)
 
@@ -217,7 +221,7 @@ def _snapshots(home: Home, rule: Rule, bound: Mapping[str, Generation], cards: l
     return _with_reason(manifests, reasons)
 
 
-def _completing(manifests: list[SnapshotManifest], cards: Mapping[str, AdapterCard]) -> Iterator[tuple[str, str]]:
+def _completing(manifests: "list[SnapshotManifest]", cards: Mapping[str, AdapterCard]) -> Iterator[tuple[str, str]]:
     """Yield the classifiers that the ingest settings of snapshots name, and why each stays."""
     for manifest in manifests:
         for part in ("reviews", "categories"):

@@ -266,12 +266,13 @@ def test_what_runs_have_left_goes_with_what_they_made(home: Home) -> None:
         (home.runs / name / "temporal").mkdir(parents=True)
         (home.runs / name / "temporal" / "towers.checkpoint").write_bytes(b"where it stands")
     (home.runs / "tune-1.db").write_bytes(b"trials")
+    (home.runs / "monitor-1.json").write_bytes(b"what has changed")
     (home.root / f"{STAGING_PREFIX}keys").write_bytes(b"left")
     found = pruned(home)
     assert went(found) == {"train-2", "0" * 16, "train-1", f"{STAGING_PREFIX}keys"}
     assert {entry.place for entry in found.goes if entry.name == "train-1"} == {"runs/train-1"}  # it is done
     assert why(found, "train-3") == "the same training would go on from it"
-    assert went(pruned(home, now=datetime.now(UTC) + UNFINISHED)) == {"train-3", "pretrain-1"}
+    assert went(pruned(home, now=datetime.now(UTC) + UNFINISHED)) == {"train-3", "pretrain-1", "monitor-1.json"}
     assert (home.runs / "tune-1.db").exists()
 
 

@@ -1,0 +1,41 @@
+"""The tables of what operators rely on: how much a home holds, and what its promises are worth when things break."""
+
+import json
+from pathlib import Path
+
+
+def retention(path: Path) -> str:
+    """Return the Markdown of how much a home held after so many publications."""
+    document = json.loads(path.read_text())
+    kinds = [name for name, size in document["kinds"].items() if size >= 50_000]
+    sizes = [f"{document['kinds'][name] / 1e6:.1f}" for name in kinds]
+    data, counts = document["data"], document["counts"]
+    return "\n".join(
+        [
+            f"{data[0].upper()}{data[1:]}, {counts['users']:,} users, {counts['items']:,} items; "
+            f"{document['publications']} publications and {document['refused']} generations that were never published, "
+            f"`--keep {document['keep']}`, pruned after each.",
+            "",
+            "| live, MB | held, MB | times the live | at most, in between | pruned, MB | generations left |",
+            "|---|---|---|---|---|---|",
+            f"| {document['live'] / 1e6:.1f} | {document['held'] / 1e6:.1f} | {document['last_ratio']:.2f} | "
+            f"{document['largest_ratio']:.2f} | {document['freed'] / 1e6:,.0f} | {document['generations']} |",
+            "",
+            f"| held at the end, MB | {' | '.join(kinds)} |",
+            f"|---|{'---|' * len(kinds)}",
+            f"| | {' | '.join(sizes)} |",
+            "",
+        ]
+    )
+
+
+def faults(path: Path) -> str:
+    """Return the Markdown of the faults: promise, trials, outcome."""
+    document = json.loads(path.read_text())
+    lines = ["| fault | promise | trials | kept | |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row['fault']} | {row['promise']} | {row['trials']} | {row['kept']} | {row['note']} |"
+        for row in document["faults"]
+    ]
+    broken = [f"- {row['fault']}: {one}" for row in document["faults"] for one in row["broken"]]
+    return "\n".join([*lines, "", *broken, *([""] if broken else [])])
