@@ -19,6 +19,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from flows.automations import HEARTBEAT_SECONDS, PREFIX, automations, put
+from flows.forms import close_forms
 from flows.slots import home_slot
 from recsys.errors import SettingError
 from recsys.home import Home
@@ -91,7 +92,7 @@ def deploy(home: Home, folder: Path, code: Code, notify: str | None = None) -> D
         block = _block(client, notify) if notify else None
         _make_pool(client)
         _make_queues(client)
-        _make_deployments(described, folder, code)
+        make_deployments(described, folder, code)
         named = {one["name"]: one for one in described["deployments"]}
         ids = {name: client.read_deployment_by_name(f"{_flow(one)}/{name}").id for name, one in named.items()}
         limit = home_slot(home)
@@ -99,6 +100,7 @@ def deploy(home: Home, folder: Path, code: Code, notify: str | None = None) -> D
         wanted = list(automations(ids["tidy"], ids["daily"], block))
         for automation in wanted:
             put(client, automation)
+        close_forms(client)
     names = [automation.name.removeprefix(PREFIX) for automation in wanted]
     return Deployed(POOL, list(QUEUES), list(named), [limit], names)
 
@@ -124,7 +126,7 @@ def _make_queues(client: SyncPrefectClient) -> None:
         client.update_work_queue(found.id, priority=priority)
 
 
-def _make_deployments(described: dict[str, Any], folder: Path, code: Code) -> None:
+def make_deployments(described: dict[str, Any], folder: Path, code: Code) -> None:
     """Let Prefect deploy what ``prefect.yaml`` describes, with the steps of the code that was chosen."""
     described = {name: part for name, part in described.items() if name != "build"} | {"pull": code.steps(folder)}
     with tempfile.NamedTemporaryFile("w", prefix="recsys-", suffix=".yaml") as file:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from flows.forms import Folder
 from flows.runs import flow
 from flows.runtime import alone, open_home
 from recsys.home import Home
@@ -17,7 +18,7 @@ class Tidied:
 
 
 @flow("tidy")
-def tidy(home: str | None = None) -> Tidied:
+def tidy(home: Folder | None = None) -> Tidied:
     """Close the subflows of runs that have ended, and remove what ended runs have left half written.
 
     What somebody is writing or reading stays.
