@@ -71,6 +71,10 @@ class Code:
             return []
         return [{"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}]
 
+    def entrypoint(self, named: str) -> str:
+        """Return where a flow is, given as file:function: of what is installed its module is known, and no file."""
+        return named.replace(".py:", ".").replace("/", ".") if self.installed else named
+
 
 def deploy(home: Home, folder: Path, code: Code, notify: str | None = None) -> Deployed:
     """Make pool, queues, deployments, limits and automations, or bring those that there are up to date.
@@ -128,7 +132,8 @@ def _make_queues(client: SyncPrefectClient) -> None:
 
 def make_deployments(described: dict[str, Any], folder: Path, code: Code) -> None:
     """Let Prefect deploy what ``prefect.yaml`` describes, with the steps of the code that was chosen."""
-    described = {name: part for name, part in described.items() if name != "build"} | {"pull": code.steps(folder)}
+    deployments = [one | {"entrypoint": code.entrypoint(one["entrypoint"])} for one in described["deployments"]]
+    described = {"name": described["name"], "pull": code.steps(folder), "deployments": deployments}
     with tempfile.NamedTemporaryFile("w", prefix="recsys-", suffix=".yaml") as file:
         yaml.safe_dump(described, file)
         file.flush()
