@@ -9,7 +9,7 @@ from recsys.store.retention import Retention, prune
 from recsys.store.standing import KEEP, MIN_AGE
 
 
-@flow("prune")
+@flow("prune", about={"home": ""})
 def prune_home(
     home: str | None = None,
     keep: int = KEEP,
