@@ -71,6 +71,10 @@ class Code:
             return []
         return [{"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}]
 
+    def entrypoint(self, named: str) -> str:
+        """Return where a flow is, given as file:function: of what is installed its module is known, and no file."""
+        return named.replace(".py:", ".").replace("/", ".") if self.installed else named
+
 
 def deploy(home: Home, folder: Path, code: Code, notify: str | None = None) -> Deployed:
     """Make pool, queues, deployments, limits and automations, or bring those that there are up to date.
@@ -92,7 +96,7 @@ def deploy(home: Home, folder: Path, code: Code, notify: str | None = None) -> D
         block = _block(client, notify) if notify else None
         _make_pool(client)
         _make_queues(client)
-        _make_deployments(described, folder, code)
+        make_deployments(described, folder, code)
         named = {one["name"]: one for one in described["deployments"]}
         ids = {name: client.read_deployment_by_name(f"{_flow(one)}/{name}").id for name, one in named.items()}
         close_forms(client, ids.values())
@@ -101,6 +105,7 @@ def deploy(home: Home, folder: Path, code: Code, notify: str | None = None) -> D
         wanted = list(automations(ids["tidy"], ids["daily"], block))
         for automation in wanted:
             put(client, automation)
+        close_forms(client)
     names = [automation.name.removeprefix(PREFIX) for automation in wanted]
     return Deployed(POOL, list(QUEUES), list(named), [limit], names)
 
@@ -126,9 +131,10 @@ def _make_queues(client: SyncPrefectClient) -> None:
         client.update_work_queue(found.id, priority=priority)
 
 
-def _make_deployments(described: dict[str, Any], folder: Path, code: Code) -> None:
+def make_deployments(described: dict[str, Any], folder: Path, code: Code) -> None:
     """Let Prefect deploy what ``prefect.yaml`` describes, with the steps of the code that was chosen."""
-    described = {name: part for name, part in described.items() if name != "build"} | {"pull": code.steps(folder)}
+    deployments = [one | {"entrypoint": code.entrypoint(one["entrypoint"])} for one in described["deployments"]]
+    described = {"name": described["name"], "pull": code.steps(folder), "deployments": deployments}
     with tempfile.NamedTemporaryFile("w", prefix="recsys-", suffix=".yaml") as file:
         yaml.safe_dump(described, file)
         file.flush()

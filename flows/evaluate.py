@@ -9,12 +9,13 @@ from flows.reports import report_metrics
 from flows.runs import as_tasks, flow, stage
 from flows.runtime import open_home
 from flows.work import TRAINING
-from recsys.artifacts import write_atomic
+from recsys.artifacts import ArtifactError, write_atomic
 from recsys.config import LEAVE_ONE_OUT, ModelConfig, Protocol
-from recsys.data.snapshot import open_snapshot
+from recsys.data.snapshot import list_snapshots, open_snapshot
 from recsys.evaluation.held_out import allowed_protocols
 from recsys.evaluation.page import PAGE_FILE, page
 from recsys.evaluation.report import LISTS_FILE, METRICS_FILE, MetricsDocument, write_lists, write_metrics
+from recsys.home import Home
 from recsys.training import measuring
 from recsys.training.baselines import SYSTEMS
 
@@ -26,10 +27,10 @@ encode_texts = stage("read texts")(measuring.encode_texts)
 measure = stage("measure", "measure {protocol}")(measuring.measure)
 
 
-@flow("evaluate", TRAINING, about={"snapshot_id": "", "protocol": ""})
+@flow("evaluate", TRAINING, about={"snapshot_id": "the newest snapshot", "protocol": ""})
 def evaluate_systems(
-    snapshot_id: SnapshotId,
-    out: Folder,
+    snapshot_id: SnapshotId | None = None,
+    out: Folder | None = None,
     home: Folder | None = None,
     protocol: Protocol = LEAVE_ONE_OUT,
     config: ModelConfig = _DEFAULT,
@@ -41,8 +42,9 @@ def evaluate_systems(
     """Train all systems on a snapshot, write metrics, top lists and a page, and return the metrics document.
 
     Args:
-        snapshot_id: what to train and to ask on.
-        out: the folder for ``metrics.json``, ``lists.parquet`` and ``report.html``.
+        snapshot_id: what to train and to ask on; empty: the newest.
+        out: the folder for ``metrics.json``, ``lists.parquet`` and ``report.html``; empty: one below the home's runs,
+            named after snapshot and protocol.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         protocol: how targets are held out.
         config: all settings of our system, some of them shared by the baselines.
@@ -57,8 +59,8 @@ def evaluate_systems(
             not exist.
     """
     place = open_home(home)
-    snapshot = open_snapshot(place, snapshot_id)
-    folder = Path(out)
+    snapshot = open_snapshot(place, snapshot_id or _newest(place))
+    folder = Path(out) if out else place.runs / f"evaluate-{snapshot.id}-{protocol}"
     folder.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be written is known at once
     document, rankings = measuring.evaluate_systems(
         place, snapshot, protocol, config, systems, name, seeds, shuffle_ties,
@@ -69,3 +71,10 @@ def evaluate_systems(
     write_metrics(folder / METRICS_FILE, document)
     report_metrics(document)
     return document
+
+
+def _newest(home: Home) -> str:
+    snapshots = list_snapshots(home)
+    if not snapshots:
+        raise ArtifactError(f"There is no snapshot in {home.snapshots}. Ingest first.")
+    return snapshots[-1].id

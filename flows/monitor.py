@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _DEFAULT = MonitorConfig()
 
 
-@located_flow("monitor")
+@located_flow("monitor", about={"events": ""})
 def monitor_served(
     events: TableLocation | None = None,
     items: TableLocation | None = None,

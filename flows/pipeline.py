@@ -1,6 +1,6 @@
 """The whole story, from raw files to a generation that is served. A stage a line; each is a flow of its own.
 
-Run ``recsys demo`` for it on MovieLens 100K, deploy it with ``prefect deploy --all``, or call ``pipeline(...)``.
+Run ``recsys demo`` for it on MovieLens 100K, deploy it with ``recsys deploy``, or call ``pipeline(...)``.
 """
 
 from pathlib import Path

@@ -8,13 +8,13 @@ from flows.forms import Folder, NotNegative, at_least
 from flows.runs import flow, show_table
 from flows.runtime import open_home
 from recsys.store.retention import Retention, prune
-from recsys.store.standing import KEEP, MIN_AGE
+from recsys.store.standing import KEEP, LEAST, MIN_AGE
 
 
-@flow("prune")
+@flow("prune", about={"home": ""})
 def prune_home(
     home: Folder | None = None,
-    keep: Annotated[int, at_least(2)] = KEEP,
+    keep: Annotated[int, at_least(LEAST)] = KEEP,
     dry_run: bool = False,
     min_age_hours: NotNegative = MIN_AGE / timedelta(hours=1),
 ) -> Retention:

@@ -1,13 +1,14 @@
 """The flow in front of the pointer: judge a generation and serve it, or refuse and leave what is served."""
 
 from flows import progress
+from flows.events import REFUSED, tell
 from flows.forms import Folder, Named, Text
 from flows.reports import report_promotions, report_verdict
+from flows.retries import CONFLICT
 from flows.runs import flow, run_id
 from flows.runtime import open_home
 from recsys.config import GateConfig
 from recsys.errors import RefusedError
-from recsys.publishing.admission import publish
 from recsys.publishing.gate import Verdict
 from recsys.store.names import GENERATION, meant
 from recsys.store.promotions import Cause
@@ -15,7 +16,7 @@ from recsys.store.promotions import Cause
 _GATE = GateConfig()
 
 
-@flow("publish")
+@flow("publish", about={"generation_id": ""}, again=CONFLICT)
 def publish_generation(
     generation_id: Named,
     home: Folder | None = None,
@@ -37,6 +38,8 @@ def publish_generation(
         ArtifactError: the generation is missing or broken; nothing has changed.
         SettingError: the gate is to be overruled without a reason.
     """
+    from recsys.publishing.admission import publish  # torch and LanceDB, which whoever lists flows has no use for
+
     place = open_home(home)
     generation_id = meant(place, GENERATION, generation_id)
     with progress.step("Gate"):
@@ -45,5 +48,6 @@ def publish_generation(
     report_verdict(generation_id, verdict, force)
     report_promotions(place)
     if not verdict.passed and not force:
+        tell(REFUSED, place, {"generation": generation_id, "findings": list(verdict.findings)})
         raise RefusedError(generation_id, verdict.findings)
     return verdict

@@ -9,7 +9,7 @@ from recsys.store.names import GENERATION, meant
 from recsys.store.promotions import Cause
 
 
-@flow("rollback")
+@flow("rollback", about={"to": "to the one before"})
 def rollback_generation(to: Named | None = None, home: Folder | None = None, reason: Text | None = None) -> str:
     """Serve a generation that is known to be good; running services follow within seconds. Return its id.
 

@@ -6,10 +6,12 @@ decided as it is imported, once for the whole process.
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
+from flows.patience import patiently
 from flows.retries import JITTER, ONCE, Retries, mends
 from flows.runtime import alone
 from flows.work import LIGHT, Work
@@ -18,6 +20,7 @@ from recsys.callbacks import RunStage
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+_LOG = logging.getLogger(__name__)
 
 
 class Run(Protocol[P, R_co]):
@@ -58,13 +61,12 @@ def flow(
         work: what it has to itself while it runs, and for how long.
         about: the parameters that a run's name tells, and what it says where one is empty.
         again: how often the whole function is called again after a failure that may mend itself.
-        kind: of Prefect's flow; None: ``prefect.Flow`` itself.
+        kind: of Prefect's flow; None: one that knows nothing of tables.
     """
     if alone():
         return lambda function: Called(function, again)
-    from prefect import Flow
-
     from flows.hooks import tidy_up
+    from flows.located import PatientFlow
     from flows.naming import run_name
     from flows.slots import working
     from flows.states import stated
@@ -79,7 +81,7 @@ def flow(
         settings: dict[str, Any] = {end: [tidy_up] for end in ("on_failure", "on_crashed", "on_cancellation")}
         settings |= {"flow_run_name": run_name(name, about or {}), "timeout_seconds": work.seconds}
         settings |= {"version": version("recsys")}  # Prefect would make one of the file that ``run`` is in, this one
-        orchestrated: Any = (kind or Flow)(stated(run), name=name, **settings)
+        orchestrated: Any = (kind or PatientFlow)(stated(run), name=name, **settings)
         orchestrated.work = work
         return cast(Any, orchestrated)
 
@@ -126,8 +128,20 @@ def run_id() -> str | None:
 
 
 def for_the_ui(report: Callable[P, Any]) -> Callable[P, Any]:
-    """Return a report, artifacts of Prefect's, that is made only where somebody can look at it."""
-    return (lambda *args, **kwargs: None) if alone() else report
+    """Return a report, artifacts of Prefect's, that is made only where somebody can look at it, and ends no run."""
+    if alone():
+        return lambda *args, **kwargs: None
+
+    @functools.wraps(report)
+    def shown(*args: P.args, **kwargs: P.kwargs) -> Any:
+        from httpx import TransportError
+
+        try:
+            return patiently(report, *args, **kwargs)
+        except TransportError as error:
+            _LOG.warning("%s: the server does not answer, and nothing is shown: %s", report.__name__, error)
+
+    return shown
 
 
 @for_the_ui

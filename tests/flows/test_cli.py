@@ -52,7 +52,7 @@ COMMANDS = {
     *("demo", "ingest", "validate", "train", "evaluate", "publish", "rollback", "promotions"),
     *("generations", "adapters"),
     *("serve", "recommend", "benchmark", "classify", "embed", "export", "pretrain", "teach", "tune", "ui"),
-    *("simulate", "monitor", "snapshots", "prune"),
+    *("simulate", "monitor", "snapshots", "prune", "deploy", "export-events"),
 }
 
 
@@ -80,7 +80,9 @@ def shown(*arguments: Any, code: int = 0) -> str:
 
 def test_all_commands_are_there_and_explain_themselves() -> None:
     assert {
-        command.name or command.callback.__name__ for command in app.registered_commands if command.callback
+        (command.name or command.callback.__name__).replace("_", "-")
+        for command in app.registered_commands
+        if command.callback
     } == COMMANDS
     for name in COMMANDS:
         assert "--home" in shown(name, "--help")

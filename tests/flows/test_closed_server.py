@@ -124,12 +124,10 @@ def test_what_other_terminals_need_is_its_owners_and_stays(ui: tuple[str, Path])
 def test_a_shell_that_has_read_the_file_makes_the_deployments(ui: tuple[str, Path]) -> None:
     """The block of flows/README.md, but for the worker."""
     url, home = ui
-    prefect = f"{sys.executable} -m prefect"
     script = f"""
         set -e
         source "{home}/prefect/client.env"
-        {prefect} work-pool create recsys --type process
-        {prefect} deploy --all
+        {sys.executable} -c "from flows.cli import app; app()" deploy
     """
 
     def shell(lines: str) -> subprocess.CompletedProcess[str]:

@@ -2,24 +2,34 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.base import PrefectHttpxSyncClient
+from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError
+from prefect.flows import load_flow_from_entrypoint
 from processes import PATIENCE_SECONDS, end
 from synthetic import SMALL, Dataset
 
+from flows.automations import PREFIX
+from flows.deployment import QUEUES, Code, deploy, make_deployments
 from flows.pipeline import pipeline
 from flows.server import CLIENT_SECRET
 from recsys.config import to_dict
+from recsys.errors import SettingError
 from recsys.home import Home
 from recsys.store.generations import current_id, read_generation
 
@@ -27,6 +37,24 @@ CLONE = Path(__file__).parents[2]
 LEAD_SECONDS = 20  # in which the scheduler, which looks every second, sees a schedule before its first date
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 Run = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Working:
+    """A worker's process, and the home it works on."""
+
+    home: Home
+    process: subprocess.Popen[bytes]
+
+    def run_process(self) -> int:
+        """Return the id of the process of the run that it has started."""
+        listed = subprocess.run(
+            ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+        )
+        rows = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
+        found = [int(pid) for pid, parent, args in rows if parent == str(self.process.pid) and "prefect.engine" in args]
+        assert len(found) == 1
+        return found[0]
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +66,28 @@ def api(prefect_server: str) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
-def deployment(api: httpx.Client) -> dict[str, Any]:
-    """The pipeline, deployed from the clone by the commands of flows/README.md."""
-    prefect(["work-pool", "create", "recsys", "--type", "process"])
-    prefect(["deploy", "--all"])
+def deployed(api: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What `recsys deploy` made from the clone, as flows/README.md has it."""
+    command = [sys.executable, "-c", "from flows.cli import app; app()", "deploy", "--json"]
+    given: dict[str, Any] = {"cwd": CLONE, "stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    home = str(tmp_path_factory.mktemp("deployed"))
+    done = subprocess.run([*command, "--home", home], **given, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def deployment(api: httpx.Client, deployed: dict[str, Any]) -> dict[str, Any]:
+    """The pipeline's."""
     found: dict[str, Any] = api.get("/deployments/name/pipeline/daily").raise_for_status().json()
     return found
 
 
 @pytest.fixture(scope="module")
-def worker(api: httpx.Client, deployment: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def worker(
+    api: httpx.Client, deployment: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Working]:
     """A worker of the pool, and the home it works on; the daily schedule is paused, whatever hour it is."""
     for schedule in deployment["schedules"]:
         paused = api.patch(f"/deployments/{deployment['id']}/schedules/{schedule['id']}", json={"active": False})
@@ -60,7 +100,7 @@ def worker(api: httpx.Client, deployment: dict[str, Any], tmp_path_factory: pyte
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "recsys"]
         process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        yield home
+        yield Working(home, process)
     finally:
         end(process)
 
@@ -69,13 +109,6 @@ def worker(api: httpx.Client, deployment: dict[str, Any], tmp_path_factory: pyte
 def changed(dataset: Dataset) -> dict[str, Any]:
     """Parameters other than the deployment's own."""
     return {"events": dataset.events, "items": dataset.items, "model": to_dict(SMALL) | {"seed": 1}}
-
-
-def prefect(arguments: list[str]) -> None:
-    """Run a command of Prefect in the clone, as somebody would."""
-    command = [sys.executable, "-m", "prefect", *arguments]
-    done = subprocess.run(command, cwd=CLONE, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def wait_for_run(api: httpx.Client, deployment: dict[str, Any], wanted: Callable[[Run], bool]) -> Run:
@@ -89,6 +122,47 @@ def wait_for_run(api: httpx.Client, deployment: dict[str, Any], wanted: Callable
                 return run
         time.sleep(0.5)
     raise AssertionError(f"No such run after {PATIENCE_SECONDS} s; there are {[run['state'] for run in runs]}")
+
+
+def test_each_deployment_goes_where_its_flow_has_what_it_needs(api: httpx.Client, deployed: dict[str, Any]) -> None:
+    assert {*deployed["deployments"]} >= {
+        *("daily", "ingest", "train", "evaluate", "publish", "rollback", "pretrain", "tune", "classify", "teach"),
+        *("monitor", "prune", "tidy"),
+    }
+    described = yaml.safe_load((CLONE / "prefect.yaml").read_text())["deployments"]
+    for one in described:
+        flow = load_flow_from_entrypoint(str(CLONE / one["entrypoint"]))
+        found = api.get(f"/deployments/name/{flow.name}/{one['name']}").raise_for_status().json()
+        assert (found["work_pool_name"], found["work_queue_name"]) == ("recsys", flow.work.queue)
+        assert found["tags"] == ["recsys", flow.work.queue]
+        assert found["parameter_openapi_schema"]["additionalProperties"] is False
+    pool = api.get("/work_pools/recsys").raise_for_status().json()
+    variables = pool["base_job_template"]["variables"]["properties"]["env"]["default"]
+    assert variables["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
+    queues = api.post("/work_pools/recsys/queues/filter", json={}).raise_for_status().json()
+    assert {one["name"]: one["priority"] for one in queues if one["name"] != "default"} == QUEUES
+
+
+def test_deploying_again_keeps_what_somebody_has_changed(
+    deployed: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("flows.deployment.make_deployments", lambda *_: None)  # Prefect's own
+    with get_client(sync_client=True) as client:
+        before = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}
+        assert {name.removeprefix(PREFIX) for name in before} == {*deployed["automations"]}
+        told = before[f"{PREFIX}tell of what has failed"]
+        assert [action.type for action in told.actions] == ["do-nothing"]
+        block = CustomWebhookNotificationBlock(name="hook", url="http://127.0.0.1:9/hook")
+        block.save("ops", overwrite=True)
+        for notify in ("custom-webhook/ops", None):
+            deploy(Home(tmp_path).make(), CLONE, Code(), notify)
+            after = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}
+            assert {name: one.id for name, one in after.items()} == {name: one.id for name, one in before.items()}
+            assert [action.type for action in after[told.name].actions] == ["send-notification"]
+    with pytest.raises(SettingError, match="There is no block custom-webhook/none"):
+        deploy(Home(tmp_path), CLONE, Code(), "custom-webhook/none")
+    with pytest.raises(SettingError, match=r"There is no prefect\.yaml"):
+        deploy(Home(tmp_path), tmp_path, Code())
 
 
 def test_the_parameters_are_a_form(deployment: dict[str, Any]) -> None:
@@ -136,18 +210,47 @@ def test_the_daily_schedule_creates_runs(api: httpx.Client, deployment: dict[str
 
 
 def test_a_run_with_changed_parameters_serves_another_generation(
-    api: httpx.Client, deployment: dict[str, Any], worker: Home, changed: dict[str, Any]
+    api: httpx.Client, deployment: dict[str, Any], worker: Working, changed: dict[str, Any]
 ) -> None:
     created = api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": changed})
     run_id = created.raise_for_status().json()["id"]
     run = wait_for_run(api, deployment, lambda run: run["id"] == run_id and run["state_type"] in FINAL)
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
-    _, manifest = read_generation(worker, str(current_id(worker)), verify=True)
+    _, manifest = read_generation(worker.home, str(current_id(worker.home)), verify=True)
     assert manifest.config.seed == 1
 
 
+def test_a_killed_run_is_closed_with_its_subflows(
+    api: httpx.Client, deployment: dict[str, Any], worker: Working, changed: dict[str, Any]
+) -> None:
+    """The next test's run works on the same home: nobody holds it then."""
+    parameters = changed | {"model": changed["model"] | {"seed": 2}}
+    created = api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
+    run_id = created.raise_for_status().json()["id"]
+
+    def training(run: Run) -> bool:
+        return run["id"] == run_id and any(
+            state == "RUNNING" for name, state in subflows(api, run_id) if "train" in name
+        )
+
+    wait_for_run(api, deployment, training)
+    os.kill(worker.run_process(), signal.SIGKILL)
+
+    def closed(run: Run) -> bool:
+        return run["id"] == run_id and {run["state_type"], subflows(api, run_id)[-1][1]} == {"CRASHED"}
+
+    wait_for_run(api, deployment, closed)
+
+
+def subflows(api: httpx.Client, run_id: str) -> list[tuple[str, str]]:
+    """Return name and state of each subflow, in the order in which they began."""
+    body = {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}, "sort": "START_TIME_ASC"}
+    found = api.post("/flow_runs/filter", json=body).raise_for_status().json()
+    return [(one["name"], one["state_type"]) for one in found]
+
+
 def test_a_schedule_starts_a_run(
-    api: httpx.Client, deployment: dict[str, Any], worker: Home, changed: dict[str, Any]
+    api: httpx.Client, deployment: dict[str, Any], worker: Working, changed: dict[str, Any]
 ) -> None:
     first = datetime.now(UTC) + timedelta(seconds=LEAD_SECONDS)
     schedule = {"interval": timedelta(hours=1).total_seconds(), "anchor_date": first.isoformat()}
@@ -156,4 +259,35 @@ def test_a_schedule_starts_a_run(
     run = wait_for_run(api, deployment, lambda run: run["auto_scheduled"] and run["state_type"] in FINAL)
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
     assert run["parameters"]["events"] == changed["events"]
-    assert current_id(worker) is not None
+    assert current_id(worker.home) is not None
+
+
+def test_a_worker_takes_its_code_from_a_git_repository(api: httpx.Client, worker: Working, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    for part in ("flows", "recsys", "services"):
+        shutil.copytree(CLONE / part, repository / part, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+    module = repository / "flows" / "tidy.py"
+    marked = 'def tidied(home: Home) -> Tidied:\n    (home.root / "code").write_text(__file__)\n'
+    module.write_text(module.read_text().replace("def tidied(home: Home) -> Tidied:\n", marked))
+    identity = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
+    for arguments in (
+        ["init", "--quiet", "--initial-branch=main"],
+        ["add", "."],
+        [*identity, "commit", "--quiet", "-m", "c"],
+    ):
+        subprocess.run(["git", *arguments], cwd=repository, check=True)
+    described = yaml.safe_load((CLONE / "prefect.yaml").read_text())
+    tidy = next(one for one in described["deployments"] if one["name"] == "tidy")
+    described["deployments"] = [tidy | {"name": "from-git", "schedules": []}]
+    make_deployments(described, CLONE, Code(repository=str(repository), branch="main"))
+    deployment = api.get("/deployments/name/tidy/from-git").raise_for_status().json()
+    created = api.post(f"/deployments/{deployment['id']}/create_flow_run", json={}).raise_for_status().json()
+    run = wait_for_run(api, deployment, lambda run: run["id"] == created["id"] and run["state_type"] in FINAL)
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    code = Path((worker.home.root / "code").read_text())
+    assert code.parts[-3:] == ("repository-main", "flows", "tidy.py")
+
+
+def test_code_that_is_installed_is_fetched_from_nowhere() -> None:
+    assert Code(installed=True).steps(CLONE) == []
+    assert Code().steps(CLONE) == [{"prefect.deployments.steps.set_working_directory": {"directory": str(CLONE)}}]

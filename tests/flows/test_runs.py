@@ -1,12 +1,18 @@
 """A command that names no server needs no Prefect; whatever names one, in Prefect's own ways, is believed."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.sorting import FlowRunSort
+from synthetic import Dataset
 
 from flows import runtime
+from flows.ingest import ingest_tables
 from flows.retries import Retries
 from flows.runs import Called
 
@@ -74,3 +80,20 @@ def test_a_stage_is_called_again_after_a_failure_and_its_last_one_is_told() -> N
     calls.clear()
     with pytest.raises(OSError, match="failure 3"):
         Called(fails, Retries(2))(9)
+
+
+def test_a_run_s_name_says_what_on_what_and_when(prefect_server: str, dataset: Dataset, tmp_path: Path) -> None:
+    ingest_tables(dataset.events, dataset.items, str(tmp_path / "home"))
+    with get_client(sync_client=True) as client:
+        of_it = FlowFilter(name=FlowFilterName(any_=["ingest"]))
+        found = client.read_flow_runs(flow_filter=of_it, sort=FlowRunSort.START_TIME_DESC, limit=20)
+    own = next(run for run in found if run.parameters["home"] == str(tmp_path / "home"))
+    assert re.fullmatch(r"ingest events\.parquet · 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", own.name)
+
+
+@pytest.mark.parametrize("name", ["ingest", "publish", "rollback", "monitor", "prune", "tidy"])
+def test_a_light_flow_starts_without_what_it_needs_later(name: str, prefect_server: str) -> None:
+    listed = "print(*sorted({'torch', 'transformers', 'peft', 'lancedb', 'scipy', 'matplotlib'} & {*sys.modules}))"
+    command = [sys.executable, "-W", "ignore", "-c", f"import sys, flows.{name}; {listed}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "\n", done.stdout

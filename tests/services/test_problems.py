@@ -287,7 +287,9 @@ def test_a_wrong_method_is_told_the_right_ones_whichever_it_is(ask_with: Ask) ->
     paths = json.loads(create_app().state.document(False))["paths"]
     for path in paths:
         # ids of items and users may hold a slash, so that what follows one may be a part of it
-        taking = [known for known in paths if re.fullmatch(re.sub(r"\\{(item|user)_id\\}", ".+", re.escape(known)), path)]
+        taking = [
+            known for known in paths if re.fullmatch(re.sub(r"\\{(item|user)_id\\}", ".+", re.escape(known)), path)
+        ]
         methods = {method for known in taking for method in paths[known]}
         right = {method.upper() for method in methods} | ({"HEAD"} if "get" in methods else set())
         for method in {"GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} - right:
