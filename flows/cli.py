@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.commands.adapters import adapters
 from flows.commands.data import export_events, ingest, validate
 from flows.commands.demo import demo
 from flows.commands.deploy import deploy
-from flows.commands.generations import adapters, generations
+from flows.commands.generations import generations
 from flows.commands.measure import benchmark, evaluate
 from flows.commands.monitor import monitor
 from flows.commands.publish import promotions, publish, rollback
