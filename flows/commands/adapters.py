@@ -74,7 +74,8 @@ def _act(
     elif action == "merge":
         _merge(session, chosen, weights, method, rank)
     elif action == "compare":
-        _compare(session, *(read_card(session.home, one) for one in chosen), users=users)
+        first, second = (read_card(session.home, one) for one in chosen)
+        _compare(session, first, second, users)
     else:
         from recsys.store.exports import delete_encoders  # torch, which a list has no use for
 

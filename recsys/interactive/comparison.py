@@ -85,8 +85,8 @@ def measure(home: Home, first: str, second: str) -> SideBySide:
     for generation in made:
         folder, manifest = read_generation(home, generation)
         table = read_held_out(folder)
-        slices = [name for name in table.columns if name.startswith(SLICE)]
-        tables.append(table.select(USER_ID, ITEM_ID, OURS, *slices))
+        parts = [name for name in table.columns if name.startswith(SLICE)]
+        tables.append(table.select(USER_ID, ITEM_ID, OURS, *parts))
         manifests.append(manifest)
     one, other = tables
     both = one.join(other, on=[USER_ID, ITEM_ID], suffix=SECOND).sort(USER_ID, ITEM_ID)
