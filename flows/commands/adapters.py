@@ -101,16 +101,17 @@ def _list(session: Shell, sort: str, tag: str | None, task: str | None) -> None:
         ]
     }
     headings = dict.fromkeys(("adapter", "names", "made", "task", "snapshot", "protocol", "from"), "")
-    noted = any(names.of(card.id)["note"] for card in cards)
     rows = [
         [
             card.id, shown_names(names, card.id), f"{made[card.id]:%Y-%m-%d %H:%M}", card.task,
             *map(as_cell, (card.snapshot, card.protocol)), _parents(card, names), _figure(card),
-            *([names.of(card.id)["note"] or ""] if noted else []),
         ]
         for card in cards
     ]  # fmt: skip
-    session.show(table(headings | {"figure": "right"} | ({"note": ""} if noted else {}), rows))
+    session.show(table(headings | {"figure": "right"}, rows))
+    for card in cards:
+        if note := names.of(card.id)["note"]:
+            session.show(f"{names.label(card.id)}: {note}")
 
 
 def _sorted(cards: list[AdapterCard], sort: str, names: Names, made: dict[str, datetime]) -> list[AdapterCard]:
@@ -189,7 +190,8 @@ def _compare(session: Shell, first: AdapterCard, second: AdapterCard, users: int
             session.show(f"{card.id}: {parts.adapter_part}")
     if not comparable:
         session.show("They were asked different targets, so the metrics above cannot be compared.")
-    _measured(session, first.id, second.id, users)
+    if first.id != second.id:
+        _measured(session, first.id, second.id, users)
 
 
 def _measured(session: Shell, first: str, second: str, users: int) -> None:
