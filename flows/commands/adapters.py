@@ -14,6 +14,7 @@ from recsys.ranking.parts import Parts
 from recsys.store.manifests import CLASSIFICATION, PRETRAINING, RECOMMENDATION, SEARCH, AdapterCard
 from recsys.store.names import ADAPTER, Names, meant, read_names
 
+SHORT = 8  # digits of an id that nearly always tell it
 Action = Literal["list", "show", "compare", "delete", "alias", "tag", "note", "import", "merge"]
 
 
@@ -100,11 +101,11 @@ def _list(session: Shell, sort: str, tag: str | None, task: str | None) -> None:
             for card in cards
         ]
     }
-    headings = dict.fromkeys(("adapter", "names", "made", "task", "snapshot", "protocol", "from"), "")
+    headings = dict.fromkeys(("adapter", "names", "made", "task", "snapshot", "from"), "")
     rows = [
         [
-            card.id, shown_names(names, card.id), f"{made[card.id]:%Y-%m-%d %H:%M}", card.task,
-            *map(as_cell, (card.snapshot, card.protocol)), _parents(card, names), _figure(card),
+            card.id, shown_names(names, card.id), f"{made[card.id]:%Y-%m-%d}", card.task,
+            as_cell(card.snapshot), _parents(card, names), _figure(card),
         ]
         for card in cards
     ]  # fmt: skip
@@ -143,8 +144,9 @@ def _value(card: AdapterCard) -> float | None:
 
 
 def _parents(card: AdapterCard, names: Names) -> str:
+    """Return what an adapter was made from, for a narrow cell: aliases, or how ids begin."""
     parents = card.training.get("merged", {}).get("parents") or ([card.parent] if card.parent else [])
-    return " + ".join(names.label(one) for one in parents) or EMPTY
+    return " + ".join(" ".join(names.of(one)["aliases"]) or one[:SHORT] for one in parents) or EMPTY
 
 
 def _import(session: Shell, folder: Path, base: str | None, max_tokens: int) -> None:
