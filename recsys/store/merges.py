@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from recsys.artifacts import read_json
 from recsys.errors import SettingError
 from recsys.home import Home
-from recsys.models.encoder.backbone import Backbone, load_backbone, save_lora
+from recsys.models.encoder.backbone import Backbone, load_backbone, lora_weights, save_lora
 from recsys.models.encoder.safety import CONFIGURATION, check_lora
 from recsys.store.adapters import read_card, save_adapter, verify_adapter
 from recsys.store.manifests import CLASSIFICATION, MERGED, AdapterCard
@@ -61,14 +61,15 @@ def merge_adapters(
     for place, folder in enumerate(others, start=1):
         model.load_adapter(str(folder), adapter_name=str(place))
     names = [str(place) for place in range(len(folders))]
-    model.peft_config[
-        "0"
-    ].use_rslora = False  # the sum is scaled by 1; PEFT takes all but rank and alpha from the first
+    # The sum is scaled by 1, and PEFT takes the first one's way of scaling; what that has is scaled already.
+    model.peft_config["0"].use_rslora = False
     model.add_weighted_adapter(names, given, "default", combination_type=method, svd_rank=chosen)
     for name in names:
         model.delete_adapter(name)
     model.set_adapter("default")
     merged: Backbone = replace(backbone, model=model)
+    for weight in lora_weights(merged).values():
+        weight.add_(0.0)  # zeros of random signs stand where an adapter has no such layer, and the id hangs on bytes
     card = AdapterCard(
         task=MERGED,
         base=cards[0].base,
