@@ -15,10 +15,10 @@ def given_names(action: str, remove: bool, *given: str | None) -> list[str]:
     """Return the words that an action needs; too few or too many are bad usage."""
     wanted = {"list": 0, "compare": 2, "alias": 1 if remove else 2, "tag": 2, "note": 1 if remove else 2}.get(action, 1)
     words = [word for word in given if word is not None]
-    if len(words) != wanted and not (action == "merge" and len(words) >= 2):
-        raise typer.BadParameter(
-            f"{action} takes {'two names at least' if action == 'merge' else f'{wanted} names'}, not {len(words)}."
-        )
+    if action == "merge" and len(words) < 2:
+        raise typer.BadParameter(f"merge takes two names at least, not {len(words)}.")
+    if action != "merge" and len(words) != wanted:
+        raise typer.BadParameter(f"{action} takes {wanted} names, not {len(words)}.")
     if remove and action not in NAMING:
         raise typer.BadParameter("--remove takes an alias, a tag or a note away.")
     return words
