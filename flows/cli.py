@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.commands.adapters import adapters
 from flows.commands.data import export_events, ingest, validate
 from flows.commands.demo import demo
 from flows.commands.deploy import deploy
-from flows.commands.generations import adapters, generations
+from flows.commands.experiments import experiments
+from flows.commands.generations import generations
 from flows.commands.measure import benchmark, evaluate
 from flows.commands.monitor import monitor
 from flows.commands.publish import promotions, publish, rollback
@@ -59,7 +61,7 @@ def main(
 # in the order in which `recsys --help` lists them
 for command in (
     *(demo, ingest, validate, train, pretrain, teach, tune, classify, evaluate, benchmark),
-    *(publish, rollback, promotions, generations, adapters, snapshots, prune),
+    *(publish, rollback, promotions, generations, adapters, experiments, snapshots, prune),
     *(serve, recommend, monitor, embed, export, export_events, simulate, ui, deploy),
 ):
     app.command()(command)

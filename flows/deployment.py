@@ -105,7 +105,6 @@ def deploy(home: Home, folder: Path, code: Code, notify: str | None = None) -> D
         wanted = list(automations(ids["tidy"], ids["daily"], block))
         for automation in wanted:
             put(client, automation)
-        close_forms(client)
     names = [automation.name.removeprefix(PREFIX) for automation in wanted]
     return Deployed(POOL, list(QUEUES), list(named), [limit], names)
 

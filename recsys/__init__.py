@@ -12,18 +12,25 @@ if TYPE_CHECKING:
     from recsys.config import ModelConfig
     from recsys.home import Home
     from recsys.interactive.adapters import adapters, compare
+    from recsys.interactive.comparison import side_by_side
     from recsys.interactive.data import ingest
+    from recsys.interactive.experiments import experiments
     from recsys.interactive.generation import load
     from recsys.interactive.stages import evaluate, publish, train
     from recsys.interactive.texts import embed
 
-__all__ = ["Home", "ModelConfig", "adapters", "compare", "embed", "evaluate", "ingest", "load", "publish", "train"]
+__all__ = [
+    "Home", "ModelConfig", "adapters", "compare", "embed", "evaluate", "experiments", "ingest", "load", "publish",
+    "side_by_side", "train",
+]  # fmt: skip
 
 _MODULES = {
     "recsys.config": ("ModelConfig",),
     "recsys.home": ("Home",),
     "recsys.interactive.adapters": ("adapters", "compare"),
+    "recsys.interactive.comparison": ("side_by_side",),
     "recsys.interactive.data": ("ingest",),
+    "recsys.interactive.experiments": ("experiments",),
     "recsys.interactive.generation": ("load",),
     "recsys.interactive.stages": ("evaluate", "publish", "train"),
     "recsys.interactive.texts": ("embed",),

@@ -1,9 +1,27 @@
 """Names of adapters and generations on the command line: `alias`, `tag` and `note`, and an id by any of its names."""
 
+from typing import Annotated
+
+import typer
+
 from flows.commands.terminal import Shell
 from recsys.store.names import Kind, Names, meant, read_names, remove_alias, set_alias, set_note, set_tags
 
 NAMING = ("alias", "tag", "note")
+Remove = Annotated[bool, typer.Option("--remove", help="Take the alias, tag or note away instead.")]
+
+
+def given_names(action: str, remove: bool, *given: str | None) -> list[str]:
+    """Return the words that an action needs; too few or too many are bad usage."""
+    wanted = {"list": 0, "compare": 2, "alias": 1 if remove else 2, "tag": 2, "note": 1 if remove else 2}.get(action, 1)
+    words = [word for word in given if word is not None]
+    if action == "merge" and len(words) < 2:
+        raise typer.BadParameter(f"merge takes two names at least, not {len(words)}.")
+    if action != "merge" and len(words) != wanted:
+        raise typer.BadParameter(f"{action} takes {wanted} names, not {len(words)}.")
+    if remove and action not in NAMING:
+        raise typer.BadParameter("--remove takes an alias, a tag or a note away.")
+    return words
 
 
 def rename(session: Shell, kind: Kind, action: str, words: list[str], remove: bool) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rich.pretty import Pretty
 from rich.text import Text
 
 from flows.commands.terminal import Shell, table
@@ -16,6 +17,24 @@ if TYPE_CHECKING:
     from recsys.ranking.parts import Parts
 
 EMPTY = "–"
+
+
+def show_values(session: Shell, result: dict[str, Any]) -> None:
+    """Show what a command returns as it is."""
+    session.result = result
+    session.show(Pretty(result))
+
+
+def as_cell(value: Any) -> str:
+    """Return a value for a cell: a dash for none, four digits of a share."""
+    return EMPTY if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def figure(metrics: Mapping[str, Any]) -> str:
+    """Return our NDCG@10 of metrics by system, for a cell."""
+    from recsys.evaluation.headline import HEADLINE, OURS
+
+    return as_cell(metrics.get(OURS, {}).get(HEADLINE))
 
 
 def show_overview(session: Shell, document: "MetricsDocument") -> None:

@@ -1,7 +1,9 @@
 """The adapters of a home, side by side."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import polars as pl
 
@@ -95,6 +97,52 @@ def compare(first: str, second: str, *, home: Place = None) -> pl.DataFrame:
     ]
     words = dict.fromkeys(("name", "first", "second"), pl.String)
     return pl.DataFrame(rows, schema={**words, "difference": pl.Float64})
+
+
+def import_adapter(folder: str | Path, *, base: str | None = None, max_tokens: int = 64, home: Place = None) -> str:
+    """Store a plain PEFT folder as an adapter and return its id; nothing of it is executed.
+
+    A training takes it by ``ModelConfig(adapter=AdapterConfig(pretrained=…, rounds=0))``: as it is, with all else
+    fitted on its vectors.
+
+    Args:
+        folder: what PEFT's ``save_pretrained`` wrote; LoRA weights in safetensors.
+        base: what it was trained on; None: what the folder names, where that is a packaged base.
+        max_tokens: of a text that it was trained to read.
+        home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
+
+    Raises:
+        ArtifactError, SettingError: as ``recsys.store.imports.import_adapter``.
+    """
+    from recsys.store.imports import import_adapter as stored  # brings torch
+
+    return stored(Home.of(home), Path(folder), base, max_tokens).id
+
+
+def merge(
+    *names: str,
+    weights: Sequence[float] | None = None,
+    method: Literal["cat", "linear", "svd"] = "cat",
+    rank: int | None = None,
+    home: Place = None,
+) -> str:
+    """Store the weighted sum of some adapters of one base as another, and return its id.
+
+    Args:
+        names: ids or aliases of adapters, two at least.
+        weights: one each, above 0; None: equal ones that sum to 1.
+        method: ``cat``: the sum exactly; ``svd``: the nearest of a rank; ``linear``: of the factors, at their rank.
+        rank: of ``svd``; None: the largest of theirs.
+        home: the folder of all state; None: RECSYS_HOME, else ``.recsys`` in the working folder.
+
+    Raises:
+        SettingError: they have no base in common, or something does not fit the method.
+        ArtifactError: there is no such adapter.
+    """
+    from recsys.store.merges import merge_adapters  # brings torch
+
+    place = Home.of(home)
+    return merge_adapters(place, [meant(place, ADAPTER, name) for name in names], weights, method, rank).id
 
 
 def differences(first: AdapterCard, second: AdapterCard) -> dict[str, tuple[Any, Any]]:

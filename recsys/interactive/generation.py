@@ -32,7 +32,7 @@ from recsys.serving.recommender import Recommender
 from recsys.serving.search import BOTH, Mode, TextSearch
 from recsys.serving.users import Users
 from recsys.store.adapters import read_card
-from recsys.store.generations import newest_last, read_generation
+from recsys.store.generations import newest_with, read_generation
 from recsys.store.names import ADAPTER, meant
 
 BATCH = 256  # users whose lists are made together
@@ -176,6 +176,10 @@ class Generation:
         if unused:
             warnings.warn(f"Of the context, {', '.join(unused)} had no part in the lists.", stacklevel=2)
         return self._frame(answers, wanted)
+
+    def history(self, user_id: str) -> list[str]:
+        """Return the ids of what somebody did, oldest first, also since the snapshot; none of the forgotten."""
+        return list(self._histories(user_id)[user_id])
 
     def listed(
         self,
@@ -346,11 +350,11 @@ class Generation:
 
 def _made_with(home: Home, name: str) -> str:
     adapter = meant(home, ADAPTER, name)
-    made = [one.id for one in newest_last(home) if one.adapter == adapter]
-    if not made:
+    made = newest_with(home, adapter)
+    if made is None:
         task = read_card(home, adapter).task  # or there is no such adapter, which it says
         raise ArtifactError(f"No generation was made with adapter {adapter} (task {task}), so it cannot answer.")
-    return made[-1]
+    return made
 
 
 def _positive(k: int) -> int:

@@ -105,6 +105,12 @@ def newest_last(home: Home) -> list[GenerationManifest]:
     return sorted(list_generations(home), key=lambda one: (when_made(home, one), one.id))
 
 
+def newest_with(home: Home, adapter: str) -> str | None:
+    """Return the id of the newest generation that an adapter made, or None where it made none."""
+    made = [one.id for one in newest_last(home) if one.adapter == adapter]
+    return made[-1] if made else None
+
+
 def newest_id(home: Home, served: bool = True) -> str:
     """Return the id of the newest generation; without ``served``, of the newest that is not current.
 

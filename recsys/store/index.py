@@ -261,7 +261,7 @@ def keep_version(folder: Path, reference: IndexReference, generation_id: str) ->
     if tag in table.tags.list():
         return
     try:
-        table.tags.create(tag, reference.version)
+        set_tag(folder, reference.table, tag, reference.version)
     except (ValueError, RuntimeError, OSError):
         if tag not in table.tags.list():  # another process may have tagged it first
             raise

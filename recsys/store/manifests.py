@@ -14,9 +14,9 @@ from recsys.record import Record
 CARD = "card.json"
 GOING_ON, GOING_ON_SETTINGS = "training", "training.json"  # of an adapter: its towers as they were measured
 MADE = "made"  # when, as ``artifacts.now`` has it: no part of an id
-# An adapter's tasks; of an imported one it is whatever it was trained for elsewhere.
+# An adapter's tasks; of an imported one it is whatever it was trained for elsewhere, of a merged one what its parents'.
 RECOMMENDATION, CLASSIFICATION, PRETRAINING = "recommendation", "classification", "pretraining"
-SEARCH, IMPORTED = "search", "imported"
+SEARCH, IMPORTED, MERGED = "search", "imported", "merged"
 
 
 @dataclass(frozen=True)

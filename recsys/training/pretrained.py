@@ -23,7 +23,7 @@ from recsys.models.encoder.safety import CONFIGURATION
 from recsys.models.towers.training import train_towers
 from recsys.models.towers.whitening import text_features
 from recsys.store.adapters import read_card, verify_adapter
-from recsys.store.manifests import IMPORTED, PRETRAINING, AdapterCard
+from recsys.store.manifests import IMPORTED, MERGED, PRETRAINING, AdapterCard
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def is_frozen(config: AdapterConfig) -> bool:
 def with_adapter(home: Home, config: ModelConfig) -> ModelConfig:
     """Return settings with the base and the shape of the adapter that a training begins with, where those are its own.
 
-    An imported adapter has the shape that it was given elsewhere, and one that stays as it is any. All others are left
+    An imported or merged adapter has the shape that it was given, and one that stays as it is any. All others are left
     to the settings, which ``pretrained_folder`` compares.
 
     Raises:
@@ -118,7 +118,7 @@ def with_adapter(home: Home, config: ModelConfig) -> ModelConfig:
     if adapter.pretrained is None:
         return config
     card = read_card(home, adapter.pretrained)
-    if card.task != IMPORTED and not is_frozen(adapter):
+    if card.task not in (IMPORTED, MERGED) and not is_frozen(adapter):
         return config
     shape = read_json(verify_adapter(home, adapter.pretrained) / CONFIGURATION)
     lora = LoraConfig(
@@ -141,7 +141,7 @@ def pretrained_folder(home: Home, config: AdapterConfig) -> Path | None:
     if config.pretrained is None:
         return None
     card = read_card(home, config.pretrained)
-    if card.task not in (PRETRAINING, IMPORTED) and not is_frozen(config):
+    if card.task not in (PRETRAINING, IMPORTED, MERGED) and not is_frozen(config):
         raise ArtifactError(
             f"Adapter {config.pretrained} is for {card.task}. Name one that `recsys pretrain` made; to go on from a "
             "recommendation adapter, use --resume-from."

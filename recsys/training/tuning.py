@@ -7,6 +7,7 @@ not. Test targets are not within reach of anything here.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
-from recsys.artifacts import short_id, write_atomic
+from recsys.artifacts import ArtifactError, short_id, write_atomic
 from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig, TuneConfig, from_dict, to_dict
 from recsys.data.sequences import Sequences
@@ -29,6 +31,7 @@ from recsys.training.encoding import TextEncoding, adapted_encoding
 from recsys.training.validation import tower_validation
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+STUDY = "towers"  # its name in the file of a search
 # A LoRA training is dear, so few adapters are looked at and each is trained once; towers are cheap and vary freely.
 SPACE: dict[str, BaseDistribution] = {
     "adapter.lora.rank": CategoricalDistribution((4, 8, 16)),
@@ -96,7 +99,7 @@ def tune(
     storage.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         storage=sqlite_url(storage.absolute()),
-        study_name="towers",
+        study_name=STUDY,
         direction="maximize",
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=search.startup_trials, n_warmup_steps=search.warmup_epochs),
@@ -139,6 +142,41 @@ def tune(
         if each:
             each(_trial(number, study.get_trials(states=FINISHED)[-1]), search.trials)
     return [_trial(number, one) for number, one in enumerate(study.get_trials(states=FINISHED))]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trial, as the file of its search tells it.
+
+    Attributes:
+        trial: itself.
+        ended: when (UTC).
+        seconds: how long it took.
+    """
+
+    trial: Trial
+    ended: datetime
+    seconds: float
+
+
+def read_trials(storage: Path) -> list[Told]:
+    """Return the finished trials of a search, from its file, which is not written to.
+
+    Raises:
+        ArtifactError: it is no such file, or cannot be read now.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    place = f"{sqlite_url(storage.absolute())}&mode=ro"
+    try:
+        kept = optuna.storages.RDBStorage(place, skip_compatibility_check=True, skip_table_creation=True)
+        found = optuna.load_study(study_name=STUDY, storage=kept).get_trials(states=FINISHED)
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, KeyError) as error:
+        raise ArtifactError(f"{storage} is no file of a search, or is held by one ({type(error).__name__}).") from None
+    return [
+        Told(_trial(number, one), one.datetime_complete.astimezone(UTC), one.duration.total_seconds())
+        for number, one in enumerate(found)
+        if one.datetime_complete is not None and one.duration is not None
+    ]
 
 
 def best_of(trials: list[Trial]) -> Trial:

@@ -1,5 +1,6 @@
 // What serves, what else there is, and switching it, which is asked about first.
 
+import { drawAdapters, names } from "./adapters.js";
 import { get, post } from "./api.js";
 import { button, find, make, quoted, say } from "./dom.js";
 import { SCORERS } from "./lists.js";
@@ -43,10 +44,11 @@ export async function loadGenerations() {
     say(note, reach === "unknown" ? error.message : "Listing generations, and switching them, takes an admin key.");
   }
   await readiness(answer);
-  const state = JSON.stringify([answer, adapters.map((card) => [card.id, card.serving, card.generations, card.aliases]), reach, clicked, promotions]);
+  const state = JSON.stringify([answer, adapters.map((card) => [card.id, card.serving, card.generations, card.aliases, card.tags, card.note]), reach, clicked, promotions]);
   if (state !== known) {
     known = state;
     draw(answer, adapters, clicked);
+    drawAdapters(adapters);
     drawPromotions(promotions);
     switched(adapters, answer);
   }
@@ -107,12 +109,6 @@ function drawPromotions(promotions) {
 function outcome({ action, forced, passed }) {
   if (action === "publish") return forced && !passed ? "published against the gate" : "published";
   return action === "rollback" ? "rolled back" : "refused";
-}
-
-/** What people call it: aliases, tags and a note, which are theirs and stand isolated. */
-function names({ aliases = [], tags = [], note = null }) {
-  const chip = (text, alone) => make("span", { class: alone ? "chip alone" : "chip name" }, quoted(text));
-  return [...aliases.map((one) => chip(one, false)), ...tags.map((one) => chip(one, true)), note ? make("p", { class: "note" }, quoted(note)) : null];
 }
 
 /** What an adapter moves: the sentence where that is nothing, else its share and the weights behind it. */

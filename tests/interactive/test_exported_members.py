@@ -12,7 +12,10 @@ import recsys
 from recsys.home import Home
 from recsys.interactive.generation import Generation
 
-EXPORTED = ["Home", "ModelConfig", "adapters", "compare", "embed", "evaluate", "ingest", "load", "publish", "train"]
+EXPORTED = [
+    "Home", "ModelConfig", "adapters", "compare", "embed", "evaluate", "experiments", "ingest", "load", "publish",
+    "side_by_side", "train",
+]  # fmt: skip
 METHODS = ("recommend", "listed", "similar", "search", "embed")
 FUNCTIONS = [name for name in EXPORTED if name[0].islower()]
 LAZY = """

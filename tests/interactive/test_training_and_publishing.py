@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from rich.console import Console
+from rivals import renamed
 from synthetic import SMALL, Dataset
 
 import recsys
@@ -20,9 +21,7 @@ from recsys.home import Home
 from recsys.interactive import names
 from recsys.interactive.display import Display, reporting
 from recsys.publishing.binding import HELD_OUT
-from recsys.store.adapters import read_card, save_adapter
 from recsys.store.generations import commit_generation, current_id, read_generation
-from recsys.store.manifests import CARD
 
 
 @pytest.fixture
@@ -108,7 +107,7 @@ def test_adapters_are_listed_and_compared(copied: Home, dataset: Dataset) -> Non
     assert row["served"]
     assert 0 < row["ndcg@10"] < 1
     assert row["accuracy"] is None
-    other = _renamed(copied, row["adapter"])
+    other = renamed(copied, row["adapter"])
     compared = recsys.compare(row["adapter"], other, home=copied)
     assert compared["name"][0] == "settings.seed"
     assert compared.row(0) == ("settings.seed", "0", "1", 1.0)
@@ -180,15 +179,3 @@ def test_lines_tell_how_far_long_work_is_where_nobody_looks_on(tmp_path: Path) -
         *lines[:4], "Train towers: done in 130 s", lines[4], "Encode texts: done in 31 s"
     ]  # fmt: skip
     assert all(datetime.fromisoformat(when).tzinfo for when, _ in kept)
-
-
-def _renamed(home: Home, adapter: str) -> str:
-    """Store an adapter once more, as if it had been trained with another seed; return the id."""
-    card = read_card(home, adapter)
-    changed = replace(card, id="", files={}, settings=card.settings | {"seed": 1})
-    ignored = shutil.ignore_patterns(CARD)
-
-    def write(folder: Path) -> None:
-        shutil.copytree(home.adapters / adapter, folder, ignore=ignored, dirs_exist_ok=True)
-
-    return save_adapter(home, write, changed)

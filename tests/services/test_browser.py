@@ -369,6 +369,25 @@ def test_generations_show_their_names_and_what_their_adapters_move(visit: Visit,
     assert visit.errors == []
 
 
+def test_adapters_are_listed_and_two_are_set_beside_each_other(visit: Visit, world: World) -> None:
+    page = visit.page
+    page.click("#adapters summary")
+    rows = page.locator("#adapter-rows tr")
+    ids = rows.locator(".id").all_inner_texts()
+    assert len(ids) == 2
+    assert "NDCG@10 0." in rows.nth(0).inner_text()
+    assert page.locator("#adapters-difference").is_hidden()
+    for place in (0, 1):
+        rows.nth(place).locator("input").click()
+    page.locator("#adapters-difference").wait_for()
+    assert all(one in page.locator("#adapters-difference thead").inner_text() for one in ids)
+    assert "parent" in page.locator("#adapters-difference tbody").inner_text()  # all else is the same
+    assert page.locator("#adapters-difference tbody tr").count() == 1
+    rows.nth(0).locator("input").click()
+    page.locator("#adapters-difference").wait_for(state="hidden")
+    assert visit.errors == []
+
+
 @pytest.mark.parametrize("width", [1280, 360])
 def test_a_report_is_cut_nowhere_and_fills_the_width(browser: Any, tmp_path: Path, width: int) -> None:
     long = [Bar(name, value, "0.1234", (0.0, 1.0), "ours", name) for name, value in ((200 * "W", 1.0), (HOSTILE, 0.5))]

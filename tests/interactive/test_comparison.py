@@ -1,0 +1,74 @@
+"""Two adapters on what both held out, and all that was tried in one frame."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from rivals import rival
+from synthetic import SMALL
+
+import recsys
+from recsys.data.columns import ITEM_ID, USER_ID
+from recsys.errors import SettingError
+from recsys.evaluation.bootstrap import paired_bootstrap
+from recsys.evaluation.report import OURS
+from recsys.home import Home
+from recsys.interactive import names
+from recsys.interactive.comparison import examples, measure
+from recsys.publishing.binding import read_held_out
+from recsys.store.generations import current_id, read_generation
+
+
+@pytest.fixture
+def copied(trained: Home, tmp_path: Path) -> Home:
+    return Home(Path(shutil.copytree(trained.root, tmp_path / "home")))
+
+
+def test_they_are_compared_where_both_held_out(copied: Home) -> None:
+    own, other = rival(copied, pl.lit(0.25), slice(5, None))
+    found = measure(copied, own, other)
+    before = read_held_out(read_generation(copied, str(current_id(copied)))[0])
+    rows = before[5:].sort(USER_ID, ITEM_ID)
+    assert found.held_out == (len(before), len(before) - 5)
+    assert found.shared.height == len(before) - 5
+    theirs = np.full(len(rows), 0.25)
+    wanted = paired_bootstrap(theirs, rows[OURS].to_numpy(), SMALL.evaluation.bootstrap_samples, SMALL.seed)
+    assert found.slices[0].interval == wanted
+    frame = recsys.side_by_side(own, other, home=copied)
+    assert frame.row(0)[:2] == ("total", len(rows))
+    head = frame.row(by_predicate=pl.col("slice") == "head_items", named=True)
+    assert head["targets"] == rows["slice:head_items"].sum()
+    assert head["first"] == pytest.approx(rows.filter(pl.col("slice:head_items"))[OURS].mean())
+    lists = examples(own, other, users=2, home=copied)
+    assert lists["user_id"].n_unique() == 2
+    assert lists["first"].to_list() == lists["second"].to_list()  # the same parts under another name
+    assert lists["first"].null_count() == 0
+    best = lists.row(0, named=True)
+    assert best["second_ndcg"] - best["first_ndcg"] == pytest.approx(0.25 - rows[OURS].min())
+
+
+def test_no_target_in_common_is_no_comparison(copied: Home) -> None:
+    own, other = rival(copied, pl.col(OURS), slice(0, 0))
+    with pytest.raises(SettingError, match=r"held out no target in common \(\d+ and 0\)"):
+        measure(copied, own, other)
+
+
+def test_all_that_was_tried_is_one_frame(copied: Home, tmp_path: Path) -> None:
+    own, _ = rival(copied, pl.lit(0.25))
+    names.name_adapter(own, alias="champion", tags=["a"], note="Ours.", home=copied)
+    (copied.runs / "tune-0123456789abcdef.db").write_bytes(b"no database")  # is left out
+    tried = recsys.experiments(home=copied)
+    assert tried["kind"].to_list().count("generation") == tried["kind"].to_list().count("adapter") == 2
+    served = tried.row(by_predicate=pl.col("experiment") == current_id(copied), named=True)
+    assert served["served"]
+    assert served["adapter"] == own
+    assert served["ndcg@10_low"] <= served["ndcg@10"] <= served["ndcg@10_high"]
+    assert served["seconds"] > 0
+    assert served["settings.tower.epochs"] == SMALL.tower.epochs
+    assert "settings.tower.learning_rate" not in tried.columns  # nobody changed it
+    adapter = tried.row(by_predicate=pl.col("experiment") == own, named=True)
+    assert (adapter["aliases"], adapter["tags"], adapter["note"]) == (["champion"], ["a"], "Ours.")
+    assert tried["made"].is_sorted(descending=True)
+    assert recsys.experiments(home=tmp_path / "empty").is_empty()
