@@ -109,7 +109,7 @@ def test_a_missing_table_or_version_says_what_to_do(tmp_path):
 def test_a_table_that_a_crash_left_unfinished_is_built_again(tmp_path):
     reference = build_index(tmp_path, ids(), some_vectors(), texts())
     table = lancedb.connect(tmp_path).open_table(reference.table)
-    index._open_for_tags(tmp_path, reference.table).tags.delete(index.TAG)
+    table.tags.delete(index.TAG)
     again = build_index(tmp_path, ids(), some_vectors(), texts())
     np.testing.assert_array_equal(map_vectors(tmp_path, open_index(tmp_path, again), again), some_vectors())
 
