@@ -104,13 +104,17 @@ def build_index(
 
 
 def set_tag(folder: Path, name: str, tag: str, version: int) -> None:
-    """Protect a version of a table from clean-up by a tag.
+    """Protect a version of a table from clean-up by a tag."""
+    _open_for_tags(folder, name).tags.create(tag, version)
+
+
+def _open_for_tags(folder: Path, name: str) -> lancedb.table.Table:
+    """Open a table by a URL, so that its tags are where it is.
 
     By a plain path LanceDB makes the folder of tags where the path leads with its ``ü``, ``?`` or ``%`` encoded, beside
-    the home; by a URL where the table is.
+    the home.
     """
-    place = f"file-object-store://{quote(str(folder.absolute()))}"
-    lancedb.connect(place).open_table(name).tags.create(tag, version)
+    return lancedb.connect(f"file-object-store://{quote(str(folder.absolute()))}").open_table(name)
 
 
 def partitions(rows: int) -> int:
@@ -257,7 +261,7 @@ def content_digest(item_ids: Sequence[str], vectors: NDArray[np.float32], texts:
 
 def keep_version(folder: Path, reference: IndexReference, generation_id: str) -> None:
     """Tag the version of a table that a generation names by that one's id, so that no clean-up of versions takes it."""
-    table, tag = lancedb.connect(folder).open_table(reference.table), f"{GENERATION_TAG}{generation_id}"
+    table, tag = _open_for_tags(folder, reference.table), f"{GENERATION_TAG}{generation_id}"
     if tag in table.tags.list():
         return
     try:
@@ -270,9 +274,8 @@ def keep_version(folder: Path, reference: IndexReference, generation_id: str) ->
 
 def release_version(folder: Path, reference: IndexReference, generation_id: str) -> None:
     """Take the tag of a generation that is deleted away, where its table is still there for another one."""
-    connection, tag = lancedb.connect(folder), f"{GENERATION_TAG}{generation_id}"
-    if reference.table in _table_names(connection):
-        table = connection.open_table(reference.table)
+    if reference.table in _table_names(lancedb.connect(folder)):
+        table, tag = _open_for_tags(folder, reference.table), f"{GENERATION_TAG}{generation_id}"
         if tag in table.tags.list():
             table.tags.delete(tag)
 

@@ -20,7 +20,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from recsys_client.schemas.problems import Code
-from services.edge.bodies import BYTES, COMMAS, SMALL, BodyLimit, check_sent_as_json
+from services.edge.bodies import BYTES, COMMAS, SMALL, BodyLimit, check_no_null, check_sent_as_json
 from services.edge.context import CURRENT, asking_key
 from services.edge.description import SCHEME, documented
 from services.edge.keys import ADMIN, SCOPES, Key, Keys
@@ -77,6 +77,8 @@ class GuardedRoute(APIRoute):
             body = await request.body()  # which the request keeps
             if body and self.body_field is not None:
                 check_sent_as_json(request.headers)
+                if not self.body_field.field_info.is_required():
+                    check_no_null(body)
             limit.check(body)
             return await answer(request)
 

@@ -80,3 +80,13 @@ def check_sent_as_json(headers: Headers) -> None:
     media_types = headers.getlist("content-type")
     if not media_types or not are_json(media_types):
         raise Refused(Code.UNSUPPORTED_MEDIA_TYPE, "A body needs `content-type: application/json`.", ACCEPT)
+
+
+def check_no_null(body: bytes) -> None:
+    """Check that a body which may be left out is left out, or is an object.
+
+    Raises:
+        Refused: 422, it is null.
+    """
+    if body.strip() == b"null":
+        raise Refused(Code.INVALID_REQUEST, "body: null is none; send an object, or nothing at all.", pointer="")

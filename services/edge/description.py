@@ -79,6 +79,7 @@ def describe(generated: dict[str, Any], keyed: bool) -> dict[str, Any]:
     used: set[str] = set()
     for operations in document["paths"].values():
         for method, operation in operations.items():
+            _leave_out_null(operation.get("requestBody", {}))
             answers = {status: response for status, response in operation["responses"].items() if int(status) < 400}
             for response in answers.values():
                 response.setdefault("headers", {})[REQUEST_ID] = _header(REQUEST_ID)
@@ -114,6 +115,14 @@ def _error(status: int) -> dict[str, Any]:
 
 def _header(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/headers/{name}"}
+
+
+def _leave_out_null(body: dict[str, Any]) -> None:
+    """Describe a body that may be left out as that, not as one that may be null, which generated clients would send."""
+    for content in body.get("content", {}).values():
+        kinds = [kind for kind in content["schema"].get("anyOf", ()) if kind != {"type": "null"}]
+        if len(kinds) == 1:
+            content["schema"] = kinds[0]
 
 
 def _require_defaults(schema: dict[str, Any]) -> None:

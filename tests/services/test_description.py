@@ -174,6 +174,8 @@ def test_only_a_service_with_keys_asks_for_one() -> None:
             assert ("415" in operation["responses"]) == (method != "get")  # also for what says it is a form
             assert ("415" in other["responses"]) == body
             assert not body or {"400", "413", "422"} <= set(operation["responses"])
+            sent = operation["requestBody"]["content"]["application/json"]["schema"] if body else {}
+            assert {"type": "null"} not in sent.get("anyOf", [])  # where it may be left out, clients would send null
 
 
 def test_every_error_is_described_with_its_shape_and_its_headers() -> None:

@@ -208,6 +208,8 @@ def test_a_switch_reaches_all_workers_and_rolls_back(world: World, eventually: E
     there = world.ask("POST", "/v1/rollback", to=world.second, reason="That one.").json()
     assert there == {"generation": world.second, "previous": world.first, "findings": []}
     assert world.ask("POST", "/v1/rollback", to="0" * 16).status_code == 404
+    null = httpx.post(f"{world.url}/v1/rollback", content=b"null", headers={"Content-Type": "application/json"})
+    assert (null.status_code, null.json()["detail"][:14]) == (422, "body: null is ")
     assert list_promotions(world.home)[0].reason == "That one."
 
 

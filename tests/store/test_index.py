@@ -140,14 +140,19 @@ def test_search_finds_the_largest_dot_products_that_are_allowed(tmp_path, monkey
     assert found / (20 * 50) > (0.999 if kind == "exact" else 0.95)
 
 
-def test_a_clean_up_of_versions_leaves_what_a_generation_names(tmp_path):
+@pytest.mark.parametrize("name", ["lance", "läden ?100%"])
+def test_a_clean_up_of_versions_leaves_what_a_generation_names(tmp_path, name):
+    tmp_path = tmp_path / name
     reference = build_index(tmp_path, ids(), some_vectors(), texts())
     table = lancedb.connect(tmp_path).open_table(reference.table)
     for _ in range(2):  # another may have tagged it already
         keep_version(tmp_path, reference, "0123456789abcdef")
-    table.tags.delete(index.TAG)
+    index._open_for_tags(tmp_path, reference.table).tags.delete(index.TAG)
     table.delete("true")
-    with pytest.warns(UserWarning, match="every version"):
+    with (
+        pytest.warns(UserWarning, match="every version"),
+        pytest.raises(RuntimeError, match="generation-0123456789abcdef"),
+    ):
         table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
     assert open_index(tmp_path, reference).count_rows() == len(ids())
     release_version(tmp_path, reference, "0123456789abcdef")
