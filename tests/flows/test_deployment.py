@@ -167,9 +167,9 @@ def test_deploying_again_keeps_what_somebody_has_changed(
 
 def test_the_parameters_are_a_form(deployment: dict[str, Any]) -> None:
     schema = deployment["parameter_openapi_schema"]
-    assert {"events", "items", "users", "home", "ingest", "model", "publish", "force", "reason"} == set(
-        schema["properties"]
-    )
+    assert {*schema["properties"]} == {
+        *("events", "items", "users", "home", "ingest", "live", "model", "publish", "gate", "force", "reason"),
+    }
     roles = schema["definitions"]["SignalConfig"]["properties"]["role"]
     assert roles["enum"] == ["target", "positive", "negative", "seen", "ignored"]
     assert "learning_rate" in schema["definitions"]["AdapterConfig"]["properties"]
