@@ -199,7 +199,7 @@ def test_a_home_of_any_name_holds_all_that_is_made(copied_home: Home, tmp_path: 
     odd.root.parent.mkdir()
     copied_home.root.rename(odd.root)
     place = ("--home", odd.root)
-    assert run("publish", worse, "--force", *place)["generation"] == worse
+    assert run("publish", worse, "--force", "--reason", "to go back from it", *place)["generation"] == worse
     assert run("rollback", *place)["generation"] == served
     assert run("recommend", "--user", "u000", *place)["items"]
     assert odd.events_database.is_file()

@@ -18,7 +18,7 @@ from synthetic import Dataset
 from test_cli import run
 
 from flows.classify import train_text_classifier
-from flows.ingest import ingest_tables
+from flows.ingest import ingest_tables, write_snapshot
 from flows.locations import PATTERN, check, named, resolved
 from flows.pipeline import pipeline
 from recsys.data.locations import DEFAULT, VARIABLE, SourceError, holds_credential
@@ -104,7 +104,7 @@ def test_the_command_line_takes_a_signed_url_and_keeps_it_nowhere(
 def test_a_failed_run_leaves_no_credential_in_state_and_logs(
     prefect_server: str, dataset: Dataset, web: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.ingest.REMOTE_RETRIES", 0)
+    monkeypatch.setattr("flows.ingest.write_remote_snapshot", write_snapshot)  # which is not tried again
     for location in (
         f"{web}absent.ndjson?{SIGNATURE}",
         f"http://u:{WORD}@127.0.0.1:9/e.csv",
