@@ -50,7 +50,7 @@ KMEANS_ROUNDS = 15  # the default of 50 takes three times as long and finds noth
 BATCH = 16_384  # rows copied at once
 TAG = "served"
 GENERATION_TAG = "generation-"  # before an id: the version that this generation names, once it was served
-LOCK = ".lock"
+LOCK, BUILDING = ".lock", ".building.lock"
 TABLES = "items-"  # how the names of all tables begin
 TABLE_FOLDER = ".lance"  # behind a table's name: LanceDB's folder of it
 _LOG = logging.getLogger(__name__)
@@ -75,6 +75,13 @@ def build_index(
         VectorError: a vector is zero or not finite.
     """
     _check_vectors(item_ids, vectors)
+    with locked(make_room(folder) / BUILDING):  # of two with the same content the second finds what the first has built
+        return _found_or_built(folder, item_ids, vectors, texts)
+
+
+def _found_or_built(
+    folder: Path, item_ids: Sequence[str], vectors: NDArray[np.float32], texts: Sequence[str]
+) -> IndexReference:
     content = content_digest(item_ids, vectors, texts)
     name = f"{TABLES}{content[:16]}"
     connection = lancedb.connect(folder)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from recsys.artifacts import (
+    PRIVATE,
     STAGING_PREFIX,
     ArtifactError,
     discard_folder,
@@ -120,7 +121,7 @@ def prune(
     rule = Rule(keep, min_age, now or datetime.now(UTC))
     if dry_run:
         return plan(home, rule)
-    with locked(make_room(home.make().root) / LOCK):  # of two at once the second finds little to do
+    with locked(make_room(home.make().root) / LOCK, mode=PRIVATE):  # of two at once the second finds little to do
         found: dict[str, Entry] = {}
         spared: dict[str, str] = {}
         for kinds in (("generation",), ("encoder", "adapter"), ("snapshot",), ("record", "report", "checkpoint")):

@@ -41,7 +41,7 @@ MODES = {
     r"events\.db(-wal|-shm)?": PRIVATE,
     r"keys\.(json|lock)": PRIVATE,
     r"forgotten\.(salt|lock)": PRIVATE,
-    r"\.encoding\.lock": PRIVATE,
+    r"\.(encoding|prune)\.lock": PRIVATE,
     r"runs|prefect": CLOSED,
     r"(runs|prefect)/.*": None,
     r"(snapshots|adapters|encoders|generations|lance|cache)(/.*)?/": ROOM,

@@ -1,5 +1,6 @@
 """The vector index: bound to its vectors, exact where small, near enough where large."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
@@ -112,6 +113,13 @@ def test_a_table_that_a_crash_left_unfinished_is_built_again(tmp_path):
     table.tags.delete(index.TAG)
     again = build_index(tmp_path, ids(), some_vectors(), texts())
     np.testing.assert_array_equal(map_vectors(tmp_path, open_index(tmp_path, again), again), some_vectors())
+
+
+def test_of_those_who_build_the_same_at_once_one_builds_it(tmp_path):
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        built = [pool.submit(build_index, tmp_path, ids(), some_vectors(), texts()) for _ in range(4)]
+        (reference,) = {one.result() for one in built}
+    np.testing.assert_array_equal(map_vectors(tmp_path, open_index(tmp_path, reference), reference), some_vectors())
 
 
 def test_only_tables_that_nothing_names_are_dropped(tmp_path):
