@@ -143,8 +143,10 @@ def test_the_run_leaves_artifacts(home: Home) -> None:
     assert "### Users by events" in quality
     learnt = artifact("learning-curves")
     assert str(learnt.data).startswith("data:image/png;base64,")
-    assert "beats popularity" in artifact("gate").data
-    assert "the blend of its own parts" in artifact("gate").data
+    gate = str(artifact("gate", holding=f"{generation_id}: **passed**").data)
+    assert "beats popularity" in gate
+    assert "the blend of its own parts" in gate
+    assert "| passed | recall of the index | 1.000 | at least 0.95 |" in gate
     report = report_path(home, generation_id)
     assert generation_id in artifact("training-report", holding=report.as_uri()).data
     assert report.is_file()
