@@ -20,7 +20,8 @@ def volume(history: History, config: MonitorConfig) -> Reading:
     windows = history.windows(config.volume_days, config)
     first, end = windows.now.days
     daily = history.counts(np.zeros(history.events.height, dtype=np.int64), 1)
-    known = history.known_days(first, 7 * config.past_weeks)
+    # a week that is half lost does not say what is usual on its last day
+    known = history.known_days(min(first, end - config.window_days), 7 * config.past_weeks)
     counts = [int(daily.of((day, day + 1))[0]) for day in known]
     found = int(daily.of(windows.now.days)[0])
     advice = "Look whether the sources and the service deliver all events, before anything is trained on them."

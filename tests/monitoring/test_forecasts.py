@@ -70,7 +70,7 @@ def test_too_few_weeks_foretell_nothing() -> None:
 @given(st.floats(0, 1e6))
 def test_scales_can_be_gone_back(value: float) -> None:
     for scale in (COUNT, SQUARES):
-        assert scale.back(scale.onto(value)) == pytest.approx(value, abs=1e-9)
+        assert scale.back(scale.onto(value)) == pytest.approx(value, rel=1e-9, abs=1e-9)
     assert SHARE.back(SHARE.onto(value / 1e6)) == pytest.approx(value / 1e6, abs=1e-9)
 
 
