@@ -52,7 +52,7 @@ function compare() {
   const same = first.snapshot === second.snapshot && first.protocol === second.protocol;
   say(find("p", difference), same ? "" : `They were asked different targets, so these metrics cannot be compared. \`recsys adapters compare ${first.id} ${second.id}\` takes the targets that both held out.`);
   const [one, other] = [first, second].map(({ task, base, snapshot, protocol, parent, settings, metrics }) => flat({ task, base, snapshot, protocol, parent, settings, metrics }));
-  const differing = [...new Set([...Object.keys(one), ...Object.keys(other)])].filter((name) => JSON.stringify(one[name]) !== JSON.stringify(other[name]));
+  const differing = [...new Set([...Object.keys(one), ...Object.keys(other)])].filter((name) => JSON.stringify(one[name] ?? null) !== JSON.stringify(other[name] ?? null));
   const cells = (name) => [one[name], other[name]].map((value) => make("td", {}, readable(value) || "–"));
   find("thead tr", difference).replaceChildren(make("th", { scope: "col" }, "What differs"), ...[first, second].map((card) => make("th", { scope: "col" }, card.id)));
   find("tbody", difference).replaceChildren(...differing.map((name) => make("tr", {}, make("td", {}, quoted(name)), ...cells(name))));
