@@ -73,9 +73,9 @@ def shell(home: Path | None, as_json: bool, debug: bool, log: Path | None = None
     """Run a command's body: progress on stderr, the outcome on stdout, an error as one line and an exit code."""
     session, started = Shell(), time.time()
     errors = _console(stderr=True)
-    code = 0
+    code, place = 0, None
     try:
-        session.home = Home.of(home)
+        session.home = place = Home.of(home)
         prepare(session.home)
         with contextlib.ExitStack() as stack:
             if as_json:
@@ -91,9 +91,7 @@ def shell(home: Path | None, as_json: bool, debug: bool, log: Path | None = None
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         if debug:
             errors.print_exception()
-        message, code = (
-            _explain(error, session.home) if isinstance(error, Exception) else _stopped(error, session.home, started)
-        )
+        message, code = _explain(error, place) if isinstance(error, Exception) else _stopped(error, place, started)
         _tell(errors, "Refused" if code == REFUSED else "Stopped" if code in STOPPED else "Error", message)
         session.result |= {"error": message}
     session.print(errors if as_json else _console())
@@ -141,12 +139,12 @@ def _unwinding_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _stopped(error: BaseException, home: Home, started: float) -> tuple[str, int]:
+def _stopped(error: BaseException, home: Home | None, started: float) -> tuple[str, int]:
     """Say what a command that was told to end has kept, and how it goes on."""
     code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TERMINATED
     if isinstance(error, SystemExit) and error.code != TERMINATED:
         raise error
-    files = [path for kind in KEPT for path in home.runs.rglob(kind)]
+    files = [path for kind in KEPT for path in home.runs.rglob(kind)] if home else []
     kept = [path for path in files if path.stat().st_mtime >= started]
     if kept:
         newest = max(kept, key=lambda path: path.stat().st_mtime)

@@ -116,7 +116,7 @@ def test_formats_give_the_same_snapshot(
     assert len(ids) == 1
 
 
-def test_a_second_ingest_finds_the_first_and_touches_nothing(
+def test_a_second_ingest_finds_the_first_and_only_says_that_it_is_used(
     tmp_path: Path, good_events: pl.DataFrame, good_items: pl.DataFrame, now: datetime
 ) -> None:
     good_events.write_parquet(tmp_path / "e.parquet")
@@ -124,10 +124,13 @@ def test_a_second_ingest_finds_the_first_and_touches_nothing(
     home = Home(tmp_path / "home")
     first = ingest(tmp_path / "e.parquet", tmp_path / "i.parquet", home, now=now)
     before = {path: path.stat().st_mtime_ns for path in home.root.rglob("*")}
+    used = before.pop(first.path)
     (tmp_path / "e.parquet").rename(tmp_path / "other.parquet")
     second = ingest(tmp_path / "other.parquet", tmp_path / "i.parquet", home, now=now)
     assert (second.id, second.manifest) == (first.id, first.manifest)
-    assert {path: path.stat().st_mtime_ns for path in home.root.rglob("*")} == before
+    after = {path: path.stat().st_mtime_ns for path in home.root.rglob("*")}
+    assert after.pop(first.path) > used  # by which it is young, and not pruned
+    assert after == before
 
 
 def test_one_changed_value_gives_another_snapshot(
