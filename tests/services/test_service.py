@@ -31,6 +31,7 @@ ROUTES = {
     ("patch", "/v1/items/{item_id}"),
     ("get", "/v1/items/{item_id}"),
     ("delete", "/v1/items/{item_id}"),
+    ("post", "/v1/items/{item_id}/release"),
     ("get", "/v1/users/{user_id}"),
     ("put", "/v1/users/{user_id}"),
     ("delete", "/v1/users/{user_id}"),

@@ -59,6 +59,11 @@ class World:
         response = self.ask("POST", f"/v1/generations/{generation_id}/promote", force=True, reason=REASON)
         assert response.status_code == 200, response.text
 
+    def switch(self, generation_id: str) -> None:
+        """Switch without the gate, which would look at each generation every time."""
+        response = self.ask("POST", "/v1/rollback", to=generation_id, reason=REASON)
+        assert response.status_code == 200, response.text
+
     def serves_everywhere(self, generation_id: str) -> bool:
         lines = self.ask("GET", "/metrics").text.splitlines()
         return any(
@@ -183,7 +188,7 @@ def test_every_answer_in_many_swaps_is_wholly_one_generations(world: World, know
             swap = 0
             # until a slow machine, too, has given enough answers from both
             while swap < SWAPS or (min(seen.values()) <= CLIENTS and not any(client.done() for client in clients)):
-                world.promote(world.second if swap % 2 == 0 else world.first)
+                world.switch(world.second if swap % 2 == 0 else world.first)
                 swap += 1
         finally:
             stop.set()

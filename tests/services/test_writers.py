@@ -202,6 +202,7 @@ def test_events_and_reading_wait_for_no_item(tmp_path: Path, metrics: Any) -> No
         recommender=lambda: SimpleNamespace(
             generation_id="g",
             known_item=lambda item_id: True,
+            standing=lambda live: live,
             catalogue=SimpleNamespace(items=SimpleNamespace(schema={"title": _text()}), split=lambda ids: ([], ids)),
         ),
         hide=lambda item_id, version: None,
