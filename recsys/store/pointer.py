@@ -15,7 +15,7 @@ from typing import Any
 from recsys.artifacts import ArtifactError, locked, make_room, write_json
 from recsys.home import Home
 from recsys.record import Record
-from recsys.store.promotions import Promotion, append, read_log
+from recsys.store.promotions import Promotion, append, is_written, read_log
 
 POINTER = "current.json"
 MAX_TRAIL = 50  # generations that rollback can go back through
@@ -63,9 +63,10 @@ def trail_of(home: Home) -> list[str]:
 def pointer_lock(home: Home) -> Iterator[None]:
     """Hold the pointer's lock, and write into the log what a crash has kept from it."""
     with locked(make_room(home.generations) / ".lock"):
-        with suppress(ArtifactError):  # a pointer that is broken is told of by who asks for it
+        # Who asks for a broken pointer is told of it; a log that cannot be read keeps nobody from switching.
+        with suppress(ArtifactError, OSError):
             last = _last(home)
-            if last is not None and last not in read_log(home):
+            if last is not None and not is_written(home, last):
                 append(home, last)
         yield
 

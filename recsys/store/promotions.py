@@ -129,6 +129,20 @@ def read_log(home: Home) -> list[Promotion]:
     return [one for one in map(_parsed, lines) if one is not None]
 
 
+def is_written(home: Home, promotion: Promotion) -> bool:
+    """Tell whether the log has a line; nothing is parsed, so that a long log costs a switch nothing.
+
+    Raises:
+        ArtifactError: the log is a link.
+    """
+    path = home.generations / LOG
+    refuse_links(path)
+    try:
+        return canonical_json(promotion.to_dict()) in _divided(path.read_bytes())[0]
+    except FileNotFoundError:
+        return False
+
+
 def append(home: Home, promotion: Promotion) -> None:
     """Add a line, whole and on disk when this returns; only for who holds the pointer's lock.
 
