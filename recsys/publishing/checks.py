@@ -94,12 +94,10 @@ def check_gate(home: Home, generation_id: str, served_id: str | None, limits: Ga
     table, seed = read_table(home, generation_id), manifest.config.seed
     own = table[OURS].to_numpy()
     verdict = judge(own, table[POPULARITY].to_numpy(), seed)
-    if served_id is None:
-        verdict += Verdict(True, ("Nothing is served yet that it could be compared with.",))
-    elif served_id == generation_id:
-        verdict += Verdict(True, ("It is what is served.",))
+    if served_id in (None, generation_id):
+        verdict += Verdict(True, ("No other generation is served that it could be compared with.",))
     else:
-        both = compared(home, generation_id, served_id, limits)
+        both = compared(home, generation_id, str(served_id), limits)
         if isinstance(both, Incomparable):
             said = f"Not comparable with what is served. {both.reason}"
             verdict += verdict_of(both.broken, said, Check("beside what is served"))
