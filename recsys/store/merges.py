@@ -64,9 +64,9 @@ def merge_adapters(
     # The sum is scaled by 1, and PEFT takes the first one's way of scaling; what that has is scaled already.
     model.peft_config["0"].use_rslora = False
     model.add_weighted_adapter(names, given, "default", combination_type=method, svd_rank=chosen)
+    model.set_adapter("default")
     for name in names:
         model.delete_adapter(name)
-    model.set_adapter("default")
     merged: Backbone = replace(backbone, model=model)
     for weight in lora_weights(merged).values():
         weight.add_(0.0)  # zeros of random signs stand where an adapter has no such layer, and the id hangs on bytes
