@@ -7,11 +7,12 @@ holds it renews the lease, and a holder that is gone loses it. A run waits, and 
 import logging
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flows.runtime import open_home
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 600  # renewed after three quarters of it, so that a server may be away for two minutes
 IDENTITY = "home.id"
 LEASE = "recsys.lease"  # label of a run that holds slots: who finds it dead gives them back
+PROCESS = "recsys.process"  # likewise: machine, number and beginning of the process that it runs in
 _LOG = logging.getLogger(__name__)
 _held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
 
@@ -100,6 +102,8 @@ def _acquire(stack: ExitStack, names: list[str]) -> None:
         for name in names:
             client.upsert_global_concurrency_limit_by_name(name, limit=1)
         taken = [name for name in names if client.read_global_concurrency_limit_by_name(name).active_slots]
+        if taken and _end_dead(client):
+            taken = [name for name in names if client.read_global_concurrency_limit_by_name(name).active_slots]
     if taken:
         _LOG.warning("Another run is at work there; this one waits for %s.", " and ".join(taken))
     holder = ConcurrencyLeaseHolder(type="flow_run", id=UUID(flow_run.id)) if flow_run.id else None
@@ -111,7 +115,39 @@ def _acquire(stack: ExitStack, names: list[str]) -> None:
     held = ConcurrencyContext.get()
     if flow_run.id and held is not None:
         with get_client(sync_client=True) as client:
-            client.update_flow_run_labels(UUID(flow_run.id), {LEASE: str(held.cleanup_lease_ids[-1])})
+            labels: dict[str, Any] = {LEASE: str(held.cleanup_lease_ids[-1]), PROCESS: _process(os.getpid())}
+            client.update_flow_run_labels(UUID(flow_run.id), labels)
+
+
+def _end_dead(client: "SyncPrefectClient") -> int:
+    """End runs that hold slots and whose process on this machine is gone, where no worker saw it; return how many.
+
+    Of other machines' processes nothing is known: what those held comes back when the lease ends.
+    """
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Crashed
+
+    running = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
+    ended = 0
+    for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=running)):
+        machine, _, number = str(run.labels.get(PROCESS, "")).partition(" ")
+        if machine == socket.gethostname() and _process(int(number.split()[0])) != run.labels[PROCESS]:
+            client.set_flow_run_state(run.id, Crashed(message="Its process is gone."))
+            give_back(client, run)
+            ended += 1
+    return ended
+
+
+def _process(number: int) -> str:
+    """Return what tells a process of this machine from all others, or from none where it is gone."""
+    try:
+        with open(f"/proc/{number}/stat") as file:
+            state, *told = file.read().rpartition(")")[2].split()
+        begun = "?" if state in "ZX" else told[18]  # proc_pid_stat(5): starttime, in ticks since the machine started
+    except (FileNotFoundError, ProcessLookupError):
+        begun = "?" if os.path.isdir("/proc/self") else "0"  # a machine without /proc: its lease ends it
+    return f"{socket.gethostname()} {number} {begun}"
 
 
 def give_back(client: "SyncPrefectClient", run: "FlowRun") -> None:

@@ -100,17 +100,35 @@ def test_a_home_is_known_wherever_it_is_mounted(tmp_path: Path) -> None:
     assert home_slot(Home(tmp_path / "another").make()) != slot
 
 
-def test_what_a_killed_holder_held_comes_back_with_its_lease(prefect_server: str, tmp_path: Path) -> None:
-    home = Home(tmp_path / "home").make()
+def killed_holder(home: Home) -> None:
+    """Let a run be killed while it holds a home."""
     command = [sys.executable, "-c", HOLDER, str(home.root)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "held\n"
         process.send_signal(signal.SIGKILL)
     assert active(home) == 1
+
+
+def test_what_a_killed_holder_held_comes_back_with_its_lease(
+    prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "home").make()
+    killed_holder(home)
+    monkeypatch.setattr("flows.slots.socket.gethostname", lambda: "another")  # from which nobody sees the process
     run_out(Path(str(PREFECT_HOME.value())))
     free = flow("next", READING)(active_of)
     assert free(str(home.root)) == 1  # its own
+
+
+def test_a_killed_holder_is_ended_by_who_waits_for_it_on_the_same_machine(prefect_server: str, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").make()
+    killed_holder(home)
+    free = flow("next", READING)(active_of)
+    assert free(str(home.root)) == 1  # its own
+    with get_client(sync_client=True) as client:
+        dead = [run for run in client.read_flow_runs() if run.parameters.get("home") == str(home.root)]
+    assert sorted(str(run.state_name) for run in dead) == ["Completed", "Crashed"]
 
 
 def active_of(home: str) -> int:
