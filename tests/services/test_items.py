@@ -566,7 +566,8 @@ def test_a_release_gives_an_item_back_to_the_catalogue(world: World, eventually:
     assert refused["code"] == "not-in-catalogue"
     assert world.ask("GET", "/v1/items/its/own/release")["source"] == "live"
     world.ask("DELETE", "/v1/items/its/own/release")
-    world.ask("POST", "/v1/items/its/own/release/release")  # the deletion is forgotten, too
+    version = world.ask("POST", "/v1/items/its/own/release/release")["version"]  # the deletion is forgotten, too
+    eventually(lambda: world.known(version))
     world.ask("GET", "/v1/items/its/own/release", status=404)
 
 
