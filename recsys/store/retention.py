@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from recsys.artifacts import (
+    MANIFEST,
     PRIVATE,
     STAGING_PREFIX,
     ArtifactError,
@@ -206,9 +207,9 @@ _REMOVE: dict[str, Callable[[Home, Rule, Entry], None]] = {
 def _entries(home: Home, rule: Rule, kept: Standing) -> Iterator[tuple[Entry, bool]]:
     """Yield everything that lies in a home, and whether it stays."""
     for kind, room, marker, reasons in (
-        ("generation", home.generations, "manifest.json", kept.generations),
+        ("generation", home.generations, MANIFEST, kept.generations),
         ("adapter", home.adapters, CARD, kept.adapters),
-        ("snapshot", home.snapshots, "manifest.json", kept.snapshots),
+        ("snapshot", home.snapshots, MANIFEST, kept.snapshots),
     ):
         for name in stored_ids(room, marker):
             why = reasons.get(name)
@@ -220,15 +221,9 @@ def _entries(home: Home, rule: Rule, kept: Standing) -> Iterator[tuple[Entry, bo
         held = is_held(path)
         why = "a process writes it" if held else "a process that ended has left it"
         yield _entry(home, "leftover", path.name, path, why), held
+    pruned = {home.generations, home.adapters, home.snapshots, home.encoders, home.lance, home.runs}
     for path in home.root.glob("*"):
-        if not path.name.startswith(STAGING_PREFIX) and path.name not in (
-            "generations",
-            "adapters",
-            "snapshots",
-            "encoders",
-            "lance",
-            "runs",
-        ):
+        if path not in pruned and not path.name.startswith(STAGING_PREFIX):
             yield _entry(home, "other", path.name, path, "not pruned"), True
 
 

@@ -16,7 +16,7 @@ from recsys.home import Home
 from recsys.store import adapters, generations
 from recsys.store.adapters import list_adapters
 from recsys.store.generations import current_id, earlier_ids, list_generations
-from recsys.store.manifests import CARD, CLASSIFICATION, IMPORTED, PRETRAINING, RECOMMENDATION, AdapterCard
+from recsys.store.manifests import CARD, CLASSIFICATION, IMPORTED, MERGED, PRETRAINING, RECOMMENDATION, AdapterCard
 from recsys.store.manifests import GenerationManifest as Generation
 from recsys.store.names import ADAPTER, GENERATION, Names, read_names
 from recsys.store.shadow import read_shadow
@@ -184,7 +184,7 @@ def _adapters(
     # products by themselves, with no generation that would keep them; and what nobody here can make again
     newest = {
         one
-        for task in (CLASSIFICATION, PRETRAINING)
+        for task in (CLASSIFICATION, PRETRAINING, MERGED)
         for one in [one for one in order if cards[one].task == task][-rule.keep :]
     }
     needed: dict[str, str] = {}

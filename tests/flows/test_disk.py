@@ -14,7 +14,7 @@ from flows.disk import full_disk
     [
         OSError(errno.ENOSPC, "No space left on device"),
         OSError(errno.EDQUOT, "Disk quota exceeded"),
-        OSError("No space left on device (os error 28): /home/items.parquet"),  # Polars
+        OSError("No space left on device (os error 28): /data/items.parquet"),  # Polars
         RuntimeError("lance error: LanceError(IO): No space left on device (os error 28), object_store.rs:1000:21"),
         ValueError("(sqlite3.OperationalError) database or disk is full"),
     ],

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from live_world import Eventually, World
 from processes import PATIENCE_SECONDS
 from synthetic import SMALL_CLASSIFIER, TICKETS, write_labelled
 
@@ -103,7 +104,7 @@ def known_user(home: Home) -> str:
 
 
 @pytest.fixture(scope="session")
-def eventually() -> Callable[[Callable[[], bool]], None]:
+def eventually() -> Eventually:
     """Waits for what another process does by itself; fails when it does not."""
 
     def wait(condition: Callable[[], bool]) -> None:
@@ -113,3 +114,15 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
             time.sleep(0.05)
 
     return wait
+
+
+@pytest.fixture(scope="module")
+def world(
+    copy_of_home: Callable[[Path], Home],
+    tmp_path_factory: pytest.TempPathFactory,
+    eventually: Callable[[Callable[[], bool]], None],
+) -> Iterator[World]:
+    """A service of two workers, a module's own, into which live items are put."""
+    home = copy_of_home(tmp_path_factory.mktemp("live"))
+    with running(home, workers=2) as url:
+        yield World(home, url, eventually)

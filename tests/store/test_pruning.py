@@ -26,7 +26,7 @@ from recsys.store.generations import (
     report_path,
     rollback,
 )
-from recsys.store.manifests import CLASSIFICATION, IMPORTED, SEARCH
+from recsys.store.manifests import CLASSIFICATION, IMPORTED, MERGED, SEARCH
 from recsys.store.names import ADAPTER, GENERATION, read_names, set_alias, set_note, set_tags
 from recsys.store.pointer import POINTER
 from recsys.store.retention import UNFINISHED, Retention, prune
@@ -240,7 +240,9 @@ def test_adapters_stay_for_what_they_are(home: Home) -> None:
     unused, search = make_adapter(home, 5, snapshots[4]), make_adapter(home, 6, task=SEARCH)
     classifiers = [make_adapter(home, seed, task=CLASSIFICATION) for seed in range(10, 14)]
     completed = make_snapshot(home, 9, IngestConfig(categories=CategoryConfig(adapter=classifiers[0])))
+    merged = make_adapter(home, 7, task=MERGED)
     found = pruned(home)
+    assert why(found, merged) == "among the newest 2 of its task"
     assert went(found) == {grandparent, unused, search, classifiers[1], snapshots[0], snapshots[1], snapshots[4]}
     assert why(found, parent) == f"adapter {child} began with it"
     assert why(found, named) == "called champion"
