@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
+import anyio
 from fastapi import Path, Query, Response
 
 from recsys.artifacts import ArtifactError
@@ -38,8 +39,9 @@ from recsys_client.schemas.generations import (
 )
 from recsys_client.schemas.problems import Code
 from services.edge.auth import guarded_router, scoped
-from services.edge.context import asking_key
+from services.edge.context import asking_key, since_arrival
 from services.edge.keys import read_keys
+from services.edge.lanes import LOADED_SECONDS
 from services.edge.paths import without_paths
 from services.edge.problems import Refused
 from services.worker.answering import by_name, json_response
@@ -80,9 +82,16 @@ async def promote_generation(
 ) -> Response:
     """Serve a generation: it is loaded and verified first, then judged by the gate, then every worker switches.
 
-    409 says why it is not served, and the one that was served still is.
+    409 says why it is not served, and the one that was served still is. A gate that needs longer than an answer may
+    take goes on after a 503, and `GET /v1/promotions` tells what became of it.
     """
-    return json_response(await worker.loading.run(_promote, worker, generation_id, request or PromoteRequest()))
+    with anyio.move_on_after(max(0.0, LOADED_SECONDS - since_arrival())):
+        return json_response(await worker.loading.run(_promote, worker, generation_id, request or PromoteRequest()))
+    detail = (
+        f"The gate needs longer for generation {generation_id} than an answer may take. GET /v1/promotions tells what "
+        "became of it; ask again only where nothing does."
+    )
+    raise Refused(Code.TOO_LATE, detail, {"Retry-After": "10"})
 
 
 @router.post("/v1/rollback", name="roll_back", response_model=SwitchAnswer, **scoped("admin", 400, 404, 409, 413, 422))
