@@ -17,7 +17,8 @@ from recsys.errors import SettingError
 from recsys.evaluation.bootstrap import Interval, paired_bootstrap
 from recsys.evaluation.report import OURS
 from recsys.home import Home, Place
-from recsys.publishing.binding import SLICE, read_held_out
+from recsys.publishing.binding import SLICE
+from recsys.publishing.held_out import protocol_of, read_table
 from recsys.store.adapters import read_card
 from recsys.store.generations import newest_with, read_generation
 from recsys.store.names import ADAPTER, meant
@@ -81,10 +82,16 @@ def measure(home: Home, first: str, second: str) -> SideBySide:
         SettingError: nothing can be compared; the message says why.
     """
     made = tuple(_generation_of(home, adapter) for adapter in (first, second))
+    protocols = [protocol_of(home, generation) for generation in made]
+    if protocols[0] != protocols[1]:
+        raise SettingError(
+            f"Adapter {first} was measured by the protocol {protocols[0]}, {second} by {protocols[1]}: their figures "
+            "stand for different questions. Train the one by the other's protocol."
+        )
     tables, manifests = [], []
     for generation in made:
-        folder, manifest = read_generation(home, generation)
-        table = read_held_out(folder)
+        _, manifest = read_generation(home, generation)
+        table = read_table(home, generation)
         parts = [name for name in table.columns if name.startswith(SLICE)]
         tables.append(table.select(USER_ID, ITEM_ID, OURS, *parts))
         manifests.append(manifest)

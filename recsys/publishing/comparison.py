@@ -21,9 +21,8 @@ from recsys.publishing.held_out import HeldOut, protocol_of, read_table
 from recsys.publishing.measured import Measured, asks_alike
 from recsys.store.generations import read_generation
 
-MANY = (
-    1_000  # targets from which on more would say little: what is served is asked no more, and not at all if both were
-)
+# targets from which on more would say little: what is served is asked no more, and not at all if both were
+MANY = 1_000
 Figures = NDArray[np.float64]
 THEIRS = "served"
 

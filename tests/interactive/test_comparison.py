@@ -18,7 +18,7 @@ from recsys.home import Home
 from recsys.interactive import names
 from recsys.interactive.comparison import examples, measure
 from recsys.publishing.binding import read_held_out
-from recsys.store.generations import current_id, read_generation
+from recsys.store.generations import current_id, newest_with, read_generation
 
 
 @pytest.fixture
@@ -52,6 +52,14 @@ def test_they_are_compared_where_both_held_out(copied: Home) -> None:
 def test_no_target_in_common_is_no_comparison(copied: Home) -> None:
     own, other = rival(copied, pl.col(OURS), slice(0, 0))
     with pytest.raises(SettingError, match=r"held out no target in common \(\d+ and 0\)"):
+        measure(copied, own, other)
+
+
+def test_figures_of_different_questions_are_no_comparison(copied: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, other = rival(copied, pl.col(OURS), slice(0, None))
+    asked = {str(newest_with(copied, own)): "temporal", str(newest_with(copied, other)): "leave-one-out"}
+    monkeypatch.setattr("recsys.interactive.comparison.protocol_of", lambda _, generation: asked[generation])
+    with pytest.raises(SettingError, match=r"by the protocol temporal, .* by leave-one-out"):
         measure(copied, own, other)
 
 
