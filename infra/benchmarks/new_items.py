@@ -1,10 +1,13 @@
 """Whether new items are seen, and what that costs: on MovieLens, and in a world whose people answer.
 
-    python infra/benchmarks/new_items.py --home HOME --out infra/results/new_items.json [--seeds 3] [--worlds 3]
+    python infra/benchmarks/new_items.py --home HOME --out infra/results/new_items.json [--seeds 3] [--worlds 3] \\
+        [--data DATA]
 
 ``HOME`` is one that ``recsys demo`` has made. For each seed a tenth of its films, of those with ten events or more, is
 taken away from all that is learnt; then those who have watched one of them are asked for ten films, and it is counted
 how often that one is there. What the others lose is NDCG@10 of the temporal targets among the films that are known.
+With ``--data``, a folder with ``events.parquet`` and ``items.parquet``, what came after nine tenths of the events is
+asked of a generation of these nine tenths: items that nobody had chosen by then apart from the others.
 In the made-up world people answer the lists for two weeks; after the first everything is trained again, lists and all.
 Trained systems and figures are kept in ``--work``, and found there. ``tables.py`` makes the table.
 """
@@ -53,6 +56,8 @@ WISHES: dict[str, NewItems | None] = {
     "strength 2": NewItems(strength=2.0),
     "strength 3": NewItems(strength=3.0),
 }
+DATED = ("none", "slots 1", "slots 2", "slots 3", "strength 2")
+LEARNT, MOST_ASKED = 0.9, 2_000  # share of the events, by time; targets that came after
 LIVED = ("none", "slots 2", "strength 2")
 WEEK = 7
 QUICK = ModelConfig(
@@ -131,6 +136,45 @@ def movielens(home: Home, seed: int, work: Path) -> dict[str, Any]:
         }
         print(f"movielens, seed {seed}, {name}: {figures['wishes'][name]}", flush=True)
     return figures
+
+
+def later(data: Path) -> dict[str, Any]:
+    """Return the figures of what people chose after a moment, by how often each item had been chosen before."""
+    events, items = (pl.read_parquet(data / f"{name}.parquet") for name in ("events", "items"))
+    if "timestamp_known" in events.columns:
+        events = events.filter("timestamp_known")
+    events = events.sort("timestamp", "user_id", "item_id")
+    cut = round(LEARNT * len(events))
+    before, after = events[:cut], events[cut:].join(events[:cut], on=["user_id", "item_id"], how="anti")
+    firsts = after.filter(pl.col("user_id").is_in(before["user_id"].unique().implode()))
+    firsts = firsts.unique("user_id", keep="first", maintain_order=True)
+    firsts = firsts.sort(pl.col("user_id").hash(seed=0), "user_id").head(MOST_ASKED)
+    with tempfile.TemporaryDirectory() as folder:
+        recommender = trained(before, items, Path(folder))
+        histories = pasts(before, firsts["user_id"].to_list())
+        counts = Counter(before["item_id"].to_list())
+        chosen = np.array([counts[item] for item in firsts["item_id"]])
+        parts = {"cold": chosen == 0, "1 to 4 events": (chosen > 0) & (chosen < 5), "5 and more": chosen >= 5}
+        wishes: dict[str, dict[str, dict[str, float]]] = {}
+        for name in DATED:
+            answers = recommender.recommend_many(histories, ListRequest(k=K, new_items=WISHES[name]))
+            lists = [[item.item_id for item in answer.items] for answer in answers]
+            pairs = zip(lists, firsts["item_id"].to_list(), strict=True)
+            places = np.array([one.index(item) + 1 if item in one else np.inf for one, item in pairs])
+            wishes[name] = {
+                part: {"found": float((places[rows] <= K).mean()), "ndcg@10": float(ndcg(places[rows], K).mean())}
+                for part, rows in (parts | {"all": np.full(len(chosen), True)}).items()
+            }
+            print(f"{data.name}, {name}: {wishes[name]}", flush=True)
+    asked = {part: int(rows.sum()) for part, rows in parts.items()}
+    return {
+        "data": data.name,
+        "events": len(before),
+        "items": len(items),
+        "asked": asked,
+        "wishes": wishes,
+        "processor": device_name(),
+    }
 
 
 def lists_of(recommender: Recommender, histories: Sequences, wish: NewItems | None) -> list[list[str]]:
@@ -238,6 +282,8 @@ def policy(wish: NewItems | None, shown: Mapping[str, int], brought: Mapping[str
 def pasts(events: pl.DataFrame, people: Sequence[str]) -> list[History]:
     """Return what each of some people did, oldest first."""
     own = events.filter(pl.col("user_id").is_in(people)).sort("timestamp", maintain_order=True)
+    if "value" not in own.columns:
+        own = own.with_columns(value=pl.lit(None, pl.Float64))
     columns = ("item_id", pl.col("timestamp").dt.epoch("us").alias("time"), "event_type", "value")
     did = {user: History(*rest) for user, *rest in own.group_by("user_id").agg(*columns).iter_rows()}
     return [did.get(one, History.of([])) for one in people]
@@ -258,6 +304,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--worlds", type=int, default=3, help="made-up shops, each of a seed")
+    parser.add_argument("--data", type=Path, help="a folder whose events tell when they happened")
     parser.add_argument("--work", type=Path, help="where what is done is kept and found")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as spare:
@@ -267,13 +314,15 @@ def main() -> None:
             kept(work / f"films-{seed}", movielens, Home(options.home), seed, work) for seed in range(options.seeds)
         ]
         worlds = [kept(work / f"world-{seed}", world, seed) for seed in range(options.worlds)]
+        dated = kept(work / "later", later, options.data) if options.data else None
     document = {
         "task": "new items",
         "command": f"python infra/benchmarks/new_items.py --home HOME --out infra/results/{options.out.name} "
-        f"--seeds {options.seeds} --worlds {options.worlds}",
+        f"--seeds {options.seeds} --worlds {options.worlds}{' --data DATA' if options.data else ''}",
         "fits": FITS,
         "movielens": films,
         "worlds": worlds,
+        "later": dated,
         "processor": device_name(),
     }
     write_json(options.out, document)

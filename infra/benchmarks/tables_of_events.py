@@ -123,6 +123,22 @@ def new_items(path: Path) -> str:
         cells = [cell([one[name] for one in found], 3) for name in ("found_fitting", "found", "new_share")]
         cells.append(cell([one["ndcg@10_known"] for one in found], 4))
         lines.append(f"| {wish} | {' | '.join(cells)} |")
+    later = document.get("later")
+    if later:
+        asked_of = ", ".join(f"{count:,} {part}" for part, count in later["asked"].items())
+        lines += [
+            "",
+            f"{later['data']}: what people chose first after nine tenths of the events, asked of a generation of these "
+            f"{later['events']:,} events and all {later['items']:,} items; by how often the item had been chosen: "
+            f"{asked_of}. {later['processor']}.",
+            "",
+            "| `new_items` | cold, among the ten | 1 to 4 events | 5 and more | N@10 of cold | N@10 of all |",
+            "|---|---|---|---|---|---|",
+        ]
+        for wish, parts in later["wishes"].items():
+            cells = [f"{parts[part]['found']:.4f}" for part in ("cold", "1 to 4 events", "5 and more")]
+            cells += [f"{parts[part]['ndcg@10']:.4f}" for part in ("cold", "all")]
+            lines.append(f"| {wish} | {' | '.join(cells)} |")
     made, week_of_one = worlds[0], worlds[0]["policies"]["none"][0]
     orders = week_of_one["lists"] * week_of_one["bought"] / 1_000
     lines += [

@@ -19,6 +19,7 @@ from recsys.config import (
     IngestConfig,
     LoraConfig,
     ModelConfig,
+    MonitorConfig,
     PairsConfig,
     PretrainConfig,
     ReviewConfig,
@@ -35,7 +36,7 @@ from recsys.config import (
 from recsys.errors import SettingError
 from recsys.settings.bounds import Bound
 
-ROOTS = (ModelConfig, IngestConfig, PretrainConfig, PairsConfig, ClassifierConfig, TuneConfig, GateConfig)
+ROOTS = (ModelConfig, IngestConfig, PretrainConfig, PairsConfig, ClassifierConfig, TuneConfig, GateConfig, MonitorConfig)
 ID = "0123456789abcdef"
 FULL = {
     IngestConfig: IngestConfig(reviews=ReviewConfig(ID), categories=CategoryConfig(ID)),
