@@ -125,7 +125,7 @@ def new_items(path: Path) -> str:
         lines.append(f"| {wish} | {' | '.join(cells)} |")
     later = document.get("later")
     if later:
-        asked_of = ", ".join(f"{count:,} {part}" for part, count in later["asked"].items())
+        asked_of = ", ".join(f"{part} ({count:,})" for part, count in later["asked"].items())
         lines += [
             "",
             f"{later['data']}: what people chose first after nine tenths of the events, asked of a generation of these "
