@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from synthetic import write_dataset
 
-from recsys.config import EvaluationConfig, ExpertsConfig, ModelConfig
+from recsys.config import EvaluationConfig, ExpertsConfig, ModelConfig, Protocol
 from recsys.data.ingest import ingest
 from recsys.data.snapshot import Snapshot
 from recsys.errors import DataError
@@ -75,7 +75,7 @@ def test_without_ties_there_is_nothing_to_shuffle(tmp_path: Path) -> None:
         read_sequences(untied, "leave-one-out", CONFIG, shuffle_ties=True)
 
 
-EACH = ("temporal", "leave-one-out")
+EACH: tuple[Protocol, ...] = ("temporal", "leave-one-out")
 NOW = 1_700_000_000
 FEW = "No user has two events left to learn from"
 
