@@ -6,6 +6,7 @@ Parquet says it in its footer; CSV and NDJSON are looked through as a stream. Wh
 
 import csv
 import gzip
+import io
 import os
 import re
 import zlib
@@ -138,11 +139,11 @@ class Budget:
         return held
 
     def _text(self, name: str, path: Path, form: str) -> int:
-        packed = _packed(name, path)
+        packed = _packing(name, path) is not None
         stored, total, lines, width = path.stat().st_size, 0, 0, 0
         keys: set[bytes] = set()
         try:
-            with gzip.open(path) if packed else path.open("rb") as file:
+            with unpacked(path, name) as file:
                 for block in self._lines(name, file):
                     total += len(block)
                     if packed and total > max(FLOOR, self.limits.max_expansion * stored):
@@ -157,11 +158,11 @@ class Budget:
                         width = _fields(block, b"\t" if form == "TSV" else b",", self.limits.max_columns)
                     self.count_columns(name, width)
                     lines += block.count(b"\n") + 1
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except (EOFError, zlib.error, OSError) as error:
             raise UnreadableError(str(error)) from error
         return total + lines * (width * _CELL + _ROW)
 
-    def _lines(self, name: str, file: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
+    def _lines(self, name: str, file: IO[bytes]) -> Iterator[bytes]:
         """Yield blocks of whole lines."""
         rest = bytearray()
         while block := file.read(_BLOCK):
@@ -191,14 +192,30 @@ def machine_memory() -> int:
         return memory
 
 
-def _packed(name: str, path: Path) -> bool:
-    """Return whether a file is gzip, by its first bytes: Polars unpacks by them, whatever the name says."""
+def unpacked(path: Path, name: str | None = None) -> IO[bytes]:
+    """Open a file, unpacked by its first bytes, as Polars does, whatever its name says.
+
+    Raises:
+        SourceError: it is packed otherwise than by gzip or zstd; ``name`` is what the message calls it.
+    """
+    packing = _packing(name or path.name, path)
+    if packing == "gzip":
+        return gzip.open(path)  # type: ignore[return-value]
+    if packing == "zstd":
+        from pyarrow import CompressedInputStream, OSFile  # here: it takes long to import, and few files are so packed
+
+        return io.BufferedReader(CompressedInputStream(OSFile(str(path)), "zstd"))
+    return path.open("rb")
+
+
+def _packing(name: str, path: Path) -> str | None:
+    """Return how a file is packed, by its first bytes."""
     with path.open("rb") as file:
         start = file.read(4)
     kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
-    if kind not in (None, "gzip"):
-        raise SourceError(f"{name} is compressed with {kind}, of which only gzip is read. Unpack it, or use gzip.")
-    return kind == "gzip"
+    if kind not in (None, "gzip", "zstd"):
+        raise SourceError(f"{name} is compressed with {kind}; gzip and zstd are read. Unpack it, or use one of them.")
+    return kind
 
 
 def _fields(block: bytes, separator: bytes, enough: int) -> int:

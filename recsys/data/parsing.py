@@ -1,12 +1,17 @@
 """Raw values to typed ones: timestamps, numbers, flags. What cannot be parsed becomes null, never a guess.
 
 Times without a zone are UTC. Numbers as times are Unix seconds, milliseconds, microseconds or nanoseconds, told apart
-by magnitude: below 1e11 (the year 5138) seconds, below 1e14 milliseconds, below 1e17 microseconds.
+by magnitude: below 1e11 (the year 5138) seconds, below 1e14 milliseconds, below 1e17 microseconds. If all are written
+as dates (``20240131``), they are dates.
 """
 
 import polars as pl
 
 UTC_MICROSECONDS = pl.Datetime("us", "UTC")
+# What exports write where there is no value; the last only where numbers or flags would stand: "NA" is a country, too.
+NULL_IDS = ("", "NULL", "\\N", "<NA>", "#N/A")
+NULL_WORDS = (*NULL_IDS, "NaN", "nan")
+NO_NUMBERS = (*NULL_WORDS, "NA", "N/A", "n/a", "na", "null", "Null", "None", "none", "-", "?")
 
 
 def parse_timestamps(raw: pl.Series) -> pl.Series:
@@ -54,22 +59,55 @@ def parse_flags(raw: pl.Series) -> pl.Series:
     )
 
 
-def infer_type(raw: pl.Series) -> pl.Series:
+def as_ids(raw: pl.Series) -> pl.Series:
+    """Return ids as strings. Whole numbers that were floats somewhere on their way (``12.0``) are whole numbers."""
+    if raw.dtype.is_float():
+        raw = raw.fill_nan(None)
+        whole = raw.drop_nulls().is_finite().all() and (raw.drop_nulls() == raw.drop_nulls().floor()).all()
+        return (raw.cast(pl.Int64, strict=False) if whole else raw).cast(pl.String)
+    values = raw.drop_nulls()
+    if raw.dtype != pl.String or values.is_empty():
+        return raw.cast(pl.String)
+    pattern = r"^-?\d+\.0+$"
+    floats = values.head(100).str.contains(pattern).all() and values.str.contains(pattern).all()
+    return raw.str.replace(r"\.0+$", "") if floats else raw
+
+
+def without_null_words(raw: pl.Series, words: tuple[str, ...] = NULL_WORDS) -> pl.Series:
+    """Return a column of strings with null where a value is only a word for none, as exports write it."""
+    absent = raw.str.strip_chars().is_in(words)
+    return pl.select(pl.when(~absent).then(raw).alias(raw.name)).to_series() if absent.any() else raw
+
+
+def infer_type(raw: pl.Series, only_beside_null_words: bool = False) -> pl.Series:
     """Return a column of strings as integers, floats or booleans where every value is written like one.
 
-    Numbers with leading zeros or signs, exponents or blanks stay strings: they may be codes.
+    Words for none are passed over. Numbers with leading zeros or signs, exponents or blanks stay strings: they may be
+    codes.
+
+    Args:
+        raw: of any type; what is no string stays.
+        only_beside_null_words: change a column only where such words stand in it. They alone have made strings of
+            numbers that were written as such.
     """
-    values = raw.drop_nulls()
-    if values.is_empty():
+    if raw.dtype != pl.String:
         return raw
+    values = raw.drop_nulls()
+    first = without_null_words(values.head(1_000), NO_NUMBERS).drop_nulls()
     for pattern, parse in (
-        (r"^(0|-?[1-9]\d{0,17})$", lambda: raw.cast(pl.Int64)),
-        (r"^-?(0|[1-9]\d{0,17})(\.\d+)?$", lambda: raw.cast(pl.Float64)),
-        (r"^(?i:true|false)$", lambda: parse_flags(raw)),
+        (r"^(0|-?[1-9]\d{0,17})$", lambda numbers: numbers.cast(pl.Int64)),
+        (r"^-?(0|[1-9]\d{0,17})(\.\d+)?$", lambda numbers: numbers.cast(pl.Float64)),
+        (r"^(?i:true|false)$", parse_flags),
     ):
         # The first values mostly decide; a full scan of a long text column would be wasted.
-        if values.head(100).str.contains(pattern).all() and values.str.contains(pattern).all():
-            return parse()
+        if not first.str.contains(pattern).all():
+            continue
+        numbers = without_null_words(raw, NO_NUMBERS)
+        present = numbers.drop_nulls()
+        if present.is_empty() or (only_beside_null_words and len(present) == len(values)):
+            return raw
+        if present.str.contains(pattern).all():
+            return parse(numbers)
     return raw
 
 
@@ -84,6 +122,8 @@ def _zoned(raw: pl.Series) -> pl.Series:
 
 
 def _from_numbers(raw: pl.Series) -> pl.Series:
+    if (dates := _dates_as_numbers(raw)) is not None:
+        return dates
     value = pl.lit(raw) if raw.dtype.is_integer() else pl.when(raw.is_finite()).then(pl.lit(raw))
     if raw.dtype.is_integer():
         value = value.cast(pl.Int64, strict=False)
@@ -98,6 +138,24 @@ def _from_numbers(raw: pl.Series) -> pl.Series:
         .otherwise(value // 1_000)
     )
     return pl.select(microseconds.round().cast(pl.Int64, strict=False).cast(UTC_MICROSECONDS)).to_series()
+
+
+def _dates_as_numbers(raw: pl.Series) -> pl.Series | None:
+    """Return the times of numbers that are all written as dates, ``20240131`` or ``20240131235959``, or None.
+
+    As Unix seconds the first would all lie in some weeks of 1970, as milliseconds the second after the year 2600.
+    """
+    present = raw.drop_nulls()
+    if present.is_empty():
+        return None
+    for least, most, rest in ((19_000_101, 21_001_231, "000000"), (19e12, 22e12, "")):
+        if present.is_between(least, most).all() and (not raw.dtype.is_float() or (present == present.floor()).all()):
+            times = (raw.cast(pl.Int64).cast(pl.String) + rest).str.to_datetime(
+                "%Y%m%d%H%M%S", strict=False, time_unit="us"
+            )
+            if times.null_count() == raw.null_count():
+                return times.dt.replace_time_zone("UTC")
+    return None
 
 
 def _from_strings(raw: pl.Series) -> pl.Series:

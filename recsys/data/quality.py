@@ -4,6 +4,7 @@ A row goes to the quarantine with its file, its number, the first check it fails
 duplicates stays depends on their content alone, never on the order of rows or files.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,7 @@ from recsys.data.sources import FILE, REQUIRED, ROW, Kind
 from recsys.errors import DataError
 
 MAX_ID_CHARACTERS = 256
+MAX_SHOWN = 60  # characters of a bad value in a message
 _TOO_LONG = f"id longer than {MAX_ID_CHARACTERS} characters"
 
 QUARANTINE_SCHEMA = pl.Schema(
@@ -120,9 +122,19 @@ class QualityReport:
         counts = [f"  {count:,} × {reason}" for reason, count in table.reasons.items()]
         bad = self.quarantine.filter(pl.col("table") == table.table).head(examples)
         shown = [
-            f"  {place(row['file'], row['row'])}, column {row['column']}: {row['reason']}" for row in bad.to_dicts()
+            f"  {place(row['file'], row['row'])}, column {row['column']}: {row['reason']}{_value(row)}"
+            for row in bad.to_dicts()
         ]
         return [head, *counts, "First:", *shown]
+
+
+def _value(row: Mapping[str, str]) -> str:
+    """Return what stands in the column of a quarantined row, shortened; empty where nothing does, or somebody."""
+    value = json.loads(row["content"]).get(row["column"])
+    if value is None or value == "" or row["column"] == columns.USER_ID:  # messages name nobody
+        return ""
+    text = json.dumps(value, ensure_ascii=False)
+    return f" ({text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + '…'})"
 
 
 def place(file: str, row: int) -> str:

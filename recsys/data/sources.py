@@ -4,9 +4,8 @@ Every row carries its file and its number in that file, so that whatever is wron
 Ids and titles are read as strings, ``007`` included; other CSV columns become numbers where every value is one.
 """
 
-import csv
 import glob
-import gzip
+import io
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,10 +18,11 @@ import polars as pl
 
 from recsys.config import LimitsConfig
 from recsys.data import columns
+from recsys.data.delimited import BOM, SEPARATORS, first_wide_record, glob_free, how_written
 from recsys.data.download import downloaded
-from recsys.data.limits import Budget, UnreadableError
+from recsys.data.limits import Budget, UnreadableError, unpacked
 from recsys.data.locations import HTTP, SourceError, Sources, UnreachableError, scheme_of, shown, without_credentials
-from recsys.data.parsing import infer_type
+from recsys.data.parsing import NULL_IDS, as_ids, infer_type, without_null_words
 
 __all__ = ["FILE", "ROW", "Kind", "Location", "SourceError", "has_form", "read_columns", "read_lines", "read_table"]
 
@@ -43,20 +43,15 @@ _TEXT = {
     "items": (columns.ITEM_ID, columns.TITLE),
     "users": (columns.USER_ID,),
 }
+_IDS = (columns.USER_ID, columns.ITEM_ID, columns.EVENT_ID)
 _MAPPINGS = {"events": "event_columns", "items": "item_columns", "users": "user_columns"}  # of IngestConfig
-_SUFFIXES = {
-    ".parquet": "Parquet",
-    ".pq": "Parquet",
-    ".csv": "CSV",
-    ".csv.gz": "CSV",
-    ".tsv": "TSV",
-    ".tsv.gz": "TSV",
-    ".ndjson": "NDJSON",
-    ".ndjson.gz": "NDJSON",
-    ".jsonl": "NDJSON",
-    ".jsonl.gz": "NDJSON",
+_FORMS = {".csv": "CSV", ".tsv": "TSV", ".ndjson": "NDJSON", ".jsonl": "NDJSON", ".json": "JSON"}
+_SUFFIXES = {".parquet": "Parquet", ".pq": "Parquet"} | {
+    suffix + packing: form for suffix, form in _FORMS.items() for packing in ("", ".gz", ".zst")
 }
-_KNOWN = ", ".join(_SUFFIXES)
+_KNOWN = f"{', '.join(('.parquet', '.pq', *_FORMS))}, all but the first two also with .gz or .zst"
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_HEAD = 1 << 10  # bytes in which a JSON array has begun
 _DEFAULT = LimitsConfig()
 _INGEST_LIMITS = "limits of the ingest settings"
 
@@ -67,6 +62,7 @@ class _Source:
     name: str  # what messages call it: no credential
     form: str
     remote: bool = False
+    partitions: tuple[tuple[str, str | None], ...] = ()  # column and value, as its folders are called
 
 
 def read_table(
@@ -93,6 +89,7 @@ def read_table(
     budget = Budget(limits, _INGEST_LIMITS)
     if isinstance(location, pl.DataFrame):
         named = f"the frame of {kind}"
+        _refuse_patterns(named, location)
         budget.check(named, location)
         table = _conform(_numbered(location, named), _Source("", named, form="frame"), kind, mapping or {})
     else:
@@ -131,7 +128,7 @@ def read_lines(path: Path, limits: LimitsConfig = _DEFAULT, sources: Sources | N
     if not path.is_file():
         raise SourceError(f"{shown(str(path))} does not exist, or is no file.")
     Budget(limits).admit_text(path.name, real)
-    return real.read_text(encoding="utf-8").splitlines()
+    return real.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
 
 
 def has_form(path: Path) -> bool:
@@ -180,9 +177,17 @@ def _files(path: Path, kind: Kind, allowed: Sources, budget: Budget) -> list[_So
             budget.count_files(named, len(files))
     if not files:
         raise SourceError(f"{named} holds no table of {kind}: no file there ends in {_KNOWN}.")
+    parts = [(file, file.relative_to(root)) for file in sorted(files)]
     return [
-        _Source(str(allowed.file(file)), file.relative_to(root).as_posix(), _form_of(file)) for file in sorted(files)
+        _Source(str(allowed.file(file)), part.as_posix(), _form_of(file), partitions=_partitions(part))
+        for file, part in parts
     ]
+
+
+def _partitions(path: Path) -> tuple[tuple[str, str | None], ...]:
+    """Return what folders such as ``day=2024-01-31`` say of their files, as Hive has it."""
+    named = (part.partition("=") for part in path.parts[:-1])
+    return tuple((unquote(name), None if value == _NO_VALUE else unquote(value)) for name, is_, value in named if is_)
 
 
 def _form_of(path: Path) -> str:
@@ -205,7 +210,7 @@ def _form(name: str) -> str | None:
 
 
 def _read(source: _Source, budget: Budget) -> pl.DataFrame:
-    path, passing = Path(source.path), False
+    path, passing, told = Path(source.path), False, False
     if not source.remote and path.stat().st_size == 0:
         raise SourceError(f"{source.name} is empty (0 bytes). Write it again, or leave it out.")
     try:
@@ -216,14 +221,14 @@ def _read(source: _Source, budget: Budget) -> pl.DataFrame:
             frame = _scan(source).collect()
         failure = None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnreadableError, OSError) as error:
-        failure = str(error)
+        failure, told = str(error), isinstance(error, UnreadableError)
         passing = source.remote and isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
     except ValueError as error:
         if isinstance(error, SourceError):
             raise
         failure = str(error)
     if failure is not None:  # raised here, so that no traceback shows a cause that repeats a URL
-        raise (UnreachableError if passing else SourceError)(_unreadable(source, failure))
+        raise (UnreachableError if passing else SourceError)(_unreadable(source, failure, told))
     if source.remote:
         # One scan may cover many files there: rows are counted from each file's first.
         first = pl.col(ROW).min().over(FILE)
@@ -231,55 +236,84 @@ def _read(source: _Source, budget: Budget) -> pl.DataFrame:
     else:
         file = source.name.rpartition("/")[2] if scheme_of(source.name) else source.name
         frame = frame.with_columns(pl.lit(file).alias(FILE))
+    _refuse_patterns(source.name, frame)
     budget.check(source.name, frame.drop(FILE, ROW))
+    frame = frame.with_columns(
+        pl.lit(value, pl.String).alias(name) for name, value in source.partitions if name not in frame.columns
+    )
+    values = [name for name in frame.columns if name not in (FILE, ROW)]
+    if source.form in SEPARATORS and len(values) > 1:  # a blank line is no row
+        frame = frame.filter(pl.any_horizontal(frame[name].is_not_null() for name in values))
     return frame
 
 
 def _scan(source: _Source) -> pl.LazyFrame:
-    # The name of a local file stands for itself, brackets and all.
-    path = source.path if source.remote else glob.escape(source.path)
     options: dict[str, Any] = {"row_index_name": ROW, "row_index_offset": 1, "include_file_paths": FILE}
+    path = source.path if source.remote else glob_free(Path(source.path))
     if source.form == "Parquet":
         return pl.scan_parquet(path, **options)
-    if source.form == "NDJSON":
-        return pl.scan_ndjson(path, infer_schema_length=None, **options)
-    return pl.scan_csv(path, separator="\t" if source.form == "TSV" else ",", infer_schema=False, **options)
+    if source.form in SEPARATORS:
+        if source.remote:
+            return pl.scan_csv(path, separator=SEPARATORS[source.form], infer_schema=False, **options)
+        return how_written(Path(source.path), source.form).scan(**options)
+    if source.form == "JSON" and not source.remote and (records := _records(Path(source.path))) is not None:
+        return records.with_row_index(ROW, 1).with_columns(pl.lit("").alias(FILE)).lazy()
+    if not source.remote:
+        with unpacked(Path(source.path)) as file:
+            if file.read(len(BOM)) == BOM:  # Polars takes it for a part of the first object
+                return pl.scan_ndjson(io.BytesIO(file.read()), infer_schema_length=None, **options)
+    return pl.scan_ndjson(path, infer_schema_length=None, **options)
 
 
-def _unreadable(source: _Source, failure: str) -> str:
+def _records(path: Path) -> pl.DataFrame | None:
+    """Return the table of a JSON array of objects; None: the file is none, but an object a line.
+
+    Raises:
+        UnreadableError: it is no JSON, or its values are no objects.
+    """
+    with unpacked(path) as file:
+        if not file.read(_HEAD).removeprefix(BOM).lstrip().startswith(b"["):
+            return None
+    with unpacked(path) as file:
+        try:
+            found = json.loads(file.read().decode("utf-8-sig"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise UnreadableError(f"it is not valid JSON ({error})") from None
+        except RecursionError:
+            raise UnreadableError("it is nested too deep") from None
+    if not all(isinstance(one, dict) for one in found):
+        raise UnreadableError("its array holds other values than objects")
+    return pl.DataFrame(found, infer_schema_length=None)
+
+
+def _unreadable(source: _Source, failure: str, told: bool) -> str:
+    """Return the sentence for people; ``told``: the failure is one already, and no line has to be looked for."""
     said = without_credentials(failure.replace(source.path, source.name), source.path)
     cause = said.strip().partition("\n")[0].rstrip(".")
     if source.form == "Parquet":
         advice = "It is truncated, damaged or no Parquet file, or it is not there. Write it again."
     else:
         advice = "Correct the file, or export it again as UTF-8."
-        cause = (None if source.remote else _first_bad_line(source)) or cause
+        cause = (None if source.remote or told else _first_bad_line(source)) or cause
     return f"{source.name} cannot be read as {source.form}: {cause}. {advice}"
 
 
 def _first_bad_line(source: _Source) -> str | None:
     """Look for the line that polars could not read; None where no line by itself is wrong."""
-    opener: Any = gzip.open if source.name.endswith(".gz") else open
+    path, number = Path(source.path), 0
     try:
-        with opener(source.path, "rb") as file:
+        with unpacked(path) as file:
             for number, line in enumerate(file, start=1):
-                text = line.decode()
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 if source.form == "NDJSON" and text.strip() and not isinstance(json.loads(text), dict):
                     return f"line {number} is no JSON object"
-        if source.form != "NDJSON":
-            with opener(source.path, "rt", encoding="utf-8", newline="") as file:
-                reader = csv.reader(file, delimiter="\t" if source.form == "TSV" else ",")
-                width = len(next(reader))
-                for row in reader:
-                    if len(row) > width:
-                        return f"line {reader.line_num} has {len(row)} fields, the header {width}"
+        return first_wide_record(path, how_written(path, source.form)) if source.form in SEPARATORS else None
     except UnicodeDecodeError:
         return f"line {number} is not UTF-8"
     except json.JSONDecodeError as error:
         return f"line {number} is not valid JSON ({error})"
-    except (OSError, EOFError, csv.Error):  # a broken .gz, say: polars' own words stand
+    except (OSError, EOFError, UnreadableError, pl.exceptions.PolarsError):  # a broken .gz, say: the words before stand
         return None
-    return None
 
 
 def _conform(frame: pl.DataFrame, source: _Source, kind: Kind, mapping: Mapping[str, str]) -> pl.DataFrame:
@@ -293,13 +327,27 @@ def _conform(frame: pl.DataFrame, source: _Source, kind: Kind, mapping: Mapping[
             )
     for name in REQUIRED[kind]:
         if name not in mapping and name not in present:
+            likely = next((one for one in present if _plain(one) == _plain(name)), "name in the file")
             raise SourceError(
                 f"{source.name} has no column {name!r}. It has {', '.join(present)}. "
-                f'Rename the column, or map it: {option}={{"{name}": "name in the file"}}.'
+                f'Rename the column, or map it: {option}={{"{name}": "{likely}"}}.'
             )
     origins = {name: name for name in present if name not in mapping and name not in mapping.values()} | dict(mapping)
     series = [_kept(frame[origin].alias(name), source, kind) for name, origin in origins.items()]
+    told = {name for name, _ in source.partitions}
+    series = [infer_type(one) if one.name in told and one.name not in _TEXT[kind] else one for one in series]
     return pl.DataFrame([*series, frame[FILE], frame[ROW].cast(pl.UInt64)])
+
+
+def _refuse_patterns(named: str, frame: pl.DataFrame) -> None:
+    """Raise SourceError for a column whose name stands for other columns wherever Polars is given it."""
+    for name in frame.columns:
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            raise SourceError(f"{named} has a column {name!r}, a name that stands for other columns. Rename it.")
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).lower()
 
 
 def _kept(values: pl.Series, source: _Source, kind: Kind) -> pl.Series:
@@ -315,15 +363,24 @@ def _kept(values: pl.Series, source: _Source, kind: Kind) -> pl.Series:
             "Flatten or convert it, or leave the column out."
         )
     if text:
-        whole = values.dtype.is_float() and (values.drop_nulls() == values.drop_nulls().floor()).all()
-        return values.cast(pl.Int64, strict=False).cast(pl.String) if whole else values.cast(pl.String)
-    if values.dtype in (pl.Categorical, pl.Enum, pl.Null):
-        return values.cast(pl.String)
-    if values.dtype.is_decimal():
-        return values.cast(pl.Float64)
-    if source.form in ("CSV", "TSV") and values.name != columns.TIMESTAMP:
-        return infer_type(values)
-    return values
+        if source.form in SEPARATORS and values.name != columns.TITLE:
+            values = without_null_words(values, NULL_IDS)
+        return as_ids(values) if values.name in _IDS else values.cast(pl.String)
+    if inner in (pl.Categorical, pl.Enum, pl.Null):
+        values = values.cast(_with_inner(values.dtype, pl.String()))
+    elif inner.is_decimal():
+        values = values.cast(_with_inner(values.dtype, pl.Float64()))
+    if values.dtype.is_float():
+        return values.fill_nan(None)
+    if source.form in SEPARATORS:
+        values = without_null_words(values)
+        return values if values.name == columns.TIMESTAMP else infer_type(values)
+    return infer_type(values, only_beside_null_words=True) if source.form in ("NDJSON", "JSON") else values
+
+
+def _with_inner(dtype: pl.DataType, inner: pl.DataType) -> pl.DataType:
+    """Return a type of lists, or of lists of lists, with other values in it; arrays become lists."""
+    return pl.List(_with_inner(dtype.inner, inner)) if isinstance(dtype, pl.List | pl.Array) else inner  # type: ignore[arg-type]
 
 
 def _stack(frames: list[pl.DataFrame], named: str) -> pl.DataFrame:

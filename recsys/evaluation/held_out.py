@@ -1,11 +1,15 @@
 """Which rows of a snapshot are learnt from and which are held out, by the name of a protocol."""
 
+import logging
+
 from recsys.config import COLD_ITEMS, LEAVE_ONE_OUT, TEMPORAL, ModelConfig, Protocol
 from recsys.data.sequences import Sequences
 from recsys.data.signals import signals_of
 from recsys.data.snapshot import Snapshot
 from recsys.errors import DataError, SettingError
 from recsys.evaluation.splits import Split, cold_items, leave_one_out, temporal
+
+_LOG = logging.getLogger(__name__)
 
 
 def allows(snapshot: Snapshot, protocol: str, config: ModelConfig) -> bool:
@@ -17,18 +21,38 @@ def allows(snapshot: Snapshot, protocol: str, config: ModelConfig) -> bool:
 
 
 def allowed_protocols(snapshot: Snapshot, config: ModelConfig) -> list[Protocol]:
-    """Return the configured protocols that the snapshot's times allow.
+    """Return the configured protocols by which a snapshot can be split, and log why others are left out.
+
+    It is asked before anything is trained: users of two events, or events of one time, leave a protocol no targets.
 
     Raises:
-        DataError: none is left.
+        DataError: none is left; says why each is not.
     """
-    allowed = [name for name in config.evaluation.protocols if allows(snapshot, name, config)]
+    allowed: list[Protocol] = []
+    reasons = {}
+    for name in config.evaluation.protocols:
+        try:
+            split = make_split(read_sequences(snapshot, name, config)[0], len(snapshot.item_ids()), name, config)
+            _check_targets(split)
+        except DataError as error:
+            reasons[name] = str(error)
+        else:
+            allowed.append(name)
     if not allowed:
-        raise DataError(
-            f"Snapshot {snapshot.id} has made-up timestamps, and evaluation.protocols names nothing but temporal. "
-            "Add leave-one-out."
-        )
+        advice = "" if LEAVE_ONE_OUT in reasons else " Add leave-one-out to evaluation.protocols."
+        told = " ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        raise DataError(f"Snapshot {snapshot.id} allows none of evaluation.protocols. {told}{advice}")
+    for name, reason in reasons.items():
+        _LOG.warning("Snapshot %s is not measured by the protocol %s: %s", snapshot.id, name, reason)
     return allowed
+
+
+def _check_targets(split: Split) -> None:
+    for name, targets in (("validation", split.validation), ("test", split.test)):
+        if not len(targets):
+            raise DataError(f"No target is left for the {name} part. Bring more events, or more users.")
+    if not (split.train.lengths >= 2).any():
+        raise DataError("No user has two events left to learn from. Bring more events.")
 
 
 def read_sequences(

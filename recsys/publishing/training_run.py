@@ -94,7 +94,7 @@ def train_generation(
 
     Raises:
         ArtifactError: there is no such snapshot or adapter.
-        DataError: the data allows none of the protocols, holds too few events, or nothing new.
+        DataError: the data allows none of the protocols, holds too few events, one text for all items, or nothing new.
         SettingError: the objective is no column of numbers.
     """
     clean_up(home)
@@ -110,6 +110,7 @@ def train_generation(
         return found
 
     started, began = time.monotonic(), time.process_time()
+    protocols = allowed_protocols(snapshot, config)  # before anything is trained
     origin = resume_from or config.adapter.pretrained
     pretrained = None if parent else pretrained_folder(home, config.adapter)
     held = [Hold(home.adapters / origin)] if origin else []
@@ -124,7 +125,7 @@ def train_generation(
             measure, snapshot, protocol, texts, frozen, config, systems,
             checkpoints=checkpoints.under(protocol), parent=parent, pretrained=pretrained, progress=progress,
         )
-        for protocol in allowed_protocols(snapshot, config)
+        for protocol in protocols
     }  # fmt: skip
     clock["train and measure"] = time.monotonic() - before
     document = describe(snapshot, config, {protocol: part.figures for protocol, part in measured.items()})

@@ -14,6 +14,7 @@ from recsys.config import ModelConfig, Protocol, to_dict
 from recsys.data.signals import with_signals
 from recsys.data.snapshot import Snapshot
 from recsys.data.text import item_texts
+from recsys.errors import DataError
 from recsys.evaluation.full_ranking import Ranking
 from recsys.evaluation.held_out import make_split, read_sequences
 from recsys.evaluation.objective import objective_values, trade_off
@@ -107,11 +108,20 @@ def evaluate_systems(
 def encode_texts(
     snapshot: Snapshot, config: ModelConfig, parent: Parent | None = None, progress: StageProgress | None = None
 ) -> tuple[list[str], TextEncoding]:
-    """Return the catalogue's texts and their vectors under the base model, read and whitened as a parent's."""
+    """Return the catalogue's texts and their vectors under the base model, read and whitened as a parent's.
+
+    Raises:
+        DataError: all items have one text.
+    """
     if parent is not None:
         texts = parent.maps.item_texts(snapshot.items())
         return texts, parent.encode(texts, config, progress)
     texts = item_texts(snapshot.items(), config.text)
+    if len(set(texts)) < 2:
+        raise DataError(
+            f"All items of snapshot {snapshot.id}, {len(texts):,}, have one text, {texts[0][:60]!r}: nothing tells one "
+            "from another. Ingest more items, with titles of their own."
+        )
     return texts, frozen_encoding(texts, config, progress)
 
 

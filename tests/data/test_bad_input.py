@@ -43,7 +43,7 @@ BAD_ITEMS: list[tuple[dict[str, Any], str, str]] = [
     ({"title": " "}, "title", "missing"),
     ({"available": "sometimes"}, "available", "neither true nor false"),
     ({"updated_at": "recently"}, "updated_at", "unparsable timestamp"),
-    ({"price": float("nan")}, "price", "not a finite number"),
+    ({"price": float("inf")}, "price", "not a finite number"),
 ]
 
 

@@ -73,6 +73,14 @@ def lines_of_gzip(path: Path) -> None:
             file.write(line)
 
 
+def lines_of_zstd(path: Path) -> None:
+    """The same, packed into less yet."""
+    with pa.CompressedOutputStream(str(path), "zstd") as file:
+        file.write(b"user_id,item_id,timestamp\n")
+        for _ in range(400):
+            file.write(b"user,item,1700000000\n" * 50_000)
+
+
 def short_lines(path: Path) -> None:
     """Nine hundred columns, of which each of a million rows has the first."""
     names = ["user_id", "item_id", "timestamp", *(f"c{number}" for number in range(900))]
@@ -115,6 +123,7 @@ BOMBS: dict[str, tuple[Callable[[Path], None], str]] = {
     "text.parquet": (one_text_of_parquet, "max_bytes|max_expansion"),
     "lists.parquet": (lists_of_parquet, "max_expansion"),
     "lines.csv.gz": (lines_of_gzip, "max_expansion"),
+    "lines.csv.zst": (lines_of_zstd, "max_expansion"),
     "hidden.csv": (lines_of_gzip, "max_expansion"),
     "short.csv": (short_lines, "max_expansion|max_bytes"),
     "wide.csv": (wide, "max_columns"),
@@ -211,10 +220,10 @@ def test_a_frame_that_stands_for_more_is_refused() -> None:
         read_table(folded, "events", limits=LimitsConfig(max_bytes=50 * MIB))
 
 
-@pytest.mark.parametrize("magic", [b"\x28\xb5\x2f\xfd", b"\x78\x9c", b"\x78\x01", b"\x78\xda"])
+@pytest.mark.parametrize("magic", [b"\x78\x9c", b"\x78\x01", b"\x78\xda"])
 def test_other_compressions_are_refused_by_name(tmp_path: Path, magic: bytes) -> None:
     (tmp_path / "e.csv").write_bytes(magic + b"\0" * 64)
-    with pytest.raises(SourceError, match=r"e\.csv is compressed with z.*only gzip is read"):
+    with pytest.raises(SourceError, match=r"e\.csv is compressed with zlib; gzip and zstd are read"):
         read_table(tmp_path / "e.csv", "events")
 
 

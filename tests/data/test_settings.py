@@ -36,7 +36,16 @@ from recsys.config import (
 from recsys.errors import SettingError
 from recsys.settings.bounds import Bound
 
-ROOTS = (ModelConfig, IngestConfig, PretrainConfig, PairsConfig, ClassifierConfig, TuneConfig, GateConfig, MonitorConfig)
+ROOTS = (
+    ModelConfig,
+    IngestConfig,
+    PretrainConfig,
+    PairsConfig,
+    ClassifierConfig,
+    TuneConfig,
+    GateConfig,
+    MonitorConfig,
+)
 ID = "0123456789abcdef"
 FULL = {
     IngestConfig: IngestConfig(reviews=ReviewConfig(ID), categories=CategoryConfig(ID)),

@@ -1,5 +1,7 @@
 """What a protocol reads of a snapshot: times that are made up, and the order of events at the same time."""
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +10,14 @@ import polars as pl
 import pytest
 from synthetic import write_dataset
 
-from recsys.config import EvaluationConfig, ExpertsConfig, ModelConfig
+from recsys.config import EvaluationConfig, ExpertsConfig, ModelConfig, Protocol
 from recsys.data.ingest import ingest
 from recsys.data.snapshot import Snapshot
-from recsys.evaluation.held_out import allows, make_split, read_sequences
+from recsys.errors import DataError
+from recsys.evaluation.held_out import allowed_protocols, allows, make_split, read_sequences
 from recsys.evaluation.splits import check_split
 from recsys.home import Home
+from recsys.training.measuring import encode_texts
 
 CONFIG = ModelConfig()
 
@@ -69,3 +73,45 @@ def test_without_ties_there_is_nothing_to_shuffle(tmp_path: Path) -> None:
     untied = ingest(*write_dataset(tmp_path / "data", users=12, items=12), Home(tmp_path / "home"))
     with pytest.raises(ValueError, match="no ties to shuffle"):
         read_sequences(untied, "leave-one-out", CONFIG, shuffle_ties=True)
+
+
+EACH: tuple[Protocol, ...] = ("temporal", "leave-one-out")
+NOW = 1_700_000_000
+FEW = "No user has two events left to learn from"
+
+
+@pytest.mark.parametrize(
+    ("times", "each", "allowed", "told"),
+    [
+        (lambda n: [NOW] * n, 4, ["leave-one-out"], "temporal: .*three different times"),
+        (lambda n: [*range(NOW, NOW + n)], 2, ["temporal"], "leave-one-out: .*longest .* has 2"),
+        (lambda n: [*range(NOW, NOW + n)], 1, [], FEW),
+        (lambda n: [NOW] * n, 2, [], "temporal: .*leave-one-out: "),
+        (lambda n: [NOW] * n, 3, [], f"leave-one-out: {FEW}"),
+    ],
+)  # fmt: skip
+def test_a_protocol_that_data_does_not_allow_is_left_out_before_anything_is_trained(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    times: Callable[[int], list[int]],
+    each: int,
+    allowed: list[str],
+    told: str,
+) -> None:
+    rows = [(f"u{user}", f"i{(3 * user + place) % 7}") for place in range(each) for user in range(20)]
+    events = pl.DataFrame(rows, schema=["user_id", "item_id"], orient="row").with_columns(
+        timestamp=pl.Series(times(len(rows)))
+    )
+    items = pl.DataFrame({"item_id": [f"i{row}" for row in range(7)], "title": ["The same"] * 7})
+    events.write_parquet(tmp_path / "events.parquet")
+    items.write_parquet(tmp_path / "items.parquet")
+    made = ingest(tmp_path / "events.parquet", tmp_path / "items.parquet", Home(tmp_path / "home"))
+    config = replace(CONFIG, evaluation=EvaluationConfig(protocols=EACH))
+    if allowed:
+        assert allowed_protocols(made, config) == allowed
+        assert re.search(f"is not measured by the protocol {told}", caplog.text)
+    else:
+        with pytest.raises(DataError, match=rf"allows none of evaluation\.protocols\. .*{told}"):
+            allowed_protocols(made, config)
+    with pytest.raises(DataError, match=r"All items of snapshot .*, 7, have one text, 'The same'"):
+        encode_texts(made, config)
