@@ -39,3 +39,36 @@ def faults(path: Path) -> str:
     ]
     broken = [f"- {row['fault']}: {one}" for row in document["faults"] for one in row["broken"]]
     return "\n".join([*lines, "", *broken, *([""] if broken else [])])
+
+
+def night(path: Path) -> str:
+    """Return the Markdown of a recorded night: what ran when, how it ended, and what was served then."""
+    document = json.loads(path.read_text())
+    shop, asked = document["shop"], document["asked"]
+    lines = [
+        f"A made-up shop of {shop['users']:,} people, {shop['items']:,} items and about {shop['events']:,} events; "
+        f"{document['processor']}, beside other work.",
+        "",
+        "| at (UTC) | what | run | ended as | seconds | served then | artifacts |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for step in document["steps"]:
+        cells = [step["at"][11:19], step["what"], step["run"].partition(" · ")[0], step["state"]]
+        cells += [f"{step['seconds']:.0f}", f"`{step['served']}`", ", ".join(f"`{key}`" for key in step["artifacts"])]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "| at (UTC) | log of promotions | generation | before | why |", "|---|---|---|---|---|"]
+    for one in document["promotions"]:
+        verdict = one["action"] if one["passed"] in (True, None) else f"{one['action']}, refused"
+        before = f"`{one['previous']}`" if one["previous"] else "nothing"
+        cells = [one["at"][11:19], verdict, f"`{one['generation']}`", before, one["reason"] or ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    told = [step for step in document["steps"] if step["state"] != "Completed"]
+    lines += ["", *(f"- *{step['what']}*, {step['state']}: {step['message']}" for step in told)]
+    answers = sum(asked["answers"].values())
+    lines += [
+        "",
+        f"Meanwhile the service gave {answers:,} answers by {len(asked['answers'])} generations, and "
+        f"{len(asked['errors']) or 'no'} errors; the slowest took {asked['slowest_seconds']:.2f} s.",
+        "",
+    ]
+    return "\n".join(lines)
