@@ -210,6 +210,23 @@ def test_a_user_is_found_compared_explained_and_filtered(visit: Visit, known_use
     assert all("422" in error for error in visit.errors)  # the browser's own line about the filter refused
 
 
+def test_a_list_that_answers_late_has_the_columns_that_the_other_has_learnt(visit: Visit) -> None:
+    page, held, learnt = visit.page, [], []
+
+    def hold(route: Any) -> None:
+        if learnt or '"generation"' in (route.request.post_data or ""):
+            route.continue_()  # list B's, and all that is asked later
+        else:
+            held.append(route)
+
+    page.route("**/v1/recommend", hold)
+    page.reload()
+    page.locator("#list-B .fields").first.wait_for()
+    learnt.append(True)
+    held[-1].continue_()  # those before were given up for it
+    page.locator("#list-A .fields").first.wait_for()
+
+
 def test_events_say_what_they_are_and_what_they_mean(visit: Visit, world: World) -> None:
     page, user = visit.page, "who minds"
     did = {"i000": ("purchase", None), "i001": ("view", 2.5), "i005": ("dislike", None)}
