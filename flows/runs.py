@@ -47,6 +47,27 @@ class Called(Generic[P, R]):
         return cast(R, self._again.call(self.fn, *args, **kwargs))
 
 
+class Staged(Generic[P, R]):
+    """A stage that is a task of Prefect's; an error that has a state of its own is raised again."""
+
+    def __init__(self, function: Callable[P, R], **settings: Any) -> None:
+        from prefect import Task
+
+        from flows.states import stated_stage
+
+        self.fn: Callable[..., Any] = function
+        self._task = Task(stated_stage(function), **settings)
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        from prefect import State
+
+        outcome: Any = self._task(*args, **kwargs)
+        if isinstance(outcome, State):
+            raise cast(Exception, outcome.result(raise_on_failure=False))
+        return cast(R, outcome)
+
+
 def flow(
     name: str,
     work: Work = LIGHT,
@@ -88,24 +109,28 @@ def flow(
     return made
 
 
-def stage(name: str, run_name: str | None = None, again: Retries = ONCE) -> Callable[[Callable[P, R]], Run[P, R]]:
+def stage(
+    name: str, run_name: str | None = None, again: Retries = ONCE, seconds: int | None = None
+) -> Callable[[Callable[P, R]], Run[P, R]]:
     """Make a task of a function, as ``prefect.task`` does, without its cache: what is done is found by its inputs.
 
     Args:
         name: of the task.
         run_name: of each run, with the arguments' names in braces.
         again: how often it is called again after a failure that may mend itself.
+        seconds: after which it is taken for stuck and ended, as a failure that may mend itself; None: the flow's limit
+            is its own. What it waits for must be interruptible, as Python and LanceDB are.
     """
     if alone():
         return lambda function: Called(function, again)
-    from prefect import Task
     from prefect.cache_policies import NO_CACHE
 
     given: dict[str, Any] = {"name": name, "task_run_name": run_name, "cache_policy": NO_CACHE}
+    given["timeout_seconds"] = seconds
     if again.times:
         given |= {"retries": again.times, "retry_delay_seconds": again.waits, "retry_jitter_factor": JITTER}
         given |= {"retry_condition_fn": _may_mend}
-    return lambda function: cast(Any, Task(function, **given))
+    return lambda function: Staged(function, **given)
 
 
 def as_tasks(*tasks: Run[..., Any]) -> RunStage:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import pytest
+from processes import PATIENCE_SECONDS
 
 from flows.retries import COMMIT, JITTER, NETWORK, ONCE, Retries, mends
 from flows.runs import Called, Run, flow, stage
@@ -97,3 +99,20 @@ def test_waits_double_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     assert NETWORK.waits == [10, 20, 40]
     assert ONCE.waits == []
     assert COMMIT.times
+
+
+def test_a_stage_that_is_stuck_is_ended_and_tried_again(prefect_server: str, tmp_path: Path) -> None:
+    never = Event()
+    calls: list[str] = []
+
+    def work(home: str) -> int:
+        calls.append(home)
+        if len(calls) == 1:
+            never.wait(PATIENCE_SECONDS)  # as long as nobody interrupts it
+        return len(calls)
+
+    one = stage("stuck", again=TWICE, seconds=1)(work)
+    assert flow("around")(lambda home: one(home))(home=str(tmp_path)) == 2
+    hopeless = stage("stuck", seconds=1)(lambda home: never.wait(PATIENCE_SECONDS))
+    with pytest.raises(TimeoutError, match="1"):
+        flow("around")(lambda home: hopeless(home))(home=str(tmp_path))
