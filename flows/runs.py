@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
+from flows.limits import limited
 from flows.patience import patiently
 from flows.retries import JITTER, ONCE, Retries, mends
 from flows.runtime import alone
@@ -50,13 +51,13 @@ class Called(Generic[P, R]):
 class Staged(Generic[P, R]):
     """A stage that is a task of Prefect's; an error that has a state of its own is raised again."""
 
-    def __init__(self, function: Callable[P, R], **settings: Any) -> None:
+    def __init__(self, function: Callable[P, R], seconds: float | None, **settings: Any) -> None:
         from prefect import Task
 
         from flows.states import stated_stage
 
         self.fn: Callable[..., Any] = function
-        self._task = Task(stated_stage(function), **settings)
+        self._task = Task(stated_stage(limited(seconds)(function)), **settings)
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -110,7 +111,7 @@ def flow(
 
 
 def stage(
-    name: str, run_name: str | None = None, again: Retries = ONCE, seconds: int | None = None
+    name: str, run_name: str | None = None, again: Retries = ONCE, seconds: float | None = None
 ) -> Callable[[Callable[P, R]], Run[P, R]]:
     """Make a task of a function, as ``prefect.task`` does, without its cache: what is done is found by its inputs.
 
@@ -119,18 +120,17 @@ def stage(
         run_name: of each run, with the arguments' names in braces.
         again: how often it is called again after a failure that may mend itself.
         seconds: after which it is taken for stuck and ended, as a failure that may mend itself; None: the flow's limit
-            is its own. What it waits for must be interruptible, as Python and LanceDB are.
+            is its own.
     """
     if alone():
         return lambda function: Called(function, again)
     from prefect.cache_policies import NO_CACHE
 
     given: dict[str, Any] = {"name": name, "task_run_name": run_name, "cache_policy": NO_CACHE}
-    given["timeout_seconds"] = seconds
     if again.times:
         given |= {"retries": again.times, "retry_delay_seconds": again.waits, "retry_jitter_factor": JITTER}
         given |= {"retry_condition_fn": _may_mend}
-    return lambda function: Staged(function, **given)
+    return lambda function: Staged(function, seconds, **given)
 
 
 def as_tasks(*tasks: Run[..., Any]) -> RunStage:

@@ -29,7 +29,7 @@ from recsys.artifacts import read_json, write_json
 from recsys.home import Home
 
 NAMES = ("ingest", "train", "bind", "publish", "prune")
-SHARES = {"train": 0.16, "ingest": 0.21, "bind": 0.21, "publish": 0.21, "prune": 0.21}  # of all kills
+SHARES = {"train": 0.08, "ingest": 0.23, "bind": 0.23, "publish": 0.23, "prune": 0.23}  # of all kills
 FAULTS = (
     "clock_back",
     "read_only",
@@ -103,20 +103,28 @@ class Trials:
         return None
 
     def kills(self, count: int) -> None:
-        """Kill each operation at seeded changes and, as many times, at seeded moments."""
+        """Kill each operation at seeded changes and, as many times, at seeded moments.
+
+        The operations take turns, and the table is written after each trial: whenever this is ended, it tells of all.
+        """
         promise = "all that is listed is whole, what is served answers, and the same again ends with the same ids"
+        turns: list[tuple[float, str, str, Fault]] = []
+        outcomes: dict[str, list[str | None]] = {}
         for name in self.names:
             chance, whole = random.Random(f"{self.seed} {name}"), self.expected[name][2]
             trials = round(count * SHARES[name])
-            points = sorted(chance.sample(range(1, whole.changes + 1), min(whole.changes, trials // 2)))
-            moments = sorted(chance.uniform(0, LATEST * whole.took) for _ in range(trials - len(points)))
-            broken = [self._killed(name, Fault("killed", at)) for at in points]
-            self.row(
-                f"kill -9 at a change of {name}", promise, len(points), _told(broken),
-                f"of {whole.changes} changes to the home",
-            )  # fmt: skip
-            broken = [self._killed(name, Fault(seconds=seconds)) for seconds in moments]
-            self.row(f"kill -9 at a moment of {name}", promise, len(moments), _told(broken), f"of {whole.took:.1f} s")
+            points = chance.sample(range(1, whole.changes + 1), min(whole.changes, trials // 2))
+            moments = [chance.uniform(0, LATEST * whole.took) for _ in range(trials - len(points))]
+            changes = f"kill -9 at a change of {name}", [Fault("killed", at) for at in points]
+            times = f"kill -9 at a moment of {name}", [Fault(seconds=seconds) for seconds in moments]
+            for fault, faults in (changes, times):
+                turns += [((turn + 0.5) / len(faults), fault, name, one) for turn, one in enumerate(faults)]
+        for _, fault, name, one in sorted(turns, key=lambda turn: turn[:2]):
+            tried = outcomes.setdefault(fault, [])
+            tried.append(self._killed(name, one))
+            whole = self.expected[name][2]
+            note = f"of {whole.took:.1f} s" if one.kind == "none" else f"of {whole.changes} changes to the home"
+            self.row(fault, promise, len(tried), [why for why in tried if why], note)
 
     def _killed(self, name: str, fault: Fault) -> str | None:
         """Kill an operation; return which promise is broken, or None."""
@@ -238,10 +246,6 @@ class Trials:
         if done.error:
             raise RuntimeError(done.error)
         return done.value
-
-
-def _told(broken: list[str | None]) -> list[str]:
-    return [one for one in broken if one]
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def stages(run_id: UUID) -> dict[str, str]:
         while True:
             found = client.read_task_runs(flow_run_filter=asked)
             if found and all(one.state is not None and one.state.is_final() for one in found):
-                return {one.name: str(one.state_name) for one in found}
+                return {one.name.rpartition("-")[0]: str(one.state_name) for one in found}
             assert time.monotonic() < end, found
 
 
