@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from flows.limits import limited
-from flows.patience import patiently
+from flows.patience import patiently, trust_address
 from flows.retries import JITTER, ONCE, Retries, mends
 from flows.runtime import alone
 from flows.work import LIGHT, Work
@@ -96,6 +96,7 @@ def flow(
     def made(function: Callable[P, R]) -> Run[P, R]:
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            trust_address()
             given = inspect.signature(function).bind(*args, **kwargs).arguments
             with working(work, given.get("home")):
                 return again.call(function, *args, **kwargs)

@@ -29,7 +29,7 @@ from recsys.artifacts import read_json, write_json
 from recsys.home import Home
 
 NAMES = ("ingest", "train", "bind", "publish", "prune")
-SHARES = {"train": 0.08, "ingest": 0.23, "bind": 0.23, "publish": 0.23, "prune": 0.23}  # of all kills
+SHARES = {"train": 0.02, "ingest": 0.245, "bind": 0.245, "publish": 0.245, "prune": 0.245}  # of all kills
 FAULTS = (
     "clock_back",
     "read_only",
@@ -128,6 +128,7 @@ class Trials:
 
     def _killed(self, name: str, fault: Fault) -> str | None:
         """Kill an operation; return which promise is broken, or None."""
+        chance = random.Random(f"{self.seed} {name} {fault}")
         while True:
             with self.home(name) as home:
                 ended = fault_runs.run(self.doing(name, home), home.root, fault)
@@ -135,7 +136,7 @@ class Trials:
                     why = self.afterwards(name, home)
                     return why and f"{fault}: {why}"
             # it has made fewer changes than the undisturbed one, or was faster
-            earlier = fault.seconds and 0.8 * fault.seconds
+            earlier = fault.seconds and chance.uniform(0, LATEST) * ended.took
             fault = Fault(fault.kind, fault.at - 1, earlier)
 
     def full_disks(self, count: int) -> None:

@@ -19,9 +19,12 @@ from recsys.data.snapshot import list_snapshots
 from recsys.home import Home
 from services.serve import free_port
 
-# Ingests, says so, and is told when to go on; what it then needs of the server is a subflow and its own end.
+# Ingests, says so, and is told when to go on; what it then needs of the server is a look at itself, a
+# subflow and its own end.
 RUN = """
 import sys
+from uuid import UUID
+from prefect.client.orchestration import get_client
 from flows.ingest import ingest_tables
 from flows.runs import flow, run_id
 from flows.tidy import tidy
@@ -32,6 +35,8 @@ def interrupted(events, items, home):
     ingest_tables(events, items, home)
     print(run_id(), flush=True)
     sys.stdin.readline()
+    with get_client(sync_client=True) as client:  # by a connection of its own, which finds nobody
+        client.read_flow_run(UUID(run_id()))
     tidy(home)
 
 interrupted(*sys.argv[1:])
