@@ -29,7 +29,7 @@ from recsys.artifacts import read_json, write_json
 from recsys.home import Home
 
 NAMES = ("ingest", "train", "bind", "publish", "prune")
-SHARES = {"train": 0.02, "ingest": 0.245, "bind": 0.245, "publish": 0.245, "prune": 0.245}  # of all kills
+SHARES = {"train": 0.02, "ingest": 0.245, "bind": 0.245, "publish": 0.245, "prune": 0.245}  # a training is long
 FAULTS = (
     "clock_back",
     "read_only",

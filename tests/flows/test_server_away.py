@@ -19,8 +19,8 @@ from recsys.data.snapshot import list_snapshots
 from recsys.home import Home
 from services.serve import free_port
 
-# Ingests, says so, and is told when to go on; what it then needs of the server is a look at itself, by a client that has
-# met nobody yet, a subflow and its own end.
+# Ingests, says so, and is told when to go on. What it then needs of the server is a look at itself, by a client that
+# has met nobody yet, a subflow and its own end.
 RUN = """
 import asyncio
 import sys
