@@ -66,6 +66,16 @@ def report_training(home: Home, generation_id: str) -> None:
 
 
 @for_the_ui
+def report_epochs(training: str, history: Sequence[Mapping[str, float]], description: str) -> None:
+    """Show a training of one history by epoch, as ``recsys.evaluation.curves`` knows it: a table and its curves."""
+    from recsys.evaluation.curves import curves_by_epoch, plot
+
+    rows = [{name: round(value, 4) for name, value in row.items()} for row in history]
+    show_table(rows, key=training, description=description)
+    show_image(_inline(plot(curves_by_epoch(training, history))), key=f"{training}-curves", description=description)
+
+
+@for_the_ui
 def report_found(what: str) -> None:
     """Say in the log and among the artifacts that a training was found done."""
     from prefect import get_run_logger

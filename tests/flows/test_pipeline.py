@@ -74,7 +74,7 @@ def artifact(key: str, holding: str = "") -> Artifact:
             if holding
             else client.read_latest_artifacts(artifact_filter=asked)
         )
-    return next(one for one in found if holding in str(one.data))
+    return next(one for one in found if holding in f"{one.description} {one.data}")
 
 
 def test_the_pipeline_serves_what_it_trained(home: Home) -> None:

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from synthetic import SMALL, Dataset
 from test_cli import run, shown
+from test_pipeline import artifact
 
 from recsys.artifacts import read_json, write_json
 from recsys.config import to_dict
@@ -53,6 +54,11 @@ def test_what_does_not_pay_is_not_kept(place: Home, given: dict[str, Path], kept
     assert (done["perplexity"], done["worth"]) == (kept["perplexity"], kept["worth"])
     assert [path.name for path in place.adapters.iterdir()] == [kept["adapter"]]
     assert not list(place.runs.rglob("*.checkpoint"))
+    assert artifact("found-done", holding="the pre-training, of which nothing was kept")
+    kept_so = f"adapter {kept['adapter']} is kept all the same"
+    assert "perplexity" in artifact("pretraining", holding=kept_so).data
+    drawn = artifact("pretraining-curves", holding=kept_so)
+    assert str(drawn.data).startswith("data:image/png;base64,")
 
 
 def test_a_training_begins_with_it_and_says_so(place: Home, given: dict[str, Path], kept: dict[str, Any]) -> None:
