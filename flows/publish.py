@@ -2,7 +2,7 @@
 
 from flows import progress
 from flows.events import REFUSED, tell
-from flows.forms import Folder, Named, Text
+from flows.forms import Folder, Named, Reason
 from flows.reports import report_promotions, report_verdict
 from flows.retries import CONFLICT
 from flows.runs import flow, run_id
@@ -21,7 +21,7 @@ def publish_generation(
     generation_id: Named,
     home: Folder | None = None,
     force: bool = False,
-    reason: Text | None = None,
+    reason: Reason | None = None,
     gate: GateConfig = _GATE,
 ) -> Verdict:
     """Serve a generation if it is whole and the gate lets it pass; running services follow within seconds.
