@@ -64,7 +64,7 @@ def pretrain_encoder(
     A pre-training that was killed goes on from its last whole epoch and ends with the same weights.
 
     Args:
-        snapshot_id: whose item texts are learnt from, and whose events judge the outcome.
+        snapshot_id: id of the snapshot, 16 digits, whose item texts are learnt from; its events judge the outcome.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: settings of the pre-training.
         model: settings of the towers that judge it; its seed is that of everything.

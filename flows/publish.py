@@ -27,7 +27,7 @@ def publish_generation(
     """Serve a generation if it is whole and the gate lets it pass; running services follow within seconds.
 
     Args:
-        generation_id: what to serve, or its alias.
+        generation_id: id or alias of the generation to serve, as recsys generations lists them.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         force: serve it whatever the gate says, which takes a reason; what is broken is not served even so.
         reason: why, in words, which the log of promotions keeps; empty: nothing is said.

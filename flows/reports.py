@@ -7,7 +7,6 @@ input's are in ``flows.quality_report``.
 
 import base64
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -94,19 +93,25 @@ def report_samples(home: Home, generation_id: str) -> None:
     snapshot = open_snapshot(home, recommender.snapshot_id, verify=False)  # opening the generation has verified it
     titles = dict(snapshot.items().select(ITEM_ID, TITLE).iter_rows())
     served_id, served = current_id(home), None
-    if served_id not in (None, generation_id):
-        with suppress(ArtifactError):  # what is broken is not shown, and stands in nobody's way
+    before = f"Before: the served generation {served_id}"
+    if served_id is None:
+        before = "Nothing is served yet."
+    elif served_id == generation_id:
+        before = "It is what is served."
+    else:
+        try:
             served = Recommender.open(home, served_id)
-    parts = [f"Generation {generation_id}, adapter {recommender.adapter_id}.\n"]
-    if served is not None:
-        parts.append(f"Before: the served generation {served_id}, adapter {served.adapter_id}.\n")
+            before = f"{before}, adapter {served.adapter_id}."
+        except ArtifactError:  # what is broken stands in nobody's way
+            before = f"{before}, which is broken and not shown."
+    parts = [f"Generation {generation_id}, adapter {recommender.adapter_id}. {before}\n"]
     for user_id in sample_users(snapshot):
         history = recommender.past(user_id)
         offered = recommender.recommend(history, k=SAMPLE_ITEMS, explain=True).items
         last = ", ".join(in_markdown(titles[item]) for item in history[-HISTORY_ITEMS:])
         parts.append(f"### User {in_markdown(user_id)}\n\nLast: {last}\n")
-        before = None if served is None else served.recommend(history, k=SAMPLE_ITEMS).items
-        parts += [*_listed(offered, before), ""]
+        earlier = None if served is None else served.recommend(history, k=SAMPLE_ITEMS).items
+        parts += [*_listed(offered, earlier), ""]
     show_markdown("\n".join(parts), key="sample-recommendations", description="What some users are offered.")
 
 

@@ -34,7 +34,7 @@ def teach_generation(
 
     Args:
         pairs: a table with query and item_id, and weight if pairs do not count alike: Parquet, CSV, TSV or NDJSON.
-        generation_id: whose items are searched; the new generation recommends as it does.
+        generation_id: id or alias of the generation whose items are searched; the new generation recommends as it does.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: settings of the training.
         seed: fixes what is held out, initialisation and order.

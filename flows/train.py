@@ -32,7 +32,7 @@ def train_generation(
     A training that was killed goes on from its last checkpoint and ends with the same weights.
 
     Args:
-        snapshot_id: what to train on.
+        snapshot_id: id of the snapshot to train on, 16 digits as recsys snapshots lists them.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: all settings. The first of its protocols that the data allows gives the adapter and the gate's targets.
         resume_from: an adapter to go on from, with newer events and items; the snapshot holds the older ones too. The

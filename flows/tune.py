@@ -59,7 +59,7 @@ def tune_settings(
     A search that was killed goes on and ends as one that was not; one that is done can be given more trials.
 
     Args:
-        snapshot_id: what to learn from.
+        snapshot_id: id of the snapshot to learn from, 16 digits as recsys snapshots lists them.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: where the search begins, and what it leaves as it is.
         search: how many trials, and when they are pruned.
