@@ -69,7 +69,8 @@ def report_epochs(training: str, history: Sequence[Mapping[str, float]], descrip
     """Show a training of one history by epoch, as ``recsys.evaluation.curves`` knows it: a table and its curves."""
     from recsys.evaluation.curves import curves_by_epoch, plot
 
-    rows = [{name: round(value, 4) for name, value in row.items()} for row in history]
+    names = dict.fromkeys(name for row in reversed(history) for name in row)  # the first row may have fewer
+    rows = [{name: round(row[name], 4) if name in row else None for name in names} for row in history]
     show_table(rows, key=training, description=description)
     show_image(_inline(plot(curves_by_epoch(training, history))), key=f"{training}-curves", description=description)
 

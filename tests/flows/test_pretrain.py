@@ -1,5 +1,6 @@
 """Pre-training through the command: kept only where it pays; a training that begins with it, or with another's."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ def test_what_does_not_pay_is_not_kept(place: Home, given: dict[str, Path], kept
     assert not list(place.runs.rglob("*.checkpoint"))
     assert artifact("found-done", holding="the pre-training, of which nothing was kept")
     kept_so = f"adapter {kept['adapter']} is kept all the same"
-    assert "perplexity" in artifact("pretraining", holding=kept_so).data
+    epochs = json.loads(str(artifact("pretraining", holding=kept_so).data))
+    assert [set(row) for row in epochs] == [{"epoch", "loss", "perplexity"}] * 2
+    assert [row["epoch"] for row in epochs] == [0, 1]
     drawn = artifact("pretraining-curves", holding=kept_so)
     assert str(drawn.data).startswith("data:image/png;base64,")
 
