@@ -169,11 +169,12 @@ def monitoring(path: Path) -> str:
     document = json.loads(path.read_text())
     shop, unchanged = document["shop"], document["unchanged"]
     low, high = (100 * end for end in unchanged["interval"])
+    were = "was" if unchanged["found"] == 1 else "were"
     lines = [
         f"{document['seeds']} made-up shops of {shop['users']:,} users, {shop['items']:,} items and about "
         f"{shop['events']:,} events in {shop['days']} days. Of {unchanged['windows']:,} weeks as they are, at most "
         f"{100 * document['stated']:g} % of which shall be found to have changed, "
-        f"**{unchanged['found']} were: {100 * unchanged['found'] / unchanged['windows']:.1f} %** "
+        f"**{unchanged['found']} {were}: {100 * unchanged['found'] / unchanged['windows']:.1f} %** "
         f"({low:.1f} to {high:.1f} %), {unchanged['alarms']} of them an alarm.",
         "",
         "| what was changed | seen by | alarms | 95 % |",
