@@ -95,11 +95,10 @@ def begin_attempt(home: Home, generation_id: str, cause: Cause, force: bool) -> 
     """
     room = make_room(home.make().runs / ROOM)
     with locked(room / ".lock"):
-        found = attempts(home)
-        under_way = next((one for one in found if one.running), None)
-        if under_way is not None:
-            raise UnderWayError(under_way)
-        for old in found[KEPT - 1 :]:
+        other = under_way(home)
+        if other is not None:
+            raise UnderWayError(other)
+        for old in attempts(home)[KEPT - 1 :]:
             discard_folder(room / old.id)
         attempt = Attempt(
             id=token_hex(ID_DIGITS // 2), at=now(), generation=generation_id, by=cause.by, reason=cause.reason,
@@ -138,6 +137,11 @@ def attempts(home: Home) -> list[Attempt]:
     """Return all attempts that are kept, the newest first."""
     found = read_each(home.runs / ROOM, _NAME, partial(find_attempt, home))
     return sorted(found, key=lambda one: (one.at, one.id), reverse=True)
+
+
+def under_way(home: Home) -> Attempt | None:
+    """Return the attempt that is being judged; None: none is."""
+    return next((one for one in attempts(home) if one.running), None)
 
 
 def _folder(home: Home, attempt_id: str) -> Path:

@@ -60,11 +60,14 @@ function compare() {
   say(find("#difference-note"), same ? "" : "They were asked different targets, so these metrics cannot be compared.");
   const [one, other] = [first, second].map(({ task, base, snapshot, protocol, parent, settings, metrics }) => flat({ task, base, snapshot, protocol, parent, settings, metrics }));
   const differing = [...new Set([...Object.keys(one), ...Object.keys(other)])].filter((name) => JSON.stringify(one[name] ?? null) !== JSON.stringify(other[name] ?? null));
-  const cells = (name) => [one[name], other[name]].map((value) => make("td", {}, readable(value) || "–"));
+  const cells = (name) => [one[name], other[name]].map((value) => make("td", {}, rounded(value) || "–"));
   find("#difference-head").replaceChildren(make("th", { scope: "col" }, "What differs"), ...[first, second].map((card) => make("th", { scope: "col" }, card.id)));
   find("#difference-rows").replaceChildren(...differing.map((name) => make("tr", {}, make("td", {}, quoted(name)), ...cells(name))));
   if (!differing.length) say(find("#difference-note"), "They differ in nothing that their cards say.");
 }
+
+/** A value, and of a fraction what a reader compares. */
+const rounded = (value) => (typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(4))) : readable(value));
 
 function flat(values, prefix = "") {
   return Object.entries(values ?? {}).reduce((found, [name, value]) => {

@@ -86,7 +86,8 @@ function draw(answer, adapters, clicked) {
     const id = (text) => make("span", { class: "id" }, text ?? "–");
     const serves = one.id === answer.serving;
     const adapter = one.settings?.adapter, card = adapters.find((other) => other.id === one.adapter);
-    const last = serves ? make("td") : make("td", {}, button("Promote", () => ask(one.id, answer.serving), "quiet small", `Promote generation ${one.id}`));
+    const judging = answer.promoting?.generation === one.id;
+    const last = serves ? make("td") : judging ? make("td", {}, make("span", { class: "chip alone" }, "being judged")) : make("td", {}, button("Promote", () => ask(one.id, answer.serving), "quiet small", `Promote generation ${one.id}`));
     return make("tr", {},
       cell("Generation", id(one.id), serves ? make("span", { class: "chip" }, "serving") : one.current ? make("span", { class: "chip alone" }, "wanted") : null, ...names(one), one.made ? make("p", { class: "note" }, `made ${new Date(one.made).toLocaleString()}`) : null),
       cell("Adapter", id(one.adapter), ...names(card ?? {}), part(one)), cell("Snapshot", id(one.snapshot)),

@@ -10,6 +10,7 @@ from recsys.ranking.parts import parts_of
 from recsys.selection.values import in_words
 from recsys.store.adapters import list_adapters
 from recsys.store.adapters import when_made as adapter_made
+from recsys.store.attempts import under_way
 from recsys.store.generations import (
     current_id,
     list_generations,
@@ -33,7 +34,7 @@ from recsys_client.schemas.problems import Code
 from services.edge.auth import guarded_router, scoped
 from services.edge.problems import Refused
 from services.worker.answering import by_name, json_response
-from services.worker.promotions import cause_of, load, told
+from services.worker.promotions import answer_of, cause_of, load, told
 from services.worker.shadow import summary
 from services.worker.state import Worker, WorkerOfApp
 
@@ -101,11 +102,13 @@ async def shadow(worker: WorkerOfApp) -> Response:
 
 def _generations(worker: Worker) -> GenerationsAnswer:
     current, names = current_id(worker.home), read_names(worker.home, GENERATION)
+    promoting = under_way(worker.home)
     audience = None if worker.generation.serving is None else worker.generation.recommender().users.audience
     return GenerationsAnswer(
         serving=worker.generation.serving,
         current=current,
         problem=worker.generation.problem,
+        promoting=None if promoting is None else answer_of(promoting),
         generations=[
             one.summary()
             | {"current": one.id == current, "made": when_made(worker.home, one).isoformat(timespec="microseconds")}

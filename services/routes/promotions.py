@@ -7,13 +7,7 @@ from fastapi import Path, Query, Response
 from recsys.artifacts import ArtifactError
 from recsys.store.attempts import Attempt, find_attempt
 from recsys.store.pointer import list_promotions
-from recsys_client.schemas.generations import (
-    PromoteRequest,
-    PromotionAnswer,
-    PromotionProblem,
-    PromotionRecord,
-    PromotionsAnswer,
-)
+from recsys_client.schemas.generations import PromoteRequest, PromotionAnswer, PromotionRecord, PromotionsAnswer
 from recsys_client.schemas.problems import Code
 from services.edge.auth import guarded_router, scoped
 from services.edge.context import since_arrival
@@ -23,7 +17,7 @@ from services.edge.preferences import Prefer, Preference
 from services.edge.problems import Refused
 from services.routes.generations import GenerationId, existing
 from services.worker.answering import json_response
-from services.worker.promotions import PATH, cause_of
+from services.worker.promotions import PATH, answer_of, cause_of, code_of
 from services.worker.state import Worker, WorkerOfApp
 
 MOST_PROMOTIONS = 1_000  # in one answer
@@ -54,7 +48,7 @@ async def promote_generation(
         attempt, left if preference.seconds is None else min(left, preference.seconds)
     )
     if attempt.code is not None:
-        raise Refused(_code(attempt.code), str(attempt.detail))
+        raise Refused(code_of(attempt), str(attempt.detail))
     response = json_response(answer_of(attempt))
     if attempt.running:
         response.status_code = 202
@@ -88,31 +82,6 @@ async def promotions(
 ) -> Response:
     """List what was served when, by whom and why, and what was refused; the newest first."""
     return json_response(await worker.reading.run(_promotions, worker, limit))
-
-
-def answer_of(attempt: Attempt) -> PromotionAnswer:
-    """Return an attempt as it is told; paths of this machine keep their last part."""
-    problem = None
-    if attempt.code is not None:
-        code = _code(attempt.code)
-        problem = PromotionProblem(status=code.status, code=code, detail=without_paths(str(attempt.detail)))
-    return PromotionAnswer(
-        promotion=attempt.id,
-        state=attempt.state,
-        generation=attempt.generation,
-        previous=attempt.previous,
-        findings=None if attempt.running else [without_paths(finding) for finding in attempt.findings],
-        by=attempt.by,
-        reason=attempt.reason,
-        forced=attempt.forced,
-        at=attempt.at,
-        ended=attempt.ended,
-        problem=problem,
-    )
-
-
-def _code(word: str) -> Code:
-    return next((code for code in Code if code == word), Code.FAULT)  # another version may have written it
 
 
 def _begin(worker: Worker, generation_id: str, request: PromoteRequest) -> Attempt:

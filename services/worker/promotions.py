@@ -20,9 +20,11 @@ from recsys.settings.reading import read_settings
 from recsys.store.attempts import Attempt, UnderWayError, begin_attempt, end_attempt, find_attempt
 from recsys.store.generations import ConflictError, current_id
 from recsys.store.promotions import Cause
+from recsys_client.schemas.generations import PromotionAnswer, PromotionProblem
 from recsys_client.schemas.problems import Code
 from services.edge.context import asking_key
 from services.edge.keys import read_keys
+from services.edge.paths import without_paths
 from services.edge.problems import Refused
 from services.worker.current import CurrentGeneration
 from services.worker.generation_cache import GenerationCache
@@ -123,6 +125,32 @@ class Promotions:
             end_attempt(self._home, ended)
         except OSError as error:
             _LOG.error("What became of promotion %s cannot be written down: %s", attempt.id, error)
+
+
+def answer_of(attempt: Attempt) -> PromotionAnswer:
+    """Return an attempt as it is told; paths of this machine keep their last part."""
+    problem = None
+    if attempt.code is not None:
+        code = code_of(attempt)
+        problem = PromotionProblem(status=code.status, code=code, detail=without_paths(str(attempt.detail)))
+    return PromotionAnswer(
+        promotion=attempt.id,
+        state=attempt.state,
+        generation=attempt.generation,
+        previous=attempt.previous,
+        findings=None if attempt.running else [without_paths(finding) for finding in attempt.findings],
+        by=attempt.by,
+        reason=attempt.reason,
+        forced=attempt.forced,
+        at=attempt.at,
+        ended=attempt.ended,
+        problem=problem,
+    )
+
+
+def code_of(attempt: Attempt) -> Code:
+    """Return why an attempt was refused or has failed; another version may have written a word that is unknown here."""
+    return next((code for code in Code if code == attempt.code), Code.FAULT)
 
 
 def limits_from_environment() -> GateConfig:

@@ -58,6 +58,7 @@ def worker(copy_of_home: Callable[[Path], Home], metrics: Metrics, tmp_path: Pat
         guard=Guard(Keys(home)),
         metrics=metrics,
         reading=Lane(1, 8, list),
+        loading=Lane(1, 8, list),
         promotions=Promotions(home, generation, cache),
     )
 
@@ -165,10 +166,14 @@ def test_a_gate_that_takes_long_goes_on_and_tells_whoever_asks(
             assert (refused.status_code, refused.json()["code"]) == (409, "promotion-running")
             assert refused.headers["Location"] == place
 
+        listed = (await client.get("/v1/generations")).json()
+        assert (listed["current"], listed["promoting"]) == (served, begun)
+
         gate.open.set()
         ended = await decided(client, place)
         assert (ended["state"], ended["previous"], ended["findings"]) == ("promoted", served, ["It is good."])
         assert worker.generation.serving == current_id(worker.home) == second
+        assert (await client.get("/v1/generations")).json()["promoting"] is None
         (last, *_) = (await client.get("/v1/promotions")).json()["promotions"]
         assert (last["generation"], last["promotion"]) == (second, begun["promotion"])
         monkeypatch.setattr(routes, "LOADED_SECONDS", PATIENCE_SECONDS)
@@ -177,6 +182,25 @@ def test_a_gate_that_takes_long_goes_on_and_tells_whoever_asks(
         assert again.json()["promotion"] != begun["promotion"]
 
     ask(asking)
+
+
+def test_who_rolls_back_waits_for_no_gate_and_what_is_judged_is_overtaken(
+    worker: Any, ask: Callable[[Ask], Any], gate: Gate
+) -> None:
+    second, _ = make_variant(worker.home, {"content": 1.0})
+    third, _ = make_variant(worker.home, {"rules": 1.0})
+
+    async def asking(client: httpx.AsyncClient) -> None:
+        accepted = await client.post(f"/v1/generations/{second}/promote", headers=AT_ONCE)
+        assert await anyio.to_thread.run_sync(gate.asked.wait, PATIENCE_SECONDS)
+        assert (await client.post("/v1/rollback", json={"to": third})).json()["generation"] == third
+        assert not gate.open.is_set()
+        gate.open.set()
+        ended = await decided(client, accepted.headers["Location"])
+        assert (ended["state"], ended["problem"]["code"]) == ("failed", "switched-meanwhile")
+
+    ask(asking)
+    assert current_id(worker.home) == third
 
 
 def test_what_a_gate_refuses_later_is_told_with_its_findings_and_raised_by_the_client(
