@@ -17,7 +17,7 @@ from recsys.config import GateConfig
 from recsys.errors import SettingError
 from recsys.home import Home
 from recsys.settings.reading import read_settings
-from recsys.store.attempts import Attempt, UnderWayError, begin_attempt, end_attempt, find_attempt
+from recsys.store.attempts import LOST, Attempt, UnderWayError, begin_attempt, end_attempt, find_attempt
 from recsys.store.generations import ConflictError, current_id
 from recsys.store.promotions import Cause
 from recsys_client.schemas.generations import PromotionAnswer, PromotionProblem
@@ -150,6 +150,8 @@ def answer_of(attempt: Attempt) -> PromotionAnswer:
 
 def code_of(attempt: Attempt) -> Code:
     """Return why an attempt was refused or has failed; another version may have written a word that is unknown here."""
+    if attempt.code == LOST:
+        return Code.PROMOTION_LOST
     return next((code for code in Code if code == attempt.code), Code.FAULT)
 
 
