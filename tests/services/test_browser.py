@@ -397,11 +397,30 @@ def test_adapters_are_listed_and_two_are_set_beside_each_other(visit: Visit, wor
     for place in (0, 1):
         rows.nth(place).locator("input").click()
     page.locator("#adapters-difference").wait_for()
-    assert all(one in page.locator("#adapters-difference thead").inner_text() for one in ids)
-    assert "parent" in page.locator("#adapters-difference tbody").inner_text()  # all else is the same
-    assert page.locator("#adapters-difference tbody tr").count() == 1
+    assert all(one in page.locator("#difference-head").inner_text() for one in ids)
+    assert "parent" in page.locator("#difference-rows").inner_text()  # all else is the same
+    assert page.locator("#difference-rows tr").count() == 1
     rows.nth(0).locator("input").click()
     page.locator("#adapters-difference").wait_for(state="hidden")
+    assert visit.errors == []
+
+
+def test_two_adapters_are_measured_by_slice_with_lists_of_people(visit: Visit) -> None:
+    page = visit.page
+    page.click("#adapters summary")
+    for place in (0, 1):
+        page.locator("#adapter-rows tr").nth(place).locator("input").click()
+    page.locator("#slices tbody tr").first.wait_for()
+    total = page.locator("#slices tbody tr").first
+    told = total.locator("td[data-label=Difference]").inner_text()
+    assert re.fullmatch(r"[+−]\d\.\d{4} \([+−]\d\.\d{4} to [+−]\d\.\d{4}\)", told)
+    assert page.get_by_role("img", name=told).first.is_visible()
+    people = page.locator("#compared-people section")
+    assert people.count() == 3
+    for place in range(3):
+        assert people.nth(place).locator("ol").count() == 2
+        assert people.nth(place).locator("ol").first.locator("li").count() == 5
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
     assert visit.errors == []
 
 
@@ -521,6 +540,7 @@ def test_promoting_asks_first_then_switches_and_rolls_back(visit: Visit, world: 
     page.fill("#reason", "The <b>spring</b> catalogue.")
     assert page.locator("#serving").inner_text() == world.first
     page.click("#confirm-yes")
+    page.locator("#confirm-state", has_text="The gate judges").wait_for()
     page.locator("#serving", has_text=world.second).wait_for()
     page.click("#promotions > summary")
     row = page.locator("#promotion-rows tr").first
