@@ -8,13 +8,14 @@ from pathlib import Path
 from flows import progress
 from flows.forms import Folder, Seed, Text
 from flows.locations import TableLocation, located_flow
-from flows.reports import report_found
-from flows.runs import show_table, stage
+from flows.reports import report_epochs, report_found
+from flows.runs import stage
 from flows.runtime import open_home
 from flows.work import TRAINING
 from recsys.artifacts import digest_file, short_id, write_json
 from recsys.config import ClassifierConfig, to_dict
 from recsys.data.labelled import LABEL, TEXT, read_labelled
+from recsys.evaluation import curves
 from recsys.models.checkpoints import Checkpoint
 from recsys.models.encoder.classifier import LabelledTexts, Scores, numbered
 from recsys.models.encoder.classifier_training import ClassifierRun, train_classifier
@@ -85,6 +86,7 @@ def train_text_classifier(
     found = recorded(record, Classification, lambda done: verify_adapter(place, done.adapter))
     if found is not None:
         report_found(f"classifier {found.adapter}")
+        report_epochs(curves.CLASSIFIER, found.history, verdict(found))
         return found
 
     checkpoint = Checkpoint(place.runs / f"classify-{key}.checkpoint", key)
@@ -114,11 +116,7 @@ def train_text_classifier(
     )
     write_json(record, asdict(done))
     checkpoint.remove()
-    show_table(
-        [{name: round(value, 4) for name, value in row.items()} for row in run.history],
-        key="classifier",
-        description=f"Adapter {adapter_id}: epochs, of which {run.epochs} were kept.",
-    )
+    report_epochs(curves.CLASSIFIER, done.history, verdict(done))
     return done
 
 
@@ -145,3 +143,9 @@ def score(run: ClassifierRun, test: LabelledTexts) -> Scores:
     with progress.step("Test classifier"):
         tokens = tokenize(classifier.backbone, test.texts, classifier.max_tokens)
         return classifier.judge(tokens, numbered(test, classifier.labels))
+
+
+def verdict(done: Classification) -> str:
+    """Say what was kept, and how well it tells texts apart."""
+    accuracy = done.history[done.epochs - 1]["dev_accuracy"]
+    return f"Adapter {done.adapter}: {done.epochs} of {len(done.history)} epochs are kept, dev accuracy {accuracy:.3f}."

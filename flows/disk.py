@@ -7,6 +7,7 @@ from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _SAID = ("no space left on device", "disk quota exceeded", "database or disk is full")  # by Rust, SQLite and others
+_FAILED = ("unable to open database file", "disk i/o error")  # by SQLite, where it cannot make its journal
 MEGABYTE = 10**6
 
 
@@ -18,16 +19,18 @@ def full_disk(error: BaseException, home: Path) -> str | None:
         home: the folder of all state, which is written to unless the error names another file.
     """
     for one in _chain(error):
-        full = isinstance(one, OSError) and one.errno in FULL
-        if full or any(said in str(one).casefold() for said in _SAID):
+        said = str(one).casefold()
+        sure = (isinstance(one, OSError) and one.errno in FULL) or any(words in said for words in _SAID)
+        if sure or any(words in said for words in _FAILED):
             named = one.filename if isinstance(one, OSError) and isinstance(one.filename, str) else None
             path = Path(named) if named else home
             there = next((place for place in (path, *path.parents) if place.is_dir()), Path("/"))
             free = shutil.disk_usage(there).free / MEGABYTE
-            return (
-                f"The disk of {path} is full: {free:,.0f} MB are free below {there}. Nothing that was stored is lost. "
-                "`recsys prune --dry-run` tells what of the home can go; then run the same again."
-            )
+            if sure or free < 1:
+                return (
+                    f"The disk of {path} is full: {free:,.0f} MB are free below {there}. Nothing that was stored is "
+                    "lost. `recsys prune --dry-run` tells what of the home can go; then run the same again."
+                )
     return None
 
 

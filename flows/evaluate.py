@@ -42,7 +42,7 @@ def evaluate_systems(
     """Train all systems on a snapshot, write metrics, top lists and a page, and return the metrics document.
 
     Args:
-        snapshot_id: what to train and to ask on; empty: the newest.
+        snapshot_id: id of the snapshot to train and to ask on, 16 digits; empty: the newest.
         out: the folder for ``metrics.json``, ``lists.parquet`` and ``report.html``; empty: one below the home's runs,
             named after snapshot and protocol.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import WithJsonSchema
 
 from recsys.artifacts import ID_DIGITS
+from recsys.settings.bounds import LONGEST_TEXT
 from recsys.store.names import LONGEST_NAME
+from recsys.store.promotions import LONGEST_REASON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,16 +20,20 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 _ID = rf"[0-9a-f]{{{ID_DIGITS}}}"
-_TEXT = {"type": "string", "pattern": r"\S"}
+_TEXT = {"type": "string", "pattern": r"\S", "maxLength": LONGEST_TEXT}
+_DATE = r"\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|[12]\d))"
+_CLOCK = r"(?:[01]\d|2[0-3])(?::[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?)?"
+_ZONE = r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):?[0-5]\d)"
 
 SnapshotId = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{_ID}$"})]
 # an id, how one begins, or an alias: what `recsys.store.names` knows
 Named = Annotated[str, WithJsonSchema({"type": "string", "pattern": rf"^[0-9a-z][0-9a-z._-]{{0,{LONGEST_NAME - 1}}}$"})]
 Text = Annotated[str, WithJsonSchema(_TEXT)]
+Reason = Annotated[str, WithJsonSchema({**_TEXT, "maxLength": LONGEST_REASON})]
 Folder = Annotated[str, WithJsonSchema(_TEXT)]  # of the machine that runs the flow
 # a date, or a time as ISO 8601 writes it
-Moment = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}"})]
-Deployment = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[^/]+/[^/]+$"})]  # flow/deployment
+Moment = Annotated[str, WithJsonSchema({"type": "string", "pattern": rf"^{_DATE}(?:[T ]{_CLOCK}{_ZONE}?)?$"})]
+Deployment = Annotated[str, WithJsonSchema({**_TEXT, "pattern": "^[^/]+/[^/]+$"})]  # flow/deployment
 Seed = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 2**32 - 1})]
 NotNegative = Annotated[float, WithJsonSchema({"type": "number", "minimum": 0})]
 

@@ -18,6 +18,7 @@ from flows.runtime import alone
 from flows.work import LIGHT, Work
 from recsys.data.locations import holds_credential, scheme_of
 from recsys.errors import SettingError
+from recsys.settings.bounds import LONGEST_TEXT
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,10 +34,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _PATH = r"(?:[A-Za-z]:/)?(?:[^:]|:+[^:/])*:*"  # anything without :/ but a drive
 _WEB = r"\s*[Hh][Tt][Tt][Pp][Ss]?://(?:[^@?#/\\:]*(?:/[^?#]*)?|[^@?#/\\:]*:[0-9]*(?:/[^@?#]*)?)"
 _STORE = r"\s*(?:[A-Za-gi-z]|[Hh][A-Za-su-z])[A-Za-z0-9+.-]*://[^/:?#]*(?:/[^?#]*)?(?:\?[^=#]*)?"
-PATTERN = rf"^(?:{_PATH}|{_WEB}|{_STORE})$"
+PATTERN = rf"^(?=\s*\S)(?:{_PATH}|{_WEB}|{_STORE})$"
 
 # What a form takes: the server refuses another before it keeps anything. `check` says why, where a flow is called.
-TableLocation = Annotated[str, WithJsonSchema({"type": "string", "pattern": PATTERN})]
+TableLocation = Annotated[str, WithJsonSchema({"type": "string", "pattern": PATTERN, "maxLength": LONGEST_TEXT})]
 
 
 def located_flow(

@@ -91,7 +91,7 @@ def _moment(text: str) -> datetime:
 
 def _kept(home: Home, snapshot_id: str, report: "Report", found: dict[str, Any]) -> dict[str, str]:
     """Write picture and report below the home's runs, show them in the UI, and return where they lie."""
-    from recsys.monitoring.board import board, rows
+    from recsys.monitoring.board import board, rates, rows
 
     days = f"{report.begin:%Y-%m-%d} to {report.end:%Y-%m-%d}"
     title = f"{report.level}: {report.events:,} events of {days} beside snapshot {snapshot_id}"
@@ -100,14 +100,16 @@ def _kept(home: Home, snapshot_id: str, report: "Report", found: dict[str, Any])
     paths = {"board": home.runs / f"{name}.png", "report": home.runs / f"{name}.json"}
     write_atomic(paths["board"], drawing)
     write_atomic(paths["report"], json.dumps(found, ensure_ascii=False, allow_nan=False, indent=2).encode())
-    _show(drawing, rows(report), title)
+    _show(drawing, rows(report), rates(report), title)
     return {kind: str(path) for kind, path in paths.items()}
 
 
 @for_the_ui
-def _show(drawing: bytes, table: list[dict[str, str]], title: str) -> None:
+def _show(drawing: bytes, table: list[dict[str, str]], brought: list[dict[str, str]], title: str) -> None:
     show_image(f"data:image/png;base64,{base64.b64encode(drawing).decode()}", key="drift-board", description=title)
     show_table(table, key="drift", description=title)
+    if brought:
+        show_table(brought, key="rates", description=f"What answers have brought. {title}")
 
 
 def _payload(snapshot_id: str, report: "Report") -> dict[str, Any]:

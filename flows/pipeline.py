@@ -5,7 +5,7 @@ Run ``recsys demo`` for it on MovieLens 100K, deploy it with ``recsys deploy``, 
 
 from pathlib import Path
 
-from flows.forms import Folder, Text
+from flows.forms import Folder, Reason
 from flows.ingest import fetch_movielens, ingest_tables
 from flows.locations import TableLocation, located_flow
 from flows.publish import publish_generation
@@ -34,7 +34,7 @@ def pipeline(
     publish: bool = True,
     force: bool = False,
     users: TableLocation | None = None,
-    reason: Text | None = None,
+    reason: Reason | None = None,
     live: bool = True,
     gate: GateConfig = _GATE,
 ) -> Training:

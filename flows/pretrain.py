@@ -6,8 +6,8 @@ from importlib.metadata import version
 
 from flows import progress
 from flows.forms import Folder, SnapshotId
-from flows.reports import report_found
-from flows.runs import flow, show_table, stage
+from flows.reports import report_epochs, report_found
+from flows.runs import flow, stage
 from flows.runtime import open_home
 from flows.work import TRAINING
 from recsys.artifacts import short_id, write_json
@@ -15,6 +15,7 @@ from recsys.config import ModelConfig, PretrainConfig, to_dict
 from recsys.data.signals import signals_of, with_signals
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.data.text import item_texts
+from recsys.evaluation import curves
 from recsys.evaluation.held_out import allowed_protocols, make_split
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints
@@ -63,7 +64,7 @@ def pretrain_encoder(
     A pre-training that was killed goes on from its last whole epoch and ends with the same weights.
 
     Args:
-        snapshot_id: whose item texts are learnt from, and whose events judge the outcome.
+        snapshot_id: id of the snapshot, 16 digits, whose item texts are learnt from; its events judge the outcome.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: settings of the pre-training.
         model: settings of the towers that judge it; its seed is that of everything.
@@ -82,6 +83,7 @@ def pretrain_encoder(
     found = recorded(record, Pretrained, partial(check, place))
     if found is not None:
         report_found(f"the pre-training, {found.adapter or 'of which nothing was kept'}")
+        show(found)
         return found
 
     checkpoints = Checkpoints(place.runs / f"pretrain-{key}", key)
@@ -105,11 +107,7 @@ def pretrain_encoder(
     done = Pretrained(adapter_id, perplexity, worth.to_dict(), run.history, protocol)
     write_json(record, asdict(done))
     checkpoints.remove()
-    show_table(
-        [{name: round(value, 4) for name, value in row.items()} for row in run.history],
-        key="pretraining",
-        description=f"{verdict(done)} Perplexity of held-out texts {run.before:.1f} before, {run.after:.1f} after.",
-    )
+    show(done)
     return done
 
 
@@ -134,6 +132,13 @@ def judge(
     sequences = snapshot.sequences(signals=signals_of(model))
     split = as_meant(make_split(sequences, len(texts), protocol, model), sequences, model, progress=progress.report)
     return judge_pretraining(split, texts, run.backbone, config, model, progress.report, checkpoints)
+
+
+def show(done: Pretrained) -> None:
+    """Show the epochs, the head alone as the one before the first, and what became of them."""
+    before, after = done.perplexity["before"], done.perplexity["after"]
+    said = f"{verdict(done)} Perplexity of held-out texts {before:.1f} before, {after:.1f} after."
+    report_epochs(curves.PRETRAINING, [{"epoch": 0.0, "perplexity": before}, *done.history], said)
 
 
 def verdict(done: Pretrained) -> str:

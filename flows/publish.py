@@ -2,7 +2,7 @@
 
 from flows import progress
 from flows.events import REFUSED, tell
-from flows.forms import Folder, Named, Text
+from flows.forms import Folder, Named, Reason
 from flows.reports import report_promotions, report_verdict
 from flows.retries import CONFLICT
 from flows.runs import flow, run_id
@@ -21,13 +21,13 @@ def publish_generation(
     generation_id: Named,
     home: Folder | None = None,
     force: bool = False,
-    reason: Text | None = None,
+    reason: Reason | None = None,
     gate: GateConfig = _GATE,
 ) -> Verdict:
     """Serve a generation if it is whole and the gate lets it pass; running services follow within seconds.
 
     Args:
-        generation_id: what to serve, or its alias.
+        generation_id: id or alias of the generation to serve, as recsys generations lists them.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         force: serve it whatever the gate says, which takes a reason; what is broken is not served even so.
         reason: why, in words, which the log of promotions keeps; empty: nothing is said.

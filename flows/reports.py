@@ -7,7 +7,6 @@ input's are in ``flows.quality_report``.
 
 import base64
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +65,17 @@ def report_training(home: Home, generation_id: str) -> None:
 
 
 @for_the_ui
+def report_epochs(training: str, history: Sequence[Mapping[str, float]], description: str) -> None:
+    """Show a training of one history by epoch, as ``recsys.evaluation.curves`` knows it: a table and its curves."""
+    from recsys.evaluation.curves import curves_by_epoch, plot
+
+    names = dict.fromkeys(name for row in reversed(history) for name in row)  # the first row may have fewer
+    rows = [{name: round(row[name], 4) if name in row else None for name in names} for row in history]
+    show_table(rows, key=training, description=description)
+    show_image(_inline(plot(curves_by_epoch(training, history))), key=f"{training}-curves", description=description)
+
+
+@for_the_ui
 def report_found(what: str) -> None:
     """Say in the log and among the artifacts that a training was found done."""
     from prefect import get_run_logger
@@ -84,19 +94,25 @@ def report_samples(home: Home, generation_id: str) -> None:
     snapshot = open_snapshot(home, recommender.snapshot_id, verify=False)  # opening the generation has verified it
     titles = dict(snapshot.items().select(ITEM_ID, TITLE).iter_rows())
     served_id, served = current_id(home), None
-    if served_id not in (None, generation_id):
-        with suppress(ArtifactError):  # what is broken is not shown, and stands in nobody's way
+    before = f"Before: the served generation {served_id}"
+    if served_id is None:
+        before = "Nothing is served yet."
+    elif served_id == generation_id:
+        before = "It is what is served."
+    else:
+        try:
             served = Recommender.open(home, served_id)
-    parts = [f"Generation {generation_id}, adapter {recommender.adapter_id}.\n"]
-    if served is not None:
-        parts.append(f"Before: the served generation {served_id}, adapter {served.adapter_id}.\n")
+            before = f"{before}, adapter {served.adapter_id}."
+        except ArtifactError:  # what is broken stands in nobody's way
+            before = f"{before}, which is broken and not shown."
+    parts = [f"Generation {generation_id}, adapter {recommender.adapter_id}. {before}\n"]
     for user_id in sample_users(snapshot):
         history = recommender.past(user_id)
         offered = recommender.recommend(history, k=SAMPLE_ITEMS, explain=True).items
         last = ", ".join(in_markdown(titles[item]) for item in history[-HISTORY_ITEMS:])
         parts.append(f"### User {in_markdown(user_id)}\n\nLast: {last}\n")
-        before = None if served is None else served.recommend(history, k=SAMPLE_ITEMS).items
-        parts += [*_listed(offered, before), ""]
+        earlier = None if served is None else served.recommend(history, k=SAMPLE_ITEMS).items
+        parts += [*_listed(offered, earlier), ""]
     show_markdown("\n".join(parts), key="sample-recommendations", description="What some users are offered.")
 
 

@@ -1,7 +1,7 @@
 """The flow back: serve the generation before the current one again, or any other that is whole."""
 
 from flows import progress
-from flows.forms import Folder, Named, Text
+from flows.forms import Folder, Named, Reason
 from flows.reports import report_promotions
 from flows.runs import flow, run_id
 from flows.runtime import open_home
@@ -10,7 +10,7 @@ from recsys.store.promotions import Cause
 
 
 @flow("rollback", about={"to": "to the one before"})
-def rollback_generation(to: Named | None = None, home: Folder | None = None, reason: Text | None = None) -> str:
+def rollback_generation(to: Named | None = None, home: Folder | None = None, reason: Reason | None = None) -> str:
     """Serve a generation that is known to be good; running services follow within seconds. Return its id.
 
     Args:

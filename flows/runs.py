@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
-from flows.patience import patiently
+from flows.limits import limited
+from flows.patience import patiently, trust_address
 from flows.retries import JITTER, ONCE, Retries, mends
 from flows.runtime import alone
 from flows.work import LIGHT, Work
@@ -47,6 +48,27 @@ class Called(Generic[P, R]):
         return cast(R, self._again.call(self.fn, *args, **kwargs))
 
 
+class Staged(Generic[P, R]):
+    """A stage that is a task of Prefect's; an error that has a state of its own is raised again."""
+
+    def __init__(self, function: Callable[P, R], seconds: float | None, **settings: Any) -> None:
+        from prefect import Task
+
+        from flows.states import stated_stage
+
+        self.fn: Callable[..., Any] = function
+        self._task = Task(stated_stage(limited(seconds)(function)), **settings)
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        from prefect import State
+
+        outcome: Any = self._task(*args, **kwargs)
+        if isinstance(outcome, State):
+            raise cast(Exception, outcome.result(raise_on_failure=False))
+        return cast(R, outcome)
+
+
 def flow(
     name: str,
     work: Work = LIGHT,
@@ -74,6 +96,7 @@ def flow(
     def made(function: Callable[P, R]) -> Run[P, R]:
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            trust_address()
             given = inspect.signature(function).bind(*args, **kwargs).arguments
             with working(work, given.get("home")):
                 return again.call(function, *args, **kwargs)
@@ -88,24 +111,27 @@ def flow(
     return made
 
 
-def stage(name: str, run_name: str | None = None, again: Retries = ONCE) -> Callable[[Callable[P, R]], Run[P, R]]:
+def stage(
+    name: str, run_name: str | None = None, again: Retries = ONCE, seconds: float | None = None
+) -> Callable[[Callable[P, R]], Run[P, R]]:
     """Make a task of a function, as ``prefect.task`` does, without its cache: what is done is found by its inputs.
 
     Args:
         name: of the task.
         run_name: of each run, with the arguments' names in braces.
         again: how often it is called again after a failure that may mend itself.
+        seconds: after which it is taken for stuck and ended, as a failure that may mend itself; None: the flow's limit
+            is its own.
     """
     if alone():
         return lambda function: Called(function, again)
-    from prefect import Task
     from prefect.cache_policies import NO_CACHE
 
     given: dict[str, Any] = {"name": name, "task_run_name": run_name, "cache_policy": NO_CACHE}
     if again.times:
         given |= {"retries": again.times, "retry_delay_seconds": again.waits, "retry_jitter_factor": JITTER}
         given |= {"retry_condition_fn": _may_mend}
-    return lambda function: cast(Any, Task(function, **given))
+    return lambda function: Staged(function, seconds, **given)
 
 
 def as_tasks(*tasks: Run[..., Any]) -> RunStage:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 600  # renewed after three quarters of it, so that a server may be away for two minutes
 IDENTITY = "home.id"
+MIG = "MIG-"  # how names of parts of a card begin
 LEASE = "recsys.lease"  # label of a run that holds slots: who finds it dead gives them back
 PROCESS = "recsys.process"  # likewise: machine, number and beginning of the process that it runs in
 _LOG = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def working(work: Work, home: str | None) -> Iterator[None]:
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
     """
     held = _held.get()
-    wanted = sorted({*([home_slot(open_home(home))] if work.home else []), *(_gpu_slots() if work.gpu else [])} - held)
+    wanted = sorted({*([home_slot(open_home(home))] if work.home else []), *(gpu_slots() if work.gpu else [])} - held)
     if not wanted:
         yield
         return
@@ -80,14 +81,21 @@ def _identify(path: os.PathLike[str]) -> None:
         os.unlink(staged)
 
 
-def _gpu_slots() -> list[str]:
-    """Return the name of the limit of the GPU that this process computes on, if there is one."""
+def gpu_slots() -> list[str]:
+    """Return the name of the limit of the GPU that this process computes on, if there is one.
+
+    It is the card's own identity, whichever number or name CUDA_VISIBLE_DEVICES gives it. Parts of a card (MIG) are
+    given by their names alone, and go side by side.
+    """
     torch = sys.modules.get("torch")  # what trains has imported it
     if torch is None or not torch.cuda.is_available():
         return []
     from recsys.models.devices import default_device
 
-    return [f"recsys-gpu-{torch.cuda.get_device_properties(default_device()).uuid}"]
+    part = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip()
+    if not part.startswith(MIG):  # CUDA sees the first of several parts alone
+        part = str(torch.cuda.get_device_properties(default_device()).uuid)
+    return [f"recsys-gpu-{part.replace('/', '-')}"]
 
 
 def _acquire(stack: ExitStack, names: list[str]) -> None:

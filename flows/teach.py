@@ -5,11 +5,12 @@ from pathlib import Path
 from flows import progress
 from flows.forms import Folder, Named, Seed
 from flows.locations import TableLocation, located_flow
-from flows.reports import report_found
-from flows.runs import as_tasks, run_id, show_table, stage
+from flows.reports import report_epochs, report_found
+from flows.runs import as_tasks, run_id, stage
 from flows.runtime import open_home
 from flows.work import TRAINING
 from recsys.config import PairsConfig
+from recsys.evaluation import curves
 from recsys.publishing.search_run import SearchTraining, teach_search
 from recsys.training import pairs as training
 
@@ -33,7 +34,7 @@ def teach_generation(
 
     Args:
         pairs: a table with query and item_id, and weight if pairs do not count alike: Parquet, CSV, TSV or NDJSON.
-        generation_id: whose items are searched; the new generation recommends as it does.
+        generation_id: id or alias of the generation whose items are searched; the new generation recommends as it does.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: settings of the training.
         seed: fixes what is held out, initialisation and order.
@@ -49,11 +50,7 @@ def teach_generation(
     )  # fmt: skip
     if done.reused:
         report_found(f"what the search learns from these pairs, {done.adapter}")
-    show_table(
-        [{name: round(value, 4) for name, value in row.items()} for row in done.history],
-        key="search",
-        description=verdict(done),
-    )
+    report_epochs(curves.SEARCH, done.history, verdict(done))
     return done
 
 

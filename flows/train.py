@@ -7,7 +7,7 @@ from flows.reports import report_found, report_training
 from flows.retries import COMMIT
 from flows.runs import as_tasks, flow, run_id, stage
 from flows.runtime import open_home
-from flows.work import TRAINING
+from flows.work import COMMITTING, TRAINING
 from recsys.config import ModelConfig
 from recsys.publishing import training_run
 from recsys.publishing.training_run import Training, recorded
@@ -17,7 +17,7 @@ __all__ = ["Training", "recorded", "train_generation"]
 _DEFAULT = ModelConfig()
 
 refit = stage("refit")(training_run.refit)
-bind = stage("bind generation", again=COMMIT)(training_run.bind)
+bind = stage("bind generation", again=COMMIT, seconds=COMMITTING)(training_run.bind)
 
 
 @flow("train", TRAINING, about={"snapshot_id": "", "resume_from": ""})
@@ -32,7 +32,7 @@ def train_generation(
     A training that was killed goes on from its last checkpoint and ends with the same weights.
 
     Args:
-        snapshot_id: what to train on.
+        snapshot_id: id of the snapshot to train on, 16 digits as recsys snapshots lists them.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: all settings. The first of its protocols that the data allows gives the adapter and the gate's targets.
         resume_from: an adapter to go on from, with newer events and items; the snapshot holds the older ones too. The

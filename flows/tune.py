@@ -8,6 +8,7 @@ from pathlib import Path
 from flows import progress
 from flows.evaluate import encode_texts
 from flows.forms import Folder, SnapshotId
+from flows.reports import report_found
 from flows.runs import flow, show_image, show_table, stage
 from flows.runtime import open_home
 from flows.train import Training, train_generation
@@ -58,7 +59,7 @@ def tune_settings(
     A search that was killed goes on and ends as one that was not; one that is done can be given more trials.
 
     Args:
-        snapshot_id: what to learn from.
+        snapshot_id: id of the snapshot to learn from, 16 digits as recsys snapshots lists them.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: where the search begins, and what it leaves as it is.
         search: how many trials, and when they are pruned.
@@ -105,4 +106,11 @@ def run_trials(snapshot: Snapshot, home: Home, config: ModelConfig, search: Tune
     sequences = snapshot.sequences(signals=signals_of(config))
     split = make_split(sequences, len(texts), allowed_protocols(snapshot, config)[0], config)
     split = as_meant(split, sequences, config, progress=progress.report)
-    return tune(split.train, split.validation, texts, frozen, config, search, storage, pretrained, progress.report)
+    tried: list[Trial] = []
+    trials = tune(
+        split.train, split.validation, texts, frozen, config, search, storage, pretrained, progress.report,
+        each=lambda trial, _: tried.append(trial),
+    )  # fmt: skip
+    if not tried:
+        report_found(f"all {len(trials)} trials of {storage.stem}")
+    return trials

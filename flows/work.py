@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 HOUR = 3600
+COMMITTING = 2 * HOUR  # seconds for a generation: its vectors are there, and are written and indexed in minutes
 
 
 @dataclass(frozen=True)

@@ -334,6 +334,7 @@ class MonitorConfig(Settings):
     text_change: Part = 0.3  # by which chance a new text has the larger figure rather than the smaller, likewise
     vector_change: Part = 0.1  # 1 less the cosine of mean embeddings, likewise
     rate_change: Part = 0.2  # of a rate, that is lost to other generations, likewise
+    number_change: Annotated[float, Bound(above=1)] = 2.0  # times what known items' numbers were, or a part, likewise
     rate_days: Count = 28  # whose answers are counted
     max_training_days: Positive = 30.0  # since the newest event that was trained on
     max_silent_hours: Positive = 48.0  # since the newest event

@@ -29,6 +29,7 @@ from services.edge.problems import Boundary
 from services.edge.supervisor import guard_supervisor
 from services.worker.attribution import Attribution
 from services.worker.classifiers import Classifiers
+from services.worker.comparisons import Comparisons
 from services.worker.current import CurrentGeneration
 from services.worker.encoders import Encoders
 from services.worker.exposures import Exposures
@@ -37,6 +38,7 @@ from services.worker.impression_writer import Impressions, Retention
 from services.worker.lifetime import end_with_server
 from services.worker.live_items import LiveItems, room_from_environment
 from services.worker.loading import loads_ahead
+from services.worker.promotions import Promotions, limits_from_environment
 from services.worker.shadow import Shadow
 from services.worker.state import Worker
 from services.worker.users import Histories
@@ -131,6 +133,8 @@ class RecommenderService:
             attribution=self.attribution,
             exposures=exposures,
             wording=Wording.from_environment(),
+            comparisons=Comparisons(home),
+            promotions=Promotions(home, self.generation, cache, limits_from_environment()),
             **lanes(metrics),
         )
         app.state.observer = self.observer = Observer.from_environment(metrics)

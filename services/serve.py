@@ -32,6 +32,7 @@ from services.edge.tracing import TracingError, check_tracing
 from services.worker.impression_writer import Retention
 from services.worker.live_items import room_from_environment
 from services.worker.loading import OFF, TEXTS, loads_ahead
+from services.worker.promotions import GATE, limits_from_environment
 from services.worker.wording import REASONS, Wording
 
 SERVICE = "services.recommender:RecommenderService"
@@ -169,6 +170,7 @@ def _prepare(
         loads_ahead()
         keep_alive_seconds()
         Wording.from_environment()
+        limits_from_environment()
     except (TracingError, ValueError) as error:
         raise ServeError(str(error)) from None
 
@@ -188,8 +190,9 @@ def _prepare(
         "OMP_NUM_THREADS": "1",  # as torch.set_num_threads, for the libraries below numpy
         "OPENBLAS_NUM_THREADS": "1",
     }
-    if reasons := environment.get(REASONS):
-        environment[REASONS] = str(Path(reasons).expanduser().absolute())  # workers have another folder
+    for name in (REASONS, GATE):
+        if file := environment.get(name):
+            environment[name] = str(Path(file).expanduser().absolute())  # workers have another folder
     environment[REQUIRE_KEYS] = "" if loopback else "1"
     project = Path(services.__file__).parent.parent
     options = {"--working-dir": project, "--host": host, "--port": port, "--timeout-graceful-shutdown": DRAIN_SECONDS}

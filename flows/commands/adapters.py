@@ -180,10 +180,9 @@ def _merge(session: Shell, chosen: list[str], weights: str | None, method: Any, 
 
 def _compare(session: Shell, first: AdapterCard, second: AdapterCard, users: int) -> None:
     """Show in what two adapters differ, how they do on what both held out, and a few people's lists by both."""
-    from recsys.interactive.adapters import differences
+    from recsys.interactive.adapters import differences, same_targets
 
-    values = differences(first, second)
-    comparable = (first.snapshot, first.protocol) == (second.snapshot, second.protocol)
+    values, comparable = differences(first, second), same_targets(first, second)
     session.result = {"adapters": [first.id, second.id], "comparable": comparable, "values": values}
     headings = {"": "", first.id: "right", second.id: "right"}
     session.show(table(headings, [[name, *map(as_cell, pair)] for name, pair in values.items()]))

@@ -43,11 +43,20 @@ def monitor(
         if wanted:
             rows = [[check["level"], check["name"], check["sentence"]] for check in wanted]
             session.show(table({"level": "", "check": "", "what it says": ""}, rows))
+        if found["answers"]:
+            headings = {"answers that brought": "", "generation": "", "answers": "right", "share": "right", "95 %": ""}
+            session.show(table(headings, [_rate(one) for one in found["answers"]]))
         session.show(_summary(found), f"Board: {found['board']}")
         if "training" in found:
             session.show(f"A training was started: flow run {found['training']}.")
         if strict and found["level"] == "alarm":
             raise typer.Exit(REFUSED)
+
+
+def _rate(one: dict[str, Any]) -> list[str]:
+    low, high = (100 * end for end in one["interval"])
+    share = f"{100 * one['rate']:.2f} %"
+    return [one["event_type"], one["generation"], f"{one['answers']:,}", share, f"{low:.2f} to {high:.2f} %"]
 
 
 def _summary(found: dict[str, Any]) -> str:

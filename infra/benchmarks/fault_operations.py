@@ -39,8 +39,8 @@ from recsys.store.retention import prune
 
 WORLD = SimulationConfig(users=60, items=50, events=1_500, days=60)
 TINY = ModelConfig(
-    adapter=AdapterConfig(rounds=1, items_per_round=16),
-    tower=TowerConfig(dimensions=16, epochs=1),
+    adapter=AdapterConfig(rounds=2, items_per_round=16),
+    tower=TowerConfig(dimensions=16, epochs=2),
     evaluation=EvaluationConfig(bootstrap_samples=50, protocols=(TEMPORAL,)),
 )
 LATER = timedelta(days=30)

@@ -1,4 +1,4 @@
-/* Counts what a process changes below one folder, and kills it, or lets its disk be full, at the n-th change.
+/* Counts what a process changes below one folder, and kills it, lets its disk be full, or keeps an answer back.
 
    Loaded by LD_PRELOAD, so that what Rust and C++ libraries do counts as what Python does. See faults.py. */
 #define _GNU_SOURCE
@@ -13,22 +13,25 @@
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 static char folder[PATH_MAX];
 static size_t length;
-static long at;
-static int code; /* 0: kill at the n-th change; above: this error for whatever takes room, from then on;
-                    below: as many milliseconds later each change is made */
-static atomic_long counted;
+static enum { NONE, KILLED, FULL, LATE, UNANSWERED } kind; /* as KINDS of fault_runs.py */
+static long at; /* KILLED: the change that is not made any more; FULL: whatever takes room fails from it on;
+                   LATE: microseconds that every change is made later; UNANSWERED: the commit that is made, and yet
+                   ends with an error */
+static atomic_long changes, commits;
 
-void fault_arm(const char *below, long nth, int error) {
+void fault_arm(const char *below, int what, long nth) {
     snprintf(folder, sizeof folder, "%s/", below);
-    length = strlen(folder), at = nth, code = error, counted = 0;
+    length = strlen(folder), kind = what, at = nth, changes = commits = 0;
 }
 
-long fault_count(void) { return counted; }
+long fault_changes(void) { return changes; }
+long fault_commits(void) { return commits; }
 
 static int fd_below(int fd) {
     char link[64], path[PATH_MAX];
@@ -47,11 +50,18 @@ static int path_below(int directory, const char *path) {
 
 /* Counts a change; tells whether it is to fail. */
 static int fails(int takes_room) {
-    long nth = ++counted;
-    if (code < 0) usleep(-1000 * code);
-    if (at && !code && nth == at) kill(getpid(), SIGKILL);
-    if (!at || code <= 0 || nth < at || !takes_room) return 0;
-    errno = code;
+    long nth = ++changes;
+    if (kind == LATE) usleep(at);
+    if (kind == KILLED && nth == at) kill(getpid(), SIGKILL);
+    if (kind != FULL || nth < at || !takes_room) return 0;
+    errno = ENOSPC;
+    return 1;
+}
+
+/* Counts what puts a finished file in its place; tells whether nobody is to hear that it went well. */
+static int unanswered(void) {
+    if (++commits != at || kind != UNANSWERED) return 0;
+    errno = EIO;
     return 1;
 }
 
@@ -61,6 +71,16 @@ static int fails(int takes_room) {
         if (!real) real = (type(*) parameters)dlsym(RTLD_NEXT, #name);                                \
         if ((below) && fails(takes_room)) return -1;                                                  \
         return real arguments;                                                                        \
+    }
+
+#define COMMIT(name, parameters, arguments, below, takes_room)                                        \
+    int name parameters {                                                                             \
+        static int(*real) parameters;                                                                 \
+        if (!real) real = (int(*) parameters)dlsym(RTLD_NEXT, #name);                                 \
+        int counts = (below);                                                                         \
+        if (counts && fails(takes_room)) return -1;                                                   \
+        int done = real arguments;                                                                    \
+        return counts && !done && unanswered() ? -1 : done;                                           \
     }
 
 #define OPEN(name, parameters, arguments, directory)                                                  \
@@ -90,10 +110,18 @@ CHANGE(int, ftruncate64, (int fd, off64_t size), (fd, size), fd_below(fd), 1)
 CHANGE(int, fsync, (int fd), (fd), fd_below(fd), 0)
 CHANGE(int, mkdir, (const char *path, mode_t mode), (path, mode), path_below(AT_FDCWD, path), 1)
 CHANGE(int, mkdirat, (int fd, const char *path, mode_t mode), (fd, path, mode), path_below(fd, path), 1)
-CHANGE(int, rename, (const char *from, const char *to), (from, to), path_below(AT_FDCWD, to), 0)
-CHANGE(int, renameat, (int a, const char *from, int b, const char *to), (a, from, b, to), path_below(b, to), 0)
-CHANGE(int, link, (const char *from, const char *to), (from, to), path_below(AT_FDCWD, to), 1)
-CHANGE(int, linkat, (int a, const char *from, int b, const char *to, int f), (a, from, b, to, f), path_below(b, to), 1)
+COMMIT(rename, (const char *from, const char *to), (from, to), path_below(AT_FDCWD, to), 0)
+COMMIT(renameat, (int a, const char *from, int b, const char *to), (a, from, b, to), path_below(b, to), 0)
+COMMIT(link, (const char *from, const char *to), (from, to), path_below(AT_FDCWD, to), 1)
+COMMIT(linkat, (int a, const char *from, int b, const char *to, int f), (a, from, b, to, f), path_below(b, to), 1)
 CHANGE(int, unlink, (const char *path), (path), path_below(AT_FDCWD, path), 0)
 CHANGE(int, unlinkat, (int fd, const char *path, int flags), (fd, path, flags), path_below(fd, path), 0)
 CHANGE(int, rmdir, (const char *path), (path), path_below(AT_FDCWD, path), 0)
+
+int statvfs64(const char *path, struct statvfs64 *found) {
+    static int (*real)(const char *, struct statvfs64 *);
+    if (!real) real = (int (*)(const char *, struct statvfs64 *))dlsym(RTLD_NEXT, "statvfs64");
+    int done = real(path, found);
+    if (!done && kind == FULL && changes >= at) found->f_bfree = found->f_bavail = 0;
+    return done;
+}

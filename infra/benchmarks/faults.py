@@ -1,24 +1,22 @@
 """What the promises are worth when things break: ``python infra/benchmarks/faults.py --out infra/results/faults.json``.
 
-Ingest, train, bind, publish and prune are killed (SIGKILL) at seeded ones of their changes to the home: writes,
-renames, removals, by Python as by Rust. Then everything that the home lists must be whole, what is served must answer,
-and the same operation must end with what an undisturbed one ends with. The disk is full from such a change on; files
-are cut short; a clock goes back; changes are slow; the same is done twice at once. It needs a C compiler, and no root
-but for the home that cannot be written to. ``tables.py`` makes the table.
+Ingest, train, bind, publish and prune are killed (SIGKILL) at seeded ones of their changes to the home (writes,
+renames, removals, by Python as by Rust) and at seeded moments. Then everything that the home lists must be whole, what
+is served must answer, and the same operation must end with what an undisturbed one ends with. The disk is full from
+such a change on; files are cut short; a clock goes back; changes are slow, and a commit is made whose answer is lost;
+the same is done twice at once. It needs a C compiler, and no root but for the home that cannot be written to.
+``tables.py`` makes the table.
 """
 
 import argparse
-import errno
 import os
 import random
 import shutil
 import subprocess
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -26,13 +24,24 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from infra.benchmarks import fault_runs
-from infra.benchmarks.fault_runs import begun
-from recsys.artifacts import write_json
+from infra.benchmarks.fault_runs import Ended, Fault, begun
+from recsys.artifacts import read_json, write_json
 from recsys.home import Home
 
 NAMES = ("ingest", "train", "bind", "publish", "prune")
-SHARES = {"train": 0.06, "ingest": 0.14, "bind": 0.26, "publish": 0.27, "prune": 0.27}  # of all kills
-LATE = -5  # milliseconds, as ``fault_runs`` counts them
+SHARES = {"train": 0.02, "ingest": 0.245, "bind": 0.245, "publish": 0.245, "prune": 0.245}  # a training is long
+FAULTS = (
+    "clock_back",
+    "read_only",
+    "cut_short",
+    "twice",
+    "late",
+    "unanswered",
+    "full_disks",
+    "kills",
+)  # quick ones first
+LATE_MILLISECONDS = 5
+LATEST = 0.95  # of the time that an operation takes undisturbed: a kill comes before
 
 
 class Trials:
@@ -43,12 +52,12 @@ class Trials:
         table: a row a fault: promise, trials, how many kept it, and what those that did not have met.
     """
 
-    def __init__(self, work: Path, names: Sequence[str]) -> None:
-        self.work = work
-        self.names = names
-        self.table: list[dict[str, Any]] = []
+    def __init__(self, work: Path, names: Sequence[str], out: Path, seed: int) -> None:
+        self.work, self.names, self.out, self.seed = work, names, out, seed
+        found = read_json(out)["faults"] if out.exists() else []  # what was tried before, and is not again, stays
+        self.table: dict[str, dict[str, Any]] = {row["fault"]: row for row in found}
         self.begins: dict[str, str] = {}
-        self.expected: dict[str, tuple[Any, Any, int]] = {}
+        self.expected: dict[str, tuple[Any, Any, Ended]] = {}
 
     def prepare(self) -> None:
         """Make the homes, and do each operation undisturbed."""
@@ -61,8 +70,8 @@ class Trials:
                 done = fault_runs.run(self.doing(name, home), home.root)
                 if done.error:
                     raise RuntimeError(f"{name}: {done.error}")
-                self.expected[name] = done.value, self._sure(_calling("names", home)), done.changes
-                print(f"{name}: {done.changes} changes", flush=True)
+                self.expected[name] = done.value, self._sure(_calling("names", home)), done
+                print(f"{name}: {done.changes} changes, {done.commits} commits, {done.took:.1f} s", flush=True)
 
     @contextmanager
     def home(self, name: str) -> Iterator[Home]:
@@ -93,34 +102,52 @@ class Trials:
             return f"left: {found.error or found.value}"
         return None
 
-    def kills(self, count: int, seed: int) -> None:
-        """Kill each operation at seeded changes."""
-        for name in self.names:
-            total = self.expected[name][2]
-            points = random.Random(f"{seed} {name}").sample(
-                range(1, total + 1), min(total, round(count * SHARES[name]))
-            )
-            broken, reached = [], 0
-            for at in sorted(points):
-                with self.home(name) as home:
-                    ended = fault_runs.run(self.doing(name, home), home.root, at)
-                    reached += ended.killed
-                    if (why := self.afterwards(name, home)) is not None:
-                        broken.append(f"change {at} of {total}: {why}")
-            self.row(
-                f"kill -9 in {name}", "all that is listed is whole, what is served answers, and the same again ends "
-                "with the same ids", len(points), broken, f"{reached} killed, of {total} changes to the home",
-            )  # fmt: skip
+    def kills(self, count: int) -> None:
+        """Kill each operation at seeded changes and, as many times, at seeded moments.
 
-    def full_disks(self, count: int, seed: int) -> None:
+        The operations take turns, and the table is written after each trial: whenever this is ended, it tells of all.
+        """
+        promise = "all that is listed is whole, what is served answers, and the same again ends with the same ids"
+        turns: list[tuple[float, str, str, Fault]] = []
+        outcomes: dict[str, list[str | None]] = {}
+        for name in self.names:
+            chance, whole = random.Random(f"{self.seed} {name}"), self.expected[name][2]
+            trials = round(count * SHARES[name])
+            points = chance.sample(range(1, whole.changes + 1), min(whole.changes, trials // 2))
+            moments = [chance.uniform(0, LATEST * whole.took) for _ in range(trials - len(points))]
+            changes = f"kill -9 at a change of {name}", [Fault("killed", at) for at in points]
+            times = f"kill -9 at a moment of {name}", [Fault(seconds=seconds) for seconds in moments]
+            for fault, faults in (changes, times):
+                turns += [((turn + 0.5) / len(faults), fault, name, one) for turn, one in enumerate(faults)]
+        for _, fault, name, one in sorted(turns, key=lambda turn: turn[:2]):
+            tried = outcomes.setdefault(fault, [])
+            tried.append(self._killed(name, one))
+            whole = self.expected[name][2]
+            note = f"of {whole.took:.1f} s" if one.kind == "none" else f"of {whole.changes} changes to the home"
+            self.row(fault, promise, len(tried), [why for why in tried if why], note)
+
+    def _killed(self, name: str, fault: Fault) -> str | None:
+        """Kill an operation; return which promise is broken, or None."""
+        chance = random.Random(f"{self.seed} {name} {fault}")
+        while True:
+            with self.home(name) as home:
+                ended = fault_runs.run(self.doing(name, home), home.root, fault)
+                if ended.killed:
+                    why = self.afterwards(name, home)
+                    return why and f"{fault}: {why}"
+            # it has made fewer changes than the undisturbed one, or was faster
+            earlier = fault.seconds and chance.uniform(0, LATEST) * ended.took
+            fault = Fault(fault.kind, fault.at - 1, earlier)
+
+    def full_disks(self, count: int) -> None:
         """Let the disk be full from seeded changes of each operation on."""
         for name in self.names:
-            total = self.expected[name][2]
-            points = random.Random(f"{seed} full {name}").sample(range(1, total + 1), min(total, count))
+            total = self.expected[name][2].changes
+            points = random.Random(f"{self.seed} full {name}").sample(range(1, total + 1), min(total, count))
             broken: list[str] = []
             for at in sorted(points):
                 with self.home(name) as home:
-                    ended = fault_runs.run(self.doing(name, home), home.root, at, errno.ENOSPC)
+                    ended = fault_runs.run(self.doing(name, home), home.root, Fault("full", at))
                     said = f"The disk of {home.root}" in ended.message and "MB are free" in ended.message
                     if ended.error and not said:
                         broken.append(f"change {at} of {total} says {ended.error}")
@@ -129,7 +156,24 @@ class Trials:
             promise = (
                 "the message names disk and path, all is whole, and with room the same again ends with the same ids"
             )
-            self.row(f"disk full in {name}", promise, len(points), broken)
+            self.row(f"disk full in {name}", promise, len(points), broken, f"from one of {total} changes on")
+
+    def unanswered(self, count: int) -> None:
+        """Let seeded commits of each operation be made, LanceDB's among them, and yet end with an error."""
+        for name in self.names:
+            total = self.expected[name][2].commits
+            points = random.Random(f"{self.seed} unanswered {name}").sample(range(1, total + 1), min(total, count))
+            broken: list[str] = []
+            for at in sorted(points):
+                with self.home(name) as home:
+                    fault_runs.run(self.doing(name, home), home.root, Fault("unanswered", at))
+                    if (why := self.afterwards(name, home)) is not None:
+                        broken.append(f"commit {at} of {total}: {why}")
+            promise = "all is whole, and the same again ends with the same ids"
+            self.row(
+                f"{name}: a commit is made, and its answer is an error", promise, len(points), broken,
+                f"of {total} commits",
+            )  # fmt: skip
 
     def twice(self) -> None:
         """Do each operation twice at the same time."""
@@ -148,12 +192,12 @@ class Trials:
         """Let every change of bind and publish, LanceDB's commits among them, come late."""
         for name in (name for name in ("bind", "publish") if name in self.names):
             with self.home(name) as home:
-                ended = fault_runs.run(self.doing(name, home), home.root, 0, LATE)
+                ended = fault_runs.run(self.doing(name, home), home.root, Fault("late", 1_000 * LATE_MILLISECONDS))
                 broken = [ended.error] if ended.error else []
                 why = self.afterwards(name, home)
             promise = "the same outcome"
             self.row(
-                f"{name}: every change, LanceDB's commits too, {-LATE} ms late",
+                f"{name}: every change, LanceDB's commits too, {LATE_MILLISECONDS} ms late",
                 promise,
                 1,
                 broken + ([why] if why else []),
@@ -192,11 +236,10 @@ class Trials:
         self.row("home read-only", "what is served answers", 1, [told.error] if told.error else [])
 
     def row(self, fault: str, promise: str, trials: int, broken: list[str], note: str = "") -> None:
-        """Add a row of the table."""
-        self.table.append(
-            {"fault": fault, "promise": promise, "trials": trials, "kept": trials - len(broken), "note": note,
-             "broken": broken}
-        )  # fmt: skip
+        """Put a row into the table and write it down."""
+        told = {"fault": fault, "promise": promise, "trials": trials, "kept": trials - len(broken), "note": note}
+        self.table[fault] = told | {"broken": broken}
+        write_json(self.out, {"task": "faults", "seed": self.seed, "faults": list(self.table.values())})
         print(f"{fault}: {trials - len(broken)} of {trials} {note} {broken[:3] or ''}", flush=True)
 
     def _sure(self, function: Callable[[], Any]) -> Any:
@@ -238,27 +281,22 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("/tmp/recsys-faults"), help="keeps homes for the next time")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--kills", type=int, default=300)
-    parser.add_argument("--full", type=int, default=8, help="points at which the disk is full, of each operation")
+    parser.add_argument("--full", type=int, default=8, help="full disks, and lost answers, of each operation")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=FAULTS, help="others stay as the file has them")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     fault_runs.under_the_library(given.work)
     warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
     _operations()  # once for all children
 
-    trials = Trials(given.work, given.only)
+    trials = Trials(given.work, given.only, given.out, given.seed)
     trials.prepare()
-    # what is quick comes first: the file is written after each
-    for tried in (
-        trials.clock_back, trials.read_only, trials.cut_short, trials.twice, trials.late,
-        partial(trials.full_disks, given.full, given.seed), partial(trials.kills, given.kills, given.seed),
-    ):  # fmt: skip
-        tried()
-        write_json(given.out, {"task": "faults", "seed": given.seed, "faults": trials.table})
-    counted = Counter(
-        {"trials": sum(row["trials"] for row in trials.table), "kept": sum(row["kept"] for row in trials.table)}
-    )
-    print(f"{counted['kept']} of {counted['trials']} trials kept their promise.")
+    counted = {"full_disks": given.full, "unanswered": given.full, "kills": given.kills}
+    for fault in given.faults:
+        getattr(trials, fault)(*([counted[fault]] if fault in counted else []))
+    rows = trials.table.values()
+    print(f"{sum(row['kept'] for row in rows)} of {sum(row['trials'] for row in rows)} trials kept their promise.")
 
 
 if __name__ == "__main__":

@@ -5,26 +5,33 @@
 A week of a shop is looked at as if everything before it had been trained on, or everything four weeks before it, by
 turns. As it is, nothing may be found; what is found is a false alarm, though seasons, fashions, growth and new items
 are in it. Then the same week is changed by a known shift, and the check that is meant for it has to see it. The items'
-vectors are those that the shop is made from, in the place of text vectors. ``tables.py`` makes the table.
+vectors are those that the shop is made from, in the place of text vectors. What answers bring is looked at likewise:
+two generations make equally good lists for two weeks, side by side or one after the other, or one of them worse ones
+for four weeks, and impressions and events are written down as the service does. ``tables.py`` makes the tables.
 """
 
 import argparse
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from infra.benchmarks.shifts import SHIFTS
+from infra.benchmarks.shown_lists import Policy, Showing, compared
 from recsys.artifacts import write_json
 from recsys.config import MonitorConfig
 from recsys.data import columns
+from recsys.database.engine import Database
 from recsys.database.rates import wilson
+from recsys.home import Home
 from recsys.models.devices import device_name
-from recsys.monitoring.checks import ALARM
+from recsys.monitoring.checks import ALARM, OK, Check
 from recsys.monitoring.monitor import Report, Vectors, Watched, monitor
 from recsys.monitoring.windows import day_of, midnight
 from recsys.simulation.config import SimulationConfig
@@ -34,12 +41,8 @@ SHOP = SimulationConfig(users=2_000, items=2_000, events=100_000, days=365)
 FIRST_WEEK = 24  # with a reference of eight weeks and past windows of twelve before a training of four weeks ago
 AGES = (7, 28)  # days between the training and the end of what is looked at, by turns
 EVERY = 7  # weeks between those that are shifted
-GERMAN = (
-    "abend ahorn beständig blüte brot dämmerung edel ernte fachwerk feder frisch garten gemütlich glocke handarbeit "
-    "heimat holz jahreszeit kiefer küche leder leicht leinen lichtung mühle nacht nebel pfeffer quelle regen ruhig "
-    "schatten schlicht schmied silber stube tischler ufer vogel wald weich winter wolle würzig zeitlos ziegel"
-)
-Shift = Callable[[Watched, np.random.Generator], Watched]
+TRIED = 14  # weeks between those from which on lists are worse
+WORSE = {"half as much of the taste": 0.5, "lists by chance": 0.0}  # what is shown → what taste counts in it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,99 +78,6 @@ def with_vectors(world: World, watched: Watched) -> Watched:
     return dataclasses.replace(
         watched, vectors=Vectors(ids, known, (known, world.catalogue.vectors[world.item_rows(new)]))
     )
-
-
-def newer(watched: Watched) -> pl.DataFrame:
-    """Return the events since the training, of a run that has some."""
-    assert watched.newer is not None
-    return watched.newer
-
-
-def last_week(watched: Watched) -> pl.Expr:
-    """Tell which events are of the days whose mix is compared."""
-    return pl.col(columns.TIMESTAMP) >= watched.until - timedelta(days=MonitorConfig().window_days)
-
-
-def halved(watched: Watched, random: np.random.Generator) -> Watched:
-    """Lose every second event of the last day, by chance."""
-    events = newer(watched)
-    kept = pl.Series(random.random(events.height) < 0.5)
-    return dataclasses.replace(
-        watched, newer=events.filter(kept | (pl.col(columns.TIMESTAMP) < watched.until - timedelta(days=1)))
-    )
-
-
-def category_gone(watched: Watched, random: np.random.Generator) -> Watched:
-    """Lose all events of one category of 3 % of them or more."""
-    of = watched.items.select(columns.ITEM_ID, "category")
-    events = newer(watched).join(of, on=columns.ITEM_ID, how="left", maintain_order="left")
-    counts = events.filter(last_week(watched))["category"].drop_nulls().value_counts().sort("category")
-    frequent = counts.filter(pl.col("count") >= 0.03 * counts["count"].sum())["category"].to_list()
-    gone = frequent[int(random.integers(len(frequent)))]
-    kept = events.filter(~last_week(watched) | (pl.col("category") != gone).fill_null(True))
-    return dataclasses.replace(watched, newer=kept.drop("category"))
-
-
-def in_german(watched: Watched, random: np.random.Generator, share: float) -> Watched:
-    """Describe the new items in German, and a share of the others."""
-    assert watched.catalogue is not None
-    known = watched.catalogue[columns.ITEM_ID].is_in(watched.items[columns.ITEM_ID].implode())
-    chosen = ~known | pl.Series(random.random(len(known)) < share)
-
-    def written(words: int) -> pl.Series:
-        german = GERMAN.split()
-        drawn = random.integers(0, len(german), (len(known), words))
-        return pl.Series([" ".join(german[word] for word in row) for row in drawn])
-
-    said = {columns.TITLE: written(3), "description": written(10)}
-    shown = [pl.when(chosen).then(text).otherwise(pl.col(name)).alias(name) for name, text in said.items()]
-    return dataclasses.replace(watched, catalogue=watched.catalogue.with_columns(shown))
-
-
-def flipped(watched: Watched, random: np.random.Generator) -> Watched:
-    """Let what was chosen least be chosen most, and the other way round."""
-    del random
-    ranked = watched.events[columns.ITEM_ID].value_counts().sort("count", columns.ITEM_ID)[columns.ITEM_ID].to_list()
-    swapped = pl.col(columns.ITEM_ID).replace(dict(zip(ranked, reversed(ranked), strict=True)))
-    return dataclasses.replace(
-        watched, newer=newer(watched).with_columns(pl.when(last_week(watched)).then(swapped).otherwise(columns.ITEM_ID))
-    )
-
-
-def strangers(watched: Watched, random: np.random.Generator) -> Watched:
-    """Let a quarter of the people come under another id, as after a change of the login."""
-    users = newer(watched)[columns.USER_ID].unique().sort()
-    renamed = users.filter(pl.Series(random.random(len(users)) < 0.25)).to_list()
-    other = pl.col(columns.USER_ID).replace({user: f"new-{user}" for user in renamed})
-    return dataclasses.replace(
-        watched, newer=newer(watched).with_columns(pl.when(last_week(watched)).then(other).otherwise(columns.USER_ID))
-    )
-
-
-def without_device(watched: Watched, random: np.random.Generator) -> Watched:
-    """Lose the device of every fifth event."""
-    events = newer(watched)
-    lost = pl.Series(random.random(events.height) < 0.2)
-    device = pl.when(last_week(watched) & lost).then(None).otherwise(pl.col("device")).alias("device")
-    return dataclasses.replace(watched, newer=events.with_columns(device))
-
-
-# what is done → how, and the checks of which one has to see it
-SHIFTS: dict[str, tuple[Shift, tuple[str, ...]]] = {
-    "half of the last day's events lost": (halved, ("volume",)),
-    "a category vanished (3 % or more)": (category_gone, ("shares of category",)),
-    "the week's new texts in German": (
-        lambda watched, random: in_german(watched, random, 0.0),
-        ("unknown words", "language of texts"),
-    ),
-    "a tenth of all texts in German": (
-        lambda watched, random: in_german(watched, random, 0.1),
-        ("unknown words", "language of texts"),
-    ),
-    "popularity turned upside down": (flipped, ("popularity",)),
-    "a quarter of the users under new ids": (strangers, ("unknown users",)),
-    "a fifth of the devices missing": (without_device, ("missing values",)),
-}
 
 
 def weeks(shop: Shop) -> Iterator[tuple[int, Watched]]:
@@ -240,17 +150,91 @@ class Tally:
         }
 
 
+@dataclasses.dataclass
+class Answered:
+    """What was counted over all shops of what answers brought; each generation is looked at as the served one."""
+
+    equal: Counter[str] = dataclasses.field(default_factory=Counter)
+    found: Counter[str] = dataclasses.field(default_factory=Counter)
+    tests: Counter[str] = dataclasses.field(default_factory=Counter)
+    small: Counter[str] = dataclasses.field(default_factory=Counter)
+    trials: Counter[str] = dataclasses.field(default_factory=Counter)
+    caught: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    def add(self, shop: Shop) -> None:
+        """Let two equal generations answer every two weeks of a shop, and a worse one beside another some of them."""
+        for number in range(FIRST_WEEK, shop.world.config.days // 7, 2):
+            days, in_turn = range(7 * number - 7, 7 * number + 7), number % 4 == 0
+            turn = "one after the other" if in_turn else "side by side"
+            for checks in answered(shop, [Policy("one"), Policy("other")], days, in_turn):
+                self.equal[turn] += 1
+                self.found[turn] += any(check.level != OK for check in checks)
+                for check in checks:
+                    if check.p is not None:
+                        self.tests[check.name] += 1
+                        self.small[check.name] += check.p < 0.05
+            if number % TRIED == FIRST_WEEK % TRIED:
+                for name, taste in WORSE.items():
+                    days = range(7 * number, 7 * number + MonitorConfig().rate_days)
+                    worse, better = answered(shop, [Policy("worse", taste), Policy("better")], days)
+                    self.trials[name] += 1
+                    self.caught[name] += any(check.level == ALARM for check in worse)
+                    self.found["better"] += any(check.level != OK for check in better)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return its part of the result file."""
+        return {
+            "equal": {
+                turn: {"looks": count, "found": self.found[turn], "interval": list(wilson(self.found[turn], count))}
+                for turn, count in sorted(self.equal.items())
+            },
+            "checks": {
+                name: {"tests": count, "below_5_percent": self.small[name] / count}
+                for name, count in sorted(self.tests.items())
+            },
+            "worse": {
+                name: {
+                    "trials": count,
+                    "caught": self.caught[name],
+                    "interval": list(wilson(self.caught[name], count)),
+                }
+                for name, count in self.trials.items()
+            },
+            "better_found": self.found["better"],
+        }
+
+
+def answered(shop: Shop, policies: list[Policy], days: range, in_turn: bool = False) -> list[tuple[Check, ...]]:
+    """Return what a run says of the rates of some days, with each of two policies as the served one."""
+    with TemporaryDirectory() as folder:
+        database = Database.of(Home(Path(folder)))
+        first = midnight(day_of(datetime.fromisoformat(f"{shop.world.config.start}T00:00+00:00")) + days.start)
+        showing = Showing(shop.world, database, shop.events.filter(pl.col(columns.TIMESTAMP) < first))
+        if in_turn:
+            middle = days.start + 9  # weekends weigh more in one of both
+            parts = (range(days.start, middle), range(middle, days.stop))
+            showing.one_after_the_other(dict(zip(policies, parts, strict=True)), days.start)
+        else:
+            showing.side_by_side(policies, days, days.start)
+        rates = showing.rates(days.start)
+        database.close()
+    return [compared(rates, policy.generation, MonitorConfig()) for policy in policies]
+
+
 def main() -> None:
     """Measure and write the result file, after each shop."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=20)
     options = parser.parse_args()
-    tally = Tally()
+    tally, answers = Tally(), Answered()
     for seed in range(options.seeds):
-        tally.add(Shop.of(dataclasses.replace(SHOP, seed=seed)))
-        write_json(options.out, {**tally.to_dict(), "seeds": seed + 1})
+        shop = Shop.of(dataclasses.replace(SHOP, seed=seed))
+        tally.add(shop)
+        answers.add(shop)
+        write_json(options.out, {**tally.to_dict(), "answers": answers.to_dict(), "seeds": seed + 1})
         print(seed, tally.windows, tally.found, tally.alarms, dict(tally.caught), flush=True)
+        print(dict(answers.equal), dict(answers.found), dict(answers.caught), flush=True)
 
 
 if __name__ == "__main__":

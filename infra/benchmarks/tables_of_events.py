@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 
 def audience(path: Path) -> str:
@@ -168,11 +169,12 @@ def monitoring(path: Path) -> str:
     document = json.loads(path.read_text())
     shop, unchanged = document["shop"], document["unchanged"]
     low, high = (100 * end for end in unchanged["interval"])
+    were = "was" if unchanged["found"] == 1 else "were"
     lines = [
         f"{document['seeds']} made-up shops of {shop['users']:,} users, {shop['items']:,} items and about "
         f"{shop['events']:,} events in {shop['days']} days. Of {unchanged['windows']:,} weeks as they are, at most "
         f"{100 * document['stated']:g} % of which shall be found to have changed, "
-        f"**{unchanged['found']} were: {100 * unchanged['found'] / unchanged['windows']:.1f} %** "
+        f"**{unchanged['found']} {were}: {100 * unchanged['found'] / unchanged['windows']:.1f} %** "
         f"({low:.1f} to {high:.1f} %), {unchanged['alarms']} of them an alarm.",
         "",
         "| what was changed | seen by | alarms | 95 % |",
@@ -185,4 +187,21 @@ def monitoring(path: Path) -> str:
     lines += ["", "| check, weeks as they are | tests | p below 5 % |", "|---|---|---|"]
     for name, part in unchanged["checks"].items():
         lines.append(f"| {name} | {part['tests']:,} | {100 * part['below_5_percent']:.1f} % |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *answers_told(document["answers"]), ""])
+
+
+def answers_told(told: dict[str, Any]) -> list[str]:
+    """Return lines on what rates of answers were found to be, of equal generations and of worse ones."""
+    lines = ["", "| two generations | looks | found | 95 % |", "|---|---|---|---|"]
+    rows = [(f"equal, {turn}", part["looks"], part["found"], part["interval"]) for turn, part in told["equal"].items()]
+    rows += [
+        (f"one worse: {name}", part["trials"], part["caught"], part["interval"]) for name, part in told["worse"].items()
+    ]
+    lines += [
+        f"| {name} | {looks:,} | {found} | {100 * low:.1f} to {100 * high:.1f} % |"
+        for name, looks, found, (low, high) in rows
+    ]
+    shares = ", ".join(
+        f"{name} {100 * part['below_5_percent']:.1f} % of {part['tests']:,}" for name, part in told["checks"].items()
+    )
+    return [*lines, "", f"Of equal ones p was below 5 %: {shares}."]

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 
 from infra.load.client import Connection, Timings, closed, paced, prepared
@@ -17,6 +16,7 @@ from recsys.artifacts import read_json, staged_folder
 from recsys.home import Home
 from recsys.ranking.parts import SETTINGS
 from recsys.store.generations import MANIFEST, commit_generation, current_id, read_generation
+from recsys_client import Client
 
 EVENTS_A_SECOND, EVENTS_A_REQUEST = 2_000, 100
 WINDOW_SECONDS = 6.0
@@ -145,8 +145,8 @@ def swap(url: str, home: Home, users: list[str], repeats: int) -> dict[str, Any]
         ) -> Timings:
             for generation_id in [*variants, first]:
                 started = time.perf_counter()
-                forced = {"force": True, "reason": "A load test."}
-                httpx.post(f"{url}/v1/generations/{generation_id}/promote", json=forced, timeout=120)
+                with Client(url, timeout=120) as client:
+                    client.promote(generation_id, force=True, reason="A load test.")
                 moved = time.perf_counter()
                 while any(_serving(connection) != generation_id for connection in connections):
                     _check_patience(started)

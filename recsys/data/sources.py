@@ -19,7 +19,7 @@ import polars as pl
 from recsys.config import LimitsConfig
 from recsys.data import columns
 from recsys.data.delimited import BOM, SEPARATORS, first_wide_record, glob_free, how_written
-from recsys.data.download import downloaded
+from recsys.data.download import CONNECT_SECONDS, downloaded
 from recsys.data.limits import Budget, UnreadableError, unpacked
 from recsys.data.locations import HTTP, SourceError, Sources, UnreachableError, scheme_of, shown, without_credentials
 from recsys.data.parsing import NULL_IDS, as_ids, infer_type, without_null_words
@@ -52,6 +52,8 @@ _SUFFIXES = {".parquet": "Parquet", ".pq": "Parquet"} | {
 _KNOWN = f"{', '.join(('.parquet', '.pq', *_FORMS))}, all but the first two also with .gz or .zst"
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _HEAD = 1 << 10  # bytes in which a JSON array has begun
+# Of each request to an object store, which has a part of a file at most: Polars alone would wait for ever.
+PATIENCE: dict[str, Any] = {"connect_timeout": f"{CONNECT_SECONDS}s", "timeout": "300s"}
 _DEFAULT = LimitsConfig()
 _INGEST_LIMITS = "limits of the ingest settings"
 
@@ -250,6 +252,8 @@ def _read(source: _Source, budget: Budget) -> pl.DataFrame:
 def _scan(source: _Source) -> pl.LazyFrame:
     options: dict[str, Any] = {"row_index_name": ROW, "row_index_offset": 1, "include_file_paths": FILE}
     path = source.path if source.remote else glob_free(Path(source.path))
+    if source.remote:
+        options["storage_options"] = PATIENCE
     if source.form == "Parquet":
         return pl.scan_parquet(path, **options)
     if source.form in SEPARATORS:

@@ -8,9 +8,10 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sql
 
@@ -22,6 +23,8 @@ from recsys.database.moments import microseconds
 
 Z = 1.959964  # of the standard normal distribution, for 95 %
 AT_ONCE = 500  # rows in memory; ids in one statement
+DAY = 86_400_000_000  # microseconds
+WEEK = 7  # days
 COUNTED, REPEATED, UNLISTED, UNKNOWN = "counted", "repeated", "unlisted", "unknown"
 _SHOWN = IMPRESSIONS.c.shown.is_not(sql.false())  # null, of an older version, as shown
 
@@ -34,6 +37,7 @@ class Rate:
         lists: answers that were shown.
         clicks: different items of answers that events name.
         clicked: answers with at least one of them.
+        weekdays: ``lists`` and ``clicked`` by the day of the week (UTC), days since 1970 modulo 7.
     """
 
     generation: str
@@ -41,6 +45,7 @@ class Rate:
     lists: int
     clicks: int
     clicked: int
+    weekdays: Mapping[int, tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def rate(self) -> float:
@@ -99,27 +104,29 @@ class RateStore:
         """
         first = microseconds(since)
         found = IMPRESSIONS.c
+        weekday = (found.time // DAY % WEEK).label("weekday")
         listed = (
-            sql.select(found.generation, found.adapter, sql.func.count().label("lists"), sql.func.max(found.time))
+            sql.select(found.generation, found.adapter, weekday, sql.func.count().label("lists"))
+            .add_columns(sql.func.max(found.time).label("newest"))
             .where(found.time >= first, _SHOWN)
-            .group_by(found.generation, found.adapter)
-            .order_by(sql.func.max(found.time).desc(), found.generation)
+            .group_by(found.generation, found.adapter, "weekday")
         )
         clicks: Counter[str] = Counter()
-        clicked: Counter[str] = Counter()
+        clicked: Counter[tuple[str, int]] = Counter()
         left: Counter[str] = Counter()
         with self._engine.connect() as connection:
             origins = connection.execute(listed).all()
-            for generation, judged in self._brought(connection, first, event_type):
+            for generation, day, judged in self._brought(connection, first, event_type):
                 outcomes = Counter(judged)
                 left.update(outcomes)
                 if outcomes[COUNTED]:
                     clicks[generation] += outcomes[COUNTED]
-                    clicked[generation] += 1
-        rates = [
-            Rate(row.generation, row.adapter, row.lists, clicks[row.generation], clicked[row.generation])
-            for row in origins
-        ]
+                    clicked[generation, day] += 1
+        rates = []
+        for (generation, adapter), own in sorted(_by_origin(origins).items(), key=lambda one: _newest_first(*one)):
+            weekdays = {row.weekday: (row.lists, clicked[generation, row.weekday]) for row in own}
+            lists, brought = (sum(side) for side in zip(*weekdays.values(), strict=True))
+            rates.append(Rate(generation, adapter, lists, clicks[generation], brought, weekdays))
         return Rates(rates, left[UNKNOWN], left[UNLISTED])
 
     def shadowed(self, shadow: str) -> tuple[int, int]:
@@ -184,15 +191,15 @@ class RateStore:
 
     def _brought(
         self, connection: sql.Connection, first: int, event_type: str | None
-    ) -> Iterator[tuple[str, list[str]]]:
-        """Return for each answer that events name its generation, and what becomes of each event."""
+    ) -> Iterator[tuple[str, int, list[str]]]:
+        """Return for each answer that events name its generation and weekday, and what becomes of each event."""
         answer = sql.and_(EVENTS.c.rec_id == IMPRESSIONS.c.rec_id, IMPRESSIONS.c.time >= first, _SHOWN)
         named = (
             sql.select(
                 EVENTS.c.rec_id,
                 EVENTS.c.item_id,
                 EVENTS.c.user_id.label("who"),
-                *(IMPRESSIONS.c[name] for name in ("user_id", "generation", "record")),
+                *(IMPRESSIONS.c[name] for name in ("user_id", "generation", "record", "time")),
             )
             .select_from(EVENTS.outerjoin(IMPRESSIONS, answer))
             .where(EVENTS.c.rec_id.is_not(None), EVENTS.c.timestamp >= first)
@@ -205,7 +212,19 @@ class RateStore:
             together = list(own)
             row = together[0] if together[0]["record"] is not None else None
             judged = _judged(row, [(one["who"], one["item_id"]) for one in together])
-            yield row["generation"] if row else "", judged
+            yield row["generation"] if row else "", row["time"] // DAY % WEEK if row else 0, judged
+
+
+def _by_origin(rows: Iterable[Any]) -> dict[tuple[str, str], list[Any]]:
+    """Return rows of answers by generation and adapter, by weekday each."""
+    found: dict[tuple[str, str], list[Any]] = {}
+    for row in sorted(rows, key=lambda row: row.weekday):
+        found.setdefault((row.generation, row.adapter), []).append(row)
+    return found
+
+
+def _newest_first(origin: tuple[str, str], rows: Iterable[Any]) -> tuple[int, str, str]:
+    return -max(row.newest for row in rows), *origin
 
 
 def _judged(row: sql.RowMapping | None, events: Iterable[tuple[str, str]], before: Iterable[str] = ()) -> list[str]:

@@ -1,4 +1,4 @@
-"""How a training learnt: loss and validation by round of the adapter and by epoch of the towers, as curves."""
+"""How a training learnt, as curves: loss and validation by round of the adapter, and by epoch of everything else."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,17 @@ _CURVES = (
     ("The loss of towers over ids", "ids", "epoch", "loss"),
 )
 _OPTIONAL = "ids"
+CLASSIFIER, PRETRAINING, SEARCH = "classifier", "pretraining", "search"
+# of a training that records one history by epoch: caption, what was recorded
+_BY_EPOCH = {
+    CLASSIFIER: (
+        ("The loss on texts of the training", "train_loss"),
+        ("The loss on development texts", "dev_loss"),
+        ("The accuracy on development texts", "dev_accuracy"),
+    ),
+    PRETRAINING: (("The loss of masked words", "loss"), ("The perplexity of held-out texts", "perplexity")),
+    SEARCH: (("The loss of pairs", "loss"),),
+}
 Records = Sequence[Mapping[str, float]]
 
 
@@ -38,6 +49,14 @@ def curves(learning: Mapping[str, Records]) -> list[Curve]:
         Curve(caption, x, tuple((row[x], row[y]) for row in learning.get(part, ()) if {x, y} <= set(row)))
         for caption, part, x, y in _CURVES
         if learning.get(part) or part != _OPTIONAL
+    ]
+
+
+def curves_by_epoch(training: str, history: Records) -> list[Curve]:
+    """Return the curves of a training of one history: of ``CLASSIFIER``, ``PRETRAINING`` or ``SEARCH``."""
+    return [
+        Curve(caption, "epoch", tuple((row["epoch"], row[name]) for row in history if name in row))
+        for caption, name in _BY_EPOCH[training]
     ]
 
 

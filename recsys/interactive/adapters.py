@@ -75,7 +75,8 @@ def compare(first: str, second: str, *, home: Place = None) -> pl.DataFrame:
     >>> compared.columns, compared["name"][0].startswith("metrics.")
     (['name', 'first', 'second', 'difference'], True)
 
-    Metrics can be compared where no row names snapshot or protocol: both were then asked the same targets.
+    Metrics can be compared where no row names what draws the targets: ``snapshot``, ``protocol``, and of the settings
+    ``seed``, ``evaluation`` and ``signals``.
 
     Args:
         first: id or alias of an adapter.
@@ -90,11 +91,8 @@ def compare(first: str, second: str, *, home: Place = None) -> pl.DataFrame:
         ArtifactError: there is no such adapter.
     """
     place = Home.of(home)
-    cards = [read_card(place, meant(place, ADAPTER, name)) for name in (first, second)]
-    rows = [
-        {"name": name, "first": _text(one), "second": _text(other), "difference": _difference(one, other)}
-        for name, (one, other) in differences(*cards).items()
-    ]
+    one, other = (read_card(place, meant(place, ADAPTER, name)) for name in (first, second))
+    rows = compared(one, other)
     words = dict.fromkeys(("name", "first", "second"), pl.String)
     return pl.DataFrame(rows, schema={**words, "difference": pl.Float64})
 
@@ -143,6 +141,23 @@ def merge(
 
     place = Home.of(home)
     return merge_adapters(place, [meant(place, ADAPTER, name) for name in names], weights, method, rank).id
+
+
+def same_targets(first: AdapterCard, second: AdapterCard) -> bool:
+    """Tell whether two adapters were asked the same targets, so that the metrics on their cards can be compared."""
+    one, other = (
+        [card.snapshot, card.protocol, *(card.settings.get(name) for name in ("seed", "evaluation", "signals"))]
+        for card in (first, second)
+    )
+    return one == other
+
+
+def compared(first: AdapterCard, second: AdapterCard) -> list[dict[str, Any]]:
+    """Return a row for each of ``differences``, as ``compare`` has it."""
+    return [
+        {"name": name, "first": _text(one), "second": _text(other), "difference": _difference(one, other)}
+        for name, (one, other) in differences(first, second).items()
+    ]
 
 
 def differences(first: AdapterCard, second: AdapterCard) -> dict[str, tuple[Any, Any]]:

@@ -4,6 +4,7 @@ What is compared is what they made, their newest generations, on the targets tha
 neither had learnt from when it was measured. Users are matched by their hashes, so that snapshots may differ.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,6 @@ import polars as pl
 
 from recsys.artifacts import digest
 from recsys.data.columns import ITEM_ID, TITLE, USER_ID
-from recsys.data.snapshot import open_snapshot
 from recsys.errors import SettingError
 from recsys.evaluation.bootstrap import Interval, paired_bootstrap
 from recsys.evaluation.report import OURS
@@ -69,6 +69,16 @@ class SideBySide:
     shared: pl.DataFrame
 
 
+def generations_of(home: Home, first: str, second: str) -> tuple[str, str]:
+    """Return the newest generation that each of two adapters has made.
+
+    Raises:
+        ArtifactError: there is no such adapter.
+        SettingError: one has made none.
+    """
+    return _generation_of(home, first), _generation_of(home, second)
+
+
 def measure(home: Home, first: str, second: str) -> SideBySide:
     """Compare what two adapters made by NDCG@10 on the targets that both held out.
 
@@ -81,7 +91,7 @@ def measure(home: Home, first: str, second: str) -> SideBySide:
         ArtifactError: there is no such adapter, or its generation is broken.
         SettingError: nothing can be compared; the message says why.
     """
-    made = tuple(_generation_of(home, adapter) for adapter in (first, second))
+    made = generations_of(home, first, second)
     protocols = [protocol_of(home, generation) for generation in made]
     if protocols[0] != protocols[1]:
         raise SettingError(
@@ -115,7 +125,7 @@ def measure(home: Home, first: str, second: str) -> SideBySide:
         for name, rows in chosen.items() if rows.any()
     )  # fmt: skip
     shared = both.select(USER_ID, ITEM_ID, pl.col(OURS).alias(FIRST), pl.col(f"{OURS}{SECOND}").alias(SECOND))
-    return SideBySide((made[0], made[1]), (len(one), len(other)), slices, shared)
+    return SideBySide(made, (len(one), len(other)), slices, shared)
 
 
 def side_by_side(first: str, second: str, *, home: Place = None) -> pl.DataFrame:
@@ -144,6 +154,34 @@ def side_by_side(first: str, second: str, *, home: Place = None) -> pl.DataFrame
     return pl.DataFrame([one.to_dict() for one in found.slices])
 
 
+def telling(
+    found: SideBySide, people: Iterable[str], users: int, has_history: Callable[[str], bool]
+) -> dict[str, dict[str, Any]]:
+    """Return whom two adapters differ about the most, those who win and those who lose by turns, each with the target.
+
+    Args:
+        found: what was measured.
+        people: ids of users whom both know.
+        users: how many at most.
+        has_history: whether something is known of one; of who is forgotten nothing is.
+
+    Returns:
+        A row of ``SideBySide.shared`` by user id.
+    """
+    names = {digest(user.encode()): user for user in people}
+    apart = found.shared.with_columns(by=pl.col(SECOND) - pl.col(FIRST)).sort("by", USER_ID, ITEM_ID)
+    rows = list(apart.iter_rows(named=True))
+    turns = [row for pair in zip(rows[::-1], rows, strict=True) for row in pair]  # the most won, the most lost, …
+    told: dict[str, dict[str, Any]] = {}
+    for row in turns:
+        user = names.get(row[USER_ID])
+        if len(told) == users:
+            break
+        if user is not None and user not in told and has_history(user):
+            told[user] = row
+    return told
+
+
 def examples(first: str, second: str, *, users: int = 3, home: Place = None) -> pl.DataFrame:
     """Return a few people's lists by two adapters: of those for whom the held-out item tells them apart the most.
 
@@ -166,17 +204,7 @@ def examples(first: str, second: str, *, users: int = 3, home: Place = None) -> 
     found = measure(place, *(meant(place, ADAPTER, name) for name in (first, second)))
     loaded = [load(generation, home=place, progress=False) for generation in found.generations]
     known = set(loaded[0].users) & set(loaded[1].users)
-    people = {digest(user.encode()): user for user in open_snapshot(place, loaded[0].snapshot).user_ids()}
-    apart = found.shared.with_columns(by=pl.col(SECOND) - pl.col(FIRST)).sort("by", USER_ID, ITEM_ID)
-    rows = list(apart.iter_rows(named=True))
-    turns = [row for pair in zip(rows[::-1], rows, strict=True) for row in pair]  # the most won, the most lost, …
-    told: dict[str, dict[str, Any]] = {}
-    for row in turns:
-        user = people.get(row[USER_ID])
-        if len(told) == users:
-            break
-        if user in known and user not in told and loaded[0].history(user):
-            told[user] = row
+    told = telling(found, known, users, lambda user: bool(loaded[0].history(user)))
     titles = dict(loaded[0].items.select(ITEM_ID, TITLE).iter_rows())
     lists = [one.recommend(list(told), k=LISTED) for one in loaded]
     listed = [

@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 
 from recsys.config import MonitorConfig
+from recsys.data import columns
 from recsys.data.quality import TableQuality
 from recsys.monitoring.checks import TRAIN, Reading
 
 _HOURS, _DAYS = 3_600, 86_400
+_NOW = "__now"
+LEAST_ITEMS = 5  # of which a number is known then and now
 
 
 def schema(table: str, trained: Mapping[str, str], found: Mapping[str, str]) -> Reading:
@@ -41,6 +45,34 @@ def bad_rows(quality: TableQuality, allowed: float) -> Reading:
         figure=share,
         expected=allowed,
         beyond=share > allowed,
+    )
+
+
+def numbers(trained: pl.DataFrame, catalogue: pl.DataFrame, config: MonitorConfig) -> Reading | None:
+    """Say by what items' numbers have been multiplied, such as prices in another currency: in the middle of the items.
+
+    Returns:
+        The column of which that is furthest from 1; None where no column of both has five items above 0.
+    """
+    known = trained.join(catalogue, on=columns.ITEM_ID, suffix=_NOW)
+    middles: dict[str, float] = {}
+    for name, kind in trained.schema.items():
+        if kind.is_numeric() and f"{name}{_NOW}" in known.columns and known.schema[f"{name}{_NOW}"].is_numeric():
+            pairs = known.select(name, f"{name}{_NOW}").cast(pl.Float64).drop_nulls().to_numpy()
+            pairs = pairs[np.isfinite(pairs).all(axis=1) & (pairs > 0).all(axis=1)]
+            if len(pairs) >= LEAST_ITEMS:
+                middles[name] = float(np.median(np.log(pairs[:, 1] / pairs[:, 0])))
+    if not middles:
+        return None
+    name = min(middles, key=lambda one: (-abs(middles[one]), one))
+    times = float(np.exp(middles[name]))
+    return Reading(
+        "numbers of items",
+        f"{name} is {times:.3g} times what it was, in the middle of the items that were known.",
+        "Look whether it is written in another unit or currency.",
+        figure=times,
+        expected=config.number_change if times >= 1 else 1 / config.number_change,
+        beyond=max(times, 1 / times) >= config.number_change,
     )
 
 

@@ -33,6 +33,26 @@ def rows(report: Report) -> list[dict[str, str]]:
     ]
 
 
+def rates(report: Report) -> list[dict[str, str]]:
+    """Return a row a type of event and generation: of how many of its answers something came, with 95 % intervals."""
+    return [
+        {
+            "what came": in_markdown(event_type),
+            "generation": in_markdown(one.generation),
+            "answers": f"{one.lists:,}",
+            "of which brought it": f"{one.clicked:,}",
+            "rate": _percent(one.rate),
+            "95 %": " – ".join(map(_percent, one.interval)),
+        }
+        for event_type, found in report.rates.items()
+        for one in found
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
 def shown(number: float | None) -> str:
     """Return a figure as it is written in a table."""
     if number is None:

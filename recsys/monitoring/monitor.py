@@ -88,6 +88,7 @@ class Report:
         begin: of the days whose mix was compared; of the end, see ``until``.
         events: in these days.
         false_alarms: the chance that such a run finds anything in unchanged data.
+        rates: what answers have brought, by event type, each by generation, the newest answers first.
     """
 
     begin: datetime
@@ -95,6 +96,7 @@ class Report:
     events: int
     false_alarms: float
     checks: tuple[Check, ...]
+    rates: Mapping[str, Sequence[Rate]] = field(default_factory=dict)
 
     @property
     def level(self) -> Level:
@@ -120,6 +122,7 @@ class Report:
             "events": self.events,
             "false_alarms": self.false_alarms,
             "checks": [asdict(check) for check in self.checks],
+            "answers": answers.told(self.rates),
         }
 
 
@@ -138,6 +141,7 @@ def monitor(watched: Watched, config: MonitorConfig = _DEFAULT) -> Report:
         history.within(windows.now.days).height,
         config.false_alarms,
         judged(readings, config.false_alarms),
+        watched.rates,
     )
 
 
@@ -172,6 +176,9 @@ def _of_events(history: History, watched: Watched, config: MonitorConfig) -> Ite
 def _of_items(watched: Watched, config: MonitorConfig) -> Iterator[Reading]:
     if watched.catalogue is None:
         return
+    numbers = arrivals.numbers(watched.items, watched.catalogue, config)
+    if numbers is not None:
+        yield numbers
     before, new = wording.texts_of(watched.items, watched.catalogue, watched.reading)
     yield from wording.wording(before, new, config)
     if watched.vectors is not None and watched.vectors.texts is not None:

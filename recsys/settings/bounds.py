@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from recsys.artifacts import ID_DIGITS
 
 Schema = dict[str, Any]  # of pydantic's core
+LONGEST_TEXT = 4_096  # characters: no path is longer
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,20 @@ class Bound:
 
 @dataclass(frozen=True)
 class Written:
-    """How a text is written: by a regular expression that JSON Schema knows too, and in words."""
+    """How a text is written: by a regular expression that JSON Schema knows too, how long it may be, and in words."""
 
     pattern: str
     words: str
+    longest: int = LONGEST_TEXT
 
     def holds(self, text: str) -> bool:
-        return re.search(self.pattern, text) is not None
+        return len(text) <= self.longest and re.search(self.pattern, text) is not None
 
     def __str__(self) -> str:
         return self.words
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Schema]) -> Schema:
-        return handler(source) | {"pattern": self.pattern}
+        return handler(source) | {"pattern": self.pattern, "max_length": self.longest}
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,6 @@ Dropout = Annotated[float, Bound(at_least=0, below=1)]
 Decay = Annotated[float, Bound(above=0, at_most=1)]
 Tokens = Annotated[int, Bound(at_least=3)]  # what BERT puts around a text, and one of it
 Seed = Annotated[int, Bound(at_least=0, at_most=2**32 - 1)]  # what NumPy, torch and Optuna all take
-Name = Annotated[str, Written(r"\S", "a text that is not blank")]
+Name = Annotated[str, Written(r"\S", f"a text of up to {LONGEST_TEXT:,} characters that is not blank")]
 Names = Annotated[tuple[Name, ...], Distinct()]
 Id = Annotated[str, Written(rf"^[0-9a-f]{{{ID_DIGITS}}}$", f"an id of {ID_DIGITS} hexadecimal digits")]

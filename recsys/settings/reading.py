@@ -43,10 +43,17 @@ class Settings:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
-        """Return what a form shows: pydantic's schema, each setting with the comment behind it and what it takes."""
+        """Return what a form shows: pydantic's schema, each setting with the comment behind it and what it takes.
+
+        A default that is made for each object is written as well: the server takes null for what seems to have none.
+        """
         schema: dict[str, Any] = handler(core_schema)
         said, hints = comments(cls), _hints(typing.cast(Any, cls))
-        for name, shown in handler.resolve_ref_schema(schema)["properties"].items():
+        shown_ones = handler.resolve_ref_schema(schema)["properties"]
+        for item in dataclasses.fields(typing.cast(Any, cls)):
+            if item.default_factory is not dataclasses.MISSING:
+                shown_ones[item.name].setdefault("default", _plain(item.default_factory()))
+        for name, shown in shown_ones.items():
             shown.setdefault("title", name.replace("_", " ").title())
             takes = "" if _nested(hints[name]) else f"Takes {_wanted(hints[name])}."
             shown.setdefault("description", ". ".join(filter(None, [said.get(name), takes])))

@@ -38,11 +38,13 @@ class Cause:
         by: the login of whoever runs it, or the name of a key.
         run: id of the flow run that it is a part of; None: of none.
         reason: in words; None: none was given.
+        attempt: id of the attempt that it is decided by, see ``attempts``; None: of none.
     """
 
     by: str = field(default_factory=login)
     run: str | None = None
     reason: str | None = None
+    attempt: str | None = None
 
     def check(self, force: bool = False) -> None:
         """Check the reason.
@@ -71,6 +73,7 @@ class Promotion(Record):
         forced: whether the gate was to be overruled.
         passed: what the gate said; None: it was not asked.
         findings: of the gate, or what is broken, one sentence each.
+        attempt: see ``Cause``.
     """
 
     at: str
@@ -83,6 +86,7 @@ class Promotion(Record):
     forced: bool = False
     passed: bool | None = None
     findings: list[str] = field(default_factory=list)
+    attempt: str | None = None
 
     @classmethod
     def make(
@@ -100,6 +104,7 @@ class Promotion(Record):
         return cls(
             at=now(), action=action, generation=generation, previous=previous, by=cause.by, run=cause.run,
             reason=cause.reason, forced=forced, passed=passed, findings=list(findings),
+            attempt=cause.attempt,
         )  # fmt: skip
 
     @property

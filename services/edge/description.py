@@ -51,7 +51,9 @@ HEADERS: dict[str, tuple[Container[int], str]] = {  # the statuses that have one
     REQUEST_ID: (range(600), "Under which the service's log knows the request: the caller's own, or a new one."),
     "RateLimit-Policy": ({429}, "What the key may ask for: requests at once (q), back within so many seconds (w)."),
     "RateLimit": ({429}, "What is left of it (r), and in how many seconds it is whole again (t)."),
-    "Retry-After": ({429, 503}, "Seconds after which to ask again."),
+    "Location": ({202}, "Where to ask what became of it."),
+    "Preference-Applied": ({202}, "What of Prefer is followed, where something is."),
+    "Retry-After": ({202, 429, 503}, "Seconds after which to ask again."),
     "WWW-Authenticate": ({401, 403}, "Bearer, and what is wrong with the key; of 403 where it lacks a scope."),
     "Accept": ({415}, "The media type that the route takes."),
     "Accept-Encoding": ({415}, "The content codings that the route takes."),
@@ -81,8 +83,8 @@ def describe(generated: dict[str, Any], keyed: bool) -> dict[str, Any]:
         for method, operation in operations.items():
             _leave_out_null(operation.get("requestBody", {}))
             answers = {status: response for status, response in operation["responses"].items() if int(status) < 400}
-            for response in answers.values():
-                response.setdefault("headers", {})[REQUEST_ID] = _header(REQUEST_ID)
+            for status, response in answers.items():
+                response.setdefault("headers", {}).update(_headers(int(status)))
             statuses = {int(status) for status in operation["responses"]} - {int(status) for status in answers}
             statuses |= EVERYWHERE
             if keyed:
@@ -108,13 +110,16 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def _error(status: int) -> dict[str, Any]:
     return {
         "description": HTTPStatus(status).phrase,
-        "headers": {name: _header(name) for name, (statuses, _) in HEADERS.items() if status in statuses},
+        "headers": _headers(status),
         "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
 
 
-def _header(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/headers/{name}"}
+def _headers(status: int) -> dict[str, dict[str, str]]:
+    """Return the headers of a status."""
+    return {
+        name: {"$ref": f"#/components/headers/{name}"} for name, (statuses, _) in HEADERS.items() if status in statuses
+    }
 
 
 def _leave_out_null(body: dict[str, Any]) -> None:

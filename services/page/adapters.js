@@ -1,11 +1,13 @@
-// All adapters: what people call them, how well each does, and in what two differ. Their cards have it; nothing is asked.
+// All adapters: what people call them, how well each does, and two beside each other.
 
+import { drawComparison } from "./comparison.js";
 import { find, make, quoted, readable, say } from "./dom.js";
 
 const place = find("#adapters"), difference = find("#adapters-difference");
 const FIGURES = { recommendation: ["recsys", "ndcg@10", "NDCG@10"], classification: ["dev", "accuracy", "accuracy"], pretraining: ["perplexity", "after", "perplexity"] };
 let chosen = []; // ids of at most two, the older choice first
 let drawn = [];
+let compared = ""; // the two that stand beside each other, so that they are measured once
 
 /** What people call it: aliases, tags and a note, which are theirs and stand isolated. */
 export function names({ aliases = [], tags = [], note = null }) {
@@ -48,16 +50,24 @@ function choose(id, wanted) {
 function compare() {
   const [first, second] = chosen.map((id) => drawn.find((card) => card.id === id));
   difference.hidden = !second;
+  const pair = second ? `${first.id} ${second.id}` : "";
+  const changed = pair !== compared;
+  compared = pair;
   if (!second) return;
-  const same = first.snapshot === second.snapshot && first.protocol === second.protocol;
-  say(find("p", difference), same ? "" : `They were asked different targets, so these metrics cannot be compared. \`recsys adapters compare ${first.id} ${second.id}\` takes the targets that both held out.`);
+  if (changed) drawComparison(first.id, second.id);
+  const drawnBy = ({ snapshot, protocol, settings = {} }) => JSON.stringify([snapshot, protocol, settings.seed, settings.evaluation, settings.signals]);
+  const same = drawnBy(first) === drawnBy(second);
+  say(find("#difference-note"), same ? "" : "They were asked different targets, so these metrics cannot be compared.");
   const [one, other] = [first, second].map(({ task, base, snapshot, protocol, parent, settings, metrics }) => flat({ task, base, snapshot, protocol, parent, settings, metrics }));
   const differing = [...new Set([...Object.keys(one), ...Object.keys(other)])].filter((name) => JSON.stringify(one[name] ?? null) !== JSON.stringify(other[name] ?? null));
-  const cells = (name) => [one[name], other[name]].map((value) => make("td", {}, readable(value) || "–"));
-  find("thead tr", difference).replaceChildren(make("th", { scope: "col" }, "What differs"), ...[first, second].map((card) => make("th", { scope: "col" }, card.id)));
-  find("tbody", difference).replaceChildren(...differing.map((name) => make("tr", {}, make("td", {}, quoted(name)), ...cells(name))));
-  if (!differing.length) say(find("p", difference), "They differ in nothing that their cards say.");
+  const cells = (name) => [one[name], other[name]].map((value) => make("td", {}, rounded(value) || "–"));
+  find("#difference-head").replaceChildren(make("th", { scope: "col" }, "What differs"), ...[first, second].map((card) => make("th", { scope: "col" }, card.id)));
+  find("#difference-rows").replaceChildren(...differing.map((name) => make("tr", {}, make("td", {}, quoted(name)), ...cells(name))));
+  if (!differing.length) say(find("#difference-note"), "They differ in nothing that their cards say.");
 }
+
+/** A value, and of a fraction what a reader compares. */
+const rounded = (value) => (typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(4))) : readable(value));
 
 function flat(values, prefix = "") {
   return Object.entries(values ?? {}).reduce((found, [name, value]) => {

@@ -19,10 +19,10 @@ const TRIES = 4; // of what is told to come again shortly, since nothing was don
 const SHORTLY = 5; // seconds
 
 /** Ask a route; return its JSON. Throws `Refused`, or an AbortError where `signal` ended it. */
-export async function ask(method, path, body, signal) {
+export async function ask(method, path, body, signal, wishes = {}) {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await askOnce(method, path, body, signal);
+      return await askOnce(method, path, body, signal, wishes);
     } catch (error) {
       if (!(error.status === 503 && error.wait <= SHORTLY && attempt < TRIES)) throw error;
       await new Promise((later) => setTimeout(later, error.wait * 1000));
@@ -31,8 +31,8 @@ export async function ask(method, path, body, signal) {
   }
 }
 
-async function askOnce(method, path, body, signal) {
-  const headers = {};
+async function askOnce(method, path, body, signal, wishes) {
+  const headers = { ...wishes };
   if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
   if (method !== "GET") headers["Content-Type"] = "application/json"; // also without a body: no form of another page could say so
   let response;
@@ -51,4 +51,6 @@ async function askOnce(method, path, body, signal) {
 
 export const get = (path, signal) => ask("GET", path, undefined, signal);
 export const post = (path, body, signal) => ask("POST", path, body, signal);
+/** As `post`, of what may take long: it is answered at once, and its answer says where to ask what became of it. */
+export const begin = (path, body) => ask("POST", path, body, undefined, { Prefer: "respond-async" });
 export const put = (path, body, signal) => ask("PUT", path, body, signal);

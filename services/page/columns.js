@@ -85,7 +85,8 @@ async function load(column) {
     const { items, fallback, missing_ids: unknown = [] } = answer;
     const notes = [items.length ? FALLBACKS[fallback] : "Nothing matches. Loosen the filter, or show what the history holds."];
     if (unknown.length) notes.push([" Not in this catalogue: ", ...joined(unknown, ", "), "."]);
-    if (items.length && (await learn(items[0].item_id).catch(() => false))) return load(column); // now with more columns
+    if (items.length) await learn(items[0].item_id).catch(() => false);
+    if (String(shownFields()) !== String(body.fields)) return load(column); // the other list may have learnt them meanwhile
     remember(items.map((item) => ({ ...item, title: item.fields.title })));
     show(column, answer, notes.flat());
   } catch (error) {

@@ -1,15 +1,17 @@
 // What serves, what else there is, and switching it, which is asked about first.
 
 import { drawAdapters, names } from "./adapters.js";
-import { get, post } from "./api.js";
-import { button, find, make, quoted, say } from "./dom.js";
+import { begin, get, post, Refused } from "./api.js";
+import { button, count, find, make, quoted, say } from "./dom.js";
 import { SCORERS } from "./lists.js";
 
-const dialog = find("#confirm"), note = find("#generations-note");
+const dialog = find("#confirm"), note = find("#generations-note"), judged = find("#promotion-note");
 let known = ""; // what was drawn last, so that a table that stays the same keeps its focus
 let switched = () => {};
 const PROMOTIONS = 20; // the newest
 const RATES_MS = 60_000; // between two looks at what answers have brought, which takes the service longer than the rest
+const JUDGED_MS = 500; // between two looks at what the gate says
+let asked = 0; // how often the dialog was shown
 let rates = { until: 0, of: {} };
 
 async function brought() {
@@ -84,7 +86,8 @@ function draw(answer, adapters, clicked) {
     const id = (text) => make("span", { class: "id" }, text ?? "–");
     const serves = one.id === answer.serving;
     const adapter = one.settings?.adapter, card = adapters.find((other) => other.id === one.adapter);
-    const last = serves ? make("td") : make("td", {}, button("Promote", () => ask(one.id, answer.serving), "quiet small", `Promote generation ${one.id}`));
+    const judging = answer.promoting?.generation === one.id;
+    const last = serves ? make("td") : judging ? make("td", {}, make("span", { class: "chip alone" }, "being judged")) : make("td", {}, button("Promote", () => ask(one.id, answer.serving), "quiet small", `Promote generation ${one.id}`));
     return make("tr", {},
       cell("Generation", id(one.id), serves ? make("span", { class: "chip" }, "serving") : one.current ? make("span", { class: "chip alone" }, "wanted") : null, ...names(one), one.made ? make("p", { class: "note" }, `made ${new Date(one.made).toLocaleString()}`) : null),
       cell("Adapter", id(one.adapter), ...names(card ?? {}), part(one)), cell("Snapshot", id(one.snapshot)),
@@ -127,7 +130,23 @@ function brings(rate) {
 
 function ask(id, serving) {
   const text = `Generation ${id} is loaded, verified and judged by the gate, then serves in every worker${serving ? ` in the place of ${serving}` : ""}. No request fails meanwhile.`;
-  confirm("Promote this generation?", text, "Promote", true, (reason) => post(`/v1/generations/${encodeURIComponent(id)}/promote`, { force: find("#force").checked, ...reason }));
+  confirm("Promote this generation?", text, "Promote", true, (reason, tell) => promote(id, { force: find("#force").checked, ...reason }, tell));
+}
+
+/** Promote, and wait for what becomes of it, however long the gate takes; the dialog, which it tells, may be closed. */
+async function promote(id, wish, tell) {
+  let answer = await begin(`/v1/generations/${encodeURIComponent(id)}/promote`, wish);
+  const since = Date.now();
+  while (answer.state === "running") {
+    const seconds = Math.round((Date.now() - since) / 1000);
+    tell(`The gate judges generation ${id}: ${count(seconds, "second")} so far. It goes on if you close this.`);
+    say(judged, `Generation ${id} is being judged …`);
+    await new Promise((later) => setTimeout(later, JUDGED_MS));
+    answer = await get(`/v1/promotions/${answer.promotion}`);
+  }
+  say(judged, "");
+  if (answer.problem) throw new Refused(answer.problem.status, answer.problem.detail);
+  return answer;
 }
 
 function confirm(title, text, verb, gated, act) {
@@ -135,23 +154,29 @@ function confirm(title, text, verb, gated, act) {
   say(find("#confirm-title"), title);
   say(find("#confirm-text"), text);
   say(error, "");
+  say(find("#confirm-state"), "");
   say(yes, verb);
   find("#force").checked = false;
   find("#reason").value = "";
   find("#force-line").hidden = !gated;
   yes.disabled = false;
+  const shown = (asked += 1); // of one that is closed the page tells what became of it
+  const here = () => dialog.open && shown === asked;
+  const tell = (text) => here() && say(find("#confirm-state"), text);
   yes.onclick = async () => {
     yes.disabled = true;
     say(error, "");
     try {
       const reason = find("#reason").value.trim();
-      const { generation, findings } = await act(reason ? { reason } : {});
-      dialog.close();
+      const { generation, findings } = await act(reason ? { reason } : {}, tell);
+      if (here()) dialog.close();
       await loadGenerations();
       say(note, [`Generation ${generation} serves.`, ...findings].join(" "));
     } catch (refused) {
-      say(error, refused.message);
+      say(here() ? error : judged, refused.message, true);
     }
+    if (shown !== asked) return;
+    say(find("#confirm-state"), "");
     yes.disabled = false;
   };
   dialog.showModal();

@@ -1,19 +1,17 @@
 """Generations and adapters: what there is, what answers, and switching it while requests go on."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
-import anyio
-from fastapi import Path, Query, Response
+from fastapi import Path, Response
 
 from recsys.artifacts import ArtifactError
 from recsys.ranking.parts import parts_of
 from recsys.selection.values import in_words
 from recsys.store.adapters import list_adapters
 from recsys.store.adapters import when_made as adapter_made
+from recsys.store.attempts import under_way
 from recsys.store.generations import (
-    ConflictError,
     current_id,
     list_generations,
     newest_last,
@@ -22,16 +20,11 @@ from recsys.store.generations import (
     when_made,
 )
 from recsys.store.names import ADAPTER, GENERATION, read_names
-from recsys.store.pointer import list_promotions
-from recsys.store.promotions import Cause
 from recsys.store.shadow import begin_shadow, end_shadow
 from recsys_client.schemas.generations import (
     AdapterCard,
     AdaptersAnswer,
     GenerationsAnswer,
-    PromoteRequest,
-    PromotionRecord,
-    PromotionsAnswer,
     RollbackRequest,
     ShadowAnswer,
     ShadowRequest,
@@ -39,19 +32,15 @@ from recsys_client.schemas.generations import (
 )
 from recsys_client.schemas.problems import Code
 from services.edge.auth import guarded_router, scoped
-from services.edge.context import asking_key, since_arrival
-from services.edge.keys import read_keys
-from services.edge.lanes import LOADED_SECONDS
-from services.edge.paths import without_paths
 from services.edge.problems import Refused
 from services.worker.answering import by_name, json_response
+from services.worker.promotions import answer_of, cause_of, load, told
 from services.worker.shadow import summary
 from services.worker.state import Worker, WorkerOfApp
 
 if TYPE_CHECKING:
     import polars as pl
 
-MOST_PROMOTIONS = 1_000  # in one answer
 router = guarded_router("generations")
 GenerationId = Annotated[
     str,
@@ -71,29 +60,6 @@ async def adapters(worker: WorkerOfApp) -> Response:
     return json_response(await worker.reading.run(_adapters, worker))
 
 
-@router.post(
-    "/v1/generations/{generation_id}/promote",
-    name="promote",
-    response_model=SwitchAnswer,
-    **scoped("admin", 400, 404, 409, 413, 422),
-)
-async def promote_generation(
-    generation_id: GenerationId, worker: WorkerOfApp, request: PromoteRequest | None = None
-) -> Response:
-    """Serve a generation: it is loaded and verified first, then judged by the gate, then every worker switches.
-
-    409 says why it is not served, and the one that was served still is. A gate that needs longer than an answer may
-    take goes on after a 503, and `GET /v1/promotions` tells what became of it.
-    """
-    with anyio.move_on_after(max(0.0, LOADED_SECONDS - since_arrival())):
-        return json_response(await worker.loading.run(_promote, worker, generation_id, request or PromoteRequest()))
-    detail = (
-        f"The gate needs longer for generation {generation_id} than an answer may take. GET /v1/promotions tells what "
-        "became of it; ask again only where nothing does."
-    )
-    raise Refused(Code.TOO_LATE, detail, {"Retry-After": "10"})
-
-
 @router.post("/v1/rollback", name="roll_back", response_model=SwitchAnswer, **scoped("admin", 400, 404, 409, 413, 422))
 async def roll_back_generation(worker: WorkerOfApp, request: RollbackRequest | None = None) -> Response:
     """Serve the generation before the current one again, or any other; 409 where there is none, or where it is broken.
@@ -101,15 +67,6 @@ async def roll_back_generation(worker: WorkerOfApp, request: RollbackRequest | N
     What is gone back from is no way back: going back twice goes back two steps.
     """
     return json_response(await worker.loading.run(_roll_back, worker, request or RollbackRequest()))
-
-
-@router.get("/v1/promotions", response_model=PromotionsAnswer, **scoped("admin", 422))
-async def promotions(
-    worker: WorkerOfApp,
-    limit: Annotated[int, Query(ge=1, le=MOST_PROMOTIONS, description="How many of the newest.")] = 100,
-) -> Response:
-    """List what was served when, by whom and why, and what was refused; the newest first."""
-    return json_response(await worker.reading.run(_promotions, worker, limit))
 
 
 @router.post(
@@ -145,11 +102,13 @@ async def shadow(worker: WorkerOfApp) -> Response:
 
 def _generations(worker: Worker) -> GenerationsAnswer:
     current, names = current_id(worker.home), read_names(worker.home, GENERATION)
+    promoting = under_way(worker.home)
     audience = None if worker.generation.serving is None else worker.generation.recommender().users.audience
     return GenerationsAnswer(
         serving=worker.generation.serving,
         current=current,
         problem=worker.generation.problem,
+        promoting=None if promoting is None else answer_of(promoting),
         generations=[
             one.summary()
             | {"current": one.id == current, "made": when_made(worker.home, one).isoformat(timespec="microseconds")}
@@ -180,70 +139,23 @@ def _adapters(worker: Worker) -> AdaptersAnswer:
     return AdaptersAnswer(adapters=cards)
 
 
-def _promote(worker: Worker, generation_id: str, request: PromoteRequest) -> SwitchAnswer:
-    from recsys.publishing.admission import publish  # brings torch
-
-    generation_id = _load(worker, generation_id)
-    previous = current_id(worker.home)
-    with _told():
-        verdict = publish(
-            worker.home, generation_id, force=request.force, load=worker.opened, cause=_cause(worker, request.reason)
-        )
-    if not (verdict.passed or request.force):
-        raise Refused(Code.REFUSED_BY_GATE, f"The gate refuses {generation_id}: {' '.join(verdict.findings)}")
-    worker.generation.check()
-    return SwitchAnswer(generation=generation_id, previous=previous, findings=list(verdict.findings))
-
-
 def _roll_back(worker: Worker, request: RollbackRequest) -> SwitchAnswer:
     from recsys.publishing.rollback import roll_back  # brings Polars
 
     before = current_id(worker.home)
     try:
-        target = previous_id(worker.home) if request.to is None else _load(worker, request.to)
+        target = previous_id(worker.home) if request.to is None else loaded(worker, request.to)
     except ArtifactError as error:
         raise Refused(Code.NOTHING_BEFORE, str(error)) from None
-    with _told(Code.NOTHING_BEFORE if request.to is None else Code.CANNOT_ANSWER):
+    with told(Code.NOTHING_BEFORE if request.to is None else Code.CANNOT_ANSWER):
         worker.cache.open(target)
-        roll_back(worker.home, target, expected=before, cause=_cause(worker, request.reason))
+        roll_back(worker.home, target, expected=before, cause=cause_of(worker.home, request.reason))
     worker.generation.check()
     return SwitchAnswer(generation=target, previous=before, findings=[])
 
 
-@contextmanager
-def _told(broken: Code = Code.CANNOT_ANSWER) -> Iterator[None]:
-    """Refuse with a code of its own where somebody else has switched meanwhile, else with the one that is given."""
-    try:
-        yield
-    except ConflictError as error:
-        raise Refused(Code.SWITCHED_MEANWHILE, str(error)) from None
-    except ArtifactError as error:
-        raise Refused(broken, str(error)) from None
-
-
-def _cause(worker: Worker, reason: str | None) -> Cause:
-    """Return who asks, by the name and id of the key, and why."""
-    key = asking_key()
-    if key is None:
-        return Cause(by="somebody on this machine", reason=reason)
-    names = (one.name for one in read_keys(worker.home) or () if one.id == key)
-    return Cause(by=f"{next(names, '')} (key {key})".strip(), reason=reason)
-
-
-def _promotions(worker: Worker, limit: int) -> PromotionsAnswer:
-    return PromotionsAnswer(
-        promotions=[
-            PromotionRecord(
-                **{name: value for name, value in vars(one).items() if name in PromotionRecord.model_fields}
-                | {"findings": [without_paths(finding) for finding in one.findings]}
-            )
-            for one in list_promotions(worker.home)[:limit]
-        ]
-    )
-
-
 def _shadow(worker: Worker, generation_id: str, share: float) -> ShadowAnswer:
-    generation_id = _load(worker, generation_id)
+    generation_id = loaded(worker, generation_id)
     begin_shadow(worker.home, generation_id, share)
     worker.shadow.check()
     return _summary(worker)
@@ -266,15 +178,18 @@ def _summary(worker: Worker) -> ShadowAnswer:
     return found.model_copy(update={"clicks": clicks, "clicks_shared": shared / clicks if clicks else None})
 
 
-def _load(worker: Worker, name: str) -> str:
+def loaded(worker: Worker, name: str) -> str:
     """Load a generation beside the current one and return its id: 404 if it does not exist, 409 if it is broken."""
+    generation_id = existing(worker, name)
+    load(worker.cache, generation_id)
+    return generation_id
+
+
+def existing(worker: Worker, name: str) -> str:
+    """Return the id of a generation that a route names: 404 if it does not exist."""
     generation_id = by_name(worker, GENERATION, name) or name
     try:
         read_generation(worker.home, generation_id)
     except ArtifactError as error:
         raise Refused(Code.UNKNOWN_GENERATION, str(error)) from None
-    try:
-        worker.cache.open(generation_id)
-    except Exception as error:  # whatever a broken file makes its reader raise
-        raise Refused(Code.CANNOT_ANSWER, f"Generation {generation_id} cannot be loaded: {error}") from None
     return generation_id

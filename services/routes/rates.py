@@ -41,4 +41,5 @@ def _rates(worker: Worker, hours: int, event_type: str | None) -> RatesAnswer:
 
 def _told(rate: Rate) -> GenerationRate:
     low, high = rate.interval
-    return GenerationRate(**vars(rate), rate=rate.rate, low=low, high=high)
+    counted = {name: value for name, value in vars(rate).items() if name in GenerationRate.model_fields}
+    return GenerationRate(**counted, rate=rate.rate, low=low, high=high)

@@ -14,18 +14,19 @@ from services.edge.lanes import Lane
 from services.edge.metrics import Metrics
 from services.worker.attribution import Attribution
 from services.worker.classifiers import Classifiers
+from services.worker.comparisons import Comparisons
 from services.worker.current import CurrentGeneration
 from services.worker.encoders import Encoders
 from services.worker.exposures import Exposures
 from services.worker.generation_cache import GenerationCache
 from services.worker.impression_writer import Impressions
 from services.worker.live_items import LiveItems
+from services.worker.promotions import Promotions
 from services.worker.shadow import Shadow
 from services.worker.users import Histories
 from services.worker.wording import Wording
 
 if TYPE_CHECKING:
-    from recsys.serving.recommender import Recommender
     from recsys.serving.users import Users
 
 
@@ -53,6 +54,8 @@ class Worker:
     attribution: Attribution
     exposures: Exposures
     wording: Wording
+    promotions: Promotions
+    comparisons: Comparisons
     scoring: Lane
     batches: Lane
     encoding: Lane
@@ -68,14 +71,6 @@ class Worker:
             work: in units of the ranking for one user.
         """
         return self.scoring if work <= SHORT_WORK else self.batches
-
-    def opened(self, generation_id: str) -> "Recommender":
-        """Return a generation as it was opened, without live items: the one that answers, or another, loaded for it.
-
-        Raises:
-            ArtifactError: it does not exist, or is not what it was.
-        """
-        return self.generation.opened(generation_id) or self.cache.open(generation_id)
 
     @property
     def events(self) -> EventStore:

@@ -10,10 +10,20 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from processes import PATIENCE_SECONDS
 
 from recsys.data.download import downloaded, is_public
-from recsys.data.locations import DEFAULT, VARIABLE, SourceError, Sources, holds_credential, shown, without_credentials
-from recsys.data.sources import FILE, ROW, read_table
+from recsys.data.locations import (
+    DEFAULT,
+    VARIABLE,
+    SourceError,
+    Sources,
+    UnreachableError,
+    holds_credential,
+    shown,
+    without_credentials,
+)
+from recsys.data.sources import FILE, PATIENCE, ROW, read_table
 
 SECRET = "s3cr3t"
 TABLE = pl.DataFrame({"user_id": ["007", "8"], "item_id": ["1", "2"], "timestamp": ["2024-01-01", "2024-01-02"]})
@@ -147,6 +157,29 @@ def test_what_was_fetched_is_its_owners_and_goes(tmp_path: Path, web: Web) -> No
     with downloaded(f"{web.url}/t.csv", Sources.from_environment(), 1_000_000) as file:
         assert file.stat().st_mode & 0o077 == 0
     assert not file.exists()
+
+
+def test_an_object_store_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys.data.sources.PATIENCE", PATIENCE | {"timeout": "200ms", "max_retries": 0})
+    given_up = threading.Event()
+
+    def keep_waiting(store: socket.socket) -> None:
+        asked, _ = store.accept()
+        with asked:
+            asked.settimeout(PATIENCE_SECONDS)
+            while asked.recv(65_536):
+                pass
+            given_up.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as store:
+        threading.Thread(target=keep_waiting, args=[store], daemon=True).start()
+        settings = {"ENDPOINT_URL": f"http://127.0.0.1:{store.getsockname()[1]}", "ALLOW_HTTP": "true"}
+        settings |= {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "nowhere"}
+        for name, value in settings.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        with pytest.raises(UnreachableError, match="cannot be read as Parquet"):
+            read_table("s3://bucket/t.parquet", "events")
+        assert given_up.wait(PATIENCE_SECONDS)
 
 
 INNER = [

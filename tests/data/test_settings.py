@@ -121,7 +121,8 @@ def test_all_that_is_wrong_is_told_at_once_by_its_whole_path() -> None:
         "- adapter.lora.alfa: LoraConfig has no setting 'alfa'; it has alpha, base, rank, rslora, targets. "
         "Did you mean 'alpha'?",
         '- adapter.lora.rank is "eight"; it takes a whole number, at least 1.',
-        "- adapter.lora.targets is []; it takes a list, each a text that is not blank, at least 1 and none twice.",
+        "- adapter.lora.targets is []; it takes a list, each a text of up to 4,096 characters that is not blank, at "
+        "least 1 and none twice.",
         '- adapter.pretrained is "newest"; it takes an id of 16 hexadecimal digits or null.',
         "- tower.epochs is 1.0; it takes a whole number, at least 1, or null.",
         '- evaluation.protocols[0] is "temporl"; it takes "leave-one-out", "temporal" or "cold-items". '

@@ -109,6 +109,28 @@ def test_a_file_of_events_is_one_that_an_ingest_reads(database: Database, tmp_pa
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
+def test_an_export_that_ends_early_leaves_the_file_as_it_was(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, path, written = EventStore(database), tmp_path / "events.parquet", pl.DataFrame.write_parquet
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    store.add([Event("ann", "a", moment, event_id="first")])
+    EventExport(database).write(path)
+    before = path.read_bytes()
+
+    def torn(frame: pl.DataFrame, file: Path) -> None:
+        written(frame.tail(1), file)
+        raise OSError("No space left on device")
+
+    store.add([Event("ann", "b", moment, event_id="second")])
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", torn)
+    with pytest.raises(OSError, match="No space left"):
+        EventExport(database).write(path)
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    assert EventExport(database).write(path)[0] == 2
+
+
 def test_without_anything_live_nothing_of_a_snapshot_changes(database: Database, tmp_path: Path) -> None:
     plain = snapshot(Home.of(tmp_path / "plain"), rows(*OLD), None)
     live = snapshot(Home.of(tmp_path / "live"), rows(*OLD), database)

@@ -56,6 +56,7 @@ def test_clicks_count_for_the_answer_that_brought_them(
     of_g, of_h = Rate("g", "of g", lists=3, clicks=3, clicked=2), Rate("h", "of h", lists=1, clicks=0, clicked=0)
     assert found == Rates([of_g, of_h], unknown=2, unlisted=2)
     assert of_g.rate == 2 / 3
+    assert [list(one.weekdays.values()) for one in found.generations] == [[(3, 2)], [(1, 0)]]
     assert [rate.clicks for rate in rates.read(NOON, "purchase").generations] == [1, 0]
     assert rates.read(NOON + timedelta(seconds=1)) == Rates([], unknown=8, unlisted=0)
     assert rates.read(LATER + timedelta(seconds=1)) == Rates([], unknown=0, unlisted=0)

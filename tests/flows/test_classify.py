@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from synthetic import HEADLINES, SMALL_CLASSIFIER, TICKETS, write_dataset, write_labelled
 from test_cli import run, shown
+from test_pipeline import artifact
 
 from flows.classify import train_text_classifier
 from recsys.artifacts import ArtifactError
@@ -51,6 +52,10 @@ def test_a_classifier_is_stored_listed_and_found_again(place: Home, sentiment: d
     again = train(place, tmp_path, HEADLINES, "--test", write_labelled(tmp_path, HEADLINES)[1])
     assert again["reused"]
     assert again["adapter"] == sentiment["adapter"]
+    assert artifact("found-done", holding=f"classifier {again['adapter']}")
+    assert "dev_accuracy" in artifact("classifier", holding=f"Adapter {again['adapter']}: ").data
+    drawn = artifact("classifier-curves", holding=f"Adapter {again['adapter']}: ").data
+    assert str(drawn).startswith("data:image/png;base64,")
     assert not list(place.runs.glob("*.checkpoint"))
 
 

@@ -1,6 +1,7 @@
 """A full disk is told as such: by whom it was met, where, how much is left, and what to do."""
 
 import errno
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,17 @@ def test_the_file_that_is_named_is_told_and_what_led_to_an_error_counts(tmp_path
 
 def test_other_errors_are_none(tmp_path: Path) -> None:
     assert full_disk(OSError(errno.EACCES, "Permission denied"), tmp_path) is None
+
+
+@pytest.mark.parametrize("said", ["unable to open database file", "disk I/O error"])
+def test_what_sqlite_fails_with_on_a_full_disk_is_told_where_it_is_full(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = RuntimeError(f"(sqlite3.OperationalError) {said}")
+    assert full_disk(error, tmp_path) is None
+    used = namedtuple("used", ["total", "used", "free"])(10**9, 10**9, 0)
+    monkeypatch.setattr("flows.disk.shutil.disk_usage", lambda path: used)
+    assert "0 MB are free" in str(full_disk(error, tmp_path))
 
 
 def test_a_command_says_it_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

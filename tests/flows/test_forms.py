@@ -4,13 +4,16 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
+import yaml
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.utilities.schema_tools.validation import validate
 
 import flows
 from flows.forms import close_forms
@@ -21,7 +24,9 @@ from recsys.settings.comments import comments
 
 Schema = dict[str, Any]
 ANY_NUMBER = {"SignalConfig.at_least", "SignalConfig.below"}  # of the events' own values
-ANY_TEXT = {"type": "string"}
+DEPLOYMENTS = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())["deployments"]
+TEXTS = ("a", "0123456789abcdef", "2026-03-01", "a/b")  # one of which any pattern takes
+WRONG_TEXTS = ("", "  ", "x" * 100_000)
 
 
 def all_flows() -> dict[str, Flow[..., Any]]:
@@ -131,3 +136,118 @@ def test_a_parameter_that_does_not_exist_is_refused_where_a_deployment_is_closed
     with pytest.raises(httpx.HTTPStatusError, match="409") as refused:
         client.create_flow_run_from_deployment(deployment, parameters=given)
     assert "'serach' was unexpected" in refused.value.response.json()["detail"]
+
+
+def deployed_flow(entrypoint: str) -> Flow[..., Any]:
+    """Return the flow of a deployment."""
+    path, name = entrypoint.split(":")
+    flow: Flow[..., Any] = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
+    return flow
+
+
+def resolved(schema: Schema, definitions: Schema) -> Schema:
+    """Return the definition that a reference stands for, or the schema itself."""
+    return definitions[schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+
+
+def fitting(schema: Schema, definitions: Schema) -> Any:
+    """Return a value that fits, with what is required and nothing else."""
+    one = resolved(next(leaf for leaf in alternatives(schema) if leaf.get("type") != "null"), definitions)
+    if "enum" in one:
+        return one["enum"][0]
+    if one["type"] == "object":
+        inner = one.get("properties", {})
+        return {name: fitting(inner[name], definitions) for name in one.get("required", [])}
+    if one["type"] == "array":
+        return [fitting(one["items"], definitions)]
+    if one["type"] == "string":
+        return next(text for text in TEXTS if re.search(one["pattern"], text))
+    return {"boolean": True}.get(one["type"], one.get("minimum", one.get("exclusiveMinimum", 0) + 0.5))
+
+
+def alternatives(schema: Schema) -> list[Schema]:
+    """Return the schemas of which a value fits one."""
+    found: list[Schema] = schema.get("anyOf", schema.get("allOf", [schema]))
+    return found
+
+
+def wrong(schema: Schema, definitions: Schema) -> Iterator[Any]:
+    """Yield values that do not fit a schema, of each of its bounds one, down to the deepest setting."""
+    choices = [resolved(one, definitions) for one in alternatives(schema)]
+    if {"type": "null"} not in choices:
+        yield None
+    for one in choices:
+        kind = one.get("type")
+        if kind in ("integer", "number"):
+            if "minimum" in one:
+                yield one["minimum"] - 1
+            if "exclusiveMinimum" in one:
+                yield one["exclusiveMinimum"]
+            if "maximum" in one:
+                yield one["maximum"] + 1
+            yield "many"
+        elif kind == "string":
+            yield from WRONG_TEXTS
+            yield 7
+        elif kind == "boolean":
+            yield "perhaps"
+        elif kind == "array":
+            yield from ([value] for value in wrong(one["items"], definitions))
+            if one.get("minItems"):
+                yield []
+        elif kind == "object":
+            yield "nothing"
+            for inner in (one.get("additionalProperties") and [one["additionalProperties"]]) or []:
+                yield from ({"a": value} for value in wrong(inner, definitions))
+            if "properties" in one:
+                full = fitting(one, definitions)
+                yield {**full, "no such name": 1}
+                for name, inner in one["properties"].items():
+                    yield from ({**full, name: value} for value in wrong(inner, definitions))
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda one: one["name"])
+def test_a_form_takes_nothing_beyond_a_bound_however_deep_it_lies(deployment: dict[str, Any]) -> None:
+    """By the server's own check, over all that is deployed, whoever adds to it."""
+    schema = deployed_flow(deployment["entrypoint"]).parameters.model_dump_for_openapi()
+    definitions = schema.get("definitions", {})
+    full = {name: fitting(schema["properties"][name], definitions) for name in schema.get("required", [])}
+
+    assert validate(full | deployment.get("parameters", {}), schema) == []
+    tried = 0
+    for name, one in schema["properties"].items():
+        assert validate(full | {name: fitting(one, definitions)}, schema) == []
+        for value in wrong(one, definitions):
+            tried += 1
+            assert validate(full | {name: value}, schema), f"{name} takes {str(value)[:200]}"
+    assert tried >= 3 * len(schema["properties"])
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda one: one["name"])
+def test_the_server_refuses_a_typo_in_any_form_and_says_where(
+    client: SyncPrefectClient, deployment: dict[str, Any]
+) -> None:
+    flow = deployed_flow(deployment["entrypoint"])
+    schema = flow.parameters.model_dump_for_openapi()
+    definitions, made = schema.get("definitions", {}), deployed(client, flow)
+    close_forms(client, [made])
+    full = {name: fitting(schema["properties"][name], definitions) for name in schema.get("required", [])}
+    nested = [name for name, one in schema["properties"].items() if "properties" in resolved(one, definitions)]
+    tried = [{"hoem": "/data"}, {"home": ""}, *({name: {"no such name": 1}} for name in nested)]
+    for parameters, told in zip(tried, ("hoem", "home", *["no such name"] * len(nested)), strict=True):
+        with pytest.raises(httpx.HTTPStatusError, match="409") as refused:
+            client.create_flow_run_from_deployment(made, parameters=full | parameters)
+        assert told in refused.value.response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("until", "fits"),
+    [
+        ("2026-03-01", True), ("2026-03-01T00:00Z", True), ("2026-03-01 23:59:59.5+02:00", True), ("2024-02-29", True),
+        ("2026-02-30", False), ("2026-13-01", False), ("2026-03-01T25:00Z", False), ("2026-03-01 or so", False),
+        ("yesterday", False), ("01.03.2026", False), ("", False),
+    ],
+)  # fmt: skip
+def test_a_date_that_no_calendar_has_is_refused(until: str, fits: bool) -> None:
+    schema = deployed_flow("flows/monitor.py:monitor_served").parameters.model_dump_for_openapi()
+    assert (validate({"until": until}, schema) == []) is fits

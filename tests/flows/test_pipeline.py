@@ -74,7 +74,7 @@ def artifact(key: str, holding: str = "") -> Artifact:
             if holding
             else client.read_latest_artifacts(artifact_filter=asked)
         )
-    return next(one for one in found if holding in str(one.data))
+    return next(one for one in found if holding in f"{one.description} {one.data}")
 
 
 def test_the_pipeline_serves_what_it_trained(home: Home) -> None:
@@ -103,6 +103,8 @@ def test_a_second_run_finds_its_work_done(home: Home, dataset: Dataset) -> None:
     again = pipeline(dataset.events, dataset.items, str(home.root), model=SMALL)
     assert again.reused
     assert again.generation == current_id(home)
+    told = f"Generation {again.generation}, adapter {again.adapter}. It is what is served."
+    assert "before" not in artifact("sample-recommendations", holding=told).data
     assert [manifest.id for manifest in list_generations(home)] == before
 
 
@@ -134,7 +136,9 @@ def test_the_run_leaves_artifacts(home: Home) -> None:
     assert "| **recsys** |" in table
     assert "| popularity |" in table
     assert str(artifact("ours-against-baselines").data).startswith("data:image/png;base64,")
-    samples = artifact("sample-recommendations", holding=generation_id).data
+    told = f"Generation {generation_id}, adapter {manifest.adapter}."
+    samples = artifact("sample-recommendations", holding=f"{told} Nothing is served yet.").data
+    assert "before" not in samples
     assert generation_id in samples
     assert samples.count("### User") == 3
     quality = str(artifact("quality", holding=manifest.snapshot).data)

@@ -1,5 +1,6 @@
 """Pre-training through the command: kept only where it pays; a training that begins with it, or with another's."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from synthetic import SMALL, Dataset
 from test_cli import run, shown
+from test_pipeline import artifact
 
 from recsys.artifacts import read_json, write_json
 from recsys.config import to_dict
@@ -53,6 +55,13 @@ def test_what_does_not_pay_is_not_kept(place: Home, given: dict[str, Path], kept
     assert (done["perplexity"], done["worth"]) == (kept["perplexity"], kept["worth"])
     assert [path.name for path in place.adapters.iterdir()] == [kept["adapter"]]
     assert not list(place.runs.rglob("*.checkpoint"))
+    assert artifact("found-done", holding="the pre-training, of which nothing was kept")
+    kept_so = f"adapter {kept['adapter']} is kept all the same"
+    epochs = json.loads(str(artifact("pretraining", holding=kept_so).data))
+    assert [set(row) for row in epochs] == [{"epoch", "loss", "perplexity"}] * 2
+    assert [row["epoch"] for row in epochs] == [0, 1]
+    drawn = artifact("pretraining-curves", holding=kept_so)
+    assert str(drawn.data).startswith("data:image/png;base64,")
 
 
 def test_a_training_begins_with_it_and_says_so(place: Home, given: dict[str, Path], kept: dict[str, Any]) -> None:

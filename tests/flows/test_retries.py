@@ -1,10 +1,14 @@
 """What may mend itself is tried again, in a flow and in a stage, with a server and without."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import pytest
+from processes import PATIENCE_SECONDS
 
+from flows.limits import limited
 from flows.retries import COMMIT, JITTER, NETWORK, ONCE, Retries, mends
 from flows.runs import Called, Run, flow, stage
 from recsys.data.locations import SourceError, UnreachableError
@@ -97,3 +101,39 @@ def test_waits_double_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     assert NETWORK.waits == [10, 20, 40]
     assert ONCE.waits == []
     assert COMMIT.times
+
+
+def test_a_stage_that_is_stuck_is_ended_and_tried_again(prefect_server: str, tmp_path: Path) -> None:
+    never = Event()
+    calls: list[str] = []
+
+    def work(home: str) -> int:
+        calls.append(home)
+        if len(calls) == 1:
+            never.wait(PATIENCE_SECONDS)  # as long as nobody interrupts it
+        return len(calls)
+
+    one = stage("stuck", again=TWICE, seconds=0.5)(work)
+    assert flow("around")(lambda home: one(home))(home=str(tmp_path)) == 2
+    hopeless = stage("stuck", seconds=0.5)(lambda home: never.wait(PATIENCE_SECONDS))
+    with pytest.raises(TimeoutError, match="taken for stuck"):
+        flow("around")(lambda home: hopeless(home))(home=str(tmp_path))
+
+
+def test_a_limit_leaves_the_one_around_it_alone() -> None:
+    told: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, _: told.append(number))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
+        with pytest.raises(TimeoutError), limited(0.01):
+            Event().wait(PATIENCE_SECONDS)
+        with limited(PATIENCE_SECONDS):
+            pass
+        with limited(2 * PATIENCE_SECONDS):  # which comes later than the one around it
+            assert signal.getitimer(signal.ITIMER_REAL)[0] <= PATIENCE_SECONDS
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= PATIENCE_SECONDS
+        signal.raise_signal(signal.SIGALRM)
+        assert told == [signal.SIGALRM]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

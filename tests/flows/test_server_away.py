@@ -19,19 +19,28 @@ from recsys.data.snapshot import list_snapshots
 from recsys.home import Home
 from services.serve import free_port
 
-# Ingests, says so, and is told when to go on; what it then needs of the server is a subflow and its own end.
+# Ingests, says so, and is told when to go on. What it then needs of the server is a look at itself, by a client that
+# has met nobody yet, a subflow and its own end.
 RUN = """
+import asyncio
 import sys
+from uuid import UUID
+from prefect.client.orchestration import get_client
 from flows.ingest import ingest_tables
 from flows.runs import flow, run_id
 from flows.tidy import tidy
 from flows.work import READING
+
+async def look(own):
+    async with get_client() as client:
+        await client.read_flow_run(own)
 
 @flow("interrupted", READING)
 def interrupted(events, items, home):
     ingest_tables(events, items, home)
     print(run_id(), flush=True)
     sys.stdin.readline()
+    asyncio.run(look(UUID(run_id())))
     tidy(home)
 
 interrupted(*sys.argv[1:])

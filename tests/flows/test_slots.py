@@ -1,27 +1,32 @@
-"""Runs that share a home wait for each other, others do not; who is killed keeps nobody waiting for ever."""
+"""Runs that share a home or a GPU wait for each other, others do not; who is killed keeps nobody waiting for ever."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
+import torch
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_HOME
 from processes import PATIENCE_SECONDS
 
 from flows.runs import Run, flow
-from flows.slots import home_slot
-from flows.work import LIGHT, READING
+from flows.slots import gpu_slots, home_slot
+from flows.work import LIGHT, READING, TRAINING, Work
 from recsys.home import Home
 
+VISIBLE: ContextVar[str] = ContextVar("visible")
 HOLDER = """
 import sys
 from flows.runs import flow
@@ -43,11 +48,11 @@ def threads() -> Iterator[Callable[..., "Future[None]"]]:
         yield lambda function, *arguments: pool.submit(copy_context().run, function, *arguments)
 
 
-def blocking(name: str) -> tuple[Run[..., None], Event, Event]:
-    """Return a flow that reads on a home until it is told, what says that it does, and what tells it."""
+def blocking(name: str, work: Work = READING) -> tuple[Run[..., None], Event, Event]:
+    """Return a flow that works on a home until it is told, what says that it does, and what tells it."""
     begun, told = Event(), Event()
 
-    @flow(name, READING)
+    @flow(name, work)
     def block(home: str) -> None:
         begun.set()
         assert told.wait(PATIENCE_SECONDS)
@@ -82,6 +87,61 @@ def test_runs_of_one_home_wait_and_runs_of_two_go_side_by_side(
     for one in running:
         one.result(PATIENCE_SECONDS)
     assert (active(home), active(other)) == (0, 0)
+
+
+@pytest.fixture
+def cards(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """The identities of two GPUs, of which a process sees those that CUDA_VISIBLE_DEVICES or a thread's VISIBLE names.
+
+    Of the driver nothing but its answers is made up.
+    """
+    one, other = str(uuid4()), str(uuid4())
+    named = {"0": one, f"GPU-{one}": one, "1": other}
+
+    def seen() -> list[str]:
+        return [name for name in VISIBLE.get(os.environ.get("CUDA_VISIBLE_DEVICES", "")).split(",") if name]
+
+    def properties(device: torch.device) -> SimpleNamespace:
+        return SimpleNamespace(uuid=named[seen()[device.index]])
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: bool(seen()))
+    monkeypatch.setattr("torch.cuda.get_device_properties", properties)
+    return one, other
+
+
+def test_a_gpu_is_known_by_whatever_name_it_is_seen(cards: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = cards
+    names = {
+        "": [],
+        "0": [f"recsys-gpu-{one}"],
+        f"GPU-{one}": [f"recsys-gpu-{one}"],
+        "1,0": [f"recsys-gpu-{other}"],
+        "MIG-0f1e": ["recsys-gpu-MIG-0f1e"],
+        f"MIG-GPU-{one}/1/0,MIG-GPU-{one}/2/0": [f"recsys-gpu-MIG-GPU-{one}-1-0"],
+    }
+    for visible, expected in names.items():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert gpu_slots() == expected
+
+
+def test_trainings_on_one_gpu_wait_whatever_their_homes_and_on_two_go_side_by_side(
+    prefect_server: str, cards: tuple[str, str], tmp_path: Path, threads: Callable[..., "Future[None]"]
+) -> None:
+    begun, told, running = {}, {}, []
+    for name, visible in {"first": "0", "second": f"GPU-{cards[0]}", "third": "1", "fourth": ""}.items():
+        train, begun[name], told[name] = blocking(name, TRAINING)
+        token = VISIBLE.set(visible)
+        running.append(threads(train, str(tmp_path / name)))
+        VISIBLE.reset(token)
+        if name != "second":
+            assert begun[name].wait(PATIENCE_SECONDS)
+    assert not begun["second"].is_set()
+    told["first"].set()
+    assert begun["second"].wait(PATIENCE_SECONDS)
+    for one in told.values():
+        one.set()
+    for run in running:
+        run.result(PATIENCE_SECONDS)
 
 
 def test_a_flow_within_another_shares_its_slot(prefect_server: str, tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
-"""States of runs: a refusal and bad data have names, the reason in sight and no stack trace; parents show them too."""
+"""States of runs: a refusal, bad data and a wrong setting have names, the reason in sight and no stack trace.
+
+Parents and stages show them, too.
+"""
 
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +17,14 @@ from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
     FlowRunFilter,
+    FlowRunFilterId,
     FlowRunFilterParentFlowRunId,
     LogFilter,
     LogFilterFlowRunId,
 )
 from prefect.client.schemas.objects import FlowRun
 from prefect.flow_engine import flow_run_logger, run_flow
+from processes import PATIENCE_SECONDS
 from synthetic import SMALL, Dataset
 from test_pipeline import hopeless_generation
 
@@ -27,7 +33,7 @@ from flows.pipeline import pipeline
 from recsys.artifacts import read_json, write_json
 from recsys.config import to_dict
 from recsys.data.quality import QualityError
-from recsys.errors import RefusedError
+from recsys.errors import RefusedError, SettingError
 from recsys.home import Home
 from recsys.store.generations import current_id
 
@@ -56,6 +62,18 @@ def artifacts(run_id: UUID) -> dict[str, str]:
     asked = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
     with get_client(sync_client=True) as client:
         return {str(one.key): str(one.data) for one in client.read_artifacts(artifact_filter=asked)}
+
+
+def stages(run_id: UUID) -> dict[str, str]:
+    """Return the states of a run's stages, by name; asked until all have ended, since the server hears of it later."""
+    asked = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+    end = time.monotonic() + PATIENCE_SECONDS
+    with get_client(sync_client=True) as client:
+        while True:
+            found = client.read_task_runs(flow_run_filter=asked)
+            if found and all(one.state is not None and one.state.is_final() for one in found):
+                return {one.name.rpartition("-")[0]: str(one.state_name) for one in found}
+            assert time.monotonic() < end, found
 
 
 def logged(run_id: UUID) -> str:
@@ -129,6 +147,19 @@ def test_bad_data_is_a_state_of_the_run(prefect_server: str, dataset: Dataset, t
     assert "unparsable timestamp" in str(found.state.message)
     assert "20 of 20 rows are bad" in logged(found.id)
     assert "Traceback" not in logged(found.id)
+    assert "NoneType" not in logged(found.id)  # as the trace of a state is printed
+    assert stages(found.id) == {"write snapshot": "BadData"}
+
+
+def test_a_wrong_setting_is_a_state_of_the_run(prefect_server: str, dataset: Dataset, tmp_path: Path) -> None:
+    given = {"events": dataset.events, "items": "env:NOWHERE", "home": str(tmp_path / "home")}
+    found, raised = run(ingest_tables, given)
+    assert isinstance(raised, SettingError)
+    assert found.state is not None
+    assert (found.state.type, found.state.name) == ("FAILED", "BadSetting")
+    assert "RECSYS_SOURCE_NOWHERE is not set" in str(found.state.message)
+    assert "Traceback" not in logged(found.id)
+    assert stages(found.id) == {"write snapshot": "BadSetting"}
 
 
 def test_a_bug_keeps_its_stack_trace(prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from test_pipeline import artifact
 
 from flows.teach import teach_generation, verdict
 from recsys.artifacts import ArtifactError, read_json
@@ -118,6 +119,9 @@ def test_the_same_pairs_are_not_learnt_twice_and_a_broken_bond_is_told(
 ) -> None:
     again = teach_generation(str(pairs), taught.parent, str(place.root), CONFIG)
     assert again == replace(taught, reused=True)
+    assert artifact("found-done", holding=f"from these pairs, {taught.adapter}")
+    drawn = artifact("search-curves", holding=f"searches by adapter {taught.adapter}")
+    assert str(drawn.data).startswith("data:image/png;base64,")
     encoder = Encoder.open(place, str(taught.generation))
     items = Recommender.open(place, taught.parent).catalogue.items
     with pytest.raises(ArtifactError, match="search vector"):

@@ -14,6 +14,7 @@ import pytest
 from processes import PATIENCE_SECONDS
 from synthetic import SMALL, Dataset
 from test_cli import run, shown
+from test_pipeline import artifact
 
 from recsys.artifacts import read_json, write_json
 from recsys.config import LoraConfig, ModelConfig, from_dict, to_dict
@@ -70,6 +71,11 @@ def test_the_first_trial_is_as_given_and_the_best_is_trained_with(place: Home, t
     trained = run("train", "--config", tuned["config"], "--home", place.root)
     assert trained["reused"]
     assert trained["generation"] == tuned["training"]["generation"]
+
+
+def test_a_search_that_is_done_says_so(place: Home, tuned: dict[str, Any]) -> None:
+    run("tune", "--config", place.root / "model.json", "--trials", TRIALS, "--no-train", "--home", place.root)
+    assert artifact("found-done", holding=f"all {TRIALS} trials of {Path(tuned['config']).stem}")
 
 
 def test_a_killed_search_goes_on_to_the_same_trials(place: Home, tuned: dict[str, Any], tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Two adapters on what both held out, and all that was tried in one frame."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,9 +18,11 @@ from recsys.evaluation.bootstrap import paired_bootstrap
 from recsys.evaluation.report import OURS
 from recsys.home import Home
 from recsys.interactive import names
+from recsys.interactive.adapters import same_targets
 from recsys.interactive.comparison import examples, measure
 from recsys.publishing.binding import read_held_out
 from recsys.store.generations import current_id, newest_with, read_generation
+from recsys.store.manifests import AdapterCard
 
 
 @pytest.fixture
@@ -80,3 +84,19 @@ def test_all_that_was_tried_is_one_frame(copied: Home, tmp_path: Path) -> None:
     assert (adapter["aliases"], adapter["tags"], adapter["note"]) == (["champion"], ["a"], "Ours.")
     assert tried["made"].is_sorted(descending=True)
     assert recsys.experiments(home=tmp_path / "empty").is_empty()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"snapshot": "another"},
+        {"protocol": "leave-one-out"},
+        {"settings": {"seed": 1, "evaluation": {"test_share": 0.1}}},
+        {"settings": {"seed": 0, "evaluation": {"test_share": 0.2}}},
+    ],
+)
+def test_metrics_on_cards_are_compared_only_where_the_same_targets_were_drawn(other: dict[str, Any]) -> None:
+    settings = {"seed": 0, "evaluation": {"test_share": 0.1}, "tower": {"epochs": 3}}
+    card = AdapterCard(base="none", task="recommendation", snapshot="one", protocol="temporal", settings=settings)
+    assert same_targets(card, replace(card, settings={**settings, "tower": {"epochs": 4}}))
+    assert not same_targets(card, replace(card, **other))

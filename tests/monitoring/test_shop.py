@@ -7,9 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from infra.benchmarks.monitoring import SHIFTS, Shop, caught, newer, weeks
+from infra.benchmarks.monitoring import Shop, caught, weeks
+from infra.benchmarks.shifts import SHIFTS, SMALL_BOT, newer
 from recsys.config import MonitorConfig
 from recsys.data import columns
+from recsys.monitoring.arrivals import numbers
 from recsys.monitoring.checks import ALARM, LOOK, OK, TRAIN
 from recsys.monitoring.monitor import Watched, monitor
 from recsys.monitoring.windows import History
@@ -31,7 +33,7 @@ def test_a_higher_rate_of_false_alarms_is_a_setting(shop: Shop) -> None:
     assert sum(bool(report.findings) for report in loose) > 0
 
 
-@pytest.mark.parametrize("name", SHIFTS)
+@pytest.mark.parametrize("name", sorted(set(SHIFTS) - {SMALL_BOT}))
 def test_a_shift_is_caught_by_the_check_that_is_meant_for_it(watched: Watched, name: str) -> None:
     shift, meant = SHIFTS[name]
     report = monitor(shift(watched, np.random.default_rng(1)))
@@ -47,6 +49,17 @@ def test_lost_events_call_for_a_look_and_other_tastes_for_a_training(watched: Wa
     assert LOOK in {check.remedy for check in lost.findings if check.level == ALARM}
     assert not lost.training_helps
     assert not monitor(watched).training_helps
+
+
+@pytest.mark.parametrize(("times", "level"), [(0.4, ALARM), (0.6, OK), (1.5, OK), (100.0, ALARM)])
+def test_numbers_of_items_are_compared_with_what_they_were(watched: Watched, times: float, level: str) -> None:
+    assert watched.catalogue is not None
+    other = watched.catalogue.with_columns(pl.col("price") * times, margin=pl.lit(None, pl.Float64))
+    found = numbers(watched.items, other, MonitorConfig())
+    assert found is not None
+    assert found.seen.startswith(f"price is {times:.3g} times what it was")
+    assert found.beyond is (level == ALARM)
+    assert numbers(watched.items, other.drop("price"), MonitorConfig()) is None
 
 
 def test_a_silent_day_is_an_alarm(watched: Watched) -> None:

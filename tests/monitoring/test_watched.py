@@ -9,7 +9,7 @@ import pytest
 from deliveries import Files
 from synthetic import Dataset
 
-from infra.benchmarks.monitoring import GERMAN
+from infra.benchmarks.shifts import GERMAN
 from recsys.artifacts import ArtifactError
 from recsys.config import MonitorConfig
 from recsys.data import columns

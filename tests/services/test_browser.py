@@ -210,6 +210,23 @@ def test_a_user_is_found_compared_explained_and_filtered(visit: Visit, known_use
     assert all("422" in error for error in visit.errors)  # the browser's own line about the filter refused
 
 
+def test_a_list_that_answers_late_has_the_columns_that_the_other_has_learnt(visit: Visit) -> None:
+    page, held, learnt = visit.page, [], []
+
+    def hold(route: Any) -> None:
+        if learnt or '"generation"' in (route.request.post_data or ""):
+            route.continue_()  # list B's, and all that is asked later
+        else:
+            held.append(route)
+
+    page.route("**/v1/recommend", hold)
+    page.reload()
+    page.locator("#list-B .fields").first.wait_for()
+    learnt.append(True)
+    held[-1].continue_()  # those before were given up for it
+    page.locator("#list-A .fields").first.wait_for()
+
+
 def test_events_say_what_they_are_and_what_they_mean(visit: Visit, world: World) -> None:
     page, user = visit.page, "who minds"
     did = {"i000": ("purchase", None), "i001": ("view", 2.5), "i005": ("dislike", None)}
@@ -380,11 +397,30 @@ def test_adapters_are_listed_and_two_are_set_beside_each_other(visit: Visit, wor
     for place in (0, 1):
         rows.nth(place).locator("input").click()
     page.locator("#adapters-difference").wait_for()
-    assert all(one in page.locator("#adapters-difference thead").inner_text() for one in ids)
-    assert "parent" in page.locator("#adapters-difference tbody").inner_text()  # all else is the same
-    assert page.locator("#adapters-difference tbody tr").count() == 1
+    assert all(one in page.locator("#difference-head").inner_text() for one in ids)
+    assert "parent" in page.locator("#difference-rows").inner_text()  # all else is the same
+    assert page.locator("#difference-rows tr").count() == 1
     rows.nth(0).locator("input").click()
     page.locator("#adapters-difference").wait_for(state="hidden")
+    assert visit.errors == []
+
+
+def test_two_adapters_are_measured_by_slice_with_lists_of_people(visit: Visit) -> None:
+    page = visit.page
+    page.click("#adapters summary")
+    for place in (0, 1):
+        page.locator("#adapter-rows tr").nth(place).locator("input").click()
+    page.locator("#slices tbody tr").first.wait_for()
+    total = page.locator("#slices tbody tr").first
+    told = total.locator("td[data-label=Difference]").inner_text()
+    assert re.fullmatch(r"[+−]\d\.\d{4} \([+−]\d\.\d{4} to [+−]\d\.\d{4}\)", told)
+    assert page.get_by_role("img", name=told).first.is_visible()
+    people = page.locator("#compared-people section")
+    assert people.count() == 3
+    for place in range(3):
+        assert people.nth(place).locator("ol").count() == 2
+        assert people.nth(place).locator("ol").first.locator("li").count() == 5
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
     assert visit.errors == []
 
 
@@ -504,6 +540,7 @@ def test_promoting_asks_first_then_switches_and_rolls_back(visit: Visit, world: 
     page.fill("#reason", "The <b>spring</b> catalogue.")
     assert page.locator("#serving").inner_text() == world.first
     page.click("#confirm-yes")
+    page.locator("#confirm-state", has_text="The gate judges").wait_for()
     page.locator("#serving", has_text=world.second).wait_for()
     page.click("#promotions > summary")
     row = page.locator("#promotion-rows tr").first

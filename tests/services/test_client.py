@@ -60,6 +60,9 @@ OF_THE_MOMENT = {
     "since",
     "timestamp",
     "rates",
+    "promotion",
+    "at",
+    "ended",
 }
 
 
@@ -73,7 +76,7 @@ class Step:
     refused: type[ServiceError] | None = None
 
 
-def steps(mark: str, known_user: str, item: str, other: str, rec_id: str, generation: str) -> list[Step]:
+def steps(mark: str, known_user: str, item: str, other: str, rec_id: str, generation: str, adapter: str) -> list[Step]:
     """Return a walk through all that can be called; what it writes carries the mark."""
     made = f"{mark} ?#%ü"  # an id that has to be quoted
     promotions = [NewPromotion(item_id=item, slot=1), {"item_id": other, "slot": 3}]
@@ -120,6 +123,8 @@ def steps(mark: str, known_user: str, item: str, other: str, rec_id: str, genera
         Step("adapters"),
         Step("promote", (generation,), {"force": True, "reason": "It is the only one."}),
         Step("promote", ("0" * 16,), refused=NotFound),
+        Step("promotion", ("0" * 16,), refused=NotFound),
+        Step("compare_adapters", (adapter, adapter), {"users": 1}),
         Step("roll_back", refused=Conflict),
         Step("roll_back", options={"to": generation, "reason": "It is the one that serves."}),
         Step("promotions", options={"limit": 5}),
@@ -164,7 +169,8 @@ def test_every_operation_has_a_method_and_both_clients_give_equal_answers(
     first = service.post("/v1/recommend", json={"history": catalogue[:2]}).json()
 
     def walk(mark: str) -> list[Step]:
-        return steps(mark, known_user, catalogue[0], catalogue[1], first["rec_id"], first["generation"])
+        made = (first["rec_id"], first["generation"], first["adapter"])
+        return steps(mark, known_user, catalogue[0], catalogue[1], *made)
 
     def settle() -> None:
         """Wait until all workers know of every item that was put and deleted so far: scores stand beside all others."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from recsys.home import Home
-from recsys.store.generations import current_id
+from recsys.store.generations import current_id, read_generation
 from services.edge.keys import create_key
 from services.serve import log_file, running
 
@@ -28,12 +28,14 @@ def test_whatever_is_sent_the_service_does_as_it_is_described(
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION), "--no-color", "run"]
     options = ["--max-examples", str(EXAMPLES), "--seed", "1", "--workers", "1"]
     headers = {"Authorization": f"Bearer {token}"}
+    served = str(current_id(home))
+    given = {"RECSYS_GENERATION": served, "RECSYS_ADAPTER": read_generation(home, served)[1].adapter}
     with running(home) as url, httpx.Client(base_url=url, headers=headers, timeout=30) as client:
         operations = sum(len(methods) for methods in client.get("/docs.json").json()["paths"].values())
         found = subprocess.run(
             [*command, f"{url}/docs.json", *options],
             cwd=tmp_path,
-            env=os.environ | {"RECSYS_KEY": token, "RECSYS_GENERATION": str(current_id(home))},
+            env=os.environ | given | {"RECSYS_KEY": token},
             capture_output=True,
             text=True,
             check=False,

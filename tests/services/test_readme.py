@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -13,7 +14,7 @@ from synthetic import people
 from variants import describe_users, make_variant
 
 from recsys.home import Home
-from recsys.store.generations import promote
+from recsys.store.generations import promote, read_generation
 from services.serve import running
 
 CLONE = Path(__file__).parents[2]
@@ -82,13 +83,22 @@ class Command:
         return cls(method, url, body, options["-H"] == "content-type: application/json")
 
 
+def has_ended(client: httpx.Client, promotion: str) -> bool:
+    return bool(client.get(promotion).json()["state"] != "running")
+
+
 def test_every_route_has_a_curl_that_works(
-    copy_of_home: Callable[[Path], Home], service: httpx.Client, catalogue: list[str], tmp_path: Path
+    copy_of_home: Callable[[Path], Home],
+    service: httpx.Client,
+    catalogue: list[str],
+    tmp_path: Path,
+    eventually: Callable[[Callable[[], bool]], None],
 ) -> None:
     home = copy_of_home(tmp_path)
     first = describe_users(home, people())  # whose attributes can be put
+    adapter = read_generation(home, first)[1].adapter
     promote(home, first)
-    second, _ = make_variant(home, {"content": 1.0})
+    second, other = make_variant(home, {"content": 1.0})
     promote(home, second)  # so that there is a way back
     (script,) = CURL
     asked: set[tuple[str, str]] = set()
@@ -96,7 +106,8 @@ def test_every_route_has_a_curl_that_works(
         document = client.get(f"{url}/docs.json").json()
         rec_id = client.post(f"{url}/v1/recommend", json={"history": []}).json()["rec_id"]
         variables = {"u": "http://localhost:3000", "j": "content-type: application/json"}
-        values = {"GENERATION": second, "REC_ID": rec_id, **variables}
+        chosen = {"GENERATION": second, "ADAPTER": adapter, "OTHER": other}
+        values = {"REC_ID": rec_id, **chosen, **variables}
         for line in script.splitlines():
             if match := re.fullmatch(r"(\w)=(.*)", line):
                 assert shlex.split(match[2]) == [variables[match[1]]]
@@ -110,7 +121,11 @@ def test_every_route_has_a_curl_that_works(
             # the classifier is in the other home
             to = str(service.base_url) + "/v1/classify" if target.endswith("/v1/classify") else target
             response = client.request(command.method, to, content=command.body, headers=headers)
-            assert response.status_code == 200, (line, response.text)
+            assert response.status_code in (200, 202), (line, response.text)
+            if target.endswith("/promote"):
+                values["PROMOTION"] = response.json()["promotion"]
+            if response.status_code == 202:
+                eventually(partial(has_ended, client, url + response.headers["Location"]))
             asked.add((command.method.lower(), target.removeprefix(url).partition("?")[0]))
         assert client.get(f"{url}/v1/generations").json()["current"] == first
     for path, operations in document["paths"].items():

@@ -15,15 +15,16 @@ from variants import make_variant
 from recsys.home import Home
 from recsys.serving.recommender import Recommender
 from recsys.store.adapters import save_adapter
+from recsys.store.attempts import begin_attempt
 from recsys.store.generations import current_id, promote, read_generation
 from recsys.store.manifests import AdapterCard
 from recsys.store.names import ADAPTER, GENERATION, remove_alias, set_alias
 from recsys.store.pointer import list_promotions
-from recsys_client.schemas.generations import PromoteRequest
+from recsys.store.promotions import Cause
+from recsys_client import Client
 from recsys_client.schemas.problems import Code
-from services.edge.problems import Refused
-from services.routes import generations
 from services.serve import running
+from services.worker.promotions import Promotions
 
 Eventually = Callable[[Callable[[], bool]], None]
 WORKERS = 2
@@ -57,8 +58,8 @@ class World:
         return found
 
     def promote(self, generation_id: str) -> None:
-        response = self.ask("POST", f"/v1/generations/{generation_id}/promote", force=True, reason=REASON)
-        assert response.status_code == 200, response.text
+        with Client(self.url, timeout=30) as client:
+            assert client.promote(generation_id, force=True, reason=REASON).state == "promoted"
 
     def switch(self, generation_id: str) -> None:
         """Switch without the gate, which would look at each generation every time."""
@@ -235,10 +236,12 @@ def test_who_is_overtaken_while_the_gate_looks_is_told_by_a_word_of_its_own(
             promote(world.home, world.second)
         return Recommender.open(world.home, generation_id)
 
-    worker: Any = SimpleNamespace(home=world.home, opened=overtaken, cache=SimpleNamespace(open=lambda _: None))
-    with pytest.raises(Refused) as refused:
-        generations._promote(worker, third, PromoteRequest(force=True, reason=REASON))
-    assert (refused.value.code, refused.value.status_code) == (Code.SWITCHED_MEANWHILE, 409)
+    opens: Any = SimpleNamespace(open=lambda _: None)
+    answering: Any = SimpleNamespace(opened=overtaken)
+    cause = Cause(reason=REASON)
+    attempt, _ = begin_attempt(world.home, third, cause, force=True)
+    ended = Promotions(world.home, answering, opens).promote(attempt, cause)
+    assert (ended.state, ended.code) == ("failed", Code.SWITCHED_MEANWHILE)
     assert current_id(world.home) == world.second
 
 

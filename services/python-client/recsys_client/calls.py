@@ -5,14 +5,14 @@ Both clients send what is built here. Arguments that are left out are not sent, 
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, Unpack
 from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from recsys_client.errors import ServiceError, error_of, invalid, invalid_parameter
+from recsys_client.errors import ServiceError, error_in, error_of, invalid, invalid_parameter
 from recsys_client.params import (
     AnybodyParams,
     BecauseYouLikedParams,
@@ -29,12 +29,14 @@ from recsys_client.params import (
     TrendingParams,
 )
 from recsys_client.schemas.classify import ClassifyAnswer, ClassifyRequest
+from recsys_client.schemas.comparison import ComparisonAnswer
 from recsys_client.schemas.events import EventsAnswer, EventsRequest, NewEvent
 from recsys_client.schemas.fields import Id
 from recsys_client.schemas.generations import (
     AdaptersAnswer,
     GenerationsAnswer,
     PromoteRequest,
+    PromotionAnswer,
     PromotionsAnswer,
     RollbackRequest,
     ShadowAnswer,
@@ -100,6 +102,7 @@ class Call(Generic[T]):
         arguments: what httpx needs beside method and path.
         read: makes a successful response the answer.
         repeatable: whether doing it twice is as good as once, also where the first answer was lost.
+        follow: takes an answer and returns the call that asks for what it is not yet; None where it is what was asked.
     """
 
     method: str
@@ -107,6 +110,7 @@ class Call(Generic[T]):
     arguments: dict[str, Any]
     read: Callable[[httpx.Response], T]
     repeatable: bool
+    follow: "Callable[[T], Call[T] | None]" = lambda _: None
 
     def answer(self, response: httpx.Response) -> T:
         """Return the answer, or raise the ServiceError that the response stands for."""
@@ -294,11 +298,32 @@ def adapters() -> Call[AdaptersAnswer]:
     return _call("GET", "/v1/adapters", AdaptersAnswer)
 
 
-def promote(generation_id: str, *, force: bool = False, reason: str | None = None) -> Call[SwitchAnswer]:
-    """Serve a generation; Conflict says why it is not, and ``force``, which takes a reason, overrules the gate."""
+def compare_adapters(first: str, second: str, *, users: int | None = None) -> Call[ComparisonAnswer]:
+    """Compare two adapters on the targets that both held out, and show ``users`` people's lists (3) by both."""
+    path = f"/v1/adapters/{_segment('first', first)}/compare/{_segment('second', second)}"
+    return _call("GET", path, ComparisonAnswer, query={} if users is None else {"users": users})
+
+
+def promote(
+    generation_id: str, *, force: bool = False, reason: str | None = None, wait: bool = True
+) -> Call[PromotionAnswer]:
+    """Serve a generation; Conflict says why it is not, and ``force``, which takes a reason, overrules the gate.
+
+    The gate may take minutes. With ``wait`` that is waited for; without, the answer comes at once, and ``promotion``
+    tells what became of it.
+    """
     path = f"/v1/generations/{_segment('generation_id', generation_id)}/promote"
     body = _checked(PromoteRequest, {"force": force} | ({} if reason is None else {"reason": reason}))
-    return _call("POST", path, SwitchAnswer, body, repeatable=False)
+    call = _call("POST", path, PromotionAnswer, body, repeatable=False)
+    if wait:
+        return replace(call, follow=_decided)
+    call.arguments["headers"]["Prefer"] = "respond-async"
+    return call
+
+
+def promotion(promotion_id: str) -> Call[PromotionAnswer]:
+    """Return what became of a promotion; ``state`` says it, and a refusal is told, not raised."""
+    return _call("GET", f"/v1/promotions/{_segment('promotion_id', promotion_id)}", PromotionAnswer)
 
 
 def roll_back(*, to: str | None = None, reason: str | None = None) -> Call[SwitchAnswer]:
@@ -367,6 +392,15 @@ def _call(
     if body is not None or method == "POST":  # a service without keys asks for it also where there is no body
         arguments["headers"] = {"Content-Type": "application/json"}
     return Call(method, path, arguments, lambda response: answer.model_validate_json(response.content), repeatable)
+
+
+def _decided(answer: PromotionAnswer) -> Call[PromotionAnswer] | None:
+    """Return what asks once more while a promotion is judged; raise what it is refused by."""
+    if answer.state == "running":
+        return replace(promotion(answer.promotion), follow=_decided)
+    if answer.problem is not None:
+        raise error_in(answer.problem.status, answer.problem.code, answer.problem.detail)
+    return None
 
 
 def _list(schema: type[RecipeRequest], params: Mapping[str, Any]) -> Call[ListAnswer]:

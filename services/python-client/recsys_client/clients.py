@@ -19,6 +19,7 @@ from recsys_client.errors import retry_after
 
 TIMEOUT_SECONDS = 10.0  # the service itself gives up on a request after as long
 FIRST_PAUSE_SECONDS = 0.1  # after a broken connection; doubles with each attempt
+FOLLOWING_SECONDS = 0.5  # before asking what became of something that takes long
 MAX_PAUSE_SECONDS = 5.0  # whoever is told to wait for longer gets the error at once
 BROKEN = (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError)  # no timeout once a request is sent
 
@@ -98,6 +99,13 @@ class Client:
         self._http.__exit__(*error)
 
     def _send(self, call: Call[T]) -> T:
+        answer = self._answer(call)
+        while (further := call.follow(answer)) is not None:
+            time.sleep(FOLLOWING_SECONDS)
+            call, answer = further, self._answer(further)
+        return answer
+
+    def _answer(self, call: Call[T]) -> T:
         attempt = 0
         while True:
             left = self._retries - attempt if call.repeatable else 0
@@ -144,8 +152,10 @@ class Client:
     recommendation = _sync(calls.recommendation)
     generations = _sync(calls.generations)
     adapters = _sync(calls.adapters)
+    compare_adapters = _sync(calls.compare_adapters)
     promote = _sync(calls.promote)
     roll_back = _sync(calls.roll_back)
+    promotion = _sync(calls.promotion)
     promotions = _sync(calls.promotions)
     begin_shadow = _sync(calls.begin_shadow)
     end_shadow = _sync(calls.end_shadow)
@@ -185,6 +195,13 @@ class AsyncClient:
         await self._http.__aexit__(*error)
 
     async def _send(self, call: Call[T]) -> T:
+        answer = await self._answer(call)
+        while (further := call.follow(answer)) is not None:
+            await anyio.sleep(FOLLOWING_SECONDS)
+            call, answer = further, await self._answer(further)
+        return answer
+
+    async def _answer(self, call: Call[T]) -> T:
         attempt = 0
         while True:
             left = self._retries - attempt if call.repeatable else 0
@@ -231,8 +248,10 @@ class AsyncClient:
     recommendation = _async(calls.recommendation)
     generations = _async(calls.generations)
     adapters = _async(calls.adapters)
+    compare_adapters = _async(calls.compare_adapters)
     promote = _async(calls.promote)
     roll_back = _async(calls.roll_back)
+    promotion = _async(calls.promotion)
     promotions = _async(calls.promotions)
     begin_shadow = _async(calls.begin_shadow)
     end_shadow = _async(calls.end_shadow)

@@ -1,6 +1,7 @@
 """What the service refuses, as exceptions: one for each case in which a caller would do something else."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -105,6 +106,11 @@ def error_of(response: httpx.Response) -> ServiceError:
         problem.code,
         problem.errors or (),
     )
+
+
+def error_in(status: int, code: str, detail: str) -> ServiceError:
+    """Return the exception for an error that an answer tells of."""
+    return BY_STATUS.get(status, ServiceError)(status, HTTPStatus(status).phrase, detail, code=code)
 
 
 def retry_after(response: httpx.Response) -> float | None:

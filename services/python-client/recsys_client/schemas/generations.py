@@ -15,12 +15,40 @@ Reason = Annotated[
 ]
 
 
+class PromotionProblem(BaseModel):
+    """Why a promotion was refused or has failed, as an error says it."""
+
+    status: int
+    code: str = Field(description="For programs to switch on.")
+    detail: str = Field(description="What is wrong and what to do about it, for people.")
+
+
+class PromotionAnswer(BaseModel):
+    """An attempt to serve a generation, and what became of it."""
+
+    promotion: str = Field(description="Its id, for GET /v1/promotions/{promotion_id}.")
+    state: Literal["running", "promoted", "refused", "failed"] = Field(
+        description="`running`: it is being judged; `promoted`: it is served; `refused` by the gate; `failed`: see "
+        "`problem`. What has not been promoted has changed nothing."
+    )
+    generation: str
+    previous: str | None = Field(description="What was served before; null while it is running, and of nothing.")
+    findings: list[str] | None = Field(description="What the gate found; null while it is running.")
+    by: str = Field(description="Whose login, or whose key.")
+    reason: str | None
+    forced: bool = Field(description="Whether the gate is to be overruled.")
+    at: str = Field(description="When it was asked for (UTC).")
+    ended: str | None = Field(description="When it was decided (UTC).")
+    problem: PromotionProblem | None = Field(description="Why it was refused or has failed.")
+
+
 class GenerationsAnswer(BaseModel):
     """All generations, and how this worker stands to the current one."""
 
     serving: str | None = Field(description="What this worker answers from.")
     current: str | None = Field(description="Where the pointer points.")
     problem: str | None = Field(description="Why the current one is not served.")
+    promoting: PromotionAnswer | None = Field(None, description="The promotion that is under way, of any worker.")
     generations: list[dict[str, Any]]
     attributes: dict[str, str] = Field(
         {},
@@ -100,7 +128,7 @@ class SwitchAnswer(BaseModel):
 
     generation: str
     previous: str | None
-    findings: list[str] = Field(description="What the gate found; empty after a rollback.")
+    findings: list[str] = Field(description="Empty after a rollback.")
 
 
 class PromotionRecord(BaseModel):
@@ -116,6 +144,9 @@ class PromotionRecord(BaseModel):
     forced: bool = Field(description="Whether the gate was to be overruled.")
     passed: bool | None = Field(description="What the gate said; null where it was not asked.")
     findings: list[str] = Field(description="Of the gate, or what is broken.")
+    promotion: str | None = Field(
+        None, description="Its id, for GET /v1/promotions/{promotion_id}; null of what this service was not asked for."
+    )
 
 
 class PromotionsAnswer(BaseModel):

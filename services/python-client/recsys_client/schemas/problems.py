@@ -55,6 +55,7 @@ class Code(StrEnum):
     UNKNOWN_ITEM = "unknown-item", 404, "There is no such item."
     UNKNOWN_ADAPTER = "unknown-adapter", 404, "There is no such adapter, or no classifier at all."
     UNKNOWN_GENERATION = "unknown-generation", 404, "There is no such generation."
+    UNKNOWN_PROMOTION = "unknown-promotion", 404, "There is no such promotion, or it is no longer kept."
     UNKNOWN_RECOMMENDATION = "unknown-recommendation", 404, (
         "No such answer is recorded: it is too old, or its user was forgotten."
     )  # fmt: skip
@@ -71,6 +72,9 @@ class Code(StrEnum):
     )  # fmt: skip
     SWITCHED_MEANWHILE = "switched-meanwhile", 409, (
         "Another generation was served meanwhile than the decision rested on; look again."
+    )  # fmt: skip
+    PROMOTION_RUNNING = "promotion-running", 409, (
+        "Another promotion is under way; `Location` says where to ask for it."
     )  # fmt: skip
     NOTHING_BEFORE = "nothing-before", 409, "There is no generation to roll back to, or it is broken."
     NO_ROOM = "no-room", 409, "There may be no more live items, of this key or of all."
@@ -105,6 +109,7 @@ class Code(StrEnum):
     UNAVAILABLE = "unavailable", 503, "It cannot be answered at the moment; ask again later."
     OVERLOADED = "overloaded", 503, "There is more to do than can be done; nothing was done."
     TOO_LATE = "too-late", 503, "No answer was ready in time; what was begun may still be done."
+    PROMOTION_LOST = "promotion-lost", 503, "The worker that judged it has ended before it was decided; ask again."
     LOADING = "loading", 503, "What the answer needs is still being loaded."
     NOTHING_SERVED = "nothing-served", 503, "No generation is loaded."
     TEXTS_UNAVAILABLE = "texts-unavailable", 503, "The encoder of texts cannot be loaded."
