@@ -49,5 +49,5 @@ def publish_generation(
     report_promotions(place)
     if not verdict.passed and not force:
         tell(REFUSED, place, {"generation": generation_id, "findings": list(verdict.findings)})
-        raise RefusedError(generation_id, verdict.findings)
+        raise RefusedError(generation_id, verdict.findings, verdict.objections)
     return verdict

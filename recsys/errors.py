@@ -73,15 +73,17 @@ class RefusedError(RecsysError):
     Attributes:
         generation_id: what was refused.
         findings: of the gate, one sentence a check.
+        objections: those of the checks that it fails, which the message tells; empty: it tells all.
     """
 
-    def __init__(self, generation_id: str, findings: tuple[str, ...]) -> None:
-        super().__init__(generation_id, findings)
+    def __init__(self, generation_id: str, findings: tuple[str, ...], objections: tuple[str, ...] = ()) -> None:
+        super().__init__(generation_id, findings, objections)
         self.generation_id = generation_id
         self.findings = findings
+        self.objections = objections
 
     def __str__(self) -> str:
-        said = " ".join(self.findings)
+        said = " ".join(self.objections or self.findings)
         return (
             f"The gate refused generation {self.generation_id}. {said} Train a better one, or use force with a reason."
         )

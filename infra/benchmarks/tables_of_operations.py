@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+SAID = 300  # characters of what a run says at its end
+
 
 def retention(path: Path) -> str:
     """Return the Markdown of how much a home held after so many publications."""
@@ -58,12 +60,11 @@ def night(path: Path) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "| at (UTC) | log of promotions | generation | before | why |", "|---|---|---|---|---|"]
     for one in document["promotions"]:
-        verdict = one["action"] if one["passed"] in (True, None) else f"{one['action']}, refused"
         before = f"`{one['previous']}`" if one["previous"] else "nothing"
-        cells = [one["at"][11:19], verdict, f"`{one['generation']}`", before, one["reason"] or ""]
+        cells = [one["at"][11:19], one["action"], f"`{one['generation']}`", before, one["reason"] or ""]
         lines.append(f"| {' | '.join(cells)} |")
     told = [step for step in document["steps"] if step["state"] != "Completed"]
-    lines += ["", *(f"- *{step['what']}*, {step['state']}: {step['message']}" for step in told)]
+    lines += ["", *(f"- *{step['what']}*, {step['state']}: {step['message'][:SAID]} …" for step in told)]
     answers = sum(asked["answers"].values())
     lines += [
         "",

@@ -170,7 +170,7 @@ def publish(
     with reporting(progress) as report, step(report, "Gate"):
         verdict = admission.publish(place, chosen, force=force, cause=Cause(reason=reason), limits=gate)
     if not verdict.passed and not force:
-        raise RefusedError(chosen, verdict.findings)
+        raise RefusedError(chosen, verdict.findings, verdict.objections)
     return verdict
 
 

@@ -60,6 +60,11 @@ class Verdict:
         if len(self.checks) < len(self.findings):  # told without figures
             object.__setattr__(self, "checks", ((_REMARK, self.passed),) * len(self.findings))
 
+    @property
+    def objections(self) -> tuple[str, ...]:
+        """The findings of the checks that it does not pass."""
+        return tuple(said for said, (_, passed) in zip(self.findings, self.checks, strict=True) if not passed)
+
     def __add__(self, other: "Verdict") -> "Verdict":
         """Return the verdict that passes where both do, with the findings of both."""
         return Verdict(self.passed and other.passed, self.findings + other.findings, self.checks + other.checks)

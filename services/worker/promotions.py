@@ -101,7 +101,7 @@ class Promotions:
             return replace(attempt, state="failed", previous=previous, code=str(error.code), detail=error.detail)
         attempt = replace(attempt, previous=previous, findings=list(verdict.findings))
         if not (verdict.passed or force):
-            detail = f"The gate refuses {generation_id}: {' '.join(verdict.findings)}"
+            detail = f"The gate refuses {generation_id}: {' '.join(verdict.objections)}"
             return replace(attempt, state="refused", code=str(Code.REFUSED_BY_GATE), detail=detail)
         self._generation.check()
         return replace(attempt, state="promoted")

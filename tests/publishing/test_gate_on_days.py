@@ -23,6 +23,7 @@ from recsys.config import (
 from recsys.data.ingest import ingest
 from recsys.data.signals import signals_of
 from recsys.data.snapshot import open_snapshot
+from recsys.errors import RefusedError
 from recsys.evaluation.held_out import make_split, read_sequences
 from recsys.evaluation.report import HEADLINE, OURS
 from recsys.experts.content import Content
@@ -155,6 +156,11 @@ def test_one_that_settings_broke_is_refused_though_an_event_more_makes_other_tar
     assert "is below the served generation's" in told(verdict, "targets that neither has learnt from")
     assert "is below the served generation's" in told(verdict, "On tail items")
     assert "as its figures say" in told(verdict, "Put together again")  # it is what it says
+    assert all("below" in said or "not beyond doubt above" in said for said in verdict.objections)
+    assert 1 < len(verdict.objections) < len(verdict.findings)
+    error = RefusedError(days.broken, verdict.findings, verdict.objections)
+    assert "On tail items" in str(error)
+    assert "Put together again" not in str(error)
 
 
 def test_half_a_catalogue_is_refused(days: Days) -> None:
