@@ -4,6 +4,7 @@ Deleting the root resets everything; nothing is written elsewhere. It is made fo
 people's events in all of its rooms: most of these a group could read that an operator lets in.
 """
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,13 @@ from stat import S_IROTH, S_IWOTH, S_IXOTH
 from recsys.errors import SettingError
 
 ALONE = 0o700
+# why a folder cannot be made whoever asks for it
+NO_PLACE = {
+    errno.EEXIST: "something else lies there",
+    errno.ENOTDIR: "a folder above it is none",
+    errno.ENAMETOOLONG: "a name in it is too long",
+    errno.ELOOP: "it is a link that leads to itself",
+}
 SALT = "forgotten.salt"  # makes the hashes of who is forgotten; never lies where these do
 
 
@@ -38,9 +46,21 @@ class Home:
         return cls(_absolute(os.environ.get("RECSYS_HOME") or ".recsys"))
 
     def make(self) -> "Home":
-        """Make the root, and the room of what runs write, for their owner alone; those that exist keep their modes."""
-        for folder in (self.root, self.runs):
-            folder.mkdir(mode=ALONE, parents=True, exist_ok=True)
+        """Make the root, and the room of what runs write, for their owner alone; those that exist keep their modes.
+
+        Raises:
+            SettingError: no folder can be there: a file is, or the path is too long.
+            OSError: it may not be made there.
+        """
+        try:
+            for folder in (self.root, self.runs):
+                folder.mkdir(mode=ALONE, parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno not in NO_PLACE:
+                raise
+            raise SettingError(
+                f"{self.root} cannot be the home: {NO_PLACE[error.errno]}. Name another, by --home or RECSYS_HOME."
+            ) from None
         return self
 
     def open_to_all(self) -> list[Path]:
@@ -101,7 +121,10 @@ class Home:
 
 def _absolute(place: str | Path) -> Path:
     try:
+        str(place).encode()
         return Path(place).expanduser().absolute()
+    except UnicodeEncodeError:
+        raise SettingError(f"{str(place)!a} is no text in UTF-8. Give the home by a path in UTF-8.") from None
     except RuntimeError:
         raise SettingError(
             f"{place} names a user's folder that is not known here. Give the home by a whole path."

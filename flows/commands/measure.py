@@ -31,7 +31,7 @@ def evaluate(
         from recsys.evaluation.report import METRICS_FILE
         from recsys.store.generations import newest_id, read_generation
 
-        chosen = meant(session.home, GENERATION, generation) if generation else newest_id(session.home)
+        chosen = newest_id(session.home) if generation is None else meant(session.home, GENERATION, generation)
         folder, manifest = read_generation(session.home, chosen)
         document = read_json(folder / METRICS_FILE)
         if out is not None:

@@ -35,7 +35,10 @@ def publish(
         from recsys.store.generations import newest_id
 
         limits = read_settings(GateConfig, gate) if gate else GateConfig()
-        chosen = meant(session.home, GENERATION, generation) if generation else newest_id(session.home, served=False)
+        if generation is None:
+            chosen = newest_id(session.home, served=False)
+        else:
+            chosen = meant(session.home, GENERATION, generation)
         try:
             verdict = publish_generation(chosen, str(session.home.root), force, reason, limits)
         except RefusedError as error:

@@ -1,6 +1,7 @@
 """What the commands share: options, output for people or as JSON, and errors as one line and an exit code."""
 
 import contextlib
+import io
 import json
 import re
 import signal
@@ -22,7 +23,7 @@ from flows.disk import full_disk
 from flows.runtime import prepare
 from recsys.artifacts import ID_DIGITS, ArtifactError
 from recsys.config import ModelConfig, read_settings
-from recsys.errors import RecsysError, RefusedError
+from recsys.errors import RecsysError, RefusedError, SettingError
 from recsys.evaluation.plain import cell, visible
 from recsys.home import Home
 from recsys.store.names import SNAPSHOT, meant
@@ -96,15 +97,29 @@ def shell(home: Path | None, as_json: bool, debug: bool, log: Path | None = None
         session.result |= {"error": message}
     session.print(errors if as_json else _console())
     if as_json:
-        print(json.dumps(session.result, ensure_ascii=False, allow_nan=False, default=str))
+        print_json(session.result)
     if code:
         raise typer.Exit(code)
+
+
+def print_json(result: dict[str, Any]) -> None:
+    """Print the one object of ``--json``; what stdout's encoding lacks is escaped."""
+    line = json.dumps(result, ensure_ascii=False, allow_nan=False, default=str)
+    try:
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(result, allow_nan=False, default=str)
+    print(line)
 
 
 @contextlib.contextmanager
 def before_any_command() -> Iterator[None]:
     """Tell what fails outside of a command's body, such as a working folder that is gone, likewise in one line."""
     try:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a title that a terminal cannot show fails no command
+        _check_words(sys.argv[1:])
         yield
     except Exception as error:
         if "--debug" in sys.argv:
@@ -112,6 +127,19 @@ def before_any_command() -> Iterator[None]:
         message, code = _explain(error)
         _tell(_console(stderr=True), "Error", message)
         sys.exit(code)
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuse what is no text: nothing that is stored or asked for can be called so.
+
+    Raises:
+        SettingError: a word is not written in UTF-8.
+    """
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise SettingError(f"{word!a} is no text in UTF-8. Give names and paths in UTF-8.") from None
 
 
 def _tell(console: Console, word: str, message: str) -> None:

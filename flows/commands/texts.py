@@ -80,7 +80,7 @@ def export(
 
         if out.exists():
             raise SettingError(f"{out} exists already. Name a new folder.")
-        named = meant(session.home, ADAPTER, adapter) if adapter else None
+        named = None if adapter is None else meant(session.home, ADAPTER, adapter)
         chosen = named if base or named else served_adapter(session.home)
         sample = [] if weights == "fp32" else sample_texts(session.home, chosen, texts)
         with progress.step("Export"):

@@ -50,12 +50,12 @@ def train(
 ) -> None:
     """Fine-tune an adapter and train a generation on a snapshot; it is not served yet."""
     with shell(home, as_json, debug, log_file) as session:
-        if resume_from and pretrained:
+        if resume_from is not None and pretrained is not None:
             raise SettingError("Give --resume-from or --pretrained, not both: an adapter goes on from one other.")
-        if adapter and (resume_from or pretrained):
+        if adapter is not None and (resume_from, pretrained) != (None, None):
             raise SettingError("Give --adapter alone: it stays as it is, and the others are trained.")
         model = settings(config, seed)
-        kept, begun = (meant(session.home, ADAPTER, one) if one else None for one in (adapter, pretrained))
+        kept, begun = (None if one is None else meant(session.home, ADAPTER, one) for one in (adapter, pretrained))
         given = {"pretrained": kept, "rounds": 0} if kept else {"pretrained": begun} if begun else {}
         model = replace(model, adapter=replace(model.adapter, **given))
         chosen = named_snapshot(session, snapshot)
@@ -131,7 +131,7 @@ def teach(
         from flows.teach import teach_generation, verdict
         from recsys.store.generations import current_id, newest_id
 
-        named = meant(session.home, GENERATION, generation) if generation else None
+        named = None if generation is None else meant(session.home, GENERATION, generation)
         chosen = named or current_id(session.home) or newest_id(session.home)
         done = teach_generation(str(pairs), chosen, str(session.home.root), given, seed, keep)
         headings = dict.fromkeys(("epoch", "loss"), "right")

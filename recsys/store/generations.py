@@ -209,7 +209,7 @@ def rollback(
             raise ConflictError(
                 f"Generation {served} is served, no longer {expected}. Look again before you roll back."
             )
-        target = to or previous_id(home)
+        target = previous_id(home) if to is None else to
         read_generation(home, target, verify=True)
         if target != served:
             back = Promotion.make("rollback", target, served, cause)

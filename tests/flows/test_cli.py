@@ -131,6 +131,7 @@ def test_the_version_is_told_and_words_are_completed() -> None:
 )
 def test_bad_usage_is_2(arguments: list[str]) -> None:
     assert "Usage:" in shown(*arguments, code=2)
+    assert run(*arguments, code=2)["error"]
 
 
 @pytest.mark.parametrize(
@@ -144,6 +145,13 @@ def test_bad_usage_is_2(arguments: list[str]) -> None:
         (["generations", "show", "0123456789abcdef"], "There is no generation '0123456789abcdef'"),
         (["adapters", "delete", "../secret"], "no adapter id"),
         (["serve", "--host", "0.0.0.0"], "not a loopback address"),
+        # a variable that a script has not set names nothing, and not the newest
+        (["publish", ""], "'' is no generation id"),
+        (["rollback", "--to", ""], "'' is no generation id"),
+        (["evaluate", ""], "'' is no generation id"),
+        (["snapshots", "delete", ""], "'' is no snapshot id"),
+        (["train", "--adapter", ""], "'' is no adapter id"),
+        (["export", "--adapter", "", "--out", "no-such-folder"], "'' is no adapter id"),
     ],
 )
 def test_a_failure_is_1_and_one_line(arguments: list[str], told: str, tmp_path: Path) -> None:
@@ -156,7 +164,15 @@ def test_a_failure_is_1_and_one_line(arguments: list[str], told: str, tmp_path: 
 
 def test_a_home_that_can_be_none_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "Not a directory" in run("adapters", "--home", tmp_path / "file" / "home", code=1)["error"]
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    for none, said in (
+        (tmp_path / "file", "something else lies there"),
+        (tmp_path / "file" / "home", "a folder above it is none"),
+        (tmp_path / ("long" * 100), "a name in it is too long"),
+        (tmp_path / "link" / "home", "it is a link that leads to itself"),
+    ):
+        told = run("adapters", "--home", none, code=1)["error"]
+        assert told == f"{none} cannot be the home: {said}. Name another, by --home or RECSYS_HOME."
     output = shown("train", "--log-file", tmp_path / "file" / "log", "--home", tmp_path / "home", code=1)
     assert output.startswith("Error: ")
     assert output.count("\n") == 1
@@ -191,6 +207,18 @@ def test_what_fails_outside_of_a_command_is_one_line_too(monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "argv", ["recsys", "adapters", "--debug"])
     with pytest.raises(PermissionError):
         app()
+
+
+def test_what_is_no_text_is_refused_and_what_cannot_be_shown_is_escaped(home: Home) -> None:
+    start = [sys.executable, "-c", "from flows.cli import app; app()", "recommend", "--k", "1", "--user"]
+    place = os.environ | {"RECSYS_HOME": str(home.root), "PYTHONIOENCODING": "ascii"}
+    for asked, environment in (("jür\udcff", place), ("jürgen", place | {"RECSYS_HOME": "/tmp/\udcff"})):
+        done = subprocess.run([*start, asked], env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert "udcff' is no text in UTF-8" in done.stderr
+    told = subprocess.run([*start, "jürgen", "--json"], env=place, capture_output=True, check=True)
+    assert json.loads(told.stdout)["user_id"] == "jürgen"
+    assert b"j\\xfcrgen is unknown" in told.stderr
 
 
 def test_a_home_of_any_name_holds_all_that_is_made(copied_home: Home, tmp_path: Path) -> None:

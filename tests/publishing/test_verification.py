@@ -199,6 +199,13 @@ def test_force_takes_a_reason_and_skips_no_check(trained: Home, served: str) -> 
     with pytest.raises(ConflictError, match=f"Generation {worse} is served, no longer {served}"):
         roll_back(trained, expected=served)
     assert roll_back(trained, cause=REASON) == served == current_id(trained)
+    other, _ = make_variant(trained, {"popularity": 0.5}, worse=True)
+    with pytest.raises(ArtifactError, match="was never served, and going back asks no gate"):
+        roll_back(trained, other)
+    assert current_id(trained) == served
+    assert roll_back(trained, worse) == worse  # once it was
+    assert roll_back(trained, other, cause=REASON) == other
+    assert roll_back(trained, served) == served
     table = lancedb.connect(trained.lance).open_table(read_generation(trained, worse)[1].index.table)
     assert {f"{GENERATION_TAG}{one}" for one in (served, worse)} <= set(table.tags.list())
     delete_generation(trained, worse)
