@@ -17,7 +17,9 @@ from recsys.store.names import GENERATION, meant
 def evaluate(
     generation: Annotated[str | None, typer.Argument(help="Id or alias; the newest by default.")] = None,
     protocol: Annotated[Protocol | None, typer.Option(help="How targets are held out; as in training.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Train all systems again and write metrics, lists, a page.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Train all systems again and write metrics, lists, a page.")
+    ] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Write the generation's page again; nothing is trained.")
     ] = False,
@@ -61,7 +63,7 @@ def evaluate(
 
 def benchmark(
     data: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder with events.* and items.*")],
-    out: Annotated[Path, typer.Option(help="Folder for metrics.json, lists.parquet and report.html.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for metrics.json, lists.parquet and report.html.")],
     protocol: Annotated[Protocol, typer.Option(help="How targets are held out.")] = LEAVE_ONE_OUT,
     preset: Annotated[Literal["cpu", "gpu"], typer.Option(help="How much to train.")] = "cpu",
     seed: Seed = None,

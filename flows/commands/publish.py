@@ -23,7 +23,7 @@ def publish(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Serve it whatever the gate says; takes --reason.")] = False,
     reason: Reason = None,
-    gate: Annotated[Path | None, typer.Option(help="JSON file with settings of GateConfig.")] = None,
+    gate: Annotated[Path | None, typer.Option(dir_okay=False, help="JSON file with settings of GateConfig.")] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,

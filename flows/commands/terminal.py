@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 import signal
 import sys
@@ -31,6 +32,7 @@ from recsys.store.names import SNAPSHOT, meant
 FAILED, REFUSED = 1, 3  # 0 is done, 2 bad usage
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 STOPPED = {INTERRUPTED: "Ctrl+C", TERMINATED: "SIGTERM"}
+DATABASE = "RECSYS_DATABASE_URL"  # as ``recsys/database/engine.py`` has it, which brings SQLAlchemy
 KEPT = ("*.checkpoint", "tune-*.db")  # below ``runs``: where trainings and searches stand
 WIDTH_OF_A_FILE = 120  # where the output is no terminal
 
@@ -38,7 +40,9 @@ HomeOption = Annotated[Path | None, typer.Option("--home", help="Folder of all s
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
 LogOption = Annotated[
     Path | None,
-    typer.Option("--log-file", help="A line every 30 s is added to this file: stage, step, loss, time left."),
+    typer.Option(
+        "--log-file", dir_okay=False, help="A line every 30 s is added to this file: stage, step, loss, time left."
+    ),
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and warnings.")]
 
@@ -46,7 +50,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 CLEAR_ERRORS = (RecsysError, RuntimeError, OSError)  # RuntimeError: Prefect says by it that no server came up
 
 Snapshot = Annotated[str | None, typer.Option(help="Snapshot id, or how it begins; the newest by default.")]
-ModelFile = Annotated[Path | None, typer.Option(help="JSON file with settings of ModelConfig.")]
+ModelFile = Annotated[Path | None, typer.Option(dir_okay=False, help="JSON file with settings of ModelConfig.")]
 MAX_SEED = 2**32 - 1
 Seed = Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Fixes every random choice.")]
 
@@ -192,6 +196,14 @@ def _explain(error: Exception, home: Home | None = None) -> tuple[str, int]:
             f"No answer from the server ({type(error).__name__}: {error}). Check PREFECT_API_URL and try again.",
             FAILED,
         )
+    database = sys.modules.get("sqlalchemy.exc")
+    if database is not None and (
+        isinstance(error, database.OperationalError | database.InterfaceError | database.TimeoutError)
+        or type(error) is database.DatabaseError  # a file that is none; what comes of it is our mistake
+    ):
+        said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        where = DATABASE if os.environ.get(DATABASE) else home.events_database if home else "it"
+        return f"The database of live events cannot be used: {said}. Look at {where}, and try again.", FAILED
     if isinstance(error, CLEAR_ERRORS) and str(error):
         return str(error), FAILED
     return f"{type(error).__name__}: {error}. This is a bug; --debug shows where.", FAILED

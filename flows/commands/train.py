@@ -77,7 +77,9 @@ def train(
 
 def pretrain(
     snapshot: Snapshot = None,
-    config: Annotated[Path | None, typer.Option(help="JSON file with settings of PretrainConfig.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="JSON file with settings of PretrainConfig.")
+    ] = None,
     model: ModelFile = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the texts.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Store the adapter whether or not it pays.")] = False,
@@ -115,7 +117,7 @@ def teach(
     generation: Annotated[
         str | None, typer.Option(help="Whose search is taught; the served one by default, else the newest.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="JSON file with settings of PairsConfig.")] = None,
+    config: Annotated[Path | None, typer.Option(dir_okay=False, help="JSON file with settings of PairsConfig.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the pairs.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Bind the generation whether or not it pays.")] = False,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Fixes every random choice.")] = 0,

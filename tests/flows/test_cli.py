@@ -124,6 +124,13 @@ def test_the_version_is_told_and_words_are_completed() -> None:
         ["generations", "burn"],
         ["adapters", "compare", "0123456789abcdef"],
         ["recommend", "--user", "u000", "--k", "0"],
+        ["train", "--config", "."],
+        ["train", "--log-file", "."],
+        ["publish", "--gate", ""],
+        ["export-events", "."],
+        ["experiments", "--csv", "/"],
+        ["simulate", "--out", __file__],
+        ["evaluate", "--out", __file__],
         ["evaluate", "--protocol", "random"],
         ["benchmark", "no-such-folder", "--out", "out"],
         ["nothing"],
@@ -151,6 +158,9 @@ def test_bad_usage_is_2(arguments: list[str]) -> None:
         (["evaluate", ""], "'' is no generation id"),
         (["snapshots", "delete", ""], "'' is no snapshot id"),
         (["train", "--adapter", ""], "'' is no adapter id"),
+        (["validate", "--events", "", "--items", ""], "The location of the items is empty"),
+        (["prune", "--min-age", "inf"], "inf hours are no age"),
+        (["prune", "--min-age", "nan"], "nan hours are no age"),
         (["export", "--adapter", "", "--out", "no-such-folder"], "'' is no adapter id"),
     ],
 )
@@ -207,6 +217,28 @@ def test_what_fails_outside_of_a_command_is_one_line_too(monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "argv", ["recsys", "adapters", "--debug"])
     with pytest.raises(PermissionError):
         app()
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        (
+            "sqlite:///{}/broken.db",
+            "The database of live events cannot be used: file is not a database. Look at RECSYS_",
+        ),
+        ("sqlite:///{}/broken.db/x.db", "cannot be used: unable to open database file"),
+        ("nothing:secret", "The URL of the database is none"),
+        ("postgresql+nothing://ann:secret@127.0.0.1/x", "Install psycopg"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_no_bug(
+    url: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.db").write_text("This is none, and longer than the head of one would be. " * 20)
+    monkeypatch.setenv("RECSYS_DATABASE_URL", url.format(tmp_path))
+    said = run("export-events", tmp_path / "events.parquet", "--home", tmp_path / "home", code=1)["error"]
+    assert told in said
+    assert "secret" not in said
 
 
 def test_what_is_no_text_is_refused_and_what_cannot_be_shown_is_escaped(home: Home) -> None:
@@ -566,7 +598,10 @@ def test_a_refusal_is_an_exit_code_of_its_own_in_every_command(tmp_path: Path, m
 
 
 def test_a_generation_that_nobody_has_measured_is_listed_without_a_figure(copied_home: Home) -> None:
-    write_json(copied_home.generations / str(current_id(copied_home)) / "metrics.json", {})
-    shown = CliRunner().invoke(app, ["generations", "--home", str(copied_home.root)])
-    assert shown.exit_code == 0, shown.output
-    assert "–" in shown.output
+    document = copied_home.generations / str(current_id(copied_home)) / "metrics.json"
+    for content in ("{}", "", "[]", None):  # nor one whose figures cannot be read, which must not hide the others
+        document.unlink() if content is None else document.write_text(content)
+        told = shown("generations", "--home", copied_home.root)
+        assert "–" in told.splitlines()[-2]
+        (found,) = run("experiments", "--kind", "generation", "--home", copied_home.root)["experiments"]
+        assert found.get("ndcg@10") is None
