@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_IROTH, S_IWOTH, S_IXOTH
+from unicodedata import category
 
 from recsys.errors import SettingError
 
@@ -122,7 +123,7 @@ class Home:
 def _absolute(place: str | Path) -> Path:
     try:
         str(place).encode()
-        return Path(place).expanduser().absolute()
+        whole = Path(place).expanduser().absolute()
     except UnicodeEncodeError:
         raise SettingError(f"{str(place)!a} is no text in UTF-8. Give the home by a path in UTF-8.") from None
     except RuntimeError:
@@ -131,6 +132,9 @@ def _absolute(place: str | Path) -> Path:
         ) from None
     except FileNotFoundError:
         raise SettingError(f"{place} cannot be found: the working folder is gone. Go to another.") from None
+    if any(category(character) == "Cc" for character in str(whole)):  # LanceDB opens no such path
+        raise SettingError(f"{str(whole)!a} has a line end or another control in it. Give the home a path without.")
+    return whole
 
 
 def _allowed(path: Path, bits: int) -> bool:

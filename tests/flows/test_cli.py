@@ -183,6 +183,8 @@ def test_a_home_that_can_be_none_is_said_in_one_line(tmp_path: Path) -> None:
     ):
         told = run("adapters", "--home", none, code=1)["error"]
         assert told == f"{none} cannot be the home: {said}. Name another, by --home or RECSYS_HOME."
+    assert "has a line end or another control" in run("adapters", "--home", tmp_path / "a\nb", code=1)["error"]
+    assert not (tmp_path / "a\nb").exists()
     output = shown("train", "--log-file", tmp_path / "file" / "log", "--home", tmp_path / "home", code=1)
     assert output.startswith("Error: ")
     assert output.count("\n") == 1
