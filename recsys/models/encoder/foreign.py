@@ -245,7 +245,7 @@ def _by_pattern(folder: Path, settings: Mapping[str, Any], patterns: str, layer:
     found = (value for pattern, value in (settings.get(patterns) or {}).items() if _ends(layer, pattern))
     value = next(found, settings.get(name, 8))  # 8 is PEFT's own of both
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST:
-        raise ArtifactError(f"{folder} has {value!r:.40} as {name}. It must be a number above 0.")
+        raise ArtifactError(f"{folder} has {value!r:.40} as {name}. It must be a number above 0, {MOST:,.0f} at most.")
     return float(value)
 
 
