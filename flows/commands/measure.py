@@ -1,14 +1,14 @@
 """`recsys evaluate` and `recsys benchmark`: ours beside the baselines."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from flows import progress
 from flows.commands.tables import show_metrics, show_report
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, LogOption, Seed, shell
-from recsys.artifacts import read_json
+from recsys.artifacts import ArtifactError, read_json
 from recsys.config import LEAVE_ONE_OUT, Protocol
 from recsys.errors import SettingError
 from recsys.store.names import GENERATION, meant
@@ -30,12 +30,14 @@ def evaluate(
 ) -> None:
     """Compare a generation with the baselines: its stored metrics, or with --out everything trained anew."""
     with shell(home, as_json, debug, log_file) as session:
-        from recsys.evaluation.report import METRICS_FILE
+        from recsys.evaluation.headline import METRICS_FILE, measured_by
         from recsys.store.generations import newest_id, read_generation
 
         chosen = newest_id(session.home) if generation is None else meant(session.home, GENERATION, generation)
         folder, manifest = read_generation(session.home, chosen)
-        document = read_json(folder / METRICS_FILE)
+        if out is None and not measured_by(folder):
+            raise ArtifactError(f"Generation {manifest.id} has no figures that can be read. Add --out to measure anew.")
+        document: Any = read_json(folder / METRICS_FILE) if out is None else {}
         if out is not None:
             from flows.evaluate import evaluate_systems
             from recsys.data.snapshot import open_snapshot

@@ -605,5 +605,6 @@ def test_a_generation_that_nobody_has_measured_is_listed_without_a_figure(copied
         document.unlink() if content is None else document.write_text(content)
         told = shown("generations", "--home", copied_home.root)
         assert "–" in told.splitlines()[-2]
+        assert "has no figures that can be read" in run("evaluate", "--home", copied_home.root, code=1)["error"]
         (found,) = run("experiments", "--kind", "generation", "--home", copied_home.root)["experiments"]
         assert found.get("ndcg@10") is None
