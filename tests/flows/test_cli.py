@@ -227,7 +227,7 @@ def test_what_fails_outside_of_a_command_is_one_line_too(monkeypatch: pytest.Mon
             "sqlite:///{}/broken.db",
             "The database of live events cannot be used: file is not a database. Look at RECSYS_",
         ),
-        ("sqlite:///{}/broken.db/x.db", "cannot be used: unable to open database file"),
+        ("sqlite:///{}/none/x.db", "cannot be used: unable to open database file"),
         ("nothing:secret", "The URL of the database is none"),
         ("postgresql+nothing://ann:secret@127.0.0.1/x", "Install psycopg"),
     ],
