@@ -163,7 +163,7 @@ def test_bad_usage_is_2(arguments: list[str]) -> None:
         (["export", "--adapter", "", "--out", "no-such-folder"], "'' is no adapter id"),
     ],
 )
-def test_a_failure_is_1_and_one_line(arguments: list[str], told: str, tmp_path: Path) -> None:
+def test_a_failure_is_1_and_one_line(prefect_server: str, arguments: list[str], told: str, tmp_path: Path) -> None:
     output = shown(*arguments, "--home", tmp_path, code=1)
     assert told in output
     assert output.startswith("Error: ")
