@@ -3,9 +3,13 @@
 Prefect, torch and polars are imported when a command needs them, after ``shell`` has prepared their environment.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from flows.commands.adapters import adapters
 from flows.commands.data import export_events, ingest, validate
@@ -19,11 +23,38 @@ from flows.commands.publish import promotions, publish, rollback
 from flows.commands.service import keys, recommend, serve
 from flows.commands.simulate import simulate
 from flows.commands.snapshots import prune, snapshots
-from flows.commands.terminal import before_any_command
+from flows.commands.terminal import before_any_command, print_json
 from flows.commands.texts import classify, embed, export
 from flows.commands.train import pretrain, teach, train, tune
 from flows.commands.ui import ui
 from flows.runtime import begin_command
+
+JSON = "--json"
+
+
+class Commands(TyperGroup):
+    """All commands: whoever asks for JSON is told in it what is wrong with the words of a command as well."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        asked = JSON in args  # which parsing takes out of the list
+        with _usage(asked):
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[JSON] = asked
+        return context
+
+    def invoke(self, ctx: Any) -> Any:
+        with _usage(ctx.meta[JSON]):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _usage(as_json: bool) -> Iterator[None]:
+    try:
+        yield
+    except TyperException as error:
+        if as_json:
+            print_json({"error": error.format_message()})
+        raise
 
 
 class Command(typer.Typer):
@@ -36,6 +67,7 @@ class Command(typer.Typer):
 
 
 app = Command(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

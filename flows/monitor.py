@@ -5,7 +5,7 @@ Its finding is an artifact, an event for automations and, where somebody names a
 
 import base64
 import json
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flows import progress
@@ -84,9 +84,12 @@ def _moment(text: str) -> datetime:
     """
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise SettingError(f"until is {text!r}; it takes a time such as 2026-03-01T00:00Z.") from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    if not 1970 <= found.year < MAXYEAR:
+        raise SettingError(f"until is {text!r}; it takes a time from 1970 on.")
+    return found
 
 
 def _kept(home: Home, snapshot_id: str, report: "Report", found: dict[str, Any]) -> dict[str, str]:

@@ -5,6 +5,8 @@ from datetime import UTC
 from pathlib import PurePosixPath
 from typing import Any
 
+from recsys.evaluation.plain import visible
+
 LENGTH = 60  # of what is said of a parameter
 
 
@@ -28,6 +30,6 @@ def run_name(name: str, about: Mapping[str, str]) -> Callable[[], str]:
 
 
 def _short(value: Any) -> str:
-    """Return the last part of a path or a URL, or a text as it is."""
+    """Return the last part of a path or a URL, or a text, in one line: a database keeps no NUL, a list no line end."""
     text = str(value or "").rstrip("/")
-    return (PurePosixPath(text).name if "/" in text else text)[:LENGTH]
+    return visible((PurePosixPath(text).name if "/" in text else text)[:LENGTH])

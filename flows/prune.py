@@ -7,6 +7,7 @@ from flows import progress
 from flows.forms import Folder, NotNegative, at_least
 from flows.runs import flow, show_table
 from flows.runtime import open_home
+from recsys.errors import SettingError
 from recsys.store.retention import Retention, prune
 from recsys.store.standing import KEEP, LEAST, MIN_AGE
 
@@ -31,8 +32,12 @@ def prune_home(
         SettingError: ``keep`` or ``min_age_hours`` is too small.
         ArtifactError: a file that says what is needed is broken; nothing is removed.
     """
+    try:
+        min_age = timedelta(hours=min_age_hours)
+    except (OverflowError, ValueError):
+        raise SettingError(f"{min_age_hours} hours are no age. Give a number of hours.") from None
     with progress.step("Look through the home" if dry_run else "Prune"):
-        found = prune(open_home(home), keep, dry_run, timedelta(hours=min_age_hours))
+        found = prune(open_home(home), keep, dry_run, min_age)
     would = "would go" if dry_run else "went"
     rows = [
         {"kind": one.kind, "name": one.name, "bytes": one.bytes, "": what, "why": one.why}

@@ -25,7 +25,7 @@ def rollback_generation(to: Named | None = None, home: Folder | None = None, rea
     from recsys.publishing.rollback import roll_back  # LanceDB, which whoever lists flows has no use for
 
     place = open_home(home)
-    target = meant(place, GENERATION, to) if to else None
+    target = None if to is None else meant(place, GENERATION, to)
     with progress.step("Verify"):
         served = roll_back(place, target, cause=Cause(run=run_id(), reason=reason or None))
     report_promotions(place)

@@ -103,7 +103,9 @@ class IngestConfig(Settings):
         default=None, metadata=LATER
     )  # columns of the events that a request may give as its situation; None: none
     max_quarantined_share: Share = 0.01  # of all rows of a table; above it nothing is written
-    future_tolerance_seconds: CountOrNone = 300  # how far a clock may run ahead before an event is refused
+    future_tolerance_seconds: Annotated[int, Bound(at_least=0, at_most=10**9)] = (
+        300  # how far a clock may run ahead before an event is refused
+    )
     reviews: ReviewConfig | None = None  # None: values are as given
     categories: CategoryConfig | None = None  # None: categories are as given
     limits: LimitsConfig = LimitsConfig()  # of each table, before it is read
@@ -325,7 +327,9 @@ class MonitorConfig(Settings):
     volume_days: Annotated[int, Bound(at_least=1, at_most=28)] = 1  # the last ones, whose events are counted
     window_days: Annotated[int, Bound(at_least=1, at_most=28)] = 7  # the last ones, whose mix is compared
     past_weeks: Annotated[int, Bound(at_least=6, at_most=104)] = 12  # at most, that say what is usual
-    reference_days: Annotated[int, Bound(at_least=14)] = 56  # at most, before each window, that it is compared with
+    reference_days: Annotated[int, Bound(at_least=14, at_most=3_650)] = (
+        56  # at most, before each window, that it is compared with
+    )
     columns: Names | None = None  # whose shares are compared; None: those of few values, of events and of items
     max_columns: Count = 8  # of these, where none are named
     psi: Positive = 0.1  # population stability index, from which on other shares are an alarm
@@ -335,7 +339,7 @@ class MonitorConfig(Settings):
     vector_change: Part = 0.1  # 1 less the cosine of mean embeddings, likewise
     rate_change: Part = 0.2  # of a rate, that is lost to other generations, likewise
     number_change: Annotated[float, Bound(above=1)] = 2.0  # times what known items' numbers were, or a part, likewise
-    rate_days: Count = 28  # whose answers are counted
+    rate_days: Annotated[int, Bound(at_least=1, at_most=36_500)] = 28  # whose answers are counted
     max_training_days: Positive = 30.0  # since the newest event that was trained on
     max_silent_hours: Positive = 48.0  # since the newest event
     max_lag_minutes: Positive = 60.0  # within which 95 % of the events arrive

@@ -4,14 +4,23 @@ Deleting the root resets everything; nothing is written elsewhere. It is made fo
 people's events in all of its rooms: most of these a group could read that an operator lets in.
 """
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_IROTH, S_IWOTH, S_IXOTH
+from unicodedata import category
 
 from recsys.errors import SettingError
 
 ALONE = 0o700
+# why a folder cannot be made whoever asks for it
+NO_PLACE = {
+    errno.EEXIST: "something else lies there",
+    errno.ENOTDIR: "a folder above it is none",
+    errno.ENAMETOOLONG: "a name in it is too long",
+    errno.ELOOP: "it is a link that leads to itself",
+}
 SALT = "forgotten.salt"  # makes the hashes of who is forgotten; never lies where these do
 
 
@@ -38,9 +47,21 @@ class Home:
         return cls(_absolute(os.environ.get("RECSYS_HOME") or ".recsys"))
 
     def make(self) -> "Home":
-        """Make the root, and the room of what runs write, for their owner alone; those that exist keep their modes."""
-        for folder in (self.root, self.runs):
-            folder.mkdir(mode=ALONE, parents=True, exist_ok=True)
+        """Make the root, and the room of what runs write, for their owner alone; those that exist keep their modes.
+
+        Raises:
+            SettingError: no folder can be there: a file is, or the path is too long.
+            OSError: it may not be made there.
+        """
+        try:
+            for folder in (self.root, self.runs):
+                folder.mkdir(mode=ALONE, parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno not in NO_PLACE:
+                raise
+            raise SettingError(
+                f"{self.root} cannot be the home: {NO_PLACE[error.errno]}. Name another, by --home or RECSYS_HOME."
+            ) from None
         return self
 
     def open_to_all(self) -> list[Path]:
@@ -101,13 +122,19 @@ class Home:
 
 def _absolute(place: str | Path) -> Path:
     try:
-        return Path(place).expanduser().absolute()
+        str(place).encode()
+        whole = Path(place).expanduser().absolute()
+    except UnicodeEncodeError:
+        raise SettingError(f"{str(place)!a} is no text in UTF-8. Give the home by a path in UTF-8.") from None
     except RuntimeError:
         raise SettingError(
             f"{place} names a user's folder that is not known here. Give the home by a whole path."
         ) from None
     except FileNotFoundError:
         raise SettingError(f"{place} cannot be found: the working folder is gone. Go to another.") from None
+    if any(category(character) == "Cc" for character in str(whole)):  # LanceDB opens no such path
+        raise SettingError(f"{str(whole)!a} has a line end or another control in it. Give the home a path without.")
+    return whole
 
 
 def _allowed(path: Path, bits: int) -> bool:

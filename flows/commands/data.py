@@ -35,7 +35,7 @@ LiveOption = Annotated[
     ),
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option(help="JSON file with settings of IngestConfig, its limits among them.")
+    Path | None, typer.Option(dir_okay=False, help="JSON file with settings of IngestConfig, its limits among them.")
 ]
 
 
@@ -92,7 +92,7 @@ def ingest(
 
 
 def export_events(
-    out: Annotated[Path, typer.Argument(help="A Parquet file, which is replaced.")],
+    out: Annotated[Path, typer.Argument(dir_okay=False, help="A Parquet file, which is replaced.")],
     since: Annotated[int, typer.Option(min=0, help="The batch that the export before told; 0: all there are.")] = 0,
     home: HomeOption = None,
     as_json: JsonOption = False,

@@ -16,8 +16,12 @@ def experiments(
     kind: Annotated[
         Literal["generation", "adapter", "trial"] | None, typer.Option(help="Only these; all by default.")
     ] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write all columns into this CSV file; lists become JSON.")] = None,
-    parquet: Annotated[Path | None, typer.Option(help="Write all columns into this Parquet file.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write all columns into this CSV file; lists become JSON.")
+    ] = None,
+    parquet: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write all columns into this Parquet file.")
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,

@@ -7,7 +7,6 @@ import typer
 from flows.commands.names import NAMING, Remove, given_names, rename, shown_names
 from flows.commands.tables import figure, show_values
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, shell, table
-from recsys.artifacts import read_json
 from recsys.home import Home
 from recsys.ranking.parts import parts_of
 from recsys.store.manifests import GenerationManifest
@@ -69,9 +68,9 @@ def generations(
 
 
 def _generation_figure(home: Home, manifest: GenerationManifest) -> str:
-    from recsys.evaluation.headline import METRICS_FILE
+    from recsys.evaluation.headline import measured_by
 
-    measured = read_json(home.generations / manifest.id / METRICS_FILE).get("protocols", {})
+    measured = measured_by(home.generations / manifest.id)
     own = next((name for name in manifest.config.evaluation.protocols if name in measured), None)
     systems = measured[own]["systems"] if own else {}  # of a generation that nobody has measured
     return figure({name: summary["total"] for name, summary in systems.items()})

@@ -1,14 +1,14 @@
 """`recsys evaluate` and `recsys benchmark`: ours beside the baselines."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from flows import progress
 from flows.commands.tables import show_metrics, show_report
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, LogOption, Seed, shell
-from recsys.artifacts import read_json
+from recsys.artifacts import ArtifactError, read_json
 from recsys.config import LEAVE_ONE_OUT, Protocol
 from recsys.errors import SettingError
 from recsys.store.names import GENERATION, meant
@@ -17,7 +17,9 @@ from recsys.store.names import GENERATION, meant
 def evaluate(
     generation: Annotated[str | None, typer.Argument(help="Id or alias; the newest by default.")] = None,
     protocol: Annotated[Protocol | None, typer.Option(help="How targets are held out; as in training.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Train all systems again and write metrics, lists, a page.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Train all systems again and write metrics, lists, a page.")
+    ] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Write the generation's page again; nothing is trained.")
     ] = False,
@@ -28,12 +30,14 @@ def evaluate(
 ) -> None:
     """Compare a generation with the baselines: its stored metrics, or with --out everything trained anew."""
     with shell(home, as_json, debug, log_file) as session:
-        from recsys.evaluation.report import METRICS_FILE
+        from recsys.evaluation.headline import METRICS_FILE, measured_by
         from recsys.store.generations import newest_id, read_generation
 
-        chosen = meant(session.home, GENERATION, generation) if generation else newest_id(session.home)
+        chosen = newest_id(session.home) if generation is None else meant(session.home, GENERATION, generation)
         folder, manifest = read_generation(session.home, chosen)
-        document = read_json(folder / METRICS_FILE)
+        if out is None and not measured_by(folder):
+            raise ArtifactError(f"Generation {manifest.id} has no figures that can be read. Add --out to measure anew.")
+        document: Any = read_json(folder / METRICS_FILE) if out is None else {}
         if out is not None:
             from flows.evaluate import evaluate_systems
             from recsys.data.snapshot import open_snapshot
@@ -61,7 +65,7 @@ def evaluate(
 
 def benchmark(
     data: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder with events.* and items.*")],
-    out: Annotated[Path, typer.Option(help="Folder for metrics.json, lists.parquet and report.html.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for metrics.json, lists.parquet and report.html.")],
     protocol: Annotated[Protocol, typer.Option(help="How targets are held out.")] = LEAVE_ONE_OUT,
     preset: Annotated[Literal["cpu", "gpu"], typer.Option(help="How much to train.")] = "cpu",
     seed: Seed = None,

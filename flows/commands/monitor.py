@@ -20,7 +20,9 @@ def monitor(
     embeddings: Annotated[
         bool, typer.Option("--embeddings", help="Encode new texts as well, which takes the encoder.")
     ] = False,
-    config: Annotated[Path | None, typer.Option(help="JSON file with settings of MonitorConfig.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="JSON file with settings of MonitorConfig.")
+    ] = None,
     retrain: Annotated[
         str | None, typer.Option(help="Deployment to run where a training helps, such as pipeline/daily.")
     ] = None,

@@ -23,7 +23,7 @@ def publish(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Serve it whatever the gate says; takes --reason.")] = False,
     reason: Reason = None,
-    gate: Annotated[Path | None, typer.Option(help="JSON file with settings of GateConfig.")] = None,
+    gate: Annotated[Path | None, typer.Option(dir_okay=False, help="JSON file with settings of GateConfig.")] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -35,7 +35,10 @@ def publish(
         from recsys.store.generations import newest_id
 
         limits = read_settings(GateConfig, gate) if gate else GateConfig()
-        chosen = meant(session.home, GENERATION, generation) if generation else newest_id(session.home, served=False)
+        if generation is None:
+            chosen = newest_id(session.home, served=False)
+        else:
+            chosen = meant(session.home, GENERATION, generation)
         try:
             verdict = publish_generation(chosen, str(session.home.root), force, reason, limits)
         except RefusedError as error:

@@ -17,13 +17,17 @@ ENOUGH = 0.7  # of the events that were asked for
 
 
 def simulate(
-    out: Annotated[Path, typer.Option(help="New folder for events/, items.parquet, users.parquet and truth.json.")],
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="New folder for events/, items.parquet, users.parquet and truth.json.")
+    ],
     users: Annotated[int | None, typer.Option(help="How many people; 2,000 by default.")] = None,
     items: Annotated[int | None, typer.Option(help="How many items; 1,000 by default.")] = None,
     events: Annotated[int | None, typer.Option(help="About how many events; 100,000 by default.")] = None,
     days: Annotated[int | None, typer.Option(help="How many days they cover; 180 by default.")] = None,
     seed: Seed = None,
-    config: Annotated[Path | None, typer.Option(help="JSON file with settings of SimulationConfig.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="JSON file with settings of SimulationConfig.")
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,

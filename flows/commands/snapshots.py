@@ -26,7 +26,7 @@ def snapshots(
     with shell(home, as_json, debug) as session:
         from recsys.store.snapshots import delete_snapshot, list_stored, read_stored
 
-        chosen = meant(session.home, SNAPSHOT, snapshot_id) if snapshot_id else ""
+        chosen = "" if snapshot_id is None else meant(session.home, SNAPSHOT, snapshot_id)
         if action == "list":
             found = list_stored(session.home)[::-1]
             session.result = {"snapshots": [one.to_dict() for one in found]}

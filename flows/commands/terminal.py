@@ -1,7 +1,9 @@
 """What the commands share: options, output for people or as JSON, and errors as one line and an exit code."""
 
 import contextlib
+import io
 import json
+import os
 import re
 import signal
 import sys
@@ -22,7 +24,7 @@ from flows.disk import full_disk
 from flows.runtime import prepare
 from recsys.artifacts import ID_DIGITS, ArtifactError
 from recsys.config import ModelConfig, read_settings
-from recsys.errors import RecsysError, RefusedError
+from recsys.errors import RecsysError, RefusedError, SettingError
 from recsys.evaluation.plain import cell, visible
 from recsys.home import Home
 from recsys.store.names import SNAPSHOT, meant
@@ -30,6 +32,7 @@ from recsys.store.names import SNAPSHOT, meant
 FAILED, REFUSED = 1, 3  # 0 is done, 2 bad usage
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 STOPPED = {INTERRUPTED: "Ctrl+C", TERMINATED: "SIGTERM"}
+DATABASE = "RECSYS_DATABASE_URL"  # as ``recsys/database/engine.py`` has it, which brings SQLAlchemy
 KEPT = ("*.checkpoint", "tune-*.db")  # below ``runs``: where trainings and searches stand
 WIDTH_OF_A_FILE = 120  # where the output is no terminal
 
@@ -37,7 +40,9 @@ HomeOption = Annotated[Path | None, typer.Option("--home", help="Folder of all s
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
 LogOption = Annotated[
     Path | None,
-    typer.Option("--log-file", help="A line every 30 s is added to this file: stage, step, loss, time left."),
+    typer.Option(
+        "--log-file", dir_okay=False, help="A line every 30 s is added to this file: stage, step, loss, time left."
+    ),
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and warnings.")]
 
@@ -45,7 +50,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 CLEAR_ERRORS = (RecsysError, RuntimeError, OSError)  # RuntimeError: Prefect says by it that no server came up
 
 Snapshot = Annotated[str | None, typer.Option(help="Snapshot id, or how it begins; the newest by default.")]
-ModelFile = Annotated[Path | None, typer.Option(help="JSON file with settings of ModelConfig.")]
+ModelFile = Annotated[Path | None, typer.Option(dir_okay=False, help="JSON file with settings of ModelConfig.")]
 MAX_SEED = 2**32 - 1
 Seed = Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Fixes every random choice.")]
 
@@ -96,15 +101,29 @@ def shell(home: Path | None, as_json: bool, debug: bool, log: Path | None = None
         session.result |= {"error": message}
     session.print(errors if as_json else _console())
     if as_json:
-        print(json.dumps(session.result, ensure_ascii=False, allow_nan=False, default=str))
+        print_json(session.result)
     if code:
         raise typer.Exit(code)
+
+
+def print_json(result: dict[str, Any]) -> None:
+    """Print the one object of ``--json``; what stdout's encoding lacks is escaped."""
+    line = json.dumps(result, ensure_ascii=False, allow_nan=False, default=str)
+    try:
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(result, allow_nan=False, default=str)
+    print(line)
 
 
 @contextlib.contextmanager
 def before_any_command() -> Iterator[None]:
     """Tell what fails outside of a command's body, such as a working folder that is gone, likewise in one line."""
     try:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a title that a terminal cannot show fails no command
+        _check_words(sys.argv[1:])
         yield
     except Exception as error:
         if "--debug" in sys.argv:
@@ -112,6 +131,19 @@ def before_any_command() -> Iterator[None]:
         message, code = _explain(error)
         _tell(_console(stderr=True), "Error", message)
         sys.exit(code)
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuse what is no text: nothing that is stored or asked for can be called so.
+
+    Raises:
+        SettingError: a word is not written in UTF-8.
+    """
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise SettingError(f"{word!a} is no text in UTF-8. Give names and paths in UTF-8.") from None
 
 
 def _tell(console: Console, word: str, message: str) -> None:
@@ -164,6 +196,14 @@ def _explain(error: Exception, home: Home | None = None) -> tuple[str, int]:
             f"No answer from the server ({type(error).__name__}: {error}). Check PREFECT_API_URL and try again.",
             FAILED,
         )
+    database = sys.modules.get("sqlalchemy.exc")
+    if database is not None and (
+        isinstance(error, database.OperationalError | database.InterfaceError | database.TimeoutError)
+        or type(error) is database.DatabaseError  # a file that is none; what comes of it is our mistake
+    ):
+        said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        where = DATABASE if os.environ.get(DATABASE) else home.events_database if home else "it"
+        return f"The database of live events cannot be used: {said}. Look at {where}, and try again.", FAILED
     if isinstance(error, CLEAR_ERRORS) and str(error):
         return str(error), FAILED
     return f"{type(error).__name__}: {error}. This is a bug; --debug shows where.", FAILED

@@ -21,7 +21,7 @@ def embed(
     texts: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="Parquet, CSV, NDJSON; .txt: a text a line.")
     ],
-    out: Annotated[Path, typer.Option(help="Parquet file for id and vector.")],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="Parquet file for id and vector.")],
     adapter: AdapterOption = None,
     base: BaseOption = None,
     id_column: Annotated[str | None, typer.Option("--id", help="Column of ids; id or item_id by default.")] = None,
@@ -80,7 +80,7 @@ def export(
 
         if out.exists():
             raise SettingError(f"{out} exists already. Name a new folder.")
-        named = meant(session.home, ADAPTER, adapter) if adapter else None
+        named = None if adapter is None else meant(session.home, ADAPTER, adapter)
         chosen = named if base or named else served_adapter(session.home)
         sample = [] if weights == "fp32" else sample_texts(session.home, chosen, texts)
         with progress.step("Export"):
@@ -102,7 +102,9 @@ def classify(
     epochs: Annotated[int | None, typer.Option(min=1, help="At most.")] = None,
     text_column: Annotated[str, typer.Option(help="Where the texts are.")] = "text",
     label_column: Annotated[str, typer.Option(help="Where the labels are.")] = "label",
-    config: Annotated[Path | None, typer.Option(help="JSON file with settings of ClassifierConfig.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="JSON file with settings of ClassifierConfig.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Fixes every random choice.")] = 0,
     log_file: LogOption = None,
     home: HomeOption = None,

@@ -50,12 +50,12 @@ def train(
 ) -> None:
     """Fine-tune an adapter and train a generation on a snapshot; it is not served yet."""
     with shell(home, as_json, debug, log_file) as session:
-        if resume_from and pretrained:
+        if resume_from is not None and pretrained is not None:
             raise SettingError("Give --resume-from or --pretrained, not both: an adapter goes on from one other.")
-        if adapter and (resume_from or pretrained):
+        if adapter is not None and (resume_from, pretrained) != (None, None):
             raise SettingError("Give --adapter alone: it stays as it is, and the others are trained.")
         model = settings(config, seed)
-        kept, begun = (meant(session.home, ADAPTER, one) if one else None for one in (adapter, pretrained))
+        kept, begun = (None if one is None else meant(session.home, ADAPTER, one) for one in (adapter, pretrained))
         given = {"pretrained": kept, "rounds": 0} if kept else {"pretrained": begun} if begun else {}
         model = replace(model, adapter=replace(model.adapter, **given))
         chosen = named_snapshot(session, snapshot)
@@ -77,7 +77,9 @@ def train(
 
 def pretrain(
     snapshot: Snapshot = None,
-    config: Annotated[Path | None, typer.Option(help="JSON file with settings of PretrainConfig.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="JSON file with settings of PretrainConfig.")
+    ] = None,
     model: ModelFile = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the texts.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Store the adapter whether or not it pays.")] = False,
@@ -115,7 +117,7 @@ def teach(
     generation: Annotated[
         str | None, typer.Option(help="Whose search is taught; the served one by default, else the newest.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="JSON file with settings of PairsConfig.")] = None,
+    config: Annotated[Path | None, typer.Option(dir_okay=False, help="JSON file with settings of PairsConfig.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the pairs.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Bind the generation whether or not it pays.")] = False,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Fixes every random choice.")] = 0,
@@ -131,7 +133,7 @@ def teach(
         from flows.teach import teach_generation, verdict
         from recsys.store.generations import current_id, newest_id
 
-        named = meant(session.home, GENERATION, generation) if generation else None
+        named = None if generation is None else meant(session.home, GENERATION, generation)
         chosen = named or current_id(session.home) or newest_id(session.home)
         done = teach_generation(str(pairs), chosen, str(session.home.root), given, seed, keep)
         headings = dict.fromkeys(("epoch", "loss"), "right")

@@ -90,7 +90,11 @@ class Sources:
             SourceError: it has an entry that is neither.
         """
         folders, urls = [], []
-        for entry in shlex.split(setting):
+        try:
+            entries = shlex.split(setting)
+        except ValueError as error:
+            raise SourceError(f"{VARIABLE} cannot be read: {error}. Close the quotes.") from None
+        for entry in entries:
             if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+://.*", entry) and not holds_credential(entry):
                 urls.append(entry)
             elif Path(entry).is_absolute():

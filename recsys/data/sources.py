@@ -96,6 +96,8 @@ def read_table(
         table = _conform(_numbered(location, named), _Source("", named, form="frame"), kind, mapping or {})
     else:
         named = shown(str(location))
+        if not named:  # not the working folder: a variable that a script has not set names nothing
+            raise SourceError(f"The location of the {kind} is empty. Name a file, a folder or a URL.")
         allowed = sources or Sources.from_environment()
         tables = [
             _conform(_read(source, budget), source, kind, mapping or {})

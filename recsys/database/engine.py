@@ -57,12 +57,12 @@ class Database:
         salt: for a PostgreSQL; None: in the environment's home. A SQLite has it beside its file.
 
     Raises:
-        SettingError: the URL names another kind of database.
+        SettingError: the URL is none, or names another kind of database or a driver that is not installed.
         sqlalchemy.exc.SQLAlchemyError: the database cannot be reached; every method raises it likewise.
     """
 
     def __init__(self, url: str | sql.URL, salt: Path | None = None) -> None:
-        location = sql.make_url(url)
+        location = _location(url)
         self.salt = salt or Home.from_environment().salt
         self.read_only = False
         self._missing: list[str] = []  # statements that make tables, where they cannot be made for all
@@ -78,9 +78,14 @@ class Database:
                 self.insert = postgresql.insert
                 # pre_ping: a pooled connection that the server has closed is replaced instead of failing a request
                 reach = {"connect_timeout": REACH_SECONDS, "tcp_user_timeout": REACH_SECONDS * 1_000}
-                self.engine = sql.create_engine(
-                    location, pool_pre_ping=True, pool_timeout=REACH_SECONDS, connect_args=reach, **DISCREET
-                )
+                try:
+                    self.engine = sql.create_engine(
+                        location, pool_pre_ping=True, pool_timeout=REACH_SECONDS, connect_args=reach, **DISCREET
+                    )
+                except (ImportError, sql.exc.NoSuchModuleError) as error:
+                    raise SettingError(
+                        f"{location!r} cannot be opened: {error}. Install psycopg and write postgresql+psycopg://…."
+                    ) from None
             case other:
                 raise SettingError(f"Events are kept in SQLite or PostgreSQL, not in {other} ({location!r}).")
         self.create([_CHANGES])
@@ -197,6 +202,15 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def _location(url: str | sql.URL) -> sql.URL:
+    try:
+        return sql.make_url(url)
+    except sql.exc.ArgumentError:  # a password is in it, and nothing is repeated
+        raise SettingError(
+            f"The URL of the database is none. Write postgresql+psycopg://user@host/name in {URL}, or leave it out."
+        ) from None
 
 
 def _sqlite_engine(location: sql.URL) -> sql.Engine:

@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from recsys.artifacts import ArtifactError, read_json
+from recsys.artifacts import ArtifactError
 from recsys.config import ModelConfig, to_dict
-from recsys.evaluation.report import HEADLINE, METRICS_FILE, OURS
+from recsys.evaluation.headline import HEADLINE, OURS, measured_by
 from recsys.home import Home, Place
 from recsys.store.adapters import list_adapters
 from recsys.store.adapters import when_made as adapter_made
@@ -87,7 +87,7 @@ def _generations(home: Home) -> Iterator[dict[str, Any]]:
 
 def _measured(home: Home, manifest: GenerationManifest) -> tuple[str | None, dict[str, Any]]:
     """Return the first protocol by which a generation was measured, and our part of its document."""
-    document = read_json(home.generations / manifest.id / METRICS_FILE).get("protocols", {})
+    document = measured_by(home.generations / manifest.id)
     protocols = manifest.settings.get("evaluation", {}).get("protocols") or list(document)
     name = next((one for one in protocols if one in document), None)
     return name, document[name]["systems"].get(OURS, {}) if name else {}

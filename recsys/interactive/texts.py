@@ -94,11 +94,11 @@ def open_vectors(
         ArtifactError: there is no such adapter or base, or nothing is served.
         SettingError: both an adapter and a base are named.
     """
-    if adapter and base:
+    if adapter is not None and base is not None:
         raise SettingError("An adapter has its own base: name an adapter or a base, not both.")
-    if base:
+    if base is not None:
         return TextVectors.of_base(home, base, max_tokens), TextConfig(max_tokens=max_tokens)
-    if adapter:
+    if adapter is not None:
         return TextVectors.of_adapter(home, meant(home, ADAPTER, adapter)), TextConfig()
     vectors = TextVectors.of_adapter(home, served_adapter(home))
     folder, _ = read_generation(home, str(current_id(home)))

@@ -29,6 +29,7 @@ from recsys.database.live_items import ItemStore
 from recsys.database.moments import microseconds
 from recsys.database.rates import Rate, RateStore
 from recsys.database.tombstones import Tombstones
+from recsys.errors import SettingError
 from recsys.home import Home
 from recsys.monitoring.answers import ANY
 from recsys.monitoring.arrivals import types
@@ -103,10 +104,17 @@ def read(
 
     Raises:
         SourceError: a table cannot be read, or may not be.
+        SettingError: ``until`` lies before the end of what was trained on.
     """
     now = until or datetime.now(UTC)
     snapshot, manifest = watched.snapshot, watched.generation
     trained, catalogue = snapshot.events(), snapshot.items()
+    learnt: Any = trained[columns.TIMESTAMP].max()
+    if until is not None and until < learnt:
+        raise SettingError(
+            f"until is {until:%Y-%m-%d %H:%M}, and what is compared with has learnt from events up to "
+            f"{learnt:%Y-%m-%d %H:%M}. Give a later time."
+        )
     ingest, schemas = from_stored(IngestConfig, snapshot.manifest.config), snapshot.manifest.schemas
     raw: dict[str, _Raw] = {}
     if items is not None:

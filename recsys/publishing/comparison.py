@@ -90,7 +90,8 @@ def compared(home: Home, candidate_id: str, served_id: str, limits: GateConfig) 
     shared = Shared.of(both, both[THEIRS].to_numpy(), asked)
     if same or len(both) >= MANY:
         return shared
-    least = min(limits.min_targets, -(-len(own) // 2))  # or half of the few that there are
+    # or half of the few that there are; that a candidate was asked next to nothing makes nothing comparable
+    least = min(limits.min_targets, -(-max(len(own), len(theirs)) // 2))
     answered = _answered(home, candidate_id, served_id)
     if isinstance(answered, Shared) and len(answered.served) >= least:
         return answered

@@ -133,12 +133,18 @@ def read_table(home: Home, generation_id: str) -> pl.DataFrame:
     """Return a generation's figures on its held-out targets, see ``held_out_table``.
 
     Raises:
-        ArtifactError: the generation or its table is missing, or no table.
+        ArtifactError: the generation or its table is missing, or no table of figures.
     """
     folder, _ = read_generation(home, generation_id)
     try:
-        return read_held_out(folder)
+        table = read_held_out(folder)
+        figures = table.select(USER_ID, ITEM_ID, pl.col(OURS).cast(pl.Float64))[OURS]
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(
             f"{folder / HELD_OUT} cannot be read: {error}. Train and publish again, or roll back."
         ) from None
+    if not len(figures) or not figures.is_between(0, 1).fill_null(False).all():  # nor is what is no number
+        raise ArtifactError(
+            f"{folder / HELD_OUT} has no figures, or one that is no NDCG. Train and publish again, or roll back."
+        )
+    return table

@@ -99,7 +99,7 @@ def train_generation(
     """
     clean_up(home)
     snapshot = open_snapshot(home, snapshot_id)
-    resume_from = meant(home, ADAPTER, resume_from) if resume_from else None
+    resume_from = None if resume_from is None else meant(home, ADAPTER, resume_from)
     parent = Parent.open(home, resume_from) if resume_from else None
     config = parent.settings(config) if parent else with_signals(snapshot, with_adapter(home, config))
     objective_values(snapshot.items(), config)  # before anything is trained

@@ -115,7 +115,7 @@ class Recommender:
         Raises:
             ArtifactError: nothing is published, or something is missing or changed.
         """
-        generation_id = generation_id or current_id(home)
+        generation_id = current_id(home) if generation_id is None else generation_id
         if generation_id is None:
             raise ArtifactError(f"Nothing is published below {home.root}. Run `recsys train` and `recsys publish`.")
         hold = Hold(read_generation(home, generation_id)[0])  # first, so that nothing goes while it is verified

@@ -34,6 +34,7 @@ from recsys.store.manifests import MADE, GenerationManifest, IndexReference
 from recsys.store.names import GENERATION, forget_names, steady_names
 from recsys.store.pointer import leave_trail, pointer_lock, read_pointer, switch, trail_of
 from recsys.store.promotions import Cause, Promotion
+from recsys.store.shadow import read_shadow
 
 if TYPE_CHECKING:
     from recsys.data.snapshot import Snapshot
@@ -209,7 +210,7 @@ def rollback(
             raise ConflictError(
                 f"Generation {served} is served, no longer {expected}. Look again before you roll back."
             )
-        target = to or previous_id(home)
+        target = previous_id(home) if to is None else to
         read_generation(home, target, verify=True)
         if target != served:
             back = Promotion.make("rollback", target, served, cause)
@@ -269,12 +270,12 @@ def clean_up(home: Home) -> int:
 
 
 def delete_generation(home: Home, generation_id: str) -> None:
-    """Delete a generation that is not served, its names and its report, and its table where no other names that.
+    """Delete a generation that does not answer, its names and its report, and its table where no other names that.
 
     A table that a service still reads stays until the next ``clean_up``.
 
     Raises:
-        ArtifactError: it is the current one, or does not exist.
+        ArtifactError: it is the current one or the shadow, or does not exist.
     """
     manifest = discard_generation(home, generation_id)
     _drop_indexes(home)
@@ -284,7 +285,7 @@ def delete_generation(home: Home, generation_id: str) -> None:
 def discard_generation(
     home: Home, generation_id: str, guard: Callable[[], AbstractContextManager[object]] = nullcontext
 ) -> GenerationManifest:
-    """Delete a generation that is not served, its names and its report; return its manifest.
+    """Delete a generation that does not answer, its names and its report; return its manifest.
 
     Its table stays until the next ``clean_up``.
 
@@ -294,13 +295,19 @@ def discard_generation(
         guard: entered when neither the pointer nor a name can move to it any more; raises where it shall stay.
 
     Raises:
-        ArtifactError: it is the current one, or does not exist.
+        ArtifactError: it is the current one or the shadow, or does not exist.
     """
     folder, manifest = read_generation(home, generation_id)
     with pointer_lock(home), steady_names(home, GENERATION), guard():
         trail = trail_of(home)
         if trail and trail[-1] == generation_id:
             raise ArtifactError(f"{generation_id} is being served. Publish another one or roll back first.")
+        shadow = read_shadow(home)
+        if shadow is not None and shadow.generation == generation_id:
+            raise ArtifactError(
+                f"{generation_id} is the shadow, which answers a share of the requests too. End it first: "
+                f"DELETE /v1/generations/{generation_id}/shadow."
+            )
         leave_trail(home, generation_id)
         discard_folder(folder)
     forget_names(home, GENERATION, generation_id)

@@ -35,9 +35,9 @@ def import_adapter(home: Home, folder: Path, base: str | None = None, max_tokens
     """
     named = read_settings(folder).get("base_model_name_or_path")
     if base is None:
-        if named not in PACKAGED_BASES:
+        if not isinstance(named, str) or named not in PACKAGED_BASES:
             raise SettingError(f"Give the base that the adapter was trained on; the folder says {named!r:.120}.")
-        base = str(named)
+        base = named
     backbone = load_backbone(base, torch.device("cpu"))
     check_length(backbone.name, backbone.longest, max_tokens)
     _check_base(folder, backbone.name, backbone.base_digest)

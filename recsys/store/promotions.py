@@ -10,6 +10,7 @@ import logging
 import os
 from dataclasses import dataclass, field
 from typing import Literal
+from unicodedata import category
 
 from recsys.artifacts import READABLE, canonical_json, now, refuse_links
 from recsys.errors import SettingError
@@ -18,6 +19,7 @@ from recsys.record import Record
 
 LOG = "promotions.jsonl"
 LONGEST_REASON = 500
+_UNWRITTEN = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's categories of controls, halves of characters and line ends
 Action = Literal["publish", "rollback", "refused"]
 _LOG = logging.getLogger(__name__)
 
@@ -50,12 +52,14 @@ class Cause:
         """Check the reason.
 
         Raises:
-            SettingError: it is empty or long, or the gate is to be overruled without one.
+            SettingError: it is empty, long or more than a line, or the gate is to be overruled without one.
         """
         if force and self.reason is None:
             raise SettingError("To overrule the gate takes a reason, which the log of promotions keeps. Give one.")
-        if self.reason is not None and not 1 <= len(self.reason.strip()) <= LONGEST_REASON:
-            raise SettingError(f"A reason has 1 to {LONGEST_REASON} characters.")
+        if self.reason is None:
+            return
+        if not 1 <= len(self.reason.strip()) <= LONGEST_REASON or _UNWRITTEN & set(map(category, self.reason)):
+            raise SettingError(f"A reason has 1 to {LONGEST_REASON} characters, in one line and without controls.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ BATCH = 200
 PURGE_EVERY = timedelta(hours=1)
 DAYS, MIB = "RECSYS_IMPRESSION_DAYS", "RECSYS_IMPRESSION_MIB"  # for how long answers are kept, and how much of them
 DEFAULT_DAYS, DEFAULT_MIB = 30.0, 16_384.0
+MOST_DAYS, MOST_MIB = 36_500, 10**9
 SHRUNK = 0.9  # of what may be kept is left after the oldest had to go
 SHOWN = 1.0  # propensity: the ranking is deterministic, so what it shows it shows always
 
@@ -46,9 +47,9 @@ class Retention:
     mib: float = DEFAULT_MIB
 
     def __post_init__(self) -> None:
-        for variable, value in ((DAYS, self.days), (MIB, self.mib)):
-            if not value > 0:
-                raise SettingError(f"{variable} is {value}; it must be a positive number.")
+        for variable, value, most in ((DAYS, self.days, MOST_DAYS), (MIB, self.mib, MOST_MIB)):
+            if not 0 < value <= most:
+                raise SettingError(f"{variable} is {value}; it must be a positive number, {most:,} at most.")
 
     @classmethod
     def from_environment(cls) -> "Retention":

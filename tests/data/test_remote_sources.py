@@ -200,6 +200,11 @@ def test_public_addresses(address: str) -> None:
     assert is_public(address)
 
 
+def test_a_setting_with_an_open_quote_is_refused() -> None:
+    with pytest.raises(SourceError, match="RECSYS_SOURCES cannot be read: No closing quotation"):
+        Sources.of("/data 's3://bucket/")
+
+
 @pytest.mark.parametrize(
     "host",
     ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "[::1]", "[::ffff:127.0.0.1]", "localhost", "169.254.169.254"],

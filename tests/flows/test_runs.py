@@ -3,16 +3,20 @@
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.runtime import flow_run
 from synthetic import Dataset
 
 from flows import runtime
 from flows.ingest import ingest_tables
+from flows.naming import run_name
 from flows.retries import Retries
 from flows.runs import Called
 
@@ -89,6 +93,14 @@ def test_a_run_s_name_says_what_on_what_and_when(prefect_server: str, dataset: D
         found = client.read_flow_runs(flow_filter=of_it, sort=FlowRunSort.START_TIME_DESC, limit=20)
     own = next(run for run in found if run.parameters["home"] == str(tmp_path / "home"))
     assert re.fullmatch(r"ingest events\.parquet · 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", own.name)
+
+
+def test_a_run_s_name_is_one_line_of_what_can_be_seen() -> None:
+    started = datetime(2026, 3, 1, 4, 5, 6, tzinfo=UTC)
+    named = run_name("rollback", {"to": ""})
+    for given, said in (("a\nb\x00[red]", "a[U+000A]b[U+0000][red]"), ("raw/\u202eevents.csv/", "[U+202E]events.csv")):
+        with patch.dict(vars(flow_run), parameters={"to": given}, scheduled_start_time=started):
+            assert named() == f"rollback {said} · 2026-03-01 04:05:06"
 
 
 @pytest.mark.parametrize("name", ["ingest", "publish", "rollback", "monitor", "prune", "tidy"])

