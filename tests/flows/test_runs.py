@@ -91,7 +91,7 @@ def test_a_run_s_name_says_what_on_what_and_when(prefect_server: str, dataset: D
     assert re.fullmatch(r"ingest events\.parquet · 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", own.name)
 
 
-@pytest.mark.parametrize("name", ["ingest", "publish", "rollback", "monitor", "prune", "tidy"])
+@pytest.mark.parametrize("name", ["ingest", "publish", "rollback", "monitor", "batch", "prune", "tidy"])
 def test_a_light_flow_starts_without_what_it_needs_later(name: str, prefect_server: str) -> None:
     listed = "print(*sorted({'torch', 'transformers', 'peft', 'lancedb', 'scipy', 'matplotlib'} & {*sys.modules}))"
     command = [sys.executable, "-W", "ignore", "-c", f"import sys, flows.{name}; {listed}"]
