@@ -197,7 +197,7 @@ class Generation:
         """Write lists for many users to Parquet files, as of now, whatever this was opened with; what was cut goes on.
 
         >>> import recsys
-        >>> recsys.load().batch("lists", ["u000", "u001"], k=3).rows
+        >>> recsys.load().batch(recsys.Home.of().runs / "batch-of-two", ["u000", "u001"], k=3).rows
         6
 
         Args:
