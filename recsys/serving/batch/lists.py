@@ -286,7 +286,8 @@ def _finished(folder: Path, inputs: Inputs) -> BatchManifest | None:
     """
     if not (folder / MANIFEST).exists():
         return None
-    if "inputs" not in (read_json(folder / MANIFEST) or {}):
+    document = read_json(folder / MANIFEST)
+    if not isinstance(document, dict) or "inputs" not in document:
         raise ArtifactError(f"{folder} holds something else than lists. Give another folder.")
     found = read_manifest(folder)
     _refuse_others(folder, found.inputs, inputs)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from recsys.artifacts import MANIFEST, canonical_json, digest
+from recsys.artifacts import MANIFEST, ArtifactError, canonical_json, digest
 from recsys.record import Record
 
 CHANGES = "changes.parquet"
@@ -130,6 +130,8 @@ def read_manifest(folder: Path) -> BatchManifest:
     Raises:
         ArtifactError: there is none, or it is not as it was written.
     """
+    if not (folder / MANIFEST).exists():
+        raise ArtifactError(f"{folder} holds no finished lists: {MANIFEST} is missing. Name the folder of some.")
     return BatchManifest.read(folder / MANIFEST, "Make the lists again, in another folder.")
 
 
