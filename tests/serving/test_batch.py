@@ -26,7 +26,7 @@ from recsys.selection.dials import Boost
 from recsys.selection.filters import FilterError
 from recsys.selection.selection import Promotion
 from recsys.serving.answers import ListRequest, NewItems, Seen
-from recsys.serving.batch.changes import write_changes
+from recsys.serving.batch.changes import changed, write_changes
 from recsys.serving.batch.lists import Batch, write_lists
 from recsys.serving.batch.manifest import CHANGES, read_manifest
 from recsys.serving.batch.places import place_of
@@ -101,7 +101,7 @@ REQUESTS = {
         k=7,
         offset=2,
         filter={"field": "year", "gte": 1960},
-        exclude_seen=Seen(days=400),
+        exclude_seen=Seen(days=250),
         exclude_ids=["i020"],
         diversity=0.4,
         limits={"year": 2},
@@ -297,13 +297,13 @@ def test_the_changes_make_the_new_lists_of_the_old(place: Home, tmp_path: Path) 
     shown = rows(old.folder).filter(user_id="u000")["item_id"].to_list()
     barely = replace(PLAIN, exclude_ids=[shown[3]])
     new = written(place, tmp_path / "new", barely, users=[f"u{user:03}" for user in range(10, 40)], block_size=4)
-    changed = write_changes(new, old.folder)
+    fed = write_changes(new, old.folder)
     feed = {row["user_id"]: row for row in pl.read_parquet(new.folder / CHANGES).iter_rows(named=True)}
     before, after = (lists_by_user(one.folder) for one in (old, new))
     assert list(feed) == sorted(user for user in {*before, *after} if before.get(user) != after.get(user))
     assert 0 < len(feed) < 41
-    assert changed.manifest.changes is not None
-    assert changed.manifest.changes.users == len(feed)
+    assert fed.manifest.changes is not None
+    assert fed.manifest.changes.users == len(feed)
     for user, row in feed.items():
         was, now = before.get(user, []), after.get(user, [])
         assert row["item_ids"] == now
@@ -314,12 +314,24 @@ def test_the_changes_make_the_new_lists_of_the_old(place: Home, tmp_path: Path) 
     assert feed["gone"]["item_ids"] == []
     written_at = (new.folder / CHANGES).stat().st_mtime_ns
     assert write_changes(written(place, new.folder, barely, users=list(after), block_size=4), old.folder) == replace(
-        changed, found=True
+        fed, found=True
     )
     assert (new.folder / CHANGES).stat().st_mtime_ns == written_at
     assert write_changes(old, old.folder).manifest.changes.users == 0  # type: ignore[union-attr]
     with pytest.raises(ArtifactError, match="missing"):
         write_changes(new, tmp_path / "nowhere")
+
+
+def test_a_list_in_another_order_is_another() -> None:
+    def lists(**of: str) -> pl.DataFrame:
+        listed = [(user, item, rank) for user, items in of.items() for rank, item in enumerate(items, 1)]
+        return pl.DataFrame(listed, schema={"user_id": pl.String, "item_id": pl.String, "rank": pl.Int32}, orient="row")
+
+    found = changed(lists(same="abc", turned="acb", shorter="ab"), lists(same="abc", turned="abc", shorter="abc"))
+    assert found.to_dicts() == [
+        {"user_id": "shorter", "item_ids": ["a", "b"], "entered": [], "left": ["c"], "moved": []},
+        {"user_id": "turned", "item_ids": ["a", "c", "b"], "entered": [], "left": [], "moved": ["c", "b"]},
+    ]
 
 
 def lists_by_user(folder: Path) -> dict[str, list[str]]:
