@@ -34,7 +34,7 @@ from recsys.serving.recommender import Recommender
 from recsys.store.generations import current_id, read_generation
 from services.serve import running
 
-ASKED_AT_ONCE = 256  # users, as many as the route takes
+ASKED_AT_ONCE = 64  # users: more would take longer than the route may, of a large catalogue on a busy machine
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -57,7 +57,7 @@ def measure(home: Home, most: int, rounds: int) -> dict[str, Any]:
     snapshot = open_snapshot(home, read_generation(home, generation)[1].snapshot)
     users = snapshot.user_ids()[:most]
     spent: dict[str, list[float]] = {"files": [], "http": []}
-    with running(home) as url, httpx.Client(base_url=url, timeout=600) as client:
+    with running(home, texts=False) as url, httpx.Client(base_url=url, timeout=600) as client:
         for _ in range(rounds):
             spent["files"].append(_files(home, generation, users))
             spent["http"].append(_http(client, users))

@@ -40,7 +40,8 @@ def lists(path: Path) -> str:
     ]
     for home in document["homes"]:
         rates = home["users_a_second"]
-        stages = ", ".join(f"{name} {share:.0%}" for name, share in home["stages"].items() if share >= 0.05)
+        largest = sorted(home["stages"].items(), key=lambda one: -one[1])
+        stages = ", ".join(f"{name} {share:.0%}" for name, share in largest if share >= 0.05)
         lines.append(
             f"| {home['users']:,} | {home['items']:,} | {rates['files']:,.0f} | {rates['http']:,.0f} | {stages} |"
         )
