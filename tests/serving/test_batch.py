@@ -318,6 +318,8 @@ def test_the_changes_make_the_new_lists_of_the_old(place: Home, tmp_path: Path) 
     )
     assert (new.folder / CHANGES).stat().st_mtime_ns == written_at
     assert write_changes(old, old.folder).manifest.changes.users == 0  # type: ignore[union-attr]
+    nobody = write_changes(written(place, tmp_path / "nobody", users=[]), old.folder)
+    assert pl.read_parquet(nobody.folder / CHANGES)["user_id"].to_list() == sorted(before)
     with pytest.raises(ArtifactError, match="missing"):
         write_changes(new, tmp_path / "nowhere")
 

@@ -15,6 +15,7 @@ from recsys.serving.batch.manifest import CHANGES, BatchManifest, Changes, read_
 
 _BEFORE = "rank_before"
 _LIST = pl.List(pl.String)
+_LISTS = pl.Schema({USER_ID: pl.String(), ITEM_ID: pl.String(), RANK: pl.Int32()}).to_frame()
 SCHEMA = pl.Schema({USER_ID: pl.String(), "item_ids": _LIST, "entered": _LIST, "left": _LIST, "moved": _LIST})
 
 
@@ -78,15 +79,15 @@ def write_changes(batch: Batch, since: Path, progress: Progress | None = None) -
 
 
 def _changes(folder: Path, new: BatchManifest, since: Path, old: BatchManifest) -> Iterator[pl.DataFrame]:
-    after = ""  # of all ids the least
-    for number, part in enumerate(new.parts, 1):
-        until = part.last if number < len(new.parts) else None
+    after, columns = "", [USER_ID, ITEM_ID, RANK]  # of all ids the least
+    for number in range(max(1, len(new.parts))):
+        last = number >= len(new.parts) - 1
+        until = None if last else new.parts[number].last
         within = pl.col(USER_ID) > after
         if until is not None:
             within &= pl.col(USER_ID) <= until
         reached = [one for one in old.parts if one.last > after and (until is None or one.first <= until)]
-        columns = [USER_ID, ITEM_ID, RANK]
         frames = [pl.read_parquet(since / one.name, columns=columns).filter(within) for one in reached]
-        lists = pl.read_parquet(folder / part.name, columns=columns)
-        yield changed(lists, pl.concat([lists.clear(), *frames]))
-        after = part.last
+        lists = [pl.read_parquet(folder / part.name, columns=columns) for part in new.parts[number : number + 1]]
+        yield changed(pl.concat([_LISTS, *lists]), pl.concat([_LISTS, *frames]))
+        after = until or after
