@@ -352,10 +352,10 @@ def test_lists_below_the_home_have_a_folder_a_day_and_go_after_a_month(place: Ho
     (folder / UNFINISHED).rmdir()
     assert place_of(place, inputs, tomorrow) != folder
     shutil.copytree(batch.folder, folder, dirs_exist_ok=True)
-    assert [one.why for one in prune(place).stays if one.kind == "lists"] == ["lists of users"]
+    assert [one.why for one in prune(place).stays if one.name == folder.name] == ["lists of users"]
     late = datetime.now(UTC) + DAYS_KEPT
     with unheld(folder):
-        assert [one.why for one in prune(place, now=late).stays if one.kind == "lists"] == ["a process writes it"]
+        assert [one.why for one in prune(place, now=late).stays if one.name == folder.name] == ["a process writes it"]
     assert folder.name in {one.name for one in prune(place, now=late).goes}
     assert not folder.exists()
 
