@@ -29,12 +29,12 @@ def place(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture
 def lists(place: Home, tmp_path: Path) -> Lists:
-    """Asks the function behind the flow for lists of two users, or of others."""
+    """Asks the flow for lists of two users, or of others."""
     table = tmp_path / "users.csv"
     table.write_text("user_id\nu001\nu000\nu001\n")
 
     def ask(**given: Any) -> dict[str, Any]:
-        found: dict[str, Any] = batch_lists.fn(**{"users": str(table), "home": str(place.root)} | given)
+        found: dict[str, Any] = batch_lists(**{"users": str(table), "home": str(place.root)} | given)
         return found
 
     return ask

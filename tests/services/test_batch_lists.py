@@ -40,7 +40,7 @@ def test_every_user_gets_the_list_of_the_route(
         for day, item in enumerate(("i001", "i005", "i009"), 1)
     ]
     service.post("/v1/events", json={"events": events}).raise_for_status()
-    found = batch_lists.fn(str(tmp_path), home=str(classifying_home.root), request=REQUESTS[name], block_size=50)
+    found = batch_lists(str(tmp_path), home=str(classifying_home.root), request=REQUESTS[name], block_size=50)
     rows = pl.read_parquet(f"{tmp_path}/part-*.parquet")
     users = rows["user_id"].unique(maintain_order=True).to_list()
     assert {"u011", "batch newcomer"} <= set(users)
