@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from flows.commands.adapters import adapters
+from flows.commands.batch import batch
 from flows.commands.data import export_events, ingest, validate
 from flows.commands.demo import demo
 from flows.commands.deploy import deploy
@@ -94,7 +95,7 @@ def main(
 for command in (
     *(demo, ingest, validate, train, pretrain, teach, tune, classify, evaluate, benchmark),
     *(publish, rollback, promotions, generations, adapters, experiments, snapshots, prune),
-    *(serve, recommend, monitor, embed, export, export_events, simulate, ui, deploy),
+    *(serve, recommend, batch, monitor, embed, export, export_events, simulate, ui, deploy),
 ):
     app.command()(command)
 app.add_typer(keys, name="keys")

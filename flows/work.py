@@ -26,5 +26,7 @@ class Work:
 TRAINING = Work("gpu", home=True, gpu=True, seconds=48 * HOUR)
 READING = Work("cpu", home=True, gpu=False, seconds=12 * HOUR)
 STEPS = Work("gpu", home=True, gpu=False, seconds=72 * HOUR)  # a flow of flows: those that train ask for the GPU
+# Reads what is stored, and writes what no other run reads: it waits for no training, and keeps none waiting.
+LISTS = Work("cpu", home=False, gpu=False, seconds=12 * HOUR)
 # Moves the pointer, looks or cleans up, under locks of the home's own: it waits for no training of a night.
 LIGHT = Work("light", home=False, gpu=False, seconds=HOUR)

@@ -268,15 +268,28 @@ def staged_file(parent: Path) -> Iterator[Path]:
             staging.unlink(missing_ok=True)
 
 
-def commit_folder(staging: Path, final: Path) -> Path:
-    """Move a finished staging folder to its final place in one step; an existing folder of that name stays."""
+def commit_file(staging: Path, final: Path) -> None:
+    """Move a finished staging file to its final place in one step, in the place of what is there."""
+    with staging.open("rb") as file:
+        os.fchmod(file.fileno(), READABLE)
+        os.fsync(file.fileno())
+    os.replace(staging, final)
+    _sync_folder(final.parent)
+
+
+def commit_folder(staging: Path, final: Path, private: bool = False) -> Path:
+    """Move a finished staging folder to its final place in one step; an existing folder of that name stays.
+
+    Others may read what is in it, unless it is private.
+    """
     if final.exists():
         return final
     for path in staging.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    open_to_readers(staging)
+    if not private:
+        open_to_readers(staging)
     try:
         os.replace(staging, final)
     except OSError:

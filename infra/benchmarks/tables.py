@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from infra.attack import report as attacks
 from infra.benchmarks.tables_of_events import audience, monitoring, new_items, repeats, signals
-from infra.benchmarks.tables_of_operations import faults, night, retention
+from infra.benchmarks.tables_of_operations import faults, lists, night, retention
 from infra.load import report
 from infra.supply import lift
 from recsys.config import ClassifierConfig, from_stored
@@ -27,7 +27,7 @@ RESULTS = ROOT / "infra" / "results"
 KINDS = (
     "quality", "tried", "audience", "speed", "encoding", "throughput", "standalone", "life", "search", "small",
     "repeats", "signals", "classification", "attacks", "lifting", "new items", "monitoring", "retention", "faults",
-    "night",
+    "lists", "night",
 )  # fmt: skip
 SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
 SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
@@ -334,6 +334,7 @@ def pages() -> dict[Path, str]:
         "classifier": "\n".join(f"{epochs(path)}\n{tries(path)}" for path in of["classification"]),
         "attacks": attacks.tables(of["attacks"]),
         "lifting": "\n".join(lift.table(lift.outcomes(json.loads(path.read_text()))) for path in of["lifting"]),
+        "lists": "\n".join(map(lists, of["lists"])),
         "retention": "\n".join(map(retention, of["retention"])),
         "faults": "\n".join(map(faults, of["faults"])),
         "night": "\n".join(map(night, of["night"])),

@@ -1,4 +1,4 @@
-"""The tables of what operators rely on: how much a home holds, and what its promises are worth when things break."""
+"""The tables of what operators rely on: lists for many, how much a home holds, what promises are worth in a fault."""
 
 import json
 from pathlib import Path
@@ -29,6 +29,25 @@ def retention(path: Path) -> str:
             "",
         ]
     )
+
+
+def lists(path: Path) -> str:
+    """Return the Markdown of how many users a second get lists, by files and over HTTP."""
+    document = json.loads(path.read_text())
+    lines = [
+        f"Users a second of processor time, one thread on {document['environment']['device']}; the median of rounds.",
+        "",
+        "| users | items | `recsys batch` | `POST /v1/recommend/batch` | where an answer's time goes |",
+        "|---|---|---|---|---|",
+    ]
+    for home in document["homes"]:
+        rates = home["users_a_second"]
+        largest = sorted(home["stages"].items(), key=lambda one: -one[1])
+        stages = ", ".join(f"{name} {share:.0%}" for name, share in largest if share >= 0.05)
+        lines.append(
+            f"| {home['users']:,} | {home['items']:,} | {rates['files']:,.0f} | {rates['http']:,.0f} | {stages} |"
+        )
+    return "\n".join([*lines, ""])
 
 
 def faults(path: Path) -> str:

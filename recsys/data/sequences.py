@@ -201,6 +201,8 @@ class Sequences:
 
     def newest_of_item(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return for every event the place of the newest chosen event of its row and item, -1 for none, (events,)."""
+        if not chosen.any():
+            return np.full(len(self.items), -1, dtype=np.int64)
         rows, places = self.rows(), np.where(chosen, np.arange(len(self.items)), -1)
         order = np.lexsort((self.items, rows))
         first = np.ones(len(order), dtype=bool)

@@ -10,7 +10,7 @@ accepted. The price, one sync a call, is why it takes many events at once.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +24,7 @@ from recsys.database.moments import EPOCH, LATEST, microseconds, moment
 from recsys.errors import RequestError
 
 HISTORY_LIMIT = 1_000  # newest events of one user that an answer looks at
+IDS_AT_ONCE = 500  # in one statement
 
 _METADATA = sql.MetaData()
 EVENTS = sql.Table(
@@ -210,17 +211,40 @@ class EventStore:
         stands |= {row[columns.EVENT_ID]: row for row in connection.execute(own).mappings()}
         return stands, foreign
 
-    def history(self, user_id: str, limit: int = HISTORY_LIMIT) -> list[Event]:
-        """Return the newest events of a user, oldest first: by timestamp, position (none before any) and event_id."""
+    def history(self, user_id: str, limit: int = HISTORY_LIMIT, until: int | None = None) -> list[Event]:
+        """Return the newest events of a user, oldest first: by timestamp, position (none before any) and event_id.
+
+        Args:
+            user_id: whose.
+            limit: how many at most.
+            until: the last batch (see ``recsys.database.live_tables``) that counts; None: all events do.
+        """
         newest = (
             sql.select(*_FIELDS)
-            .where(EVENTS.c.user_id == user_id)
+            .where(EVENTS.c.user_id == user_id, *_up_to(until))
             .order_by(EVENTS.c.timestamp.desc(), EVENTS.c.position.desc().nulls_last(), EVENTS.c.event_id.desc())
             .limit(limit)
         )
         with self._engine.connect() as connection:
             rows = connection.execute(newest).mappings().all()
         return [Event.from_row(row) for row in reversed(rows)]
+
+    def users(self, until: int | None = None) -> set[str]:
+        """Return the ids of all users who have events; ``until`` as in ``history``."""
+        found = sql.select(EVENTS.c.user_id).distinct().where(*_up_to(until))
+        with self._engine.connect() as connection:
+            return set(connection.execute(found).scalars())
+
+    def active(self, user_ids: Sequence[str], until: int | None = None) -> set[str]:
+        """Return which of some users have events; ``until`` as in ``history``."""
+        found: set[str] = set()
+        with self._engine.connect() as connection:
+            for start in range(0, len(user_ids), IDS_AT_ONCE):
+                some = EVENTS.c.user_id.in_(user_ids[start : start + IDS_AT_ONCE])
+                found.update(
+                    connection.execute(sql.select(EVENTS.c.user_id).distinct().where(some, *_up_to(until))).scalars()
+                )
+        return found
 
     def holds(self, event_id: str) -> bool:
         """Tell whether an event can be read."""
@@ -242,6 +266,10 @@ class EventStore:
         repeated = (_REPEATED.c.user_id == user_id) | _REPEATED.c.event_id.in_(ids)
         connection.execute(sql.delete(_REPEATED).where(repeated))
         return connection.execute(sql.delete(EVENTS).where(EVENTS.c.event_id.in_(ids))).rowcount
+
+
+def _up_to(batch: int | None) -> list[sql.ColumnElement[bool]]:
+    return [] if batch is None else [EVENTS.c.batch <= batch]
 
 
 def _noted(row: Mapping[Any, Any], timed: bool = True) -> dict[str, Any]:

@@ -5,25 +5,30 @@ import typing
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from recsys.artifacts import ArtifactError
-from recsys.callbacks import StageProgress, step
+from recsys.callbacks import StageProgress, stage, step
 from recsys.config import TextConfig
 from recsys.data.columns import ITEM_ID, TITLE, USER_ID
 from recsys.database.engine import Database
 from recsys.errors import RequestError, SettingError
 from recsys.home import Home, Place
 from recsys.interactive.display import reporting
-from recsys.interactive.frames import Table, as_ids, ranked
+from recsys.interactive.frames import Table, as_ids
 from recsys.interactive.stages import Made, generation_id
 from recsys.interactive.texts import embed_with
 from recsys.ranking.system import System
 from recsys.ranking.text_maps import TextMaps
 from recsys.selection.filters import Condition
 from recsys.serving.answers import Answer, ListRequest, Seen
+from recsys.serving.batch.changes import write_changes
+from recsys.serving.batch.lists import write_lists
+from recsys.serving.batch.manifest import BLOCK_SIZE, BatchManifest
+from recsys.serving.frames import ranked
 from recsys.serving.live_generation import as_served
 from recsys.serving.new_texts import Encoder
 from recsys.serving.recipes.likeness import By
@@ -176,6 +181,50 @@ class Generation:
         if unused:
             warnings.warn(f"Of the context, {', '.join(unused)} had no part in the lists.", stacklevel=2)
         return self._frame(answers, wanted)
+
+    def batch(
+        self,
+        out: str | Path,
+        users: Iterable[str] | None = None,
+        *,
+        k: int = 10,
+        filter: Condition | None = None,
+        fields: Sequence[str] = (),
+        since: str | Path | None = None,
+        block_size: int = BLOCK_SIZE,
+        **request: Any,
+    ) -> BatchManifest:
+        """Write lists for many users to Parquet files, as of now, whatever this was opened with; what was cut goes on.
+
+        >>> import recsys
+        >>> recsys.load().batch(recsys.Home.of().runs / "batch-of-two", ["u000", "u001"], k=3).rows
+        6
+
+        Args:
+            out: the folder for the files, and for nothing else.
+            users: whose; None: of all in the snapshot, and of those who have live events.
+            k: as of ``recommend``, like ``filter``, ``fields`` and ``request``.
+            filter: a structured condition on item columns.
+            fields: columns of the catalogue to write.
+            since: the folder of finished lists, to write what has changed since into ``changes.parquet``.
+            block_size: users whose lists are one file.
+            request: what a list shall be like otherwise.
+
+        Raises:
+            ArtifactError: the folder holds something else, or the generation was pruned.
+            FilterError, LimitError, RequestError: the request does not fit the generation.
+        """
+        if isinstance(request.get("exclude_seen"), Mapping):
+            request["exclude_seen"] = Seen.of(request["exclude_seen"])
+        wanted = ListRequest(k=_positive(k), filter=filter, fields=_listed(fields), **request)
+        given = None if users is None else as_ids(users)
+        with reporting(self._progress) as report:
+            made = write_lists(
+                self._home, Path(out), self.generation, wanted, given, block_size, progress=stage(report, "Make lists")
+            )
+            if since is not None:
+                made = write_changes(made, Path(since), stage(report, "Compare"))
+        return made.manifest
 
     def history(self, user_id: str) -> list[str]:
         """Return the ids of what somebody did, oldest first, also since the snapshot; none of the forgotten."""

@@ -119,14 +119,32 @@ def as_served(home: Home, base: Recommender, database: Database) -> Recommender:
     """
     store = ItemStore(database)
     version = store.version()
-    live = [item for item in store.changed() if base.standing(item) is not None]
+    return with_changes(home, base, database, store.changed(), version)
+
+
+def with_changes(
+    home: Home, base: Recommender, database: Database, changes: Sequence[LiveItem], version: int
+) -> Recommender:
+    """Return a generation with some items that were put, changed or deleted, as ``as_served`` does with all of them.
+
+    Args:
+        home: where state lives.
+        base: as it was opened.
+        database: where vectors are that a service has made.
+        changes: the items.
+        version: of the last of them.
+
+    Raises:
+        ArtifactError: as ``as_served``.
+    """
+    live = [item for item in changes if base.standing(item) is not None]
     if not live:
         return base
     if all(item.columns is None for item in live):
         return with_live_items(base, None, live, {}, version)
     encoder = Encoder.open(home, base.generation_id, base.scoring.system)
     texts = unencoded(base, encoder, live)
-    known = store.vectors(encoder.key, list(texts))
+    known = ItemStore(database).vectors(encoder.key, list(texts))
     vectors = {name: vector for name, (made_of, vector) in known.items() if made_of == digest(texts[name].encode())}
     missing = [item_id for item_id in texts if item_id not in vectors]
     if missing:

@@ -19,7 +19,7 @@ from recsys.database.events import Event, EventStore
 from recsys.database.impressions import ImpressionStore
 from recsys.database.moments import microseconds, moment
 from recsys.database.tombstones import Removal, Tombstones
-from recsys.database.user_attributes import AttributeStore
+from recsys.database.user_attributes import AttributeStore, LiveAttributes
 from recsys.serving.audience import SnapshotAudience
 from recsys.serving.history import History
 from recsys.serving.live_attributes import fitting
@@ -139,6 +139,19 @@ class PastEvent:
     value: float | None = None
 
 
+@dataclass(frozen=True)
+class AsOf:
+    """What of users counts where answers are made as of a moment. Who is forgotten later is forgotten all the same.
+
+    Attributes:
+        batch: the last batch of events that does, see ``recsys.database.live_tables``; None: all events do.
+        said: attributes as they were put by then, by user.
+    """
+
+    batch: int | None
+    said: Mapping[str, LiveAttributes]
+
+
 class Users:
     """All that a database and a snapshot know of users.
 
@@ -147,10 +160,12 @@ class Users:
         tombstones: who is forgotten.
         impressions: what was answered.
         said: users' attributes as they were put.
+        as_of: the moment; None: now.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, as_of: AsOf | None = None) -> None:
         self.database = database
+        self.as_of = as_of
         self.events = EventStore(database)
         self.tombstones = Tombstones(database)
         self.impressions = ImpressionStore(database, self.tombstones)
@@ -164,26 +179,28 @@ class Users:
             offered: the catalogue: live events of items that it does not hold are left out.
             user_id: whose.
         """
-        events, live, order = self._merged(known, user_id)
-        together = events + History(
-            [event.item_id for event in live],
-            [microseconds(event.timestamp) for event in live],
-            [event.event_type for event in live],
-            [event.value for event in live],
-        )
-        offering = [place for place in order if place < len(events) or together.item_ids[place] in offered]
-        return events if len(offering) == len(events) else together.at(offering)
+        return _offered(*self._merged(known, user_id), offered)
+
+    def histories(self, known: SnapshotUsers, offered: Container[str], user_ids: Sequence[str]) -> list[History]:
+        """Return the events of each of some users, as ``history`` does, in few questions to the database."""
+        forgotten, active = self.tombstones.read(), self.events.active(user_ids, self._until)
+        found = []
+        for user_id in user_ids:
+            live = self.events.history(user_id, until=self._until) if user_id in active else []
+            found.append(_offered(*_merged(known, user_id, forgotten.when(user_id), live), offered))
+        return found
+
+    def active(self) -> set[str]:
+        """Return the ids of all users who have live events."""
+        return self.events.users(self._until)
+
+    @property
+    def _until(self) -> int | None:
+        return None if self.as_of is None else self.as_of.batch
 
     def _merged(self, known: SnapshotUsers, user_id: str) -> tuple[History, list[Event], list[int]]:
-        """Return a user's events of the snapshot, those since, and the places of all, each once, in their order.
-
-        None of them is forgotten.
-        """
         until = self.tombstones.read().when(user_id)
-        timeline, live = known.timeline(user_id, until), self.events.history(user_id)
-        if until is not None:
-            live = [event for event in live if microseconds(event.timestamp) > until]
-        return timeline.events, live, timeline.merged(live)
+        return _merged(known, user_id, until, self.events.history(user_id, until=self._until))
 
     def attributes(self, known: SnapshotUsers, user_id: str) -> dict[str, Any]:
         """Return what is known of a user beside what they did, none of it forgotten."""
@@ -196,7 +213,10 @@ class Users:
         """
         if known.audience is None:
             return {}, None
-        said, until = self.said.find(user_id), self.tombstones.read().when(user_id)
+        said = self.said.find(user_id) if self.as_of is None else self.as_of.said.get(user_id)
+        until = self.tombstones.read().when(user_id)
+        if said is not None and until is not None and said.time <= until:
+            said = None  # forgotten since the moment as of which is asked
         times = [time for time in (until, said.time if said else None) if time is not None]
         ours = known.audience.attributes(user_id, max(times, default=None))
         if said is None or ours:
@@ -220,3 +240,30 @@ class Users:
         """Forget a user; ``rows`` of the answer counts events, then impressions, then rows of attributes."""
         deletions: Sequence = (self.events.forget, self.impressions.forget, self.said.forget)
         return self.tombstones.forget(user_id, deletions)
+
+
+def _merged(
+    known: SnapshotUsers, user_id: str, until: int | None, live: list[Event]
+) -> tuple[History, list[Event], list[int]]:
+    """Return a user's events of the snapshot, those since, and the places of all, each once, in their order.
+
+    None of them is forgotten: up to ``until``, microseconds since 1970, all are.
+    """
+    timeline = known.timeline(user_id, until)
+    if until is not None:
+        live = [event for event in live if microseconds(event.timestamp) > until]
+    return timeline.events, live, timeline.merged(live)
+
+
+def _offered(events: History, live: list[Event], order: list[int], offered: Container[str]) -> History:
+    """Return events in their order, without those since of items that the catalogue does not hold."""
+    if not live:
+        return events
+    together = events + History(
+        [event.item_id for event in live],
+        [microseconds(event.timestamp) for event in live],
+        [event.event_type for event in live],
+        [event.value for event in live],
+    )
+    offering = [place for place in order if place < len(events) or together.item_ids[place] in offered]
+    return events if len(offering) == len(events) else together.at(offering)

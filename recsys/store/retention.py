@@ -6,7 +6,7 @@ then tables, records, reports and checkpoints. A crash anywhere leaves each of t
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -32,13 +32,23 @@ from recsys.store.manifests import CARD
 from recsys.store.names import ADAPTER, forget_names, read_names, steady_names
 from recsys.store.standing import KEEP, MIN_AGE, Rule, Standing, check_generation, standing, stored_ids
 
-UNFINISHED = timedelta(days=30)  # unfinished trainings, records of what made nothing, reports of a watch
+UNFINISHED = timedelta(days=30)  # unfinished trainings, records of what made nothing, reports of a watch, lists
 ENCODER_CARD = "encoder.json"  # as ``models/encoder/export.py`` has it, which brings torch
 LOCK = ".prune.lock"
 # how names below ``runs`` begin
-REPORT, WATCHED, RECORDS = "report-", "monitor-", ("train-", "pretrain-", "classify-", "pairs-")
+REPORT, WATCHED, LISTS, RECORDS = "report-", "monitor-", "batch-", ("train-", "pretrain-", "classify-", "pairs-")
 Kind = Literal[
-    "generation", "encoder", "adapter", "snapshot", "table", "record", "report", "checkpoint", "leftover", "other"
+    "generation",
+    "encoder",
+    "adapter",
+    "snapshot",
+    "table",
+    "record",
+    "report",
+    "lists",
+    "checkpoint",
+    "leftover",
+    "other",
 ]
 _LOG = logging.getLogger(__name__)
 
@@ -125,7 +135,12 @@ def prune(
     with locked(make_room(home.make().root) / LOCK, mode=PRIVATE):  # of two at once the second finds little to do
         found: dict[str, Entry] = {}
         spared: dict[str, str] = {}
-        for kinds in (("generation",), ("encoder", "adapter"), ("snapshot",), ("record", "report", "checkpoint")):
+        for kinds in (
+            ("generation",),
+            ("encoder", "adapter"),
+            ("snapshot",),
+            ("record", "report", "lists", "checkpoint"),
+        ):
             for entry in plan(home, rule).goes:
                 found.setdefault(entry.place, entry)
                 if entry.kind in kinds:
@@ -192,7 +207,8 @@ def _run(home: Home, _rule: Rule, entry: Entry) -> None:
     rooms = (home.generations, home.adapters)
     if made and all(any((room / one).exists() for room in rooms) for one in made):
         raise ArtifactError("made anew meanwhile")
-    discard_folder(path) if path.is_dir() else path.unlink()
+    with unheld(path) if entry.kind == "lists" else nullcontext():
+        discard_folder(path) if path.is_dir() else path.unlink()
 
 
 _REMOVE: dict[str, Callable[[Home, Rule, Entry], None]] = {
@@ -200,7 +216,7 @@ _REMOVE: dict[str, Callable[[Home, Rule, Entry], None]] = {
     "encoder": _encoder,
     "adapter": _adapter,
     "snapshot": _snapshot,
-    **dict.fromkeys(("record", "report", "checkpoint"), _run),
+    **dict.fromkeys(("record", "report", "lists", "checkpoint"), _run),
 }
 
 
@@ -267,6 +283,11 @@ def _runs(home: Home, rule: Rule, kept: Standing) -> Iterator[tuple[Entry, bool]
             stays = idle < UNFINISHED
             why = "of what was watched" if stays else f"written {idle.days} days ago"
             yield _entry(home, "report", path.name, path, why), stays
+        elif path.name.startswith(LISTS):
+            held = is_held(path)
+            stays = held or idle < UNFINISHED
+            why = "a process writes it" if held else "lists of users" if stays else f"written {idle.days} days ago"
+            yield _entry(home, "lists", path.name, path, why), stays
         elif not path.name.startswith(RECORDS):
             yield _entry(home, "other", path.name, path, "not pruned"), True
         elif path.suffix == ".json":

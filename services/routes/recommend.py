@@ -26,7 +26,6 @@ from services.edge.problems import Refused
 from services.worker.answering import (
     ERRORS,
     answering,
-    dials,
     items_as_json,
     json_response,
     milliseconds_since,
@@ -34,6 +33,7 @@ from services.worker.answering import (
     refusing,
     with_items,
 )
+from services.worker.asking import dials
 from services.worker.disclosure import check_disclosure
 from services.worker.lists import Lists, UserList, as_seen_by_caller, write_down
 from services.worker.shadow import Shown

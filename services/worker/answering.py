@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import HTTPException, Response
 from pydantic import BaseModel
@@ -11,16 +11,16 @@ from pydantic import BaseModel
 from recsys.artifacts import ArtifactError
 from recsys.errors import ColumnError, UntimedError
 from recsys.ranking.stages import EndStage
-from recsys.selection.dials import Boost, Objective, ObjectiveError
+from recsys.selection.dials import ObjectiveError
 from recsys.selection.filters import FilterError
-from recsys.selection.selection import LimitError, Promotion
+from recsys.selection.selection import LimitError
 from recsys.store.names import ADAPTER, GENERATION, Kind, by_alias
-from recsys_client.schemas.dials import NewBoost, NewObjective
 from recsys_client.schemas.lists import RankedItem
 from recsys_client.schemas.problems import Code, pointer_to
-from recsys_client.schemas.recommend import DialledOptions, FromModel, ListOptions, SeenOptions
+from recsys_client.schemas.recommend import FromModel, ListOptions
 from services.edge.context import SERIALISE
 from services.edge.problems import Refused
+from services.worker import asking
 from services.worker.state import Worker
 
 if TYPE_CHECKING:
@@ -114,32 +114,7 @@ def milliseconds_since(started: float) -> float:
 
 def list_request(worker: Worker, request: ListOptions, now: int, least_alike: int = 1) -> "ListRequest":
     """Return what a request wants of a list; ``now`` are Unix seconds, when it asked; ``least_alike`` as there."""
-    from recsys.serving.answers import ListRequest, NewItems, Seen  # brings torch, for which the supervisor has no use
-
-    elsewhere = {"promotions", "record", "language", "exclude_seen"}
-    of_the_list = set(ListOptions.model_fields) - set(FromModel.model_fields) - elsewhere
-    given = {name: getattr(request, name) for name in of_the_list}
-    seen, dialled = request.exclude_seen, {}
-    if isinstance(request, DialledOptions):
-        wish = request.new_items
-        dialled = dials(request.boosts, request.objective)
-        dialled |= {"new_items": wish and NewItems(wish.slots, wish.strength, worker.exposures.current())}
-    return ListRequest(
-        **given,
-        exclude_seen=Seen(seen.days, seen.event_types) if isinstance(seen, SeenOptions) else seen,
-        promotions=[Promotion(one.item_id, one.slot) for one in request.promotions],
-        **dialled,
-        least_alike=least_alike,
-        now=now,
-    )
-
-
-def dials(boosts: Sequence[NewBoost], objective: NewObjective | None) -> dict[str, Any]:
-    """Return the dials of a request as a generation is asked, by name."""
-    return {
-        "boosts": [Boost(one.filter, one.strength) for one in boosts],
-        "objective": objective and Objective(objective.field, objective.weight),
-    }
+    return asking.asked(request, now, worker.exposures.current, least_alike)
 
 
 def ranked(answer: "Answer") -> list[RankedItem]:

@@ -103,7 +103,7 @@ def test_a_run_s_name_is_one_line_of_what_can_be_seen() -> None:
             assert named() == f"rollback {said} · 2026-03-01 04:05:06"
 
 
-@pytest.mark.parametrize("name", ["ingest", "publish", "rollback", "monitor", "prune", "tidy"])
+@pytest.mark.parametrize("name", ["ingest", "publish", "rollback", "monitor", "batch", "prune", "tidy"])
 def test_a_light_flow_starts_without_what_it_needs_later(name: str, prefect_server: str) -> None:
     listed = "print(*sorted({'torch', 'transformers', 'peft', 'lancedb', 'scipy', 'matplotlib'} & {*sys.modules}))"
     command = [sys.executable, "-W", "ignore", "-c", f"import sys, flows.{name}; {listed}"]

@@ -16,7 +16,7 @@ EXPORTED = [
     "Home", "ModelConfig", "adapters", "compare", "embed", "evaluate", "experiments", "ingest", "load", "publish",
     "side_by_side", "train",
 ]  # fmt: skip
-METHODS = ("recommend", "listed", "similar", "search", "embed")
+METHODS = ("recommend", "batch", "listed", "similar", "search", "embed")
 FUNCTIONS = [name for name in EXPORTED if name[0].islower()]
 LAZY = """
 import sys

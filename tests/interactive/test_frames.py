@@ -13,8 +13,9 @@ import recsys
 from recsys.config import IngestConfig
 from recsys.data.quality import QualityError
 from recsys.data.sources import SourceError
-from recsys.interactive.frames import as_ids, ranked
+from recsys.interactive.frames import as_ids
 from recsys.serving.answers import Recommendation
+from recsys.serving.frames import ranked
 
 
 class Foreign:
