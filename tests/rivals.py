@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -15,10 +16,10 @@ from recsys.store.generations import commit_generation, current_id, read_generat
 from recsys.store.manifests import CARD
 
 
-def renamed(home: Home, adapter: str, seed: int = 1) -> str:
+def renamed(home: Home, adapter: str, seed: int = 1, **changes: Any) -> str:
     """Store an adapter once more, as if it had been trained with another seed; return the id."""
     card = read_card(home, adapter)
-    changed = replace(card, id="", files={}, settings=card.settings | {"seed": seed})
+    changed = replace(card, **{"id": "", "files": {}, "settings": card.settings | {"seed": seed}} | changes)
     ignored = shutil.ignore_patterns(CARD)
 
     def write(folder: Path) -> None:

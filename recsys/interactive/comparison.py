@@ -19,7 +19,7 @@ from recsys.evaluation.report import OURS
 from recsys.home import Home, Place
 from recsys.publishing.binding import SLICE
 from recsys.publishing.held_out import protocol_of, read_table
-from recsys.store.adapters import read_card
+from recsys.store.adapters import list_adapters, read_card
 from recsys.store.generations import newest_with, read_generation
 from recsys.store.names import ADAPTER, meant
 
@@ -70,7 +70,7 @@ class SideBySide:
 
 
 def generations_of(home: Home, first: str, second: str) -> tuple[str, str]:
-    """Return the newest generation that each of two adapters has made.
+    """Return the newest generation that each of two adapters has made, or a training that took it as it is.
 
     Raises:
         ArtifactError: there is no such adapter.
@@ -226,10 +226,19 @@ def examples(first: str, second: str, *, users: int = 3, home: Place = None) -> 
 
 def _generation_of(home: Home, adapter: str) -> str:
     task = read_card(home, adapter).task  # or there is no such adapter, which it says
-    found = newest_with(home, adapter)
+    found = newest_with(home, adapter, *_fitted_on(home, adapter))
     if found is None:
         raise SettingError(
             f"No generation was made with adapter {adapter} ({task}), so that it has ranked nothing. "
             f"`recsys train --adapter {adapter}` makes one."
         )
     return found
+
+
+def _fitted_on(home: Home, adapter: str) -> list[str]:
+    """Return what trainings that took an adapter as it is have made of it: it has the same weights of BERT."""
+    return [
+        card.id
+        for card in list_adapters(home)
+        if card.parent == adapter and card.settings.get("adapter", {}).get("rounds") == 0
+    ]

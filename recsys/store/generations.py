@@ -106,9 +106,9 @@ def newest_last(home: Home) -> list[GenerationManifest]:
     return sorted(list_generations(home), key=lambda one: (when_made(home, one), one.id))
 
 
-def newest_with(home: Home, adapter: str) -> str | None:
-    """Return the id of the newest generation that an adapter made, or None where it made none."""
-    made = [one.id for one in newest_last(home) if one.adapter == adapter]
+def newest_with(home: Home, *adapters: str) -> str | None:
+    """Return the id of the newest generation that one of some adapters made, or None where they made none."""
+    made = [one.id for one in newest_last(home) if one.adapter in adapters]
     return made[-1] if made else None
 
 

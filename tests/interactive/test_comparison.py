@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from rivals import rival
+from rivals import renamed, rival
 from synthetic import SMALL
 
 import recsys
+from recsys.artifacts import staged_folder
 from recsys.data.columns import ITEM_ID, USER_ID
 from recsys.errors import SettingError
 from recsys.evaluation.bootstrap import paired_bootstrap
@@ -20,9 +21,10 @@ from recsys.home import Home
 from recsys.interactive import names
 from recsys.interactive.adapters import same_targets
 from recsys.interactive.comparison import examples, measure
-from recsys.publishing.binding import read_held_out
-from recsys.store.generations import current_id, newest_with, read_generation
-from recsys.store.manifests import AdapterCard
+from recsys.publishing.binding import HELD_OUT, read_held_out
+from recsys.store.adapters import read_card
+from recsys.store.generations import commit_generation, current_id, newest_with, read_generation
+from recsys.store.manifests import MERGED, AdapterCard
 
 
 @pytest.fixture
@@ -53,9 +55,28 @@ def test_they_are_compared_where_both_held_out(copied: Home) -> None:
     assert best["second_ndcg"] - best["first_ndcg"] == pytest.approx(0.25 - rows[OURS].min())
 
 
+def test_a_merged_adapter_is_compared_by_what_was_fitted_on_it(copied: Home) -> None:
+    own, other = rival(copied, pl.lit(0.25))
+    merged = renamed(copied, own, settings={}, task=MERGED)
+    with pytest.raises(SettingError, match=f"No generation was made with adapter {merged}"):
+        measure(copied, other, merged)
+    settings = read_card(copied, own).settings
+    frozen = settings | {"adapter": settings["adapter"] | {"rounds": 0}}
+    for parent, kept in ((other, frozen), (merged, settings), (merged, frozen)):  # the last is what is looked for
+        fitted = renamed(copied, own, settings=kept, parent=parent)
+    folder, manifest = read_generation(copied, str(newest_with(copied, other)))
+    with staged_folder(copied.generations) as staging:
+        for name in manifest.files:
+            shutil.copy(folder / name, staging / name)
+        made = commit_generation(copied, staging, replace(manifest, adapter=fitted))
+    assert measure(copied, own, merged).generations == (current_id(copied), made)
+
+
 def test_no_target_in_common_is_no_comparison(copied: Home) -> None:
-    own, other = rival(copied, pl.col(OURS), slice(0, 0))
-    with pytest.raises(SettingError, match=r"held out no target in common \(\d+ and 0\)"):
+    own, other = rival(copied, pl.col(OURS), slice(3))
+    path = read_generation(copied, str(newest_with(copied, other)))[0] / HELD_OUT
+    read_held_out(path.parent).with_columns(pl.lit("nobody").alias(USER_ID)).write_parquet(path)
+    with pytest.raises(SettingError, match=r"held out no target in common \(\d+ and 3\)"):
         measure(copied, own, other)
 
 
