@@ -22,6 +22,7 @@ SILENCE = timedelta(minutes=5)  # after which a run is taken for dead; a server 
 TAG = "recsys"  # of every deployment of ours
 WORKING = ("gpu", "cpu")  # tags, and queues, of those that write much; a `tidy` that crashes must not start another
 PREFIX = "recsys: "
+NOTIFIED = "It tells nobody until `recsys deploy --notify TYPE/NAME` has named a block that sends notifications."
 _RUN = "{{ flow_run.name }}: {{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
 _EVENT = "{{ event.resource.name }}: {{ event.payload }}"
 
@@ -46,10 +47,11 @@ def automations(tidy: UUID, daily: UUID, block: UUID | None = None) -> Iterator[
     )
     gone = f"No sign of life for {SILENCE.seconds // 60} minutes: its process, its machine or the network is gone."
     close = ChangeFlowRunState(name=None, state=StateType.CRASHED, message=gone, force=False)
-    yield _automation("close a run whose process is gone", silent, close)
+    yield _automation("close a run whose process is gone", silent, close, "Each run gives a sign of life every 30 s.")
     crashed = _ended("CRASHED", _tagged(*WORKING))
-    yield _automation("tidy after a crash", crashed, _run(tidy))
-    yield _automation("train again after drift", _event(DRIFTED, TRAINING_HELPS), _run(daily))
+    yield _automation("tidy after a crash", crashed, _run(tidy), "Of a run of the queues gpu and cpu.")
+    helps = "After an alarm of monitor that a training helps against. It runs daily with that deployment's parameters."
+    yield _automation("train again after drift", _event(DRIFTED, TRAINING_HELPS), _run(daily), helps)
     for word, trigger, text in (
         ("failed", _ended("FAILED", _tagged(TAG), "!Refused"), _RUN),
         ("crashed", _ended("CRASHED", _tagged(TAG)), _RUN),
@@ -58,7 +60,8 @@ def automations(tidy: UUID, daily: UUID, block: UUID | None = None) -> Iterator[
         ("drifted", _event(DRIFTED), _EVENT),
     ):
         tell = SendNotification(block_document_id=block, subject=f"recsys: {word}", body=text) if block else DoNothing()
-        yield _automation(f"tell of what {'is ' if word in ('late', 'refused') else 'has '}{word}", trigger, tell)
+        name = f"tell of what {'is ' if word in ('late', 'refused') else 'has '}{word}"
+        yield _automation(name, trigger, tell, NOTIFIED)
 
 
 def put(client: SyncPrefectClient, wanted: AutomationCore) -> None:
@@ -76,8 +79,8 @@ def put(client: SyncPrefectClient, wanted: AutomationCore) -> None:
     )
 
 
-def _automation(what: str, trigger: EventTrigger, action: Any) -> AutomationCore:
-    return AutomationCore(name=f"{PREFIX}{what}", trigger=trigger, actions=[action])
+def _automation(what: str, trigger: EventTrigger, action: Any, description: str) -> AutomationCore:
+    return AutomationCore(name=f"{PREFIX}{what}", description=description, trigger=trigger, actions=[action])
 
 
 def _run(deployment: UUID) -> RunDeployment:

@@ -152,6 +152,8 @@ def test_deploying_again_keeps_what_somebody_has_changed(
         assert {name.removeprefix(PREFIX) for name in before} == {*deployed["automations"]}
         told = before[f"{PREFIX}tell of what has failed"]
         assert [action.type for action in told.actions] == ["do-nothing"]
+        assert "recsys deploy --notify" in told.description
+        assert all(one.description for one in before.values())
         block = CustomWebhookNotificationBlock(name="hook", url="http://127.0.0.1:9/hook")
         block.save("ops", overwrite=True)
         for notify in ("custom-webhook/ops", None):
