@@ -1,5 +1,5 @@
 """States with names of their own, for what is no crash: the gate has refused, the data is not good enough, a setting
-is none.
+is none, what is stored is missing or broken.
 
 A run and its stage end in such a state with the reason in sight and no stack trace, in their page and their logs; the
 parent does, too. Whoever calls the flow from Python gets the error itself.
@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from flows import progress
-from recsys.errors import DataError, RecsysError, RefusedError, SettingError
+from recsys.artifacts import ArtifactError
+from recsys.errors import DataError, RecsysError, RefusedError, RequestError, SettingError, TrainingError
+from recsys.store.generations import ConflictError
 
 if TYPE_CHECKING:
     from prefect import State
@@ -19,10 +21,14 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-NAMES: dict[type[RecsysError], str] = {
+NAMES: dict[type[RecsysError], str] = {  # the first that fits
     RefusedError: "Refused",
+    ConflictError: "Overtaken",
+    ArtifactError: "BadArtifact",
     DataError: "BadData",
     SettingError: "BadSetting",
+    RequestError: "BadSetting",
+    TrainingError: "BadTraining",
 }
 _LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine")  # which tell a run's errors
 _AGAIN = ("Engine execution exited", "Task run failed with state")  # tell once more what the state has told

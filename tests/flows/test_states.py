@@ -30,12 +30,16 @@ from test_pipeline import hopeless_generation
 
 from flows.ingest import ingest_tables
 from flows.pipeline import pipeline
-from recsys.artifacts import read_json, write_json
+from flows.publish import publish_generation
+from flows.states import name_of
+from recsys.artifacts import ArtifactError, read_json, write_json
 from recsys.config import to_dict
 from recsys.data.quality import QualityError
 from recsys.errors import RefusedError, SettingError
 from recsys.home import Home
-from recsys.store.generations import current_id
+from recsys.models.optimisation import DivergedError
+from recsys.selection.values import FilterError
+from recsys.store.generations import ConflictError, current_id
 
 
 def run(flow: Any, parameters: dict[str, Any]) -> tuple[FlowRun, Exception | None]:
@@ -160,6 +164,27 @@ def test_a_wrong_setting_is_a_state_of_the_run(prefect_server: str, dataset: Dat
     assert "RECSYS_SOURCE_NOWHERE is not set" in str(found.state.message)
     assert "Traceback" not in logged(found.id)
     assert stages(found.id) == {"write snapshot": "BadSetting"}
+
+
+def test_what_is_not_there_is_a_state_of_the_run(prefect_server: str, tmp_path: Path) -> None:
+    found, raised = run(publish_generation, {"generation_id": "ffff", "home": str(tmp_path / "home")})
+    assert isinstance(raised, ArtifactError)
+    assert found.state_name == "BadArtifact"
+    assert "'ffff' is no generation id" in str(found.state.message if found.state else None)
+    assert "Traceback" not in logged(found.id)
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (ConflictError("Another one."), "Overtaken"),
+        (FilterError("no field"), "BadSetting"),
+        (DivergedError("Lower it."), "BadTraining"),
+        (ValueError("a caller's mistake"), None),
+    ],
+)
+def test_errors_have_the_name_of_the_nearest_kind(error: Exception, name: str | None) -> None:
+    assert name_of(error) == name
 
 
 def test_a_bug_keeps_its_stack_trace(prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
