@@ -15,9 +15,8 @@ from typing import IO, Any
 
 import polars as pl
 
-from recsys.data.limits import UnreadableError, unpacked
+from recsys.data.limits import SEPARATORS, UnreadableError, unpacked
 
-SEPARATORS = {"CSV": ",", "TSV": "\t"}
 _OTHERS = (",", ";", "\t", "|")  # what stands in the place of it, by how often in the header
 _HEAD = 1 << 16  # bytes that tell encoding and line ends, and hold the header
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")

@@ -12,13 +12,14 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import polars as pl
 
 from recsys.config import LimitsConfig
 from recsys.data.locations import SourceError
 
+SEPARATORS = {"CSV": ",", "TSV": "\t"}
 FLOOR = 256 << 20  # bytes that may be held whatever a file's size
 MAX_DEPTH = 64  # of JSON: Polars ends the process, or takes minutes, over much more
 _BLOCK = 1 << 20
@@ -150,12 +151,12 @@ class Budget:
                         self._check_ratio(name, total, stored)
                     if total > self.most:
                         self._too_large(name, total)
-                    if form == "NDJSON":
+                    if form in ("NDJSON", "JSON"):
                         _check_depth(name, block)
                         _learn_keys(block, keys)
                         width = len(keys)
                     elif not lines:
-                        width = _fields(block, b"\t" if form == "TSV" else b",", self.limits.max_columns)
+                        width = _fields(block, SEPARATORS[form].encode(), self.limits.max_columns)
                     self.count_columns(name, width)
                     lines += block.count(b"\n") + 1
         except (EOFError, zlib.error, OSError) as error:
@@ -200,7 +201,7 @@ def unpacked(path: Path, name: str | None = None) -> IO[bytes]:
     """
     packing = _packing(name or path.name, path)
     if packing == "gzip":
-        return gzip.open(path)  # type: ignore[return-value]
+        return cast(IO[bytes], gzip.open(path))
     if packing == "zstd":
         from pyarrow import CompressedInputStream, OSFile  # here: it takes long to import, and few files are so packed
 

@@ -18,9 +18,9 @@ import polars as pl
 
 from recsys.config import LimitsConfig
 from recsys.data import columns
-from recsys.data.delimited import BOM, SEPARATORS, first_wide_record, glob_free, how_written
+from recsys.data.delimited import BOM, first_wide_record, glob_free, how_written
 from recsys.data.download import CONNECT_SECONDS, downloaded
-from recsys.data.limits import Budget, UnreadableError, unpacked
+from recsys.data.limits import SEPARATORS, Budget, UnreadableError, unpacked
 from recsys.data.locations import HTTP, SourceError, Sources, UnreachableError, scheme_of, shown, without_credentials
 from recsys.data.parsing import NULL_IDS, as_ids, infer_type, without_null_words
 

@@ -32,7 +32,7 @@ def allowed_protocols(snapshot: Snapshot, config: ModelConfig) -> list[Protocol]
     reasons = {}
     for name in config.evaluation.protocols:
         try:
-            split = make_split(read_sequences(snapshot, name, config)[0], len(snapshot.item_ids()), name, config)
+            split = make_split(read_sequences(snapshot, name, config)[0], snapshot.manifest.counts.items, name, config)
             _check_targets(split)
         except DataError as error:
             reasons[name] = str(error)

@@ -132,6 +132,8 @@ BOMBS: dict[str, tuple[Callable[[Path], None], str]] = {
     "line.ndjson": (one_object, "max_row_bytes"),
     "deep.ndjson": (deep_objects, "nested deeper"),
     "lists.ndjson": (deep_lists, "nested deeper"),
+    "deep.json": (deep_objects, "nested deeper"),
+    "keys.json": (new_keys, "max_columns"),
 }
 
 

@@ -225,6 +225,7 @@ def test_a_list_that_answers_late_has_the_columns_that_the_other_has_learnt(visi
     learnt.append(True)
     held[-1].continue_()  # those before were given up for it
     page.locator("#list-A .fields").first.wait_for()
+    assert all(page.locator("#list-A .fields").all_inner_texts())
 
 
 def test_events_say_what_they_are_and_what_they_mean(visit: Visit, world: World) -> None:
