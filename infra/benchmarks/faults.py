@@ -139,13 +139,17 @@ class Trials:
             earlier = fault.seconds and chance.uniform(0, LATEST) * ended.took
             fault = Fault(fault.kind, fault.at - 1, earlier)
 
+    def points(self, fault: str, name: str, total: int, count: int) -> list[int]:
+        """Return so many seeded ones, or all, of what an operation does so often."""
+        chance = random.Random(f"{self.seed} {fault} {name}")
+        return sorted(chance.sample(range(1, total + 1), min(total, count)))
+
     def full_disks(self, count: int) -> None:
         """Let the disk be full from seeded changes of each operation on."""
         for name in self.names:
             total = self.expected[name][2].changes
-            points = random.Random(f"{self.seed} full {name}").sample(range(1, total + 1), min(total, count))
-            broken: list[str] = []
-            for at in sorted(points):
+            points, broken = self.points("full", name, total, count), list[str]()
+            for at in points:
                 with self.home(name) as home:
                     ended = fault_runs.run(self.doing(name, home), home.root, Fault("full", at))
                     said = f"The disk of {home.root}" in ended.message and "MB are free" in ended.message
@@ -162,9 +166,8 @@ class Trials:
         """Let seeded commits of each operation be made, LanceDB's among them, and yet end with an error."""
         for name in self.names:
             total = self.expected[name][2].commits
-            points = random.Random(f"{self.seed} unanswered {name}").sample(range(1, total + 1), min(total, count))
-            broken: list[str] = []
-            for at in sorted(points):
+            points, broken = self.points("unanswered", name, total, count), list[str]()
+            for at in points:
                 with self.home(name) as home:
                     fault_runs.run(self.doing(name, home), home.root, Fault("unanswered", at))
                     if (why := self.afterwards(name, home)) is not None:
