@@ -163,7 +163,7 @@ class UserTower(nn.Module):
         length = vectors.shape[1]
         position = self.position[:length].flip(0)
         inputs = vectors * self.input_scale + position
-        hidden = self.dropout(inputs if kinds is None else inputs + self.kind[kinds])
+        hidden = self.dropout(inputs if kinds is None else inputs + functional.embedding(kinds, self.kind))
         causal = torch.ones(length, length, dtype=torch.bool, device=vectors.device).tril()
         # A padded position may look at itself, or its softmax would be empty and give NaN.
         visible = (causal & real[:, None, :]) | torch.eye(length, dtype=torch.bool, device=vectors.device)

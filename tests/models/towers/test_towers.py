@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.config import TowerConfig
-from recsys.data.sequences import Sequences
+from recsys.config import TARGET, TowerConfig
+from recsys.data.sequences import EventSignals, Sequences
 from recsys.models.towers.batches import history_batches, training_windows
 from recsys.models.towers.tower import Dropout, TowerShape, TwoTower
 from recsys.models.towers.training import train_towers
@@ -62,6 +62,23 @@ def test_training_repeats_itself_and_follows_the_seed():
     first, again, other = (train_towers(features(), chain(), 20, CONFIG, seed=seed, epochs=2) for seed in (0, 0, 1))
     assert torch.equal(first.towers.vectors, again.towers.vectors)
     assert not torch.equal(first.towers.vectors, other.towers.vectors)
+
+
+def test_threads_share_gradients_and_not_the_order_of_their_sums():
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 4, 8_000).astype(np.int8)
+    signals = EventSignals(kinds, np.ones(len(kinds), np.float32), (TARGET,) * 4, (True,) * 4)
+    items = rng.integers(0, 200, len(kinds)).astype(np.int32)
+    train = Sequences(items, np.arange(0, len(items) + 1, 40), signals=signals)
+    wide = TowerConfig(dimensions=64, batch_tokens=4096)
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(2, before))
+    try:
+        runs = [train_towers(features(200), train, 200, wide, seed=3, epochs=1).towers for _ in range(3)]
+    finally:
+        torch.set_num_threads(before)
+    first, *others = [run.state_dict() for run in runs]
+    assert [name for other in others for name in first if not torch.equal(first[name], other[name])] == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
