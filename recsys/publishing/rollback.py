@@ -3,6 +3,7 @@
 from types import EllipsisType
 
 from recsys.artifacts import ArtifactError
+from recsys.errors import SettingError
 from recsys.home import Home
 from recsys.publishing.verification import refusing, verify_stored
 from recsys.store.generations import ConflictError, current_id, previous_id, rollback
@@ -24,9 +25,9 @@ def roll_back(
 
     Raises:
         ArtifactError: there is none before it, or it is missing or broken; the pointer stays, and the log says why.
-            Or it was never served, so that nobody knows that it is good, and there is no reason.
         ConflictError: another generation is served than was expected, or was at the beginning; the pointer stays.
-        SettingError: the reason is none.
+        SettingError: the reason is none; or it was never served, so that nobody knows that it is good, and there is
+            no reason.
     """
     cause = cause or Cause()
     cause.check()
@@ -37,7 +38,7 @@ def roll_back(
     with refusing(home, target, served, cause):
         manifest = verify_stored(home, target)
     if cause.reason is None and not _was_served(home, target):
-        raise ArtifactError(
+        raise SettingError(
             f"Generation {target} was never served, and going back asks no gate. Publish it, or give a reason."
         )
     keep_version(home.lance, manifest.index, target)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Path, Response
 
 from recsys.artifacts import ArtifactError
+from recsys.errors import SettingError
 from recsys.ranking.parts import parts_of
 from recsys.selection.values import in_words
 from recsys.store.adapters import list_adapters
@@ -149,7 +150,10 @@ def _roll_back(worker: Worker, request: RollbackRequest) -> SwitchAnswer:
         raise Refused(Code.NOTHING_BEFORE, str(error)) from None
     with told(Code.NOTHING_BEFORE if request.to is None else Code.CANNOT_ANSWER):
         worker.cache.open(target)
-        roll_back(worker.home, target, expected=before, cause=cause_of(worker.home, request.reason))
+        try:
+            roll_back(worker.home, target, expected=before, cause=cause_of(worker.home, request.reason))
+        except SettingError as error:
+            raise Refused(Code.INVALID_REQUEST, f"body.reason: {error}", pointer="/reason") from None
     worker.generation.check()
     return SwitchAnswer(generation=target, previous=before, findings=[])
 

@@ -200,7 +200,7 @@ def test_force_takes_a_reason_and_skips_no_check(trained: Home, served: str) -> 
         roll_back(trained, expected=served)
     assert roll_back(trained, cause=REASON) == served == current_id(trained)
     other, _ = make_variant(trained, {"popularity": 0.5}, worse=True)
-    with pytest.raises(ArtifactError, match="was never served, and going back asks no gate"):
+    with pytest.raises(SettingError, match="was never served, and going back asks no gate"):
         roll_back(trained, other)
     assert current_id(trained) == served
     assert roll_back(trained, worse) == worse  # once it was

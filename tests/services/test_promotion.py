@@ -193,6 +193,8 @@ def test_who_rolls_back_waits_for_no_gate_and_what_is_judged_is_overtaken(
     async def asking(client: httpx.AsyncClient) -> None:
         accepted = await client.post(f"/v1/generations/{second}/promote", headers=AT_ONCE)
         assert await anyio.to_thread.run_sync(gate.asked.wait, PATIENCE_SECONDS)
+        unreasoned = await client.post("/v1/rollback", json={"to": third})
+        assert (unreasoned.status_code, unreasoned.json()["errors"][0]["pointer"]) == (422, "/reason")
         assert (await client.post("/v1/rollback", json={"to": third, "reason": "Now."})).json()["generation"] == third
         assert not gate.open.is_set()
         gate.open.set()
