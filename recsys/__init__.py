@@ -3,6 +3,7 @@
 Nothing is imported before it is used: parts of this package run where most of what it requires is not installed.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,9 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 telemetry.switch_off()  # before anything that reports is imported
+# Read as torch is first imported. Its threads wait for each other between any two operations, and by default they spin:
+# beside another busy process a training then takes eight times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def __getattr__(name: str) -> Any:

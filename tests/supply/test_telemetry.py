@@ -83,11 +83,12 @@ def test_every_way_in_turns_the_switches_first(package: str) -> None:
         "    def find_spec(self, name, path, target=None):\n"
         "        if name in ('prefect', 'bentoml', 'huggingface_hub', 'transformers', 'torch'):\n"
         "            assert os.environ['BENTOML_DO_NOT_TRACK'], name\n"
+        "            assert os.environ['OMP_WAIT_POLICY'] == 'passive', name\n"
         "sys.meta_path.insert(0, Tell())\n"
         f"import {package}, json\n"
         "print(json.dumps(dict(os.environ)))\n"
     )
-    bare = {name: value for name, value in os.environ.items() if name not in telemetry.SWITCHES}
+    bare = {name: value for name, value in os.environ.items() if name not in (*telemetry.SWITCHES, "OMP_WAIT_POLICY")}
     done = subprocess.run([sys.executable, "-c", tell], env=bare, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert telemetry.SWITCHES.items() <= json.loads(done.stdout).items()
