@@ -1,5 +1,6 @@
 """An item × item matrix with few entries a row: what rules, ItemKNN and EASE have in common at scoring time."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from recsys.data.sequences import Sequences
+
+ENTRIES_AT_ONCE = 2**23  # of a block of rows before the largest of each are kept: 64 MB, and as much again to sort them
 
 
 def history_matrix(
@@ -43,11 +46,49 @@ def keep_largest(matrix: sparse.csr_matrix, count: int) -> sparse.csr_matrix:
     """Return the matrix with the ``count`` largest entries of each row; ties keep the smaller column."""
     matrix = matrix.tocsr()
     matrix.sort_indices()
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    order = np.lexsort((matrix.indices, -matrix.data, rows))
-    place = np.arange(len(order)) - matrix.indptr[rows[order]]
-    chosen = np.sort(order[place < count])
-    return sparse.csr_matrix((matrix.data[chosen], (rows[chosen], matrix.indices[chosen])), shape=matrix.shape)
+    lengths = np.diff(matrix.indptr)
+    long = np.flatnonzero(lengths > count)  # the other rows stay as they are
+    kept = np.ones(matrix.nnz, dtype=bool)
+    if len(long):
+        ends = np.cumsum(lengths[long])
+        rows = np.repeat(np.arange(len(long)), lengths[long])
+        places = np.arange(ends[-1]) + np.repeat(matrix.indptr[long] - (ends - lengths[long]), lengths[long])
+        order = np.lexsort((matrix.indices[places], -matrix.data[places], rows))
+        behind = np.arange(len(order)) - (ends - lengths[long])[rows] >= count
+        kept[places[order[behind]]] = False
+    starts = np.concatenate([[0], np.cumsum(np.minimum(lengths, count))]).astype(matrix.indptr.dtype)
+    return sparse.csr_matrix((matrix.data[kept], matrix.indices[kept], starts), shape=matrix.shape)
+
+
+def row_blocks(entries: NDArray[np.integer], most: int | None = None) -> Iterator[slice]:
+    """Cut rows, which hold at most so many entries each, into blocks of at most ``most``; a larger row stands alone.
+
+    Args:
+        entries: (rows,).
+        most: None: ``ENTRIES_AT_ONCE``.
+    """
+    most = ENTRIES_AT_ONCE if most is None else most
+    ends, start = np.cumsum(entries, dtype=np.int64), 0
+    while start < len(ends):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
+        yield slice(start, stop)
+        start = stop
+
+
+def stacked(blocks: Iterable[sparse.csr_matrix], columns: int) -> sparse.csr_matrix:
+    """Return the rows of float32 matrices one after the other; each is let go of as soon as it is read."""
+    data, indices, lengths = [], [], []
+    for block in blocks:
+        data.append(block.data.astype(np.float32, copy=False))
+        indices.append(block.indices.astype(np.int32, copy=False))
+        lengths.append(np.diff(block.indptr))
+    starts = np.concatenate([[0], *lengths]).cumsum()
+    narrow = np.int32 if starts[-1] <= np.iinfo(np.int32).max else np.int64  # as scipy has it
+    values = np.concatenate(data) if data else np.empty(0, np.float32)
+    del data
+    places = np.concatenate(indices) if indices else np.empty(0, np.int32)
+    return sparse.csr_matrix((values, places, starts.astype(narrow)), shape=(len(starts) - 1, columns))
 
 
 class ItemMatrixScorer:
@@ -63,7 +104,7 @@ class ItemMatrixScorer:
     def __init__(
         self, matrix: sparse.csr_matrix, decay: float, window: int | None = None, aversion: float = 1.0
     ) -> None:
-        self.matrix = matrix.tocsr().astype(np.float32)
+        self.matrix = matrix.tocsr().astype(np.float32, copy=False)
         self.decay = decay
         self.window = window
         self.aversion = aversion
