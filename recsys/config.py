@@ -266,6 +266,9 @@ class EvaluationConfig(Settings):
     )
     max_validation_users: Count = 5_000  # random sample, used for choosing settings and weights
     bootstrap_samples: Count = 2_000  # for every interval
+    max_test_targets: Count | None = field(
+        default=None, metadata=LATER
+    )  # random sample of users, whom all systems are asked for; None: all up to 25,000, so many of more
     objective: Name | None = field(
         default=None, metadata=LATER
     )  # item column of numbers, such as a margin: what it costs to count it beside taste; None: is not measured

@@ -164,7 +164,7 @@ def read(shop: Shop, clock: Clock) -> str:
 
 def split(shop: Shop, clock: Clock) -> str:
     from recsys.evaluation.held_out import make_split, read_sequences
-    from recsys.evaluation.splits import check_split
+    from recsys.evaluation.leaks import check_split
 
     found, _ = read_sequences(shop.snapshot, TEMPORAL, shop.config)
     with clock:

@@ -7,8 +7,10 @@ from recsys.data.sequences import Sequences
 from recsys.data.signals import signals_of
 from recsys.data.snapshot import Snapshot
 from recsys.errors import DataError, SettingError
-from recsys.evaluation.splits import Split, cold_items, leave_one_out, temporal
+from recsys.evaluation.splits import Most, Split, cold_items, leave_one_out, temporal
 
+VALIDATION_TARGETS = 50_000  # copied with their histories at most; every choice is made by a sample of them
+TEST_TARGETS = 25_000  # asked at most, where the settings leave it open
 _LOG = logging.getLogger(__name__)
 
 
@@ -90,15 +92,18 @@ def make_split(sequences: Sequences, catalogue: int, protocol: str, config: Mode
     """Split sequences by a protocol's name.
 
     Where people come back to their items, see ``Sequences.repeats``, those stay among what is asked for and ranked; but
-    for cold items, which no history holds.
+    for cold items, which no history holds. Of very many targets a sample is drawn.
 
     Raises:
         DataError, SettingError: there is no such protocol, or the data does not allow it.
     """
+    shares = config.evaluation
+    most = Most(
+        max(VALIDATION_TARGETS, shares.max_validation_users), shares.max_test_targets or TEST_TARGETS, config.seed
+    )
     if protocol == LEAVE_ONE_OUT:
-        return leave_one_out(sequences, catalogue=catalogue, repeats=sequences.repeats())
+        return leave_one_out(sequences, catalogue=catalogue, repeats=sequences.repeats(), most=most)
     if protocol == TEMPORAL:
-        shares = config.evaluation
         return temporal(
             sequences,
             validation_share=shares.validation_share,
@@ -106,7 +111,8 @@ def make_split(sequences: Sequences, catalogue: int, protocol: str, config: Mode
             seed=config.seed,
             catalogue=catalogue,
             repeats=sequences.repeats(),
+            most=most,
         )
     if protocol == COLD_ITEMS:
-        return cold_items(sequences, share=config.evaluation.cold_share, seed=config.seed, catalogue=catalogue)
+        return cold_items(sequences, share=shares.cold_share, seed=config.seed, catalogue=catalogue, most=most)
     raise SettingError(f"There is no protocol {protocol!r}; there are leave-one-out, temporal and cold-items.")

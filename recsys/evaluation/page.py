@@ -87,7 +87,9 @@ def markdown(document: Document, protocol: str) -> str:
     lines = [list(columns), ["---"] + ["---:"] * (len(columns) - 1)]
     lines += [[f"**{name}**" if name == OURS else name, *cells] for name, *cells in _rows(columns)]
     body = "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
-    return f"{_verdict(document, protocol)}\n\n{body}\n"
+    drawn = _section(document, protocol).get("sampled")
+    said = _verdict(document, protocol) + ("" if drawn is None else f" {_sampled(drawn)}")
+    return f"{said}\n\n{body}\n"
 
 
 def plot(document: Document, kind: Literal["svg", "png"] = "svg") -> bytes:
@@ -168,9 +170,19 @@ def measured(document: Document) -> list[str]:
             f'<p class="note">{escaped(counts)}.</p>',
             *_trade_off(section),
         ]
+        if "sampled" in section:
+            parts.append(f'<p class="note">{escaped(_sampled(section["sampled"]))}</p>')
         if section.get("repeats") == KEPT:
             parts.append(f'<p class="note">{escaped(KEPT_NOTE)}</p>')
     return [*parts, f'<p class="note">{escaped(NOTE)}</p>']
+
+
+def _sampled(drawn: Mapping[str, Any]) -> str:
+    """Return a sentence about a sample of the targets; the intervals beside the figures are what it leaves open."""
+    return (
+        f"Asked were {drawn['asked']:,} of {drawn['of']:,} test targets ({drawn['share']:.1%}), drawn at random and "
+        "the same for all systems; the intervals hold what that leaves open."
+    )
 
 
 def _trade_off(section: Mapping[str, Any]) -> list[str]:

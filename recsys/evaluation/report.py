@@ -54,10 +54,19 @@ class Comparison(IntervalFields):
     metric: str
 
 
+class Sampled(TypedDict):
+    """Test targets that were drawn from more."""
+
+    asked: int
+    of: int
+    share: float
+
+
 class Section(TypedDict):
     """The figures of one protocol; see ``section``."""
 
     counts: dict[str, int]
+    sampled: NotRequired[Sampled]  # where not all test targets were asked; the intervals tell what that costs
     repeats: NotRequired[str]  # ``kept``: seen items were ranked, of all systems; without it they were removed
     systems: dict[str, Summary]
     best_baseline: str | None
@@ -177,7 +186,8 @@ def section(
     Returns:
         ``counts`` of the split, ``systems`` (name → summary), ``best_baseline`` (the highest ndcg@10 outside
         ``recsys`` and its ablations, or None) and ``comparisons``: one entry for each other system and slice with
-        the fields of ``Interval``; empty without ``recsys``. ``repeats`` is there where seen items were kept.
+        the fields of ``Interval``; empty without ``recsys``. ``repeats`` is there where seen items were kept, and
+        ``sampled`` where the test targets are a sample.
 
     Raises:
         ValueError: there are no rankings, or they do not answer the same targets.
@@ -204,6 +214,9 @@ def section(
         "best_baseline": max(baselines, key=lambda name: systems[name]["total"][HEADLINE] or 0.0, default=None),
         "comparisons": comparisons,
     }
+    if split.test_of is not None:
+        asked = len(split.test)
+        figures["sampled"] = {"asked": asked, "of": split.test_of, "share": asked / split.test_of}
     return figures | {"repeats": KEPT} if split.repeats else figures
 
 
@@ -215,7 +228,7 @@ def split_counts(split: Split) -> dict[str, int]:
         "items": split.catalogue,
         "training_events": len(split.train.items),
         "training_items": int(seen.sum()),
-        "validation_targets": len(split.validation),
+        "validation_targets": split.validation_of or len(split.validation),
         "test_targets": len(split.test),
         "test_targets_cold_items": int((~seen[split.test.items]).sum()),
         "test_targets_cold_users": int((split.test.histories.taught().lengths == 0).sum()),

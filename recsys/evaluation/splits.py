@@ -2,8 +2,8 @@
 
 Leave-one-out holds out each user's last event, a global cut in time everything after it, and cold items whole items.
 
-A split holds copies of item indices only, so nothing downstream can reach past a cut by accident; ``check_split``
-proves it against the sequences that the split was made from.
+A split holds copies of item indices only, so nothing downstream can reach past a cut by accident; ``leaks`` proves
+it against the sequences that the split was made from.
 """
 
 from dataclasses import dataclass
@@ -46,6 +46,32 @@ class Targets:
 
 
 @dataclass(frozen=True)
+class Most:
+    """How many targets a split may have. Of more a random sample is drawn, before any history is copied.
+
+    Attributes:
+        validation: targets at most; None: all.
+        test: likewise.
+        seed: of the samples.
+    """
+
+    validation: int | None = None
+    test: int | None = None
+    seed: int = 0
+
+    def of_validation(self, count: int) -> NDArray[np.int64]:
+        """Return which of so many validation targets stay, ascending."""
+        return _drawn(count, self.validation, [self.seed, 2])  # 0 and 1 draw which events of a user are asked for
+
+    def of_test(self, count: int) -> NDArray[np.int64]:
+        """Return which of so many test targets stay, ascending; there is one a user."""
+        return _drawn(count, self.test, [self.seed, 3])
+
+
+ALL = Most()
+
+
+@dataclass(frozen=True)
 class Split:
     """Training rows and two sets of targets.
 
@@ -56,6 +82,8 @@ class Split:
         test: targets for the final figures only.
         catalogue: number of items; item indices are below it.
         weighing: by how much events count, where they have signals.
+        validation_of: how many validation targets there were, of which these were drawn; None: these.
+        test_of: likewise of the test.
     """
 
     protocol: str
@@ -64,6 +92,8 @@ class Split:
     test: Targets
     catalogue: int
     weighing: Weighing = SIGNALS
+    validation_of: int | None = None
+    test_of: int | None = None
 
     @property
     def repeats(self) -> bool:
@@ -71,7 +101,9 @@ class Split:
         return self.test.repeats
 
 
-def leave_one_out(sequences: Sequences, *, catalogue: int | None = None, repeats: bool = False) -> Split:
+def leave_one_out(
+    sequences: Sequences, *, catalogue: int | None = None, repeats: bool = False, most: Most = ALL
+) -> Split:
     """Hold out the last event of every user with three events or more for the test, the one before for validation.
 
     The rest of those rows and all shorter rows are for training. Histories reach back to the user's first event,
@@ -82,6 +114,7 @@ def leave_one_out(sequences: Sequences, *, catalogue: int | None = None, repeats
         sequences: a row a user, oldest first.
         catalogue: number of items; None: up to the highest index seen.
         repeats: see ``Targets``.
+        most: how many targets may be asked.
 
     Raises:
         DataError: no user has three events, or an item index does not fit the catalogue.
@@ -101,12 +134,15 @@ def leave_one_out(sequences: Sequences, *, catalogue: int | None = None, repeats
         )
     train_ends = ends.copy()
     train_ends[users] = before[users]
+    asked, tested = users[most.of_validation(len(users))], users[most.of_test(len(users))]
     return Split(
         LEAVE_ONE_OUT,
         sequences.slice(starts, train_ends),
-        _targets(sequences, users, before[users], repeats),
-        _targets(sequences, users, last[users], repeats),
-        _catalogue(sequences, catalogue),
+        _targets(sequences, asked, before[asked], repeats),
+        _targets(sequences, tested, last[tested], repeats),
+        catalogue_of(sequences, catalogue),
+        validation_of=_more(len(users), asked),
+        test_of=_more(len(users), tested),
     )
 
 
@@ -118,6 +154,7 @@ def temporal(
     seed: int = 0,
     catalogue: int | None = None,
     repeats: bool = False,
+    most: Most = ALL,
 ) -> Split:
     """Cut time in three for all users at once; train on what lies strictly before the first cut.
 
@@ -133,6 +170,7 @@ def temporal(
         seed: decides which event of a user becomes the target.
         catalogue: number of items; None: up to the highest index seen.
         repeats: see ``Targets``.
+        most: how many targets may be asked.
 
     Raises:
         DataError, SettingError: times are unknown, out of order, or fewer than three different ones; shares are out of
@@ -149,23 +187,25 @@ def temporal(
     starts, ends = sequences.offsets[:-1], sequences.offsets[1:]
     validation_starts = starts + _count_by_row(sequences, sequences.times < first_cut)
     test_starts = starts + _count_by_row(sequences, sequences.times < second_cut)
+    asked = _draw(
+        sequences, validation_starts, test_starts, VALIDATION_TARGETS_PER_USER, np.random.default_rng([seed, 0])
+    )
+    tested = _draw(sequences, test_starts, ends, 1, np.random.default_rng([seed, 1]))
+    few, fewer = most.of_validation(len(asked[0])), most.of_test(len(tested[0]))
     return Split(
         TEMPORAL,
         sequences.slice(starts, validation_starts),
-        _draw(
-            sequences,
-            validation_starts,
-            test_starts,
-            VALIDATION_TARGETS_PER_USER,
-            np.random.default_rng([seed, 0]),
-            repeats,
-        ),
-        _draw(sequences, test_starts, ends, 1, np.random.default_rng([seed, 1]), repeats),
-        _catalogue(sequences, catalogue),
+        _targets(sequences, asked[0][few], asked[1][few], repeats),
+        _targets(sequences, tested[0][fewer], tested[1][fewer], repeats),
+        catalogue_of(sequences, catalogue),
+        validation_of=_more(len(asked[0]), few),
+        test_of=_more(len(tested[0]), fewer),
     )
 
 
-def cold_items(sequences: Sequences, *, share: float = 0.1, seed: int = 0, catalogue: int | None = None) -> Split:
+def cold_items(
+    sequences: Sequences, *, share: float = 0.1, seed: int = 0, catalogue: int | None = None, most: Most = ALL
+) -> Split:
     """Hold out whole items: nobody's use of them is learnt from, and they are what has to be found.
 
     The items born last, by their first event, are for the test and those born before them for validation; where times
@@ -178,13 +218,14 @@ def cold_items(sequences: Sequences, *, share: float = 0.1, seed: int = 0, catal
         share: of the items with events, for each of test and validation.
         seed: decides where times are unknown.
         catalogue: number of items; None: up to the highest index seen.
+        most: how many targets may be asked.
 
     Raises:
         DataError, SettingError: the share is out of range, or there are too few items to hold out two parts.
     """
     if not 0 < share < 0.5:
         raise SettingError(f"The share of cold items {share} must be above 0 and below 0.5.")
-    size = _catalogue(sequences, catalogue)
+    size = catalogue_of(sequences, catalogue)
     used = np.unique(sequences.items)
     count = round(share * len(used))
     if count == 0:
@@ -197,7 +238,7 @@ def cold_items(sequences: Sequences, *, share: float = 0.1, seed: int = 0, catal
 
     of_event, rows, everyone = part[sequences.items], sequences.rows(), np.arange(len(sequences))
     last = [np.full(len(sequences), -1), np.full(len(sequences), -1)]  # the place of the last such event of each user
-    asked_for = _askable(sequences)
+    asked_for = askable(sequences)
     for number in (1, 2):
         places = np.flatnonzero((of_event == number) & asked_for)
         last[number - 1][rows[places]] = places  # ascending, so that the last one stays
@@ -212,7 +253,11 @@ def cold_items(sequences: Sequences, *, share: float = 0.1, seed: int = 0, catal
     def targets(users: NDArray[np.int64], number: int) -> Targets:
         return Targets(users.astype(np.int32), train.take(users), sequences.items[last[number - 1][users]])
 
-    return Split(COLD_ITEMS, train, targets(asked, 1), targets(tested, 2), size)
+    few, fewer = asked[most.of_validation(len(asked))], tested[most.of_test(len(tested))]
+    return Split(
+        COLD_ITEMS, train, targets(few, 1), targets(fewer, 2), size,
+        validation_of=_more(len(asked), few), test_of=_more(len(tested), fewer),
+    )  # fmt: skip
 
 
 def sample(targets: Targets, count: int, seed: int = 0) -> Targets:
@@ -220,44 +265,6 @@ def sample(targets: Targets, count: int, seed: int = 0) -> Targets:
     if count >= len(targets):
         return targets
     return targets.take(np.sort(np.random.default_rng(seed).choice(len(targets), count, replace=False)))
-
-
-def check_split(split: Split, sequences: Sequences) -> None:
-    """Check that no training row and no history holds its own target or anything after it.
-
-    Raises:
-        ValueError: the split leaks, or does not belong to these sequences; the message names the first bad user.
-    """
-    if len(split.train) != len(sequences):
-        raise ValueError(f"The split has {len(split.train):,} training rows, the sequences have {len(sequences):,}.")
-    _catalogue(sequences, split.catalogue)
-    if split.protocol == COLD_ITEMS:
-        _check_cold(split, sequences)
-        return
-    _check_prefix("The training row", split.train, np.arange(len(sequences)), sequences)
-    never = np.iinfo(np.int64).max
-    earliest, latest = {}, {}  # row of a user → position of the first and of the last target within it
-    for name, targets in (("validation", split.validation), ("test", split.test)):
-        if np.any(np.diff(targets.users) < 0):
-            raise ValueError(f"The {name} users are not ascending.")
-        _check_prefix(f"The {name} history", targets.histories, targets.users, sequences)
-        lengths = targets.histories.lengths
-        beyond = lengths >= sequences.lengths[targets.users]
-        positions = np.where(beyond, 0, sequences.offsets[:-1][targets.users] + lengths)
-        wrong = beyond | (sequences.items[positions] != targets.items)
-        _refuse(f"The {name} target is not the event after its history", targets.users, wrong)
-        earliest[name], latest[name] = np.full(len(sequences), never), np.full(len(sequences), -1)
-        np.minimum.at(earliest[name], targets.users, lengths)
-        np.maximum.at(latest[name], targets.users, lengths)
-    if np.any(np.diff(split.test.users) == 0):
-        raise ValueError("A test user has two targets.")
-    everyone = np.arange(len(sequences))
-    for name, place in earliest.items():
-        _refuse(f"The training row holds the {name} target", everyone, split.train.lengths > place)
-    late = latest["validation"] >= earliest["test"]
-    _refuse("The validation target does not come before the test target", everyone, late)
-    if split.protocol == TEMPORAL:
-        _check_cuts(split, sequences)
 
 
 def _last_two_targets(sequences: Sequences) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -287,9 +294,8 @@ def _draw(
     ends: NDArray[np.int64],
     per_user: int,
     random: np.random.Generator,
-    repeats: bool,
-) -> Targets:
-    """Draw up to ``per_user`` events of every user's window without replacement; they stay in their order."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw up to ``per_user`` events of every user's window without replacement; return their rows and places."""
     lengths = ends - starts
     rows = np.repeat(np.arange(len(sequences)), lengths)
     first = np.cumsum(lengths) - lengths  # place of each window among all drawn-from events
@@ -301,7 +307,17 @@ def _draw(
         first = np.cumsum(counts) - counts
     order = np.lexsort((random.random(len(rows)), rows))
     chosen = np.sort(order[np.arange(len(rows)) - first[rows] < per_user])
-    return _targets(sequences, rows[chosen], positions[chosen], repeats)
+    return rows[chosen], positions[chosen]
+
+
+def _drawn(count: int, most: int | None, seed: list[int]) -> NDArray[np.int64]:
+    if most is None or count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+
+
+def _more(count: int, drawn: NDArray[np.integer]) -> int | None:
+    return count if count > len(drawn) else None
 
 
 def _cuts(times: NDArray[np.int64], validation_share: float, test_share: float) -> tuple[np.int64, np.int64]:
@@ -329,45 +345,17 @@ def _check_time_order(sequences: Sequences) -> None:
     assert sequences.times is not None
     rows = sequences.rows()
     backwards = (np.diff(sequences.times) < 0) & (np.diff(rows) == 0)
-    _refuse("Events are not in time order", rows[1:], backwards)
+    refuse("Events are not in time order", rows[1:], backwards)
 
 
-def _catalogue(sequences: Sequences, catalogue: int | None) -> int:
+def catalogue_of(sequences: Sequences, catalogue: int | None) -> int:
     needed = int(sequences.items.max(initial=-1)) + 1
     if catalogue is not None and catalogue < needed:
         raise ValueError(f"Item index {needed - 1} does not fit a catalogue of {catalogue:,} items.")
     return needed if catalogue is None else catalogue
 
 
-def _check_prefix(what: str, part: Sequences, users: NDArray[np.integer], whole: Sequences) -> None:
-    """Refuse rows of ``part`` that are not the beginning of the user's row in ``whole``."""
-    longer = part.lengths > whole.lengths[users]
-    _refuse(f"{what} is longer than the user's events", users, longer)
-    starts = whole.offsets[:-1][users]
-    expected = whole.slice(starts, starts + part.lengths)
-    _refuse(f"{what} is not the beginning of the user's events", users[part.rows()], part.items != expected.items)
-
-
-def _check_cuts(split: Split, sequences: Sequences) -> None:
-    """Refuse a temporal split unless train < validation targets < test targets, in time and over all users."""
-    if sequences.times is None:
-        raise ValueError("A temporal split can only be checked against sequences with times.")
-    starts = sequences.offsets[:-1]
-    trained = sequences.slice(starts, starts + split.train.lengths).times
-    asked, tested = (
-        sequences.times[starts[targets.users] + targets.histories.lengths] for targets in (split.validation, split.test)
-    )
-    assert trained is not None
-    for earlier, later, what in (
-        (trained, asked, "training events and validation targets"),
-        (asked, tested, "validation and test targets"),
-        (trained, tested, "training events and test targets"),
-    ):
-        if len(earlier) and len(later) and earlier.max() >= later.min():
-            raise ValueError(f"The {what} overlap in time: {earlier.max()} is not before {later.min()}.")
-
-
-def _askable(sequences: Sequences) -> NDArray[np.bool_]:
+def askable(sequences: Sequences) -> NDArray[np.bool_]:
     """Return which events may be asked for, (events,)."""
     return np.ones(len(sequences.items), dtype=bool) if sequences.signals is None else sequences.signals.targets
 
@@ -381,27 +369,6 @@ def _by_birth(sequences: Sequences, used: NDArray[np.integer], seed: int) -> NDA
     return used[np.lexsort((used, born[used]))]
 
 
-def _check_cold(split: Split, sequences: Sequences) -> None:
-    """Refuse a split by items that learns from a held-out item, or from a user's events after the target."""
-    held = np.zeros(split.catalogue, dtype=bool)
-    held[split.validation.items] = held[split.test.items] = True
-    parts = {"training row": split.train, "validation history": split.validation.histories}
-    for what, part in (parts | {"test history": split.test.histories}).items():
-        _refuse(f"The {what} holds a held-out item", part.rows(), held[part.items])
-    if np.intersect1d(split.validation.users, split.test.users).size:
-        raise ValueError("A user has a validation and a test target.")
-    learnt, askable = np.zeros(split.catalogue, dtype=bool), _askable(sequences)
-    learnt[split.train.items] = True
-    for name, targets in (("validation", split.validation), ("test", split.test)):
-        _check_prefix(f"The {name} history", targets.histories, targets.users, split.train)
-        for user, item in zip(targets.users, targets.items, strict=True):
-            row = sequences.row(user)
-            place = np.flatnonzero((row == item) & askable[sequences.offsets[user] : sequences.offsets[user + 1]])
-            before = row[: place[-1]] if len(place) else row[:0]
-            if not len(place) or not np.array_equal(before[learnt[before]], split.train.row(user)):
-                raise ValueError(f"The training row of user row {user} is not what came before the {name} target.")
-
-
-def _refuse(what: str, users: NDArray[np.integer], bad: NDArray[np.bool_]) -> None:
+def refuse(what: str, users: NDArray[np.integer], bad: NDArray[np.bool_]) -> None:
     if bad.any():
         raise ValueError(f"{what}: user row {users[np.argmax(bad)]}. Build the split again from sorted sequences.")

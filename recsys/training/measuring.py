@@ -17,9 +17,10 @@ from recsys.data.text import item_texts
 from recsys.errors import DataError
 from recsys.evaluation.full_ranking import Ranking
 from recsys.evaluation.held_out import make_split, read_sequences
+from recsys.evaluation.leaks import check_split
 from recsys.evaluation.objective import objective_values, trade_off
 from recsys.evaluation.report import MetricsDocument, Section, metrics_document, section
-from recsys.evaluation.splits import Split, check_split, sample
+from recsys.evaluation.splits import Split, sample
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints
 from recsys.models.devices import device_name

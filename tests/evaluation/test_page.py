@@ -51,6 +51,14 @@ def test_a_page_says_where_seen_items_were_kept_and_shows_repeats_apart(document
     assert "repeats" not in markdown(document, "temporal")
 
 
+def test_a_page_says_how_many_of_the_targets_were_asked(document):
+    sampled = copy.deepcopy(document)
+    sampled["protocols"]["temporal"]["sampled"] = {"asked": 25_000, "of": 400_000, "share": 0.0625}
+    for text in (page(sampled), markdown(sampled, "temporal")):
+        assert text.count("Asked were 25,000 of 400,000 test targets (6.2%)") == 1
+    assert "Asked were" not in page(document) + markdown(document, "temporal")
+
+
 def test_plot_is_deterministic_and_self_contained(document):
     drawing = plot(document)
     assert drawing == plot(document)

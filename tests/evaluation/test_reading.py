@@ -15,7 +15,7 @@ from recsys.data.ingest import ingest
 from recsys.data.snapshot import Snapshot
 from recsys.errors import DataError
 from recsys.evaluation.held_out import allowed_protocols, allows, make_split, read_sequences
-from recsys.evaluation.splits import check_split
+from recsys.evaluation.leaks import check_split
 from recsys.home import Home
 from recsys.training.measuring import encode_texts
 

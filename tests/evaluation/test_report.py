@@ -155,3 +155,11 @@ def test_metrics_are_plain_json_and_the_same_every_time(tmp_path, document, spli
     assert read["environment"]["device"]
     assert read["environment"]["packages"]["numpy"] == np.__version__
     assert section(rankings, split, samples=50) == section(rankings, split, samples=50)
+
+
+def test_a_section_says_what_share_of_the_targets_was_asked(split, rankings):
+    count = len(split.test)
+    assert "sampled" not in section(rankings, split, samples=20)
+    found = section(rankings, replace(split, test_of=4 * count, validation_of=999), samples=20)
+    assert found["sampled"] == {"asked": count, "of": 4 * count, "share": 0.25}
+    assert (found["counts"]["test_targets"], found["counts"]["validation_targets"]) == (count, 999)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from recsys.config import EvaluationConfig, ModelConfig
 from recsys.data.sequences import Sequences
 from recsys.evaluation.held_out import make_split
-from recsys.evaluation.splits import Split, Targets, check_split, cold_items, leave_one_out, sample, temporal
+from recsys.evaluation.leaks import check_split
+from recsys.evaluation.splits import Most, Split, Targets, cold_items, leave_one_out, sample, temporal
 
 # rows of (time, item); few distinct times make ties the rule
 ROWS = st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 6)), max_size=8), min_size=1, max_size=12)
@@ -50,6 +51,44 @@ def test_seen_items_may_be_asked_for_where_people_come_back_to_them():
             assert sample(split.validation, 1).repeats == kept
             check_split(split, sequences)
     assert not make_split(again, 4, "cold-items", ModelConfig(evaluation=EvaluationConfig(cold_share=0.3))).repeats
+
+
+@pytest.mark.parametrize("make", [leave_one_out, temporal, cold_items])
+def test_of_many_targets_some_are_drawn_and_nothing_else_changes(make):
+    rng = np.random.default_rng(0)
+    sequences = build([[(int(time), int(item)) for time, item in rng.integers(0, 60, (8, 2))] for _ in range(90)])
+    whole = make(sequences, catalogue=60)
+    few = make(sequences, catalogue=60, most=Most(validation=7, test=9, seed=1))
+    check_split(few, sequences)
+    assert (len(few.validation), few.validation_of) == (7, len(whole.validation))
+    assert (len(few.test), few.test_of) == (9, len(whole.test))
+    assert np.array_equal(few.train.items, whole.train.items)
+    for drawn, of in ((few.validation, whole.validation), (few.test, whole.test)):
+        asked = {(user, item, len(row)): row for user, item, row in questions(of)}
+        assert all(np.array_equal(asked[user, item, len(row)], row) for user, item, row in questions(drawn))
+        assert np.all(np.diff(drawn.users) >= 0)
+    assert equal(few, make(sequences, catalogue=60, most=Most(7, 9, seed=1)))
+    assert not np.array_equal(few.test.users, make(sequences, catalogue=60, most=Most(7, 9, seed=2)).test.users)
+    enough = make(sequences, catalogue=60, most=Most(len(whole.validation), len(whole.test)))
+    assert (enough.validation_of, enough.test_of) == (None, None)
+    assert equal(enough, whole)
+
+
+def questions(targets):
+    return [
+        (user, item, targets.histories.row(row))
+        for row, (user, item) in enumerate(zip(targets.users, targets.items, strict=True))
+    ]
+
+
+def test_settings_say_how_many_targets_are_asked(monkeypatch):
+    sequences = build([[(time, (time + user) % 9) for time in range(5)] for user in range(30)])
+    assert make_split(sequences, 9, "leave-one-out", ModelConfig()).test_of is None
+    config = ModelConfig(evaluation=EvaluationConfig(max_test_targets=4))
+    split = make_split(sequences, 9, "leave-one-out", config)
+    assert (len(split.test), split.test_of, len(split.validation)) == (4, 30, 30)
+    monkeypatch.setattr("recsys.evaluation.held_out.TEST_TARGETS", 11)
+    assert len(make_split(sequences, 9, "leave-one-out", ModelConfig()).test) == 11
 
 
 @given(ROWS)

@@ -13,9 +13,9 @@ from recsys.data.sequences import ALIKE, SIGNALS
 from recsys.data.signals import Signals, signals_of, with_signals
 from recsys.evaluation.full_ranking import evaluate
 from recsys.evaluation.held_out import make_split, read_sequences
+from recsys.evaluation.leaks import check_split
 from recsys.evaluation.report import section
 from recsys.evaluation.sittings import SITTING_SECONDS, before_sittings
-from recsys.evaluation.splits import check_split
 from recsys.experts.knn import fit_knn
 from recsys.home import Home
 from recsys.ranking.system import System
