@@ -92,6 +92,11 @@ class Checkpoints:
         """Return the checkpoints of a part of the training that has the same stages as other parts."""
         return Checkpoints(self.folder / name, f"{self.key} {name}")
 
+    @property
+    def vectors(self) -> Path:
+        """Where encodings keep the vectors of texts as they come."""
+        return self.folder / "vectors"
+
     def remove(self) -> None:
         """Forget all of them: the training is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -182,3 +187,8 @@ def restored_generator(state: dict[str, Any]) -> np.random.Generator:
 def checkpoint_of(checkpoints: Checkpoints | None, stage: str) -> Checkpoint | None:
     """Return the checkpoint of one stage where there are checkpoints."""
     return checkpoints.of(stage) if checkpoints else None
+
+
+def vectors_of(checkpoints: Checkpoints | None) -> Path | None:
+    """Return where an encoding keeps vectors where there are checkpoints."""
+    return checkpoints.vectors if checkpoints else None

@@ -116,7 +116,7 @@ def train_generation(
     held = [Hold(home.adapters / origin)] if origin else []
     systems = (*QUICK, FROZEN_TOWERS) if is_frozen(config.adapter) else QUICK  # the adapter's towers, and the base's
     checkpoints = Checkpoints(home.runs / f"train-{key}", key)
-    texts, frozen = run(encode_texts, snapshot, config, parent, progress)
+    texts, frozen = run(encode_texts, snapshot, config, parent, progress, checkpoints)
     encoded = time.process_time() - began
     clock = {"read texts": time.monotonic() - started}
     before = time.monotonic()

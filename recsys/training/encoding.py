@@ -10,7 +10,7 @@ from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig
 from recsys.data.sequences import Sequences
 from recsys.models.adapter import WARM_STEPS, train_adapter
-from recsys.models.checkpoints import Checkpoints, checkpoint_of
+from recsys.models.checkpoints import Checkpoints, checkpoint_of, vectors_of
 from recsys.models.encoder.backbone import Backbone, add_lora, continue_lora, load_backbone
 from recsys.models.encoder.export import encode_texts
 from recsys.models.encoder.fitting import check_fit
@@ -34,11 +34,17 @@ class TextEncoding:
     whitening: Whitening
 
 
-def frozen_encoding(texts: list[str], config: ModelConfig, progress: StageProgress | None = None) -> TextEncoding:
-    """Encode the catalogue with the base model alone."""
+def frozen_encoding(
+    texts: list[str],
+    config: ModelConfig,
+    progress: StageProgress | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> TextEncoding:
+    """Encode the catalogue with the base model alone; with checkpoints, one that was killed goes on."""
     backbone = load_backbone(config.adapter.lora.base)
     check_fit(backbone, config.adapter.lora, config.text.max_tokens, "adapter.lora", "text.max_tokens")
-    vectors = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
+    report = stage(progress, "Encode texts")
+    vectors = encode_texts(backbone, texts, config.text.max_tokens, report, vectors_of(checkpoints))
     return _encoding([vectors])
 
 
@@ -63,7 +69,8 @@ def adapted_encoding(
         backbone = add_lora(load_backbone(config.adapter.lora.base), config.adapter.lora, config.seed)
     else:
         backbone = continue_lora(pretrained, config.adapter.lora.base)
-        start = _encoding([encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))])
+        report = stage(progress, "Encode texts")
+        start = _encoding([encode_texts(backbone, texts, config.text.max_tokens, report, vectors_of(checkpoints))])
     if pretrained is not None and config.adapter.rounds == 0:
         return _encoding([frozen.vectors, start.vectors]), backbone, []
     tokens = tokenize(backbone, texts, config.text.max_tokens)
@@ -82,7 +89,8 @@ def adapted_encoding(
         backbone, tokens, train, config.adapter, config.tower, config.seed, warm, start.vectors,
         stage(progress, "Fine-tune BERT"), checkpoint_of(checkpoints, "adapter"),
     )  # fmt: skip
-    adapted = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
+    report = stage(progress, "Encode texts")
+    adapted = encode_texts(backbone, texts, config.text.max_tokens, report, vectors_of(checkpoints))
     return _encoding([frozen.vectors, adapted]), backbone, records
 
 

@@ -107,23 +107,29 @@ def evaluate_systems(
 
 
 def encode_texts(
-    snapshot: Snapshot, config: ModelConfig, parent: Parent | None = None, progress: StageProgress | None = None
+    snapshot: Snapshot,
+    config: ModelConfig,
+    parent: Parent | None = None,
+    progress: StageProgress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[list[str], TextEncoding]:
     """Return the catalogue's texts and their vectors under the base model, read and whitened as a parent's.
+
+    With checkpoints, an encoding that was killed goes on with the texts that are missing.
 
     Raises:
         DataError: all items have one text.
     """
     if parent is not None:
         texts = parent.maps.item_texts(snapshot.items())
-        return texts, parent.encode(texts, config, progress)
+        return texts, parent.encode(texts, config, progress, checkpoints)
     texts = item_texts(snapshot.items(), config.text)
     if len(set(texts)) < 2:
         raise DataError(
             f"All items of snapshot {snapshot.id}, {len(texts):,}, have one text, {texts[0][:60]!r}: nothing tells one "
             "from another. Ingest more items, with titles of their own."
         )
-    return texts, frozen_encoding(texts, config, progress)
+    return texts, frozen_encoding(texts, config, progress, checkpoints)
 
 
 def measure(

@@ -29,7 +29,7 @@ from recsys.experts.popularity import Popularity
 from recsys.experts.sparse import ItemMatrixScorer
 from recsys.home import Home
 from recsys.models.adapter import adapter_rounds, train_adapter
-from recsys.models.checkpoints import Checkpoints, checkpoint_of
+from recsys.models.checkpoints import Checkpoints, checkpoint_of, vectors_of
 from recsys.models.encoder.backbone import Backbone, continue_lora, load_backbone, save_lora
 from recsys.models.encoder.export import encode_texts
 from recsys.models.encoder.tokens import tokenize
@@ -117,10 +117,17 @@ class Parent:
         evaluation = replace(self.config.evaluation, protocols=(self.protocol,))
         return replace(self.config, resume=given.resume, evaluation=evaluation, seed=given.seed)
 
-    def encode(self, texts: list[str], config: ModelConfig, progress: StageProgress | None = None) -> TextEncoding:
+    def encode(
+        self,
+        texts: list[str],
+        config: ModelConfig,
+        progress: StageProgress | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> TextEncoding:
         """Encode a newer catalogue with the base alone, whitened as the parent's was."""
         backbone = load_backbone(config.adapter.lora.base, expected=self.base_digest)
-        vectors = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
+        report = stage(progress, "Encode texts")
+        vectors = encode_texts(backbone, texts, config.text.max_tokens, report, vectors_of(checkpoints))
         return TextEncoding(vectors, self.maps.content.apply(vectors), self.maps.content)
 
     def rows(self, snapshot: Snapshot) -> NDArray[np.int64]:
@@ -266,7 +273,8 @@ def _adapted(
     """Train the parent's LoRA weights further through its own towers, and encode the catalogue."""
     backbone = continue_lora(parent.folder, config.adapter.lora.base, expected=parent.base_digest)
     tokens = tokenize(backbone, texts, config.text.max_tokens)
-    vectors = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
+    report, keep = stage(progress, "Encode texts"), vectors_of(checkpoints)
+    vectors = encode_texts(backbone, texts, config.text.max_tokens, report, keep)
     whitening = parent.maps.towers
     joined = np.concatenate([frozen.vectors, vectors], axis=1)
     if config.adapter.rounds == 0:  # the parent took it as it is
@@ -294,7 +302,7 @@ def _adapted(
         fixed=frozen.vectors,
         whitening=whitening,
     )
-    adapted = encode_texts(backbone, texts, config.text.max_tokens, stage(progress, "Encode texts"))
+    adapted = encode_texts(backbone, texts, config.text.max_tokens, report, keep)
     joined = np.concatenate([frozen.vectors, adapted], axis=1)
     return TextEncoding(joined, whitening.apply(joined), whitening), backbone, records
 

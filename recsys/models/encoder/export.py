@@ -18,15 +18,16 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from recsys.artifacts import ArtifactError, digest_file, digest_folder, verify_folder, write_json
+from recsys.artifacts import ArtifactError, digest_file, digest_folder, short_id, verify_folder, write_json
 from recsys.callbacks import Progress
 from recsys.models.devices import default_device, fitting_memory
 from recsys.models.encoder.backbone import Backbone, load_lora, quiet, save_lora
+from recsys.models.encoder.kept import TEXTS_AT_ONCE, KeptVectors, distinct, grouped
 from recsys.models.encoder.narrow import Distance, Weights, narrow_weights
 from recsys.models.encoder.pooling import MEAN, Pooling
 from recsys.models.encoder.runtimes import OpenVinoRuntime, Pooled, Runtime, TorchRuntime, import_openvino
 from recsys.models.encoder.shared import Shared
-from recsys.models.encoder.tokens import Tokens, check_length, check_vectors
+from recsys.models.encoder.tokens import AT_ONCE, Tokens, check_length, check_vectors
 from recsys.record import Record
 
 Form = Literal["openvino", "torch", "onnx"]
@@ -124,30 +125,48 @@ def narrow(folder: Path, weights: Weights, max_tokens: int, sample: Sequence[str
 
 
 def encode_texts(
-    backbone: Backbone, texts: Sequence[str], max_tokens: int, progress: Progress | None = None
+    backbone: Backbone,
+    texts: Sequence[str],
+    max_tokens: int,
+    progress: Progress | None = None,
+    keep: Path | None = None,
 ) -> NDArray[np.float32]:
     """Return (texts, hidden) float32 unit vectors by an export that is made for this call, in the fastest form.
 
     They are the vectors that the stored export of this backbone gives later: what is indexed, and what is asked for,
-    meet without the noise between two ways to compute.
+    meet without the noise between two ways to compute. Of many texts, each different one is encoded once.
 
     Args:
         backbone: a base, with or without LoRA weights; not changed.
         texts: what to encode.
         max_tokens: longer texts are cut.
         progress: called with texts done and texts in all.
+        keep: a folder in which the vectors of many texts are written as they come; a call that was killed goes on
+            there, and what is returned is mapped from it. None: nothing is kept.
 
     Raises:
         VectorError: a vector is zero or not finite.
     """
+    rows: NDArray[np.int64] | None = None
+    if len(texts) > TEXTS_AT_ONCE:
+        texts, rows = distinct(texts)
+        rows = None if len(texts) == len(rows) else rows
     with tempfile.TemporaryDirectory() as place:
         adapter, folder = Path(place) / "adapter", Path(place) / "encoder"
         folder.mkdir()
+        weights: dict[str, str] = {}
         if backbone.adapted:
             save_lora(backbone, adapter)
+            weights = digest_folder(adapter)
             backbone = load_lora(adapter, backbone.name, torch.device("cpu"), backbone.base_digest)
         export(backbone, folder, best_form(), {})
-        return ExportedEncoder.open(folder, max_tokens).encode(texts, progress=progress)
+        encoder = ExportedEncoder.open(folder, max_tokens)
+        kept: KeptVectors | None = None
+        if keep is not None and len(texts) > TEXTS_AT_ONCE:
+            named = short_id(backbone.base_digest, weights, best_form(), max_tokens, list(texts))
+            kept = KeptVectors(keep / named, (len(texts), encoder.dimensions))
+        vectors = encoder.encode(texts, progress=progress, kept=kept)
+    return vectors if rows is None else vectors[rows]
 
 
 class ExportedEncoder:
@@ -196,7 +215,11 @@ class ExportedEncoder:
         return cls(card, tokenizer, runtime, max_tokens)
 
     def encode(
-        self, texts: Sequence[str], names: Sequence[str] | None = None, progress: Progress | None = None
+        self,
+        texts: Sequence[str],
+        names: Sequence[str] | None = None,
+        progress: Progress | None = None,
+        kept: KeptVectors | None = None,
     ) -> NDArray[np.float32]:
         """Return (texts, dimensions) float32 unit vectors, in the order of the texts.
 
@@ -204,33 +227,44 @@ class ExportedEncoder:
             texts: what to encode.
             names: what a message calls the texts, ids for instance.
             progress: called with texts done and texts in all.
+            kept: the vectors of these texts by this encoder that are there already, and where the others go.
 
         Raises:
             VectorError: a vector is zero or not finite; the message names its text.
         """
-        encoded = self._tokenizer.encode_batch_fast(list(texts))
-        tokens = Tokens([np.asarray(one.ids, dtype=np.int64) for one in encoded], self.card.padding)
-        return self.encode_tokens(tokens, names, progress)
+        ids: list[NDArray[np.int64]] = []
+        for start in range(0, len(texts), AT_ONCE):
+            encoded = self._tokenizer.encode_batch_fast(list(texts[start : start + AT_ONCE]))
+            ids += [np.asarray(one.ids, dtype=np.int64) for one in encoded]
+        return self.encode_tokens(Tokens(ids, self.card.padding), names, progress, kept)
 
     def encode_tokens(
-        self, tokens: Tokens, names: Sequence[str] | None = None, progress: Progress | None = None
+        self,
+        tokens: Tokens,
+        names: Sequence[str] | None = None,
+        progress: Progress | None = None,
+        kept: KeptVectors | None = None,
     ) -> NDArray[np.float32]:
         """Return what ``encode`` does, of texts that are tokenised already."""
-        vectors = np.zeros((len(tokens), self.dimensions), dtype=np.float32)
+        vectors = np.zeros((len(tokens), self.dimensions), dtype=np.float32) if kept is None else kept.vectors
         if len(tokens) == 0:
             return vectors
 
         def run(budget: int) -> None:
-            done = 0
             batches = list(tokens.buckets(np.arange(len(tokens)), budget))
-            for count in self._runtime.run(tokens, batches, vectors):
-                done += count
-                if progress:
-                    progress(done, len(tokens))
+            groups, before = ([batches], 0) if kept is None else (grouped(batches), kept.done(budget))
+            done = sum(len(batch) for group in groups[:before] for batch in group)
+            for number, group in enumerate(groups[before:], before + 1):
+                for count in self._runtime.run(tokens, group, vectors):
+                    done += count
+                    if progress:
+                        progress(done, len(tokens))
+                if kept is not None:
+                    kept.mark(budget, number)
 
         fitting_memory(run, self._runtime.budget, self.max_tokens, "encoding texts")
         check_vectors(vectors, names)
-        return vectors
+        return vectors if kept is None else kept.mapped()
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from recsys.models.encoder.families import MIXED
 from recsys.models.encoder.pooling import pool
 
 LEAST_TOKENS = 512  # a batch that does not fit into memory is halved down to this: one text as long as BERT reads
+AT_ONCE = 8_192  # texts: what a tokenizer says of each takes more memory than its tokens
 MOST_NAMED = 5  # bad texts in a message
 WIDTH_STEP = 16  # of the fixed shapes
 # Tokens from which compiling is earned back on a GPU. On an H200 it costs MiniLM 33 s a shape and saves a quarter of a
@@ -114,9 +115,12 @@ def tokenize(backbone: Backbone, texts: Sequence[str], max_tokens: int) -> Token
     check_length(backbone.name, backbone.longest, max_tokens)
     if not texts:
         return Tokens([], 0)
-    encoded = backbone.tokenizer(list(texts), truncation=True, max_length=max_tokens, padding=False)["input_ids"]
-    padding = backbone.tokenizer.pad_token_id or 0
-    return Tokens([np.asarray(row, dtype=np.int64) for row in encoded], padding)
+    ids: list[NDArray[np.int64]] = []
+    for start in range(0, len(texts), AT_ONCE):
+        part = list(texts[start : start + AT_ONCE])
+        encoded = backbone.tokenizer(part, truncation=True, max_length=max_tokens, padding=False)["input_ids"]
+        ids += [np.asarray(row, dtype=np.int64) for row in encoded]
+    return Tokens(ids, backbone.tokenizer.pad_token_id or 0)
 
 
 def embed(
@@ -151,7 +155,9 @@ def check_vectors(vectors: NDArray[np.float32], names: Sequence[str] | None = No
     Raises:
         VectorError: one is not; the message says how many and names the first ones.
     """
-    norms = np.linalg.norm(vectors, axis=1)
+    norms = np.empty(len(vectors), dtype=np.float32)
+    for start in range(0, len(vectors), AT_ONCE):
+        norms[start : start + AT_ONCE] = np.linalg.norm(vectors[start : start + AT_ONCE], axis=1)
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if len(bad):
         first = ", ".join(repr(names[row]) if names is not None else str(row) for row in bad[:MOST_NAMED])
