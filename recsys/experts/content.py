@@ -10,6 +10,8 @@ from recsys.data.sequences import Sequences
 from recsys.experts.sparse import history_matrix
 from recsys.models.tensors import read_tensors
 
+ROWS_AT_ONCE = 16_384  # of vectors that are normalised
+
 
 class Content:
     """Cosine between an item's text vector and the decayed mean of the history's text vectors.
@@ -28,8 +30,17 @@ class Content:
     @staticmethod
     def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (rows, width) vectors of length 1, as the catalogue's are."""
-        norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return np.asarray(vectors / norms, dtype=np.float32)
+        units = np.empty(vectors.shape, dtype=np.float32)
+        for start in range(0, len(vectors), ROWS_AT_ONCE):
+            part = vectors[start : start + ROWS_AT_ONCE]
+            units[start : start + ROWS_AT_ONCE] = part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
+        return units
+
+    def reading(self, decay: float, aversion: float = 1.0) -> "Content":
+        """Return one of the same vectors that reads a history in another way."""
+        other = Content.__new__(Content)
+        other.vectors, other.decay, other.aversion = self.vectors, decay, aversion
+        return other
 
     def queries(self, histories: Sequences) -> NDArray[np.float32]:
         """Return (rows, width) unit vectors; zero for an empty history."""

@@ -1,7 +1,7 @@
 """The LoRA adapter, trained through the user tower on next-item prediction."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from recsys.models.devices import Team, autocast, computes_bf16, fitting_memory
 from recsys.models.encoder.backbone import Backbone, lora_weights, set_lora_weights
 from recsys.models.encoder.tokens import LEAST_TOKENS, Tokens, forward, prepared
 from recsys.models.optimisation import MAX_GRADIENT_NORM, check_descent, warm_cosine
+from recsys.models.stored import SampledVectors, StoredVectors, move
 from recsys.models.towers.batches import HistoryBatch, history_batches, training_windows
 from recsys.models.towers.descent import Descent
 from recsys.models.towers.epochs import tower_loss
@@ -29,7 +30,8 @@ ENCODE_TOKENS = {"cpu": 2048, "cuda": 131_072}  # padded tokens encoded with gra
 WARM_STEPS = 150  # of the towers that the adapter learns through
 ROUNDS, LEAST_ROUNDS = 12, 2  # of the adapter, where two passes over the catalogue are fewer
 MANY_TEXTS = 1_024  # from here on a catalogue gets all of these rounds
-CHECKPOINT_ROUNDS = 5  # of the adapter's training from one checkpoint to the next
+CHECKPOINT_ROUNDS = 5  # of the adapter's training from one checkpoint to the next, at least
+MOST_CHECKPOINTS = 50  # of a training: each holds the catalogue's vectors
 
 
 def train_adapter(
@@ -51,7 +53,8 @@ def train_adapter(
     Each round takes the user tower's loss over the stored vectors of the whole catalogue, encodes a part of the
     catalogue in small batches, carries the gradient at the stored vectors back into BERT through them, and stores the
     new ones. A stored vector is at most one pass over the catalogue old, but for what all of them move by in common;
-    memory follows the small batch, not the catalogue.
+    memory follows the small batch, not the catalogue. Where the softmax is taken over a sample, that holds the texts
+    of the round, no other row is read, and texts of items without events are not encoded: time follows the passes.
 
     Args:
         backbone: a base with LoRA weights; trained in place.
@@ -76,12 +79,17 @@ def train_adapter(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     device = backbone.device
-    beside = torch.from_numpy(vectors[:, :0] if fixed is None else fixed).to(device)
     whitening = whitening or Whitening.fit(vectors if fixed is None else np.concatenate([fixed, vectors], axis=1))
-    mean, matrix = (torch.from_numpy(array).to(device) for array in (whitening.mean, whitening.matrix))
-    stored = torch.tensor(vectors, device=device)  # a copy: the caller's vectors stay
-    towers = copy.deepcopy(warm).to(device).train()
-    rounds = config.rounds if config.rounds is not None else adapter_rounds(tokens)
+    # What no step writes to is shared. The features are replaced in every round.
+    towers = copy.deepcopy(warm, {id(one): one for one in (warm.features, warm.vectors)}).to(device).train()
+    known = towers.items.known_items
+    sampled = len(known) > tower_config.max_softmax_items
+    if sampled:
+        del towers.features  # a buffer, and what stands for it is none
+    kind = SampledVectors if sampled else StoredVectors
+    store = kind(vectors, vectors[:, :0] if fixed is None else fixed, whitening, device)
+    learning = known.cpu().numpy() if sampled else np.arange(len(tokens))  # a gradient reaches no others
+    rounds = config.rounds if config.rounds is not None else adapter_rounds(learning)
     lora = [weight for weight in backbone.model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(
         [
@@ -105,7 +113,7 @@ def train_adapter(
     if found is not None:
         set_lora_weights(backbone, found["lora"])
         towers.load_state_dict(found["towers"])
-        stored.copy_(found["stored"])
+        store.restore(found["stored"])
         order = found["order"].numpy()
         batches.restore(found["batches"])
     descent, encode_tokens = Descent(steps=state.steps), ENCODE_TOKENS[device.type]
@@ -113,17 +121,23 @@ def train_adapter(
     backbone.model.eval()  # without dropout: the gradient must belong to the vectors that were stored
     for number in range(len(records) + 1, rounds + 1):
         if len(order) == 0:
-            order = rng.permutation(len(tokens))
+            order = rng.permutation(learning)
         chosen, order = order[: config.items_per_round], order[config.items_per_round :]
-        leaf = stored.clone().requires_grad_(True)
+        rows = torch.from_numpy(chosen).to(device)
+        leaf = store.leaf(rows)
 
-        def loss_of(part: HistoryBatch, draws: np.random.Generator, leaf: torch.Tensor = leaf) -> torch.Tensor:
-            towers.features = (torch.cat([beside, leaf], dim=1) - mean) @ matrix
-            return tower_loss(towers, part, tower_config, low, draws)
+        def loss_of(
+            part: HistoryBatch, draws: np.random.Generator, leaf: torch.Tensor = leaf, rows: torch.Tensor = rows
+        ) -> torch.Tensor:
+            towers.features = store.features(leaf, rows)
+            return tower_loss(towers, part, tower_config, low, draws, rows if sampled else None)
 
         loss = descent.gradient([*towers.parameters(), leaf], batches.next(rng), loss_of, rng)
         assert leaf.grad is not None
-        encode_tokens = carry_back(runner, shaped, chosen, leaf.grad, stored, lora, descent.team, encode_tokens)
+        fresh, encode_tokens = encode_back(
+            runner, shaped, chosen, store.at(leaf.grad, rows), lora, descent.team, encode_tokens
+        )
+        store.renew(rows, fresh)
         norm = nn.utils.clip_grad_norm_(lora, MAX_GRADIENT_NORM)
         check_descent(loss, norm, f"round {number}", "adapter.learning_rate")
         optimizer.step()
@@ -132,12 +146,12 @@ def train_adapter(
         note_loss(loss.item)
         if progress:
             progress(number, rounds)
-        if number % CHECKPOINT_ROUNDS == 0 or number == rounds:
+        if number % max(CHECKPOINT_ROUNDS, rounds // MOST_CHECKPOINTS) == 0 or number == rounds:
             state.save(
                 {
                     "lora": lora_weights(backbone),
                     "towers": towers.state_dict(),
-                    "stored": stored,
+                    "stored": store.state(),
                     "order": torch.from_numpy(order),
                     "batches": batches.state(),
                 }
@@ -157,10 +171,6 @@ def carry_back(
 ) -> int:
     """Encode some texts, carry the gradient at their vectors back into the LoRA weights, and store the new vectors.
 
-    All texts share the weights, so most of what these vectors moved by since they were stored they have in common. The
-    other stored vectors are moved by as much: without it old and new ones drift apart, which whitening magnifies, and
-    the loss rises with every step.
-
     Args:
         backbone: carries the LoRA weights.
         tokens: the catalogue's texts.
@@ -174,28 +184,52 @@ def carry_back(
     Returns:
         The size that fitted into memory.
     """
-    found = torch.zeros_like(stored[: len(chosen)])
-    places = torch.full((len(stored),), -1, device=stored.device)
-    places[torch.from_numpy(chosen).to(stored.device)] = torch.arange(len(chosen), device=stored.device)
+    rows = torch.from_numpy(chosen).to(stored.device)
+    fresh, size = encode_back(backbone, tokens, chosen, gradient[rows], lora, team, size)
+    move(stored, rows, fresh)
+    return size
+
+
+def encode_back(
+    backbone: Backbone,
+    tokens: Tokens,
+    chosen: NDArray[np.integer],
+    gradient: torch.Tensor,
+    lora: Sequence[torch.Tensor],
+    team: Team,
+    size: int,
+) -> tuple[torch.Tensor, int]:
+    """Encode some texts and carry the gradient at their vectors back into the LoRA weights.
+
+    Args:
+        backbone: carries the LoRA weights.
+        tokens: the catalogue's texts.
+        chosen: the texts to encode; the processes of the team share them.
+        gradient: (chosen, hidden), at their vectors.
+        lora: weights whose gradient is set.
+        team: who trains together.
+        size: padded tokens encoded at once.
+
+    Returns:
+        The new vectors, (chosen, hidden), and the size that fitted into memory.
+    """
+    found = torch.zeros_like(gradient)
+    order = np.argsort(chosen)
 
     def attempt(budget: int) -> None:
         found.zero_()
         for weight in lora:
             weight.grad = None
         for part in team.share(tokens.buckets(chosen, budget)):
-            with autocast(stored.device):
+            with autocast(found.device):
                 vectors = functional.normalize(forward(backbone, tokens, part), dim=1)
-            rows = torch.from_numpy(part).to(stored.device)
+            rows = torch.from_numpy(order[np.searchsorted(chosen[order], part)]).to(found.device)
             vectors.backward(gradient[rows])
-            found[places[rows]] = vectors.detach()
+            found[rows] = vectors.detach()
 
     size = fitting_memory(attempt, size, LEAST_TOKENS, "fine-tuning BERT", team)
     team.sum_gradients(lora)
-    rows, fresh = torch.from_numpy(chosen).to(stored.device), team.sum(found)
-    shift = (fresh - stored[rows]).mean(dim=0)
-    stored.copy_(functional.normalize(stored + shift, dim=1))
-    stored[rows] = fresh
-    return size
+    return team.sum(found), size
 
 
 class _Batches:
@@ -236,8 +270,8 @@ class _Batches:
         return history_batches(self._windows, self._size, config.future_items, config.future_decay, rng, self._device)
 
 
-def adapter_rounds(tokens: Tokens) -> int:
+def adapter_rounds(encoded: Sized) -> int:
     """Return how many rounds fine-tune a catalogue's texts where the settings leave it open."""
     # Two passes over the catalogue: this is the dearest stage, and six passes did not beat frozen text.
-    texts = len(tokens)
+    texts = len(encoded)
     return max(min(ROUNDS, max(LEAST_ROUNDS, ROUNDS * texts // MANY_TEXTS)), 2 * texts // 512)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.callbacks import StageProgress, stage
-from recsys.config import ModelConfig
+from recsys.config import ModelConfig, TowerConfig
 from recsys.data.sequences import Sequences
 from recsys.models.adapter import WARM_STEPS, train_adapter
 from recsys.models.checkpoints import Checkpoints, checkpoint_of, vectors_of
@@ -15,8 +15,10 @@ from recsys.models.encoder.backbone import Backbone, add_lora, continue_lora, lo
 from recsys.models.encoder.export import encode_texts
 from recsys.models.encoder.fitting import check_fit
 from recsys.models.encoder.tokens import tokenize
-from recsys.models.towers.training import train_towers
-from recsys.models.towers.whitening import Whitening, text_features
+from recsys.models.towers.training import batch_tokens, is_long, train_towers
+from recsys.models.towers.whitening import Whitening, side_by_side
+
+MOST_WARMING = 4  # times as many positions as warming up wants; from more of them it draws
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def adapted_encoding(
     # The adapter learns through towers that already know how to read the vectors.
     warm = train_towers(
         start.features,
-        train,
+        _warming(train, config.tower, config.seed),
         len(texts),
         replace(config.tower, residual_norm=0.0),
         config.seed,
@@ -85,6 +87,7 @@ def adapted_encoding(
         progress=stage(progress, "Warm up towers"),
         checkpoint=checkpoint_of(checkpoints, "warm-up"),
     ).towers
+    warm.items.set_known(np.bincount(train.counting(), minlength=len(texts)))  # whatever few histories hold
     records = train_adapter(
         backbone, tokens, train, config.adapter, config.tower, config.seed, warm, start.vectors,
         stage(progress, "Fine-tune BERT"), checkpoint_of(checkpoints, "adapter"),
@@ -95,5 +98,16 @@ def adapted_encoding(
 
 
 def _encoding(vectors: list[NDArray[np.float32]]) -> TextEncoding:
-    features, whitening = text_features(vectors)
-    return TextEncoding(np.concatenate(vectors, axis=1), features, whitening)
+    joined = side_by_side(vectors)
+    whitening = Whitening.fit(joined)
+    return TextEncoding(joined, whitening.apply(joined), whitening)
+
+
+def _warming(train: Sequences, config: TowerConfig, seed: int) -> Sequences:
+    """Return the histories that towers warm up on: of very many a sample, as they need few steps and get an epoch."""
+    positions = int(np.maximum(train.lengths - 1, 0).sum())
+    wanted = WARM_STEPS * (config.batch_tokens or batch_tokens(positions, is_long(train)))
+    if positions <= MOST_WARMING * wanted:
+        return train
+    rows = np.random.default_rng(seed).choice(len(train), len(train) * wanted // positions, replace=False)
+    return train.take(np.sort(rows))

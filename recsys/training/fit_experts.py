@@ -26,7 +26,8 @@ RIDGES = (20.0, 100.0, 500.0)
 
 def fit_content(features: NDArray[np.float32], validation: Targets) -> Content:
     """Return content-based filtering over some text features, its history decay chosen by validation NDCG@10."""
-    scorers = [Content(features, decay, aversion) for decay in DECAYS for aversion in aversions(validation.histories)]
+    content = Content(features, DECAYS[0])
+    scorers = [content.reading(decay, aversion) for decay in DECAYS for aversion in aversions(validation.histories)]
     return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))
 
 

@@ -129,11 +129,19 @@ def run_epochs(
 
 
 def tower_loss(
-    towers: TwoTower, batch: HistoryBatch, config: TowerConfig, low: bool, rng: np.random.Generator
+    towers: TwoTower,
+    batch: HistoryBatch,
+    config: TowerConfig,
+    low: bool,
+    rng: np.random.Generator,
+    certain: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the loss of one batch over the known items; nothing is known against the others."""
+    """Return the loss of one batch over the known items, or over a sample of them that holds some for certain.
+
+    Nothing is known against the others.
+    """
     items = towers.items
-    among = softmax_items(items.known_items, batch, config.max_softmax_items, rng)
+    among = softmax_items(items.known_items, batch, config.max_softmax_items, rng, certain)
     histories, rows, softmax_rows = batch.items, None, among.items
     if among.sampled:  # vectors of what this step needs, no others
         rows = torch.unique(torch.cat([batch.items[batch.items >= 0], among.items]))

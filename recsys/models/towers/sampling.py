@@ -34,7 +34,9 @@ class SoftmaxItems:
         return torch.searchsorted(self.items, indices.contiguous()).clamp_max(len(self.items) - 1)
 
 
-def softmax_items(known: torch.Tensor, batch: HistoryBatch, most: int, rng: np.random.Generator) -> SoftmaxItems:
+def softmax_items(
+    known: torch.Tensor, batch: HistoryBatch, most: int, rng: np.random.Generator, certain: torch.Tensor | None = None
+) -> SoftmaxItems:
     """Choose the items of one step's softmax.
 
     Args:
@@ -42,10 +44,12 @@ def softmax_items(known: torch.Tensor, batch: HistoryBatch, most: int, rng: np.r
         batch: the step's histories and targets.
         most: how many items a softmax may hold; a step with more targets than that takes half as many others again.
         rng: draws the sample.
+        certain: known items that a sample holds beside the targets; None: no others.
     """
     if len(known) <= most:
         return SoftmaxItems(known, torch.zeros(len(known), device=known.device), sampled=False)
-    targets = torch.unique(batch.targets[batch.weights > 0])
+    targets = batch.targets[batch.weights > 0]
+    targets = torch.unique(targets if certain is None else torch.cat([targets, certain]))
     others = known[~torch.isin(known, targets)]
     count = min(len(others), max(most - len(targets), most // 2))
     drawn = others[torch.from_numpy(rng.choice(len(others), count, replace=False)).to(known.device)]
