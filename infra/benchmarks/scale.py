@@ -239,11 +239,18 @@ def adapter(shop: Shop, clock: Clock) -> str:
     tokens = tokenize(backbone, texts, config.text.max_tokens)
     train, warm = shop.split.train, shop.towers(0.0)
     few = replace(config.adapter, rounds=ROUNDS)
+    rounds = config.adapter.rounds or adapter_rounds(np.flatnonzero(warm.items.known.numpy()))
+    if int(warm.items.known.sum()) <= config.tower.max_softmax_items:
+        rounds = adapter_rounds(tokens)
+    moments: list[float] = []
     with clock:
-        train_adapter(backbone, tokens, train, few, config.tower, 0, warm, np.asarray(shop.vectors))
-    rounds = adapter_rounds(tokens)
-    clock.part = min(1.0, ROUNDS / rounds)
-    return f"{rounds:,} rounds of {config.adapter.items_per_round} texts, of one protocol"
+        train_adapter(
+            backbone, tokens, train, few, config.tower, 0, warm, np.asarray(shop.vectors),
+            lambda *_: moments.append(time.process_time()),
+        )  # fmt: skip
+    one = (moments[-1] - moments[0]) / (len(moments) - 1)
+    clock.part = min(1.0, clock.cpu / (clock.cpu + (rounds - ROUNDS) * one))
+    return f"{rounds:,} rounds of {config.adapter.items_per_round} texts, {one:.1f} s each, of one protocol"
 
 
 def towers(shop: Shop, clock: Clock) -> str:

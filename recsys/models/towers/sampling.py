@@ -55,5 +55,5 @@ def softmax_items(
     drawn = others[torch.from_numpy(rng.choice(len(others), count, replace=False)).to(known.device)]
     items, order = torch.cat([targets, drawn]).sort()
     corrections = torch.zeros(len(items), device=known.device)
-    corrections[order >= len(targets)] = math.log(len(others) / max(count, 1))
+    corrections[order >= len(targets)] = math.log(max(len(others), 1) / max(count, 1))
     return SoftmaxItems(items, corrections, sampled=True)

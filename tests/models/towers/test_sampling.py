@@ -59,6 +59,14 @@ def test_the_partition_sum_is_right_in_expectation():
     assert abs(np.mean(sums) - float(logits.exp().sum())) < 4 * error
 
 
+def test_a_sample_holds_what_it_shall_for_certain():
+    certain = torch.tensor([9, 31, 17])
+    chosen = softmax_items(torch.arange(40), batch_of([[3, 17]]), 8, np.random.default_rng(0), certain)
+    taken = chosen.items[chosen.corrections == 0].tolist()
+    assert taken == [3, 9, 17, 31]
+    assert len(chosen.items) == 8
+
+
 def test_towers_learn_from_a_sample_what_they_learn_from_all():
     rng = np.random.default_rng(0)
     starts = rng.integers(0, 20, 60)

@@ -206,6 +206,23 @@ def test_whitening_centres_and_evens_out():
     np.testing.assert_allclose(np.cov(white.T), np.eye(6), atol=0.02)
 
 
+@pytest.mark.parametrize("rows", [1, 64, 500])
+def test_whitening_by_blocks_is_whitening_of_the_whole(rows, monkeypatch):
+    rng = np.random.default_rng(0)
+    vectors = (rng.standard_normal((500, 6)) * [5, 3, 1, 1, 0.5, 0.1] + 4).astype(np.float32)
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    values, directions = np.linalg.eigh((vectors - mean).T @ (vectors - mean) / len(vectors))
+    matrix = (directions / np.sqrt(np.maximum(values, 0) + 0.01 * values[-1])).astype(np.float32)
+    features = (vectors - mean.astype(np.float32)) @ matrix
+    monkeypatch.setattr("recsys.models.towers.whitening.ROWS_AT_ONCE", rows)
+    whitening = Whitening.fit(vectors)
+    if rows == 500:  # one block: to the last digit, as ever
+        np.testing.assert_array_equal(whitening.matrix, matrix)
+        np.testing.assert_array_equal(whitening.apply(vectors), features)
+    np.testing.assert_allclose(np.abs(whitening.apply(vectors)), np.abs(features), atol=1e-5)  # axes have no sign
+    np.testing.assert_allclose(whitening.mean, mean, rtol=1e-6)
+
+
 def test_the_first_item_may_be_without_events():
     """Padded targets point at it, whatever it is."""
     run = train_towers(None, Sequences.from_lists([[1, 2, 3], [2, 3, 1]]), 4, CONFIG, seed=0, epochs=1)
