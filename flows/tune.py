@@ -15,6 +15,7 @@ from flows.train import Training, train_generation
 from flows.work import TRAINING
 from recsys.artifacts import short_id, write_atomic, write_json
 from recsys.config import ModelConfig, TuneConfig, to_dict
+from recsys.data.mapped_sequences import mapped_sequences
 from recsys.data.signals import signals_of, with_signals
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.held_out import allowed_protocols, make_split
@@ -103,7 +104,7 @@ def run_trials(snapshot: Snapshot, home: Home, config: ModelConfig, search: Tune
     """Run the trials on the training part and the validation targets of the first protocol that the data allows."""
     pretrained = pretrained_folder(home, config.adapter)
     texts, frozen = encode_texts(snapshot, config, progress=progress.report)
-    sequences = snapshot.sequences(signals=signals_of(config))
+    sequences = mapped_sequences(snapshot, signals=signals_of(config))
     split = make_split(sequences, len(texts), allowed_protocols(snapshot, config)[0], config)
     split = as_meant(split, sequences, config, progress=progress.report)
     tried: list[Trial] = []

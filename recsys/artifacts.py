@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from recsys.errors import RecsysError
 
@@ -132,10 +132,15 @@ def verify_folder(folder: Path, expected: dict[str, str], repair: str = "Publish
 
 def write_atomic(path: Path, content: bytes, mode: int = READABLE) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
+    stream_atomic(path, lambda file: file.write(content), mode)
+
+
+def stream_atomic(path: Path, write: Callable[[BinaryIO], object], mode: int = READABLE) -> None:
+    """Write a file likewise, by what writes into it: what is large need not stand in memory as bytes."""
     with staged_file(path.parent) as staging:
         with staging.open("wb") as file:
             os.fchmod(file.fileno(), mode)
-            file.write(content)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(staging, path)

@@ -3,6 +3,7 @@
 import logging
 
 from recsys.config import COLD_ITEMS, LEAVE_ONE_OUT, TEMPORAL, ModelConfig, Protocol
+from recsys.data.mapped_sequences import mapped_sequences
 from recsys.data.sequences import Sequences
 from recsys.data.signals import signals_of
 from recsys.data.snapshot import Snapshot
@@ -85,7 +86,7 @@ def read_sequences(
     if protocol == TEMPORAL and not snapshot.times_known:
         special["events_of_unknown_time_left_out"] = snapshot.unknown_times()
         return snapshot.timed_sequences(seed, signals), special
-    return snapshot.sequences(seed, signals), special
+    return mapped_sequences(snapshot, seed, signals), special
 
 
 def make_split(sequences: Sequences, catalogue: int, protocol: str, config: ModelConfig) -> Split:

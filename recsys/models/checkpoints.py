@@ -4,7 +4,6 @@ A checkpoint holds all that the next step depends on: weights, optimiser, schedu
 replaced atomically and bound to the training's inputs; another training never goes on from it.
 """
 
-import io
 import logging
 import pickle
 import shutil
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from recsys.artifacts import write_atomic
+from recsys.artifacts import stream_atomic
 from recsys.callbacks import note_loss
 from recsys.models.optimisation import MAX_GRADIENT_NORM, check_descent
 
@@ -57,13 +56,11 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write tensors, numbers, strings, and dicts and lists of those; the random states of torch go with them."""
-        buffer = io.BytesIO()
         random = {
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
-        torch.save({"key": self.key, "state": state, **random}, buffer)
-        write_atomic(self.path, buffer.getvalue())
+        stream_atomic(self.path, lambda file: torch.save({"key": self.key, "state": state, **random}, file))
 
     def remove(self) -> None:
         """Forget it: the training is done."""

@@ -16,6 +16,7 @@ from typing import Any
 from recsys.artifacts import Hold, mark_used, short_id, write_json
 from recsys.callbacks import RunStage, StageProgress, call, step
 from recsys.config import ModelConfig, Protocol, to_dict
+from recsys.data.mapped_sequences import mapped_sequences
 from recsys.data.signals import signals_of, with_signals
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.held_out import allowed_protocols
@@ -173,7 +174,7 @@ def refit(
 ) -> System:
     """Fit the chosen settings again on all events of the snapshot, for serving; what went on from a parent goes on."""
     trained = own.trained
-    sequences = snapshot.sequences(signals=signals_of(config)).weighed(trained.system.weighing)
+    sequences = mapped_sequences(snapshot, signals=signals_of(config)).weighed(trained.system.weighing)
     features = trained.encoding.features
     if parent is None:
         return refit_system(trained.system, sequences, features, config, progress, checkpoints)

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data import columns
+from recsys.data.mapped_sequences import mapped_sequences
 from recsys.data.sequences import Sequences
 from recsys.data.signals import Signals
 from recsys.data.snapshot import Snapshot
@@ -67,7 +68,7 @@ class SnapshotUsers:
             values = events[columns.VALUE].cast(pl.Float64).fill_null(float("nan")).to_numpy()
         return cls(
             rows,
-            snapshot.sequences(),
+            mapped_sequences(snapshot),
             snapshot.item_ids(),
             types,
             names,

@@ -26,6 +26,7 @@ from recsys.artifacts import (
     stored_bytes,
     unheld,
 )
+from recsys.data.mapped_sequences import discard_sequences
 from recsys.home import Home
 from recsys.store.generations import clean_up, discard_generation, list_generations, release_index
 from recsys.store.manifests import CARD
@@ -199,6 +200,7 @@ def _snapshot(home: Home, _rule: Rule, entry: Entry) -> None:
         if any(one.snapshot == entry.name for one in list_generations(home)):
             raise ArtifactError("bound meanwhile")
         discard_folder(home.root / entry.place)
+        discard_sequences(home, entry.name)
 
 
 def _run(home: Home, _rule: Rule, entry: Entry) -> None:

@@ -14,9 +14,10 @@ from recsys.models.checkpoints import Checkpoints, checkpoint_of, vectors_of
 from recsys.models.encoder.backbone import Backbone, add_lora, continue_lora, load_backbone
 from recsys.models.encoder.export import encode_texts
 from recsys.models.encoder.fitting import check_fit
+from recsys.models.encoder.kept import roomy
 from recsys.models.encoder.tokens import tokenize
 from recsys.models.towers.training import batch_tokens, is_long, train_towers
-from recsys.models.towers.whitening import Whitening, side_by_side
+from recsys.models.towers.whitening import Whitening
 
 MOST_WARMING = 4  # times as many positions as warming up wants; from more of them it draws
 
@@ -47,7 +48,7 @@ def frozen_encoding(
     check_fit(backbone, config.adapter.lora, config.text.max_tokens, "adapter.lora", "text.max_tokens")
     report = stage(progress, "Encode texts")
     vectors = encode_texts(backbone, texts, config.text.max_tokens, report, vectors_of(checkpoints))
-    return _encoding([vectors])
+    return _encoding([vectors], checkpoints)
 
 
 def adapted_encoding(
@@ -72,9 +73,10 @@ def adapted_encoding(
     else:
         backbone = continue_lora(pretrained, config.adapter.lora.base)
         report = stage(progress, "Encode texts")
-        start = _encoding([encode_texts(backbone, texts, config.text.max_tokens, report, vectors_of(checkpoints))])
+        vectors = encode_texts(backbone, texts, config.text.max_tokens, report, vectors_of(checkpoints))
+        start = _encoding([vectors], checkpoints)
     if pretrained is not None and config.adapter.rounds == 0:
-        return _encoding([frozen.vectors, start.vectors]), backbone, []
+        return _encoding([frozen.vectors, start.vectors], checkpoints), backbone, []
     tokens = tokenize(backbone, texts, config.text.max_tokens)
     # The adapter learns through towers that already know how to read the vectors.
     warm = train_towers(
@@ -94,13 +96,17 @@ def adapted_encoding(
     )  # fmt: skip
     report = stage(progress, "Encode texts")
     adapted = encode_texts(backbone, texts, config.text.max_tokens, report, vectors_of(checkpoints))
-    return _encoding([frozen.vectors, adapted]), backbone, records
+    return _encoding([frozen.vectors, adapted], checkpoints), backbone, records
 
 
-def _encoding(vectors: list[NDArray[np.float32]]) -> TextEncoding:
-    joined = side_by_side(vectors)
+def _encoding(vectors: list[NDArray[np.float32]], checkpoints: Checkpoints | None) -> TextEncoding:
+    """Whiten some vectors side by side; what is large lies in files beside the checkpoints."""
+    joined, folder = vectors[0], vectors_of(checkpoints)
+    if len(vectors) > 1:
+        joined = roomy((len(joined), sum(one.shape[1] for one in vectors)), folder)
+        np.concatenate(vectors, axis=1, out=joined)
     whitening = Whitening.fit(joined)
-    return TextEncoding(joined, whitening.apply(joined), whitening)
+    return TextEncoding(joined, whitening.apply(joined, roomy(joined.shape, folder)), whitening)
 
 
 def _warming(train: Sequences, config: TowerConfig, seed: int) -> Sequences:

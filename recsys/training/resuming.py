@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recsys.artifacts import ArtifactError
 from recsys.callbacks import StageProgress, stage
 from recsys.config import COLD_ITEMS, ModelConfig, Protocol, from_stored
+from recsys.data.mapped_sequences import mapped_sequences
 from recsys.data.sequences import SIGNALS, Scorer, Sequences, Weighing
 from recsys.data.signals import signals_of
 from recsys.data.snapshot import Snapshot, open_snapshot
@@ -144,7 +145,7 @@ class Parent:
         """
         if self.protocol == COLD_ITEMS:
             raise DataError("A training that held items out cannot be gone on from: other items are held out now.")
-        sequences = self.snapshot.sequences(signals=signals_of(self.config))
+        sequences = mapped_sequences(self.snapshot, signals=signals_of(self.config))
         older = make_split(sequences, len(self.snapshot.item_ids()), self.protocol, self.config).train
         places = {user_id: place for place, user_id in enumerate(self.snapshot.user_ids())}
         rows = np.array([places.get(user_id, -1) for user_id in snapshot.user_ids()], dtype=np.int64)

@@ -5,6 +5,7 @@ folder is of one encoder and one list of texts, in one order: what is found ther
 """
 
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from recsys.artifacts import write_atomic
 
 TEXTS_AT_ONCE = 4_096  # encoded between two marks; so few texts or fewer are encoded in one go, and nothing is kept
+MAPPED_FROM = 2**25  # numbers of an array, 128 MiB
 VECTORS, MARK = "vectors.npy", "encoded.json"
 
 Batches = list[NDArray[np.integer]]
@@ -57,6 +59,20 @@ class KeptVectors:
         """Return all vectors; they stay in their file until somebody writes to them, and the file stays as it is."""
         self.vectors.flush()
         return np.asarray(np.load(self._folder / VECTORS, mmap_mode="c"))
+
+
+def roomy(shape: tuple[int, int], folder: Path | None) -> NDArray[np.float32]:
+    """Return an array to be written to; a large one lies in a file without a name, which memory can be taken from.
+
+    Args:
+        shape: of the array, float32.
+        folder: where the file may lie; None: in memory, whatever its size.
+    """
+    if folder is None or shape[0] * shape[1] < MAPPED_FROM:
+        return np.empty(shape, dtype=np.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.asarray(np.memmap(file, np.float32, "w+", shape=shape))
 
 
 def grouped(batches: Batches) -> list[Batches]:

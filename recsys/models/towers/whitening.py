@@ -32,9 +32,9 @@ class Whitening:
         matrix = directions / np.sqrt(np.maximum(values, 0) + shrinkage * values[-1])
         return cls(mean.astype(np.float32), matrix.astype(np.float32))
 
-    def apply(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (items, width) features with rows of about unit variance."""
-        features = np.empty((len(vectors), self.matrix.shape[1]), dtype=np.float32)
+    def apply(self, vectors: NDArray[np.float32], into: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Return (items, width) features with rows of about unit variance, written into an array where one is given."""
+        features = np.empty((len(vectors), self.matrix.shape[1]), dtype=np.float32) if into is None else into
         for start in range(0, len(vectors), ROWS_AT_ONCE):
             block = slice(start, start + ROWS_AT_ONCE)
             features[block] = (vectors[block] - self.mean) @ self.matrix
@@ -43,14 +43,9 @@ class Whitening:
 
 def text_features(vectors: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], Whitening]:
     """Return whitened features of the vectors side by side, and the map that made them from (items, total width)."""
-    joined = side_by_side(vectors)
+    joined = vectors[0] if len(vectors) == 1 else np.concatenate(vectors, axis=1)
     whitening = Whitening.fit(joined)
     return whitening.apply(joined), whitening
-
-
-def side_by_side(vectors: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return (items, total width) of several vectors an item; one alone as it is."""
-    return vectors[0] if len(vectors) == 1 else np.concatenate(vectors, axis=1)
 
 
 def _outer(centred: NDArray[np.float64]) -> NDArray[np.float64]:

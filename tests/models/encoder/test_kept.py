@@ -112,3 +112,16 @@ def test_what_is_kept_stays_as_it_is_when_the_vectors_are_written_to(base, texts
     before = found.copy()
     found[:] = 0
     np.testing.assert_array_equal(encode_texts(load_backbone(base), texts, TOKENS, keep=tmp_path), before)
+
+
+def test_what_is_large_lies_in_a_file_without_a_name(monkeypatch, tmp_path):
+    monkeypatch.setattr(kept, "MAPPED_FROM", 100)
+    small, large = kept.roomy((3, 5), tmp_path), kept.roomy((30, 5), tmp_path / "deeper")
+    assert [_is_mapped(one) for one in (small, large, kept.roomy((30, 5), None))] == [False, True, False]
+    large[:] = 7
+    assert float(large.sum()) == 7 * 150
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def _is_mapped(array: np.ndarray) -> bool:
+    return isinstance(array.base, np.memmap)
