@@ -360,7 +360,7 @@ def main() -> None:
             places = {name: place for place, name in enumerate(STAGES)}
             found["rows"] = sorted([*rows, row], key=lambda one: (one["events"], one["items"], places[one["stage"]]))
             if options.out:
-                write_json(options.out, {"task": "scale", "machine": _machine(), "rows": found["rows"]})
+                write_json(options.out, found | {"task": "scale", "limit_gib": options.limit, "machine": _machine()})
 
 
 def _child(shop: Shop, stage: str, options: argparse.Namespace) -> dict[str, Any]:

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from infra.attack import report as attacks
 from infra.benchmarks.tables_of_events import audience, monitoring, new_items, repeats, signals
-from infra.benchmarks.tables_of_operations import faults, lists, night, retention
+from infra.benchmarks.tables_of_operations import faults, lists, night, retention, scale
 from infra.load import report
 from infra.supply import lift
 from recsys.config import ClassifierConfig, from_stored
@@ -27,7 +27,7 @@ RESULTS = ROOT / "infra" / "results"
 KINDS = (
     "quality", "tried", "audience", "speed", "encoding", "throughput", "standalone", "life", "search", "small",
     "repeats", "signals", "classification", "attacks", "lifting", "new items", "monitoring", "retention", "faults",
-    "lists", "night",
+    "lists", "night", "scale",
 )  # fmt: skip
 SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
 SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
@@ -339,9 +339,14 @@ def pages() -> dict[Path, str]:
         "faults": "\n".join(map(faults, of["faults"])),
         "night": "\n".join(map(night, of["night"])),
     }
-    readme, results = ROOT / "README.md", RESULTS / "README.md"
+    running = {"scale": "\n".join(map(scale, of["scale"]))}
+    readme, results, infra = ROOT / "README.md", RESULTS / "README.md", ROOT / "infra" / "README.md"
     chosen = short(json.loads((RESULTS / f"{name}.json").read_text()) for name in SHORT)
-    return {readme: filled(readme, {"quality": chosen}), results: filled(results, everything)}
+    return {
+        readme: filled(readme, {"quality": chosen}),
+        results: filled(results, everything),
+        infra: filled(infra, running),
+    }
 
 
 def main() -> None:

@@ -92,3 +92,41 @@ def night(path: Path) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def scale(path: Path) -> str:
+    """Return the Markdown of what each stage of a training costs at some sizes, and cost before it was out of core."""
+    document = json.loads(path.read_text())
+    machine, rows, before = document["machine"], document["rows"], document.get("before", [])
+    sizes = sorted({(row["events"], row["items"]) for row in rows})
+    now, then = ({(row["events"], row["items"], row["stage"]): row for row in of} for of in (rows, before))
+    heads = [f"{events:,} events, {items:,} items" for events, items in sizes]
+    lines = [
+        f"Processor time of the whole stage, one thread of {machine['processor']}, beside other work; in brackets the "
+        f"peak of its process in GiB, with what it reads. No stage may hold more than {document['limit_gib']:g} GiB.",
+        "",
+        f"| stage | {' | '.join(heads)} | before, at the largest | what of the largest |",
+        f"|---|{'---|' * len(sizes)}---|---|",
+    ]
+    for stage in dict.fromkeys(row["stage"] for row in rows):
+        cells = [_cost(now.get((*size, stage))) for size in sizes]
+        largest = now.get((*sizes[-1], stage)) or {}
+        told = [*cells, _cost(then.get((*sizes[-1], stage))), largest.get("note", "")]
+        lines.append(f"| {stage} | {' | '.join(told)} |")
+    return "\n".join([*lines, ""])
+
+
+def _cost(row: dict | None) -> str:
+    if row is None:
+        return ""
+    if "failed" in row:
+        return "too much memory" if "allocate" in row["failed"] or "MemoryError" in row["failed"] else row["failed"]
+    seconds = row["cpu_seconds"] / row["part"]
+    span = (
+        f"{seconds:.1f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 6_000
+        else f"{seconds / 3_600:.1f} h"
+    )
+    return f"{span} ({row['peak_gib']:.1f})"

@@ -2,7 +2,7 @@
 
 They are kept, of all systems alike, where the targets say that an item of the history may be the answer.
 
-Nothing is sampled. Equal scores are put in order by one seeded permutation of the catalogue, which is fair in
+No item is sampled. Equal scores are put in order by one seeded permutation of the catalogue, which is fair in
 expectation and the same for every system; ranks and lists come from the same order, so either gives every metric.
 """
 

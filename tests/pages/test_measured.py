@@ -7,8 +7,13 @@ import pytest
 
 from infra.benchmarks import pictures, tables
 
+PAGES = {
+    name: tables.ROOT / place / "README.md"
+    for name, place in {"readme": "", "infra": "infra", "results": "infra/results"}.items()
+}
 
-@pytest.mark.parametrize("page", [tables.ROOT / "README.md", tables.RESULTS / "README.md"], ids=["readme", "results"])
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_the_tables_are_what_the_result_files_give(page: Path) -> None:
     assert page.read_text() == tables.pages()[page]
 
