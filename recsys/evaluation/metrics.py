@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+ROWS_AT_ONCE = 16_384  # of vectors whose lengths are taken
 
 
 def recall(ranks: NDArray[np.floating], k: int) -> Floats:
@@ -100,14 +101,15 @@ def diversity(lists: NDArray[np.integer], vectors: NDArray[np.floating], k: int)
         k: length of the list, at least 1.
     """
     shown = lists[:, :k]
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    units = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    parts = [vectors[start : start + ROWS_AT_ONCE] for start in range(0, len(vectors), ROWS_AT_ONCE)]
+    norms = np.concatenate([np.linalg.norm(part, axis=1, keepdims=True) for part in parts])
     totals = np.zeros((len(shown), vectors.shape[1]))  # sum of the unit vectors of each list
     own = np.zeros(len(shown))  # sum of their cosines with themselves
     for column in shown.T:
         present = column >= 0
-        totals[present] += units[column[present]]
-        own[present] += norms[column[present], 0] > 0
+        lengths = norms[column[present]]
+        totals[present] += np.where(lengths > 0, vectors[column[present]] / np.where(lengths > 0, lengths, 1), 0)
+        own[present] += lengths[:, 0] > 0
     sizes = (shown >= 0).sum(axis=1)
     enough = sizes > 1
     if not enough.any():

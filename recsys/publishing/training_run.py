@@ -21,7 +21,7 @@ from recsys.data.signals import signals_of, with_signals
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.evaluation.held_out import allowed_protocols
 from recsys.evaluation.objective import objective_values
-from recsys.evaluation.report import HEADLINE, METRICS_FILE, OURS, Learning, MetricsDocument, slices
+from recsys.evaluation.report import HEADLINE, METRICS_FILE, OURS, Learning, MetricsDocument, Section, slices
 from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints
 from recsys.publishing.binding import bind_generation
@@ -121,16 +121,19 @@ def train_generation(
     encoded = time.process_time() - began
     clock = {"read texts": time.monotonic() - started}
     before = time.monotonic()
-    measured = {
-        protocol: run(
+    figures: dict[str, Section] = {}
+    measured: Measured | None = None  # by the first protocol; of the others only figures stay in memory
+    for protocol in protocols:
+        part = run(
             measure, snapshot, protocol, texts, frozen, config, systems,
             checkpoints=checkpoints.under(protocol), parent=parent, pretrained=pretrained, progress=progress,
-        )
-        for protocol in protocols
-    }  # fmt: skip
+        )  # fmt: skip
+        figures[protocol], measured = part.figures, measured or part
+        del part
+    assert measured is not None
+    protocol, own = protocols[0], measured
     clock["train and measure"] = time.monotonic() - before
-    document = describe(snapshot, config, {protocol: part.figures for protocol, part in measured.items()})
-    protocol, own = next(iter(measured.items()))
+    document = describe(snapshot, config, figures)
     text = parent.maps.text if parent else written_out(snapshot.items(), config.text)
     document["learning"] = learning(own)
     maps = TextMaps(text, own.trained.encoding.whitening, frozen.whitening)
