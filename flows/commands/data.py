@@ -8,7 +8,7 @@ import typer
 
 from flows.commands.tables import notes_of, show_quality
 from flows.commands.terminal import FAILED, DebugOption, HomeOption, JsonOption, shell
-from recsys.config import IngestConfig, read_settings, to_dict
+from recsys.config import DecimalMark, IngestConfig, TimeUnit, read_settings, to_dict
 
 if TYPE_CHECKING:
     from recsys.data.quality import QualityReport
@@ -27,6 +27,14 @@ MapItem = Annotated[list[str] | None, typer.Option(help="CONTRACT=COLUMN: what a
 MapUser = Annotated[list[str] | None, typer.Option(help="CONTRACT=COLUMN: what a column is called in the users.")]
 BadShare = Annotated[
     float | None, typer.Option(min=0, max=1, help="Share of bad rows that may be set aside; 0.01 by default.")
+]
+Zone = Annotated[str | None, typer.Option(help="IANA name of the zone of times without one, such as Europe/Berlin.")]
+Unit = Annotated[TimeUnit | None, typer.Option(help="Unit of times as numbers; by magnitude if not given.")]
+Format = Annotated[
+    str | None, typer.Option(help="How times are written as texts, such as '%d.%m.%Y %H:%M'; ISO 8601 always fits.")
+]
+Decimal = Annotated[
+    DecimalMark | None, typer.Option(help="What stands before the fraction of numbers in texts, where it is not clear.")
 ]
 LiveOption = Annotated[
     bool,
@@ -48,6 +56,10 @@ def ingest(
     map_user: MapUser = None,
     context: ContextOption = None,
     max_bad_share: BadShare = None,
+    timezone: Zone = None,
+    timestamp_unit: Unit = None,
+    timestamp_format: Format = None,
+    decimal: Decimal = None,
     config: ConfigFile = None,
     live: LiveOption = False,
     home: HomeOption = None,
@@ -58,6 +70,7 @@ def ingest(
     mapped = _mapping(map_event), _mapping(map_item), _mapping(map_user)
     with shell(home, as_json, debug) as session:
         settings = _settings(config, *mapped, context, max_bad_share)
+        settings = _noted(settings, timezone, timestamp_unit, timestamp_format, decimal)
         from flows.ingest import ingest_tables
         from flows.locations import named
         from recsys.data.signals import suggested
@@ -121,6 +134,10 @@ def validate(
     map_user: MapUser = None,
     context: ContextOption = None,
     max_bad_share: BadShare = None,
+    timezone: Zone = None,
+    timestamp_unit: Unit = None,
+    timestamp_format: Format = None,
+    decimal: Decimal = None,
     config: ConfigFile = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -130,6 +147,7 @@ def validate(
     mapped = _mapping(map_event), _mapping(map_item), _mapping(map_user)
     with shell(home, as_json, debug) as session:
         settings = _settings(config, *mapped, context, max_bad_share)
+        settings = _noted(settings, timezone, timestamp_unit, timestamp_format, decimal)
         from flows.locations import named, resolved
         from recsys.data import ingest
 
@@ -168,6 +186,19 @@ def _settings(
         user_columns=((given.user_columns or {}) | users) or None,
         context_columns=tuple(context) if context else given.context_columns,
         max_quarantined_share=share,
+    )
+
+
+def _noted(
+    given: IngestConfig, zone: str | None, unit: TimeUnit | None, form: str | None, decimal: DecimalMark | None
+) -> IngestConfig:
+    """Return settings with what the options say of how times and numbers are written."""
+    return replace(
+        given,
+        timezone=zone or given.timezone,
+        timestamp_unit=unit or given.timestamp_unit,
+        timestamp_format=form or given.timestamp_format,
+        decimal=decimal or given.decimal,
     )
 
 

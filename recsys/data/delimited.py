@@ -71,6 +71,23 @@ def how_written(path: Path, form: str) -> Written:
     Raises:
         UnreadableError: its quotation marks have no meaning, two columns have one name, or it is no text.
     """
+    head, content = _begins(path)
+    header, line_end = _header(head)
+    separator = _separator(header, SEPARATORS[form])
+    _refuse_twins(header, separator)
+    source = path if content is None else content
+    if line_end == "\r" or not _odd(source, separator):
+        return Written(source, separator, True, line_end)
+    return _with_marks(source, separator)
+
+
+def separator_of(path: Path, form: str) -> str:
+    """Return what parts the fields of a file, as ``how_written`` tells it."""
+    return _separator(_header(_begins(path)[0])[0], SEPARATORS[form])
+
+
+def _begins(path: Path) -> tuple[bytes, bytes | None]:
+    """Return how a file begins, as UTF-8 without its mark, and all of it where it was written otherwise."""
     with unpacked(path) as file:
         head = file.read(_HEAD)
     content: bytes | None = None
@@ -83,15 +100,13 @@ def how_written(path: Path, form: str) -> Written:
         head = content[:_HEAD]
     elif b"\0" in head:
         raise UnreadableError("it holds zero bytes: it is no text, or UTF-16 without its mark")
-    head = head.removeprefix(BOM)
+    return head.removeprefix(BOM), content
+
+
+def _header(head: bytes) -> tuple[str, str]:
+    """Return the first line, and the character that ends lines."""
     line_end = "\r" if b"\r" in head and b"\n" not in head else "\n"
-    header = head.partition(line_end.encode())[0].decode("utf-8", "replace").rstrip("\r")
-    separator = _separator(header, SEPARATORS[form])
-    _refuse_twins(header, separator)
-    source = path if content is None else content
-    if line_end == "\r" or not _odd(source, separator):
-        return Written(source, separator, True, line_end)
-    return _with_marks(source, separator)
+    return head.partition(line_end.encode())[0].decode("utf-8", "replace").rstrip("\r"), line_end
 
 
 @dataclass(frozen=True)

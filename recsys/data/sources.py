@@ -18,11 +18,21 @@ import polars as pl
 
 from recsys.config import LimitsConfig
 from recsys.data import columns
-from recsys.data.delimited import BOM, first_wide_record, glob_free, how_written
+from recsys.data.delimited import BOM, first_wide_record, glob_free, how_written, separator_of
 from recsys.data.download import CONNECT_SECONDS, downloaded
 from recsys.data.limits import SEPARATORS, Budget, UnreadableError, unpacked
 from recsys.data.locations import HTTP, SourceError, Sources, UnreachableError, scheme_of, shown, without_credentials
-from recsys.data.parsing import NULL_IDS, as_ids, infer_type, without_null_words
+from recsys.data.notation import PLAIN, Notation
+from recsys.data.parsing import (
+    NO_NUMBERS,
+    NULL_IDS,
+    as_ids,
+    infer_decimals,
+    infer_type,
+    may_have_decimals,
+    parse_timestamps,
+    without_null_words,
+)
 
 __all__ = ["FILE", "ROW", "Kind", "Location", "SourceError", "has_form", "read_columns", "read_lines", "read_table"]
 
@@ -43,6 +53,7 @@ _TEXT = {
     "items": (columns.ITEM_ID, columns.TITLE),
     "users": (columns.USER_ID,),
 }
+_TIMES = {"events": (columns.TIMESTAMP,), "items": (columns.UPDATED_AT,), "users": (columns.UPDATED_AT,)}
 _IDS = (columns.USER_ID, columns.ITEM_ID, columns.EVENT_ID)
 _MAPPINGS = {"events": "event_columns", "items": "item_columns", "users": "user_columns"}  # of IngestConfig
 _FORMS = {".csv": "CSV", ".tsv": "TSV", ".ndjson": "NDJSON", ".jsonl": "NDJSON", ".json": "JSON"}
@@ -73,6 +84,7 @@ def read_table(
     mapping: Mapping[str, str] | None = None,
     limits: LimitsConfig = _DEFAULT,
     sources: Sources | None = None,
+    notation: Notation = PLAIN,
 ) -> pl.DataFrame:
     """Read all rows of a table, with the names of the contract and the columns ``FILE`` and ``ROW``.
 
@@ -83,6 +95,7 @@ def read_table(
         mapping: contract name → name in the files. It wins over a column that already has the contract's name.
         limits: how large it may be.
         sources: what may be read; None: what RECSYS_SOURCES says.
+        notation: how times and numbers are written.
 
     Raises:
         SourceError: it may not be read, is too large, or nothing is there, a file is empty, damaged or of another
@@ -93,14 +106,15 @@ def read_table(
         named = f"the frame of {kind}"
         _refuse_patterns(named, location)
         budget.check(named, location)
-        table = _conform(_numbered(location, named), _Source("", named, form="frame"), kind, mapping or {})
+        source = _Source("", named, form="frame")
+        table = _conform(_numbered(location, named), source, kind, mapping or {}, notation)
     else:
         named = shown(str(location))
         if not named:  # not the working folder: a variable that a script has not set names nothing
             raise SourceError(f"The location of the {kind} is empty. Name a file, a folder or a URL.")
         allowed = sources or Sources.from_environment()
         tables = [
-            _conform(_read(source, budget), source, kind, mapping or {})
+            _conform(_read(source, budget), source, kind, mapping or {}, notation)
             for source in _found(str(location), kind, allowed, budget)
         ]
         table = _stack(tables, named)
@@ -322,7 +336,9 @@ def _first_bad_line(source: _Source) -> str | None:
         return None
 
 
-def _conform(frame: pl.DataFrame, source: _Source, kind: Kind, mapping: Mapping[str, str]) -> pl.DataFrame:
+def _conform(
+    frame: pl.DataFrame, source: _Source, kind: Kind, mapping: Mapping[str, str], notation: Notation = PLAIN
+) -> pl.DataFrame:
     present = [name for name in frame.columns if name not in (FILE, ROW)]
     option = _MAPPINGS[kind]
     for name, origin in mapping.items():
@@ -339,7 +355,7 @@ def _conform(frame: pl.DataFrame, source: _Source, kind: Kind, mapping: Mapping[
                 f'Rename the column, or map it: {option}={{"{name}": "{likely}"}}.'
             )
     origins = {name: name for name in present if name not in mapping and name not in mapping.values()} | dict(mapping)
-    series = [_kept(frame[origin].alias(name), source, kind) for name, origin in origins.items()]
+    series = [_kept(frame[origin].alias(name), source, kind, notation) for name, origin in origins.items()]
     told = {name for name, _ in source.partitions}
     series = [infer_type(one) if one.name in told and one.name not in _TEXT[kind] else one for one in series]
     return pl.DataFrame([*series, frame[FILE], frame[ROW].cast(pl.UInt64)])
@@ -356,7 +372,7 @@ def _plain(name: str) -> str:
     return "".join(filter(str.isalnum, name)).lower()
 
 
-def _kept(values: pl.Series, source: _Source, kind: Kind) -> pl.Series:
+def _kept(values: pl.Series, source: _Source, kind: Kind, notation: Notation) -> pl.Series:
     """Return a column as a snapshot can keep it."""
     inner = values.dtype
     while isinstance(inner, pl.List | pl.Array):
@@ -377,11 +393,30 @@ def _kept(values: pl.Series, source: _Source, kind: Kind) -> pl.Series:
     elif inner.is_decimal():
         values = values.cast(_with_inner(values.dtype, pl.Float64()))
     if values.dtype.is_float():
-        return values.fill_nan(None)
-    if source.form in SEPARATORS:
-        values = without_null_words(values)
-        return values if values.name == columns.TIMESTAMP else infer_type(values)
+        values = values.fill_nan(None)
+    if values.name in _TIMES[kind] and notation.tells_times:
+        return _timed(without_null_words(values, NO_NUMBERS) if source.form in SEPARATORS else values, notation)
+    if values.name == columns.TIMESTAMP:
+        return without_null_words(values) if source.form in SEPARATORS else values
+    if may_have_decimals(values):
+        number = kind == "events" and values.name == columns.VALUE
+        values = infer_decimals(values, notation.decimal, number or _parted_otherwise(source))
+    if source.form in SEPARATORS and values.dtype == pl.String:
+        return infer_type(without_null_words(values))
     return infer_type(values, only_beside_null_words=True) if source.form in ("NDJSON", "JSON") else values
+
+
+def _parted_otherwise(source: _Source) -> bool:
+    """Tell whether a file parts its fields by another character than a comma, as where commas stand in numbers."""
+    return source.form in SEPARATORS and not source.remote and separator_of(Path(source.path), source.form) != ","
+
+
+def _timed(values: pl.Series, notation: Notation) -> pl.Series:
+    """Return times as a notation has them; a column with others keeps those as they are, for the checks to find."""
+    times = parse_timestamps(values, notation)
+    if times.null_count() == values.null_count():
+        return times
+    return pl.select(pl.coalesce(times.cast(pl.String), values.cast(pl.String)).alias(values.name)).to_series()
 
 
 def _with_inner(dtype: pl.DataType, inner: pl.DataType) -> pl.DataType:
