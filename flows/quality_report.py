@@ -32,6 +32,13 @@ def report_quality(home: Home, snapshot: Snapshot) -> None:
     show_markdown("\n\n".join(parts), key="quality", description=f"Snapshot {snapshot.id}: {counts}.")
 
 
+@for_the_ui
+def report_dataset(name: str, notes: tuple[str, ...]) -> None:
+    """Show what was decided of a data set's files, what of them was left out, and who may use it."""
+    lines = "\n".join(f"- {in_markdown(note)}" for note in notes)
+    show_markdown(f"Data set {in_markdown(name)}:\n\n{lines}", key="dataset", description=f"Data set {name}.")
+
+
 def _rows(snapshot: Snapshot) -> str:
     tables = snapshot.manifest.quality.values()
     rows = [f"| {one.table} | {one.rows:,} | {one.quarantined:,} | {_reasons(one.reasons)} |" for one in tables]

@@ -2,10 +2,11 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.commands.datasets import DatasetOption, PathOption, check_given, located
 from flows.commands.tables import notes_of, show_quality
 from flows.commands.terminal import FAILED, DebugOption, HomeOption, JsonOption, shell
 from recsys.config import DecimalMark, IngestConfig, TimeUnit, read_settings, to_dict
@@ -13,8 +14,8 @@ from recsys.config import DecimalMark, IngestConfig, TimeUnit, read_settings, to
 if TYPE_CHECKING:
     from recsys.data.quality import QualityReport
 
-Events = Annotated[str, typer.Option(help="File, folder, glob, URL or env:NAME: Parquet, CSV or NDJSON.")]
-Items = Annotated[str, typer.Option(help="File, folder, glob, URL or env:NAME: Parquet, CSV or NDJSON.")]
+Events = Annotated[str | None, typer.Option(help="File, folder, glob, URL or env:NAME: Parquet, CSV or NDJSON.")]
+Items = Annotated[str | None, typer.Option(help="File, folder, glob, URL or env:NAME: Parquet, CSV or NDJSON.")]
 UsersOption = Annotated[
     str | None, typer.Option(help="Users and their attributes, if any are known: where they are, likewise.")
 ]
@@ -48,9 +49,11 @@ ConfigFile = Annotated[
 
 
 def ingest(
-    events: Events,
-    items: Items,
+    events: Events = None,
+    items: Items = None,
     users: UsersOption = None,
+    dataset: DatasetOption = None,
+    path: PathOption = None,
     map_event: MapEvent = None,
     map_item: MapItem = None,
     map_user: MapUser = None,
@@ -67,6 +70,7 @@ def ingest(
     debug: DebugOption = False,
 ) -> None:
     """Turn raw events, items and users into a validated snapshot."""
+    check_given(events, items, users, dataset, path)
     mapped = _mapping(map_event), _mapping(map_item), _mapping(map_user)
     with shell(home, as_json, debug) as session:
         settings = _settings(config, *mapped, context, max_bad_share)
@@ -76,9 +80,10 @@ def ingest(
         from recsys.data.signals import suggested
         from recsys.data.snapshot import open_snapshot
 
-        given = named(events, "events"), named(items, "items"), str(session.home.root), settings
-        described_by = named(users, "users") if users else None
-        snapshot = open_snapshot(session.home, ingest_tables(*given, described_by, live))
+        with located(session, events, items, users, dataset, path, settings.limits) as place:
+            given = named(place.events, "events"), named(place.items, "items"), str(session.home.root), settings
+            described_by = named(place.users, "users") if place.users else None
+            snapshot = open_snapshot(session.home, ingest_tables(*given, described_by, live))
         described = snapshot.manifest.described
         session.show(f"Snapshot {snapshot.id} in {snapshot.path}")
         joined = snapshot.manifest.live
@@ -102,6 +107,7 @@ def ingest(
         session.result |= {"described": asdict(described)} if described else {}
         session.result |= {"context": declared} if declared is not None else {}
         session.result |= {"live": asdict(joined)} if joined else {}
+        session.result |= place.result
 
 
 def export_events(
@@ -126,9 +132,11 @@ def export_events(
 
 
 def validate(
-    events: Events,
-    items: Items,
+    events: Events = None,
+    items: Items = None,
     users: UsersOption = None,
+    dataset: DatasetOption = None,
+    path: PathOption = None,
     map_event: MapEvent = None,
     map_item: MapItem = None,
     map_user: MapUser = None,
@@ -144,6 +152,7 @@ def validate(
     debug: DebugOption = False,
 ) -> None:
     """Check raw events, items and users as ingest does, and write nothing."""
+    check_given(events, items, users, dataset, path)
     mapped = _mapping(map_event), _mapping(map_item), _mapping(map_user)
     with shell(home, as_json, debug) as session:
         settings = _settings(config, *mapped, context, max_bad_share)
@@ -151,16 +160,20 @@ def validate(
         from flows.locations import named, resolved
         from recsys.data import ingest
 
-        given = resolved(named(events, "events")), resolved(named(items, "items"))
-        described_by = resolved(named(users, "users")) if users else None
-        report: QualityReport = ingest.validate(*given, settings, users=described_by)
+        def at(location: Any, name: str) -> Any:
+            return resolved(named(location, name)) if isinstance(location, str) else location
+
+        with located(session, events, items, users, dataset, path, settings.limits, kept=False) as place:
+            tables = at(place.events, "events"), at(place.items, "items")
+            report: QualityReport = ingest.validate(*tables, settings, users=at(place.users, "users"))
         refusal = report.refusal()
         quality = {one.table: asdict(one) for one in report.tables}
         session.result = {"accepted": refusal is None, "quality": quality, "refusal": refusal}
         session.result |= {"repeats": asdict(report.repeats)} if report.repeats else {}
         session.result |= {"signals": [to_dict(rule) for rule in report.signals]} if report.signals else {}
-        session.result |= {"unused": dict(report.unused)} if users else {}
+        session.result |= {"unused": dict(report.unused)} if users or dataset else {}
         session.result |= {"unused_context": dict(report.unused_context)} if settings.context_columns else {}
+        session.result |= place.result
         unused = {**report.unused, **report.unused_context}
         show_quality(session, report.tables, notes_of(report.repeats, report.signals, unused))
         session.show(refusal or "Good enough to ingest.")

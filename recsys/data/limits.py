@@ -152,7 +152,7 @@ class Budget:
                     if total > self.most:
                         self._too_large(name, total)
                     if form in ("NDJSON", "JSON"):
-                        _check_depth(name, block)
+                        check_depth(name, block)
                         _learn_keys(block, keys)
                         width = len(keys)
                     elif not lines:
@@ -229,7 +229,8 @@ def _fields(block: bytes, separator: bytes, enough: int) -> int:
         return header.count(separator) + 1
 
 
-def _check_depth(name: str, block: bytes) -> None:
+def check_depth(name: str, block: bytes) -> None:
+    """Raise SourceError where a line of JSON is nested deeper than ``MAX_DEPTH``."""
     for line in block.translate(None, _NO_BRACKETS).split(b"\n"):
         if len(line) > MAX_DEPTH:  # brackets within texts count up to here
             break
