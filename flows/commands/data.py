@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.commands.datasets import DatasetOption, PathOption, check_given, located
-from flows.commands.tables import notes_of, show_quality
+from flows.commands.tables import notes_of, show_findings, show_quality
 from flows.commands.terminal import FAILED, DebugOption, HomeOption, JsonOption, shell
 from recsys.config import DecimalMark, IngestConfig, TimeUnit, read_settings, to_dict
 
@@ -43,6 +43,9 @@ LiveOption = Annotated[
         "--live/--no-live", help="Join what the service has collected: events, changed items, users' attributes."
     ),
 ]
+PageOption = Annotated[
+    Path | None, typer.Option(dir_okay=False, help="Write all of it as one HTML page, which is replaced.")
+]
 ConfigFile = Annotated[
     Path | None, typer.Option(dir_okay=False, help="JSON file with settings of IngestConfig, its limits among them.")
 ]
@@ -77,6 +80,7 @@ def ingest(
         settings = _noted(settings, timezone, timestamp_unit, timestamp_format, decimal)
         from flows.ingest import ingest_tables
         from flows.locations import named
+        from recsys.data.findings.gathered import snapshot_findings
         from recsys.data.signals import suggested
         from recsys.data.snapshot import open_snapshot
 
@@ -95,12 +99,14 @@ def ingest(
         declared = snapshot.manifest.context
         unused = (described.unused if described else {}) | {name: why for name, why in (declared or {}).items() if why}
         show_quality(session, snapshot.manifest.quality.values(), notes_of(repeats, signals, unused))
+        odd = show_findings(session, snapshot_findings(session.home, snapshot))
         session.result = {
             "snapshot": snapshot.id,
             "path": str(snapshot.path),
             "counts": asdict(snapshot.manifest.counts),
             "times_known": snapshot.times_known,
             "quality": {name: asdict(quality) for name, quality in snapshot.manifest.quality.items()},
+            "findings": odd,
         }
         session.result |= {"repeats": asdict(repeats)} if repeats else {}
         session.result |= {"signals": [to_dict(rule) for rule in signals]} if signals else {}
@@ -147,6 +153,7 @@ def validate(
     timestamp_format: Format = None,
     decimal: Decimal = None,
     config: ConfigFile = None,
+    page: PageOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -159,13 +166,16 @@ def validate(
         settings = _noted(settings, timezone, timestamp_unit, timestamp_format, decimal)
         from flows.locations import named, resolved
         from recsys.data import ingest
+        from recsys.data.snapshot import list_snapshots
 
         def at(location: Any, name: str) -> Any:
             return resolved(named(location, name)) if isinstance(location, str) else location
 
         with located(session, events, items, users, dataset, path, settings.limits, kept=False) as place:
             tables = at(place.events, "events"), at(place.items, "items")
-            report: QualityReport = ingest.validate(*tables, settings, users=at(place.users, "users"))
+            before = next(reversed(list_snapshots(session.home)), None)
+            users_at = at(place.users, "users")
+            report: QualityReport = ingest.validate(*tables, settings, users=users_at, before=before)
         refusal = report.refusal()
         quality = {one.table: asdict(one) for one in report.tables}
         session.result = {"accepted": refusal is None, "quality": quality, "refusal": refusal}
@@ -176,6 +186,13 @@ def validate(
         session.result |= place.result
         unused = {**report.unused, **report.unused_context}
         show_quality(session, report.tables, notes_of(report.repeats, report.signals, unused))
+        session.result["findings"] = show_findings(session, report.findings)
+        if page is not None:
+            from recsys.evaluation.data_page import write_data_page
+
+            write_data_page(page, report, before.id if before else None)
+            session.result["page"] = str(page)
+            session.show(f"Page: {page}")
         session.show(refusal or "Good enough to ingest.")
         if refusal:
             raise typer.Exit(FAILED)

@@ -58,7 +58,11 @@ class Change:
 
 def distributions(snapshot: Snapshot) -> list[Distribution]:
     """Return how events lie in time, by user, item and type, and how long the texts of items are."""
-    events, items = snapshot.events(), snapshot.items()
+    return distributions_of(snapshot.events(), snapshot.items())
+
+
+def distributions_of(events: pl.DataFrame, items: pl.DataFrame) -> list[Distribution]:
+    """Return the same of good tables."""
     by_user = events[columns.USER_ID].value_counts()["count"]
     by_item = items.select(columns.ITEM_ID).join(events.group_by(columns.ITEM_ID).len(), columns.ITEM_ID, how="left")
     lengths = pl.Series(map(len, item_texts(items, TextConfig())), dtype=pl.Int64)

@@ -9,6 +9,8 @@ import polars as pl
 from recsys.config import IngestConfig
 from recsys.data import columns
 from recsys.data.attributes import attribute_names, check_context, unused
+from recsys.data.distributions import distributions_of
+from recsys.data.findings.gathered import findings, profiles
 from recsys.data.forgetting import Forgotten
 from recsys.data.live import LiveTables, joined_events, joined_items, joined_users
 from recsys.data.locations import Sources
@@ -97,14 +99,23 @@ def validate(
     config: IngestConfig = _DEFAULT,
     now: datetime | None = None,
     users: Location | None = None,
+    before: Snapshot | None = None,
 ) -> QualityReport:
     """Check raw tables as ``ingest`` does, and write nothing; ``report.refusal()`` says what it would refuse.
+
+    What is good is looked through as well: for what is odd about it, alone and beside the snapshot ``before`` it.
 
     Raises:
         SourceError: a table cannot be read.
     """
     tables = _check(events, items, users, config, now, Sources.from_environment())
-    return replace(tables.report, repeats=measure_repeats(tables.events), signals=suggested(tables.events))
+    return replace(
+        tables.report,
+        repeats=measure_repeats(tables.events),
+        signals=suggested(tables.events),
+        findings=findings(tables.events, tables.items, tables.users, profiles(before)),
+        distributions=tuple(distributions_of(tables.events, tables.items)),
+    )
 
 
 def _check(

@@ -82,3 +82,19 @@ def test_the_flow_makes_the_same_snapshot_and_says_what_it_left_out(
     with get_client(sync_client=True) as client:
         artifacts = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["dataset"])))
     assert any("30 events, of 1 items" in str(one.data) for one in artifacts)
+
+
+def test_what_is_odd_is_told_and_drawn(prefect_server: str, films: Path, tmp_path: Path) -> None:
+    (films / "movies.csv").write_text("movieId,title,genres\n17,Caf\u00c3\u00a9 (1995),Drama\n25,Two (1996),Drama\n")
+    given = ["--dataset", "movielens-32m", "--path", films, "--home", tmp_path / "home"]
+    page = tmp_path / "pages" / "quality.html"
+    told = found("validate", *given, "--page", page)
+    assert [(one["rule"], one["severity"], one["share"]) for one in told["findings"]] == [
+        ("encoding-damage", "error", 0.5)
+    ]
+    assert "Caf\u00c3\u00a9" in page.read_text()
+    assert "encoding-damage" in run("ingest", *given)
+    assert found("ingest", *given)["findings"] == told["findings"]
+    with get_client(sync_client=True) as client:
+        artifacts = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["quality"])))
+    assert any("encoding-damage" in str(one.data) for one in artifacts)
