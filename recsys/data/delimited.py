@@ -8,6 +8,7 @@ has one meaning is read by it; what has none is refused by its line.
 import csv
 import glob
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,10 @@ from recsys.data.limits import SEPARATORS, UnreadableError, unpacked
 
 _OTHERS = (",", ";", "\t", "|")  # what stands in the place of it, by how often in the header
 _HEAD = 1 << 16  # bytes that tell encoding and line ends, and hold the header
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
 BOM = b"\xef\xbb\xbf"
 _MARK = '"'
+_TOLD = re.compile(r'^"?sep=(.)"?$', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,17 @@ def how_written(path: Path, form: str) -> Written:
     """
     head, content = _begins(path)
     header, line_end = _header(head)
-    separator = _separator(header, SEPARATORS[form])
+    if (told := _TOLD.match(header)) is not None:  # Excel's way to name the separator, on a line before the header
+        content = (_all(path) if content is None else content).partition(line_end.encode())[2]
+        header, _ = _header(content[:_HEAD])
+        separator = told[1]
+    elif "\r" in header:  # lines that end in two ways
+        content = _all(path) if content is None else content
+        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        header, line_end = _header(content[:_HEAD])
+        separator = _separator(header, SEPARATORS[form])
+    else:
+        separator = _separator(header, SEPARATORS[form])
     _refuse_twins(header, separator)
     source = path if content is None else content
     if line_end == "\r" or not _odd(source, separator):
@@ -83,7 +95,14 @@ def how_written(path: Path, form: str) -> Written:
 
 def separator_of(path: Path, form: str) -> str:
     """Return what parts the fields of a file, as ``how_written`` tells it."""
-    return _separator(_header(_begins(path)[0])[0], SEPARATORS[form])
+    header, _ = _header(_begins(path)[0])
+    told = _TOLD.match(header)
+    return told[1] if told else _separator(header, SEPARATORS[form])
+
+
+def _all(path: Path) -> bytes:
+    with unpacked(path) as file:
+        return file.read().removeprefix(BOM)
 
 
 def _begins(path: Path) -> tuple[bytes, bytes | None]:
@@ -91,7 +110,7 @@ def _begins(path: Path) -> tuple[bytes, bytes | None]:
     with unpacked(path) as file:
         head = file.read(_HEAD)
     content: bytes | None = None
-    if head.startswith(_UTF16):
+    if head.startswith(UTF16):
         with unpacked(path) as file:
             try:
                 content = file.read().decode("utf-16").encode()

@@ -91,10 +91,14 @@ class Budget:
         if self._stored:
             self._check_ratio(name, unfolded, self._stored)
 
+    def admit_size(self, name: str, size: int) -> None:
+        """Raise SourceError where so many bytes are too many."""
+        if size > self.most:
+            self._too_large(name, size)
+
     def admit_text(self, name: str, path: Path) -> None:
         """Look at the size of a file that is not a table, as ``admit`` does."""
-        if path.stat().st_size > self.most:
-            self._too_large(name, path.stat().st_size)
+        self.admit_size(name, path.stat().st_size)
 
     def gather(self, name: str, table: pl.LazyFrame) -> pl.DataFrame:
         """Read what has no size to look at first, in parts, and stop where it is too large."""

@@ -120,7 +120,10 @@ def _repeated(items: pl.DataFrame) -> Finding | None:
     if count <= REPEATED * items.height or not count:
         return None
     most = counts.sort(["count", plain.name], descending=[True, False]).head(EXAMPLES)
-    said = f"Titles of {count:,} of {items.height:,} items are those of others, too. What parts them should stand in further columns."
+    said = (
+        f"Titles of {count:,} of {items.height:,} items are those of others, too. What parts them should stand in "
+        "further columns."
+    )
     examples = tuple(f"{cut(title)} {count:,} times" for title, count in most.iter_rows())
     return Finding("repeated-titles", WARNING, "items", count, items.height, said, examples)
 
@@ -156,7 +159,7 @@ def _marked(items: pl.DataFrame) -> Finding | None:
     rows = items[columns.TITLE].filter(items[columns.TITLE].str.contains(f"(?i){_MARKUP}").fill_null(False))
     if len(rows) <= MARKUP * items.height or rows.is_empty():
         return None
-    said = f"Titles of {len(rows):,} of {items.height:,} items hold marks of HTML, which BERT reads as words. Take them out."
+    said = f"Titles of {len(rows):,} of {items.height:,} items hold marks of HTML, which BERT reads. Take them out."
     return Finding("markup-in-titles", WARNING, "items", len(rows), items.height, said, _first(map(cut, rows)))
 
 
