@@ -1,9 +1,11 @@
 """Text tables of an object store, brought here line by line, so that one reader with one set of rules has them all.
 
-Polars unpacks gzip and zstd on the way, and takes the credentials that it takes for Parquet.
+Polars unpacks gzip and zstd on the way, takes the credentials that it takes for Parquet, and gives lines without their
+ends: a line end within a quoted field is a line feed afterwards.
 """
 
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,7 +56,8 @@ def fetched(location: str, named: str, options: dict[str, Any], budget: Budget) 
         SourceError: it is too large.
         pl.exceptions.PolarsError, OSError: it cannot be had, or is no UTF-8.
     """
-    with tempfile.TemporaryDirectory(prefix="recsys-") as folder:
+    folder = tempfile.mkdtemp(prefix="recsys-")  # nobody may be there to close it, as TemporaryDirectory would have it
+    try:
         found: dict[str, Path] = {}
         size = 0
         lines = pl.scan_lines(location, name=_LINE, include_file_paths=_FILE, storage_options=options)
@@ -68,3 +71,5 @@ def fetched(location: str, named: str, options: dict[str, Any], budget: Budget) 
                 with path.open("a", encoding="utf-8", newline="") as file:
                     file.write(text)
         yield [(found[url], url) for url in sorted(found)]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -8,10 +8,11 @@ import glob
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import polars as pl
@@ -99,10 +100,8 @@ def read_table(
         if not named:  # not the working folder: a variable that a script has not set names nothing
             raise SourceError(f"The location of the {kind} is empty. Name a file, a folder or a URL.")
         allowed = sources or Sources.from_environment()
-        tables = [
-            _conform(_read(source, budget), source, kind, mapping or {}, notation)
-            for source in _found(str(location), kind, allowed, budget)
-        ]
+        with closing(_found(str(location), kind, allowed, budget)) as found:
+            tables = [_conform(_read(source, budget), source, kind, mapping or {}, notation) for source in found]
         table = _stack(tables, named)
     if table.is_empty():
         raise SourceError(f"{named} holds no rows of {kind}. Give a table with at least one.")
@@ -140,7 +139,7 @@ def has_form(path: Path) -> bool:
     return _form(path.name) is not None
 
 
-def _found(location: str, kind: Kind, allowed: Sources, budget: Budget) -> Iterator[_Source]:
+def _found(location: str, kind: Kind, allowed: Sources, budget: Budget) -> Generator[_Source, None, None]:
     """Yield the parts of a table; one that was fetched over HTTP is there until the next is asked for."""
     scheme = scheme_of(location)
     named = shown(location)
@@ -173,8 +172,9 @@ def _stored(location: str, named: str, budget: Budget) -> Iterator[_Source]:
                 yield _Source(str(file), path.name, _form(path.name) or form, partitions=_partitions(path))
         return
     except (pl.exceptions.PolarsError, OSError) as error:
-        failure = _Failure(str(error), isinstance(error, OSError) and not isinstance(error, FileNotFoundError))
-    _raise_unreadable(_Source(location, named, form, remote=True), failure)
+        failure, passing = str(error), _may_pass(error)
+    source = _Source(location, named, form, remote=True)
+    raise (UnreachableError if passing else SourceError)(_unreadable(source, failure, told=False))
 
 
 def _files(path: Path, kind: Kind, allowed: Sources, budget: Budget) -> list[_Source]:
@@ -234,17 +234,9 @@ def _form(name: str) -> str | None:
     return next((form for suffix, form in _SUFFIXES.items() if name.lower().endswith(suffix)), None)
 
 
-@dataclass(frozen=True)
-class _Failure:
-    said: str  # another library's words, or a sentence
-    passing: bool = False  # whether it may work the next time
-    told: bool = False  # whether it is a sentence, and no line has to be looked for
-
-
 def _read(source: _Source, budget: Budget) -> pl.DataFrame:
-    path = Path(source.path)
-    if not source.remote and path.stat().st_size == 0:
-        raise SourceError(f"{source.name} is empty (0 bytes). Write it again, or leave it out.")
+    path, passing, told = Path(source.path), False, False
+    _refuse_empty(source)
     try:
         if source.remote:
             frame = budget.gather(source.name, _scan(source))
@@ -253,24 +245,44 @@ def _read(source: _Source, budget: Budget) -> pl.DataFrame:
             frame = _scan(source).collect()
         failure = None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnreadableError, OSError) as error:
-        passing = source.remote and isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
-        failure = _Failure(str(error), passing, isinstance(error, UnreadableError))
+        failure, told = str(error), isinstance(error, UnreadableError)
+        passing = source.remote and _may_pass(error)
     except ValueError as error:
         if isinstance(error, SourceError):
             raise
-        failure = _Failure(str(error))
-    if failure is not None:
-        _raise_unreadable(source, failure)
+        failure = str(error)
+    if failure is not None:  # raised here, so that no traceback shows a cause that repeats a URL
+        raise (UnreachableError if passing else SourceError)(_unreadable(source, failure, told))
+    _refuse_patterns(source.name, frame)
+    budget.check(source.name, frame.drop(FILE, ROW))
+    return _completed(frame, source)
+
+
+def _refuse_empty(source: _Source) -> None:
+    if not source.remote and Path(source.path).stat().st_size == 0:
+        raise SourceError(f"{source.name} is empty (0 bytes). Write it again, or leave it out.")
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Tell whether an object store may answer the next time: no right comes by waiting."""
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and advice(str(error)) is None
+
+
+def _completed(frame: pl.DataFrame, source: _Source, first: Mapping[str, int] | None = None) -> pl.DataFrame:
+    """Return rows as they were read with where they stand, and without those that are none.
+
+    ``first``: the number of each file's first row, where one scan covers many files and these are not all of its rows.
+    """
     if source.remote:
         # One scan may cover many files there: rows are counted from each file's first.
-        first = pl.col(ROW).min().over(FILE)
-        frame = _with_partitions(frame.with_columns(pl.col(ROW) - first + 1))
+        start = pl.col(ROW).min().over(FILE)
+        if first is not None:
+            start = pl.col(FILE).replace_strict(dict(first), default=1, return_dtype=frame.schema[ROW])
+        frame = _with_partitions(frame.with_columns(pl.col(ROW) - start + 1))
         frame = frame.with_columns(pl.col(FILE).str.split("/").list.last())
     else:
         file = source.name.rpartition("/")[2] if scheme_of(source.name) else source.name
         frame = frame.with_columns(pl.lit(file).alias(FILE))
-    _refuse_patterns(source.name, frame)
-    budget.check(source.name, frame.drop(FILE, ROW))
     frame = frame.with_columns(
         pl.lit(value, pl.String).alias(name) for name, value in source.partitions if name not in frame.columns
     )
@@ -289,11 +301,6 @@ def _with_partitions(frame: pl.DataFrame) -> pl.DataFrame:
         values = frame[FILE].replace_strict({url: one.get(name) for url, one in told.items()}, return_dtype=pl.String)
         frame = frame.with_columns((values if name in _TEXTS else infer_type(values)).alias(name))
     return frame
-
-
-def _raise_unreadable(source: _Source, failure: _Failure) -> NoReturn:
-    """Raise away from what was caught, so that no traceback shows a cause that repeats a URL."""
-    raise (UnreachableError if failure.passing else SourceError)(_unreadable(source, failure))
 
 
 def _scan(source: _Source) -> pl.LazyFrame:
@@ -338,9 +345,9 @@ def _records(path: Path) -> pl.DataFrame | None:
     return pl.DataFrame(found, infer_schema_length=None)
 
 
-def _unreadable(source: _Source, failure: _Failure) -> str:
-    """Return the sentence for people."""
-    said = without_credentials(failure.said.replace(source.path, source.name), source.path)
+def _unreadable(source: _Source, failure: str, told: bool) -> str:
+    """Return the sentence for people; ``told``: the failure is one already, and no line has to be looked for."""
+    said = without_credentials(failure.replace(source.path, source.name), source.path)
     cause = said.strip().partition("\n")[0].rstrip(".")
     if source.remote and (known := advice(said)):
         return f"{source.name} cannot be read: {known}"
@@ -348,7 +355,7 @@ def _unreadable(source: _Source, failure: _Failure) -> str:
         todo = "It is truncated, damaged or no Parquet file, or it is not there. Write it again."
     else:
         todo = "Correct the file, or export it again as UTF-8."
-        cause = (None if source.remote or failure.told else _first_bad_line(source)) or cause
+        cause = (None if source.remote or told else _first_bad_line(source)) or cause
     return f"{source.name} cannot be read as {source.form}: {cause}. {todo}"
 
 

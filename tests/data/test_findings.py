@@ -1,5 +1,6 @@
 """What is odd about good rows: each rule on a table that has it, on one that has not, and fed part by part."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -154,6 +155,16 @@ def test_the_same_long_text_of_many_items() -> None:
     assert (found.rule, found.count) == ("boilerplate", 6)
     short = many.with_columns(pl.Series("category", ["Clothing > Women > Dresses"] * 9))
     assert text_findings(short) == []
+
+
+def test_the_page_has_every_rule() -> None:
+    root = Path(__file__).parents[2] / "recsys"
+    section = (root / "README.md").read_text().partition("### What is odd")[2].partition("\n## ")[0]
+    listed = {
+        name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`([a-z-]+)`", row)
+    }
+    code = "".join(path.read_text() for path in (root / "data" / "findings").glob("*.py"))
+    assert listed == set(re.findall(r'Finding\(\s*"([a-z-]+)"', code))
 
 
 def drift(before: pl.DataFrame, now: pl.DataFrame) -> dict[str, str]:

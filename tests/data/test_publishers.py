@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import tarfile
 import zipfile
 from collections.abc import Mapping
@@ -237,6 +238,18 @@ def rows(table: pl.DataFrame | None, *names: str) -> list[tuple[Any, ...]]:
 def test_every_data_set_has_files_to_be_tried_on() -> None:
     assert set(SHIPPED) == set(DATASETS)
     assert all(one.terms.endswith((".", ")")) and one.page.startswith("https://") for one in DATASETS.values())
+
+
+def test_the_page_has_them_all() -> None:
+    page = (Path(__file__).parents[2] / "recsys" / "README.md").read_text()
+    section = page.partition("### Public data sets")[2].partition("###")[0]
+    rows = [line.split("|") for line in section.splitlines() if line.startswith("| `")]
+    assert [name for row in rows for name in re.findall(r"`([a-z0-9-]+)`", row[1])] == list(DATASETS)
+    listed = {
+        name for row in rows for name in re.findall(r"`([^`]+\.(?:csv|tsv|dat|json|jsonl|data|item|user))`", row[2])
+    }
+    files = {part.file for one in DATASETS.values() for part in one.parts}
+    assert listed == files - {"*steam_games.json"} | {"steam_games.json"}
 
 
 def test_movielens_100k_is_what_its_archive_is(tmp_path: Path) -> None:
