@@ -102,7 +102,7 @@ def test_events_part_by_part_are_as_all_at_once() -> None:
     whole = events(*usual(200), ("fast", 80, 0.1), ("robot", 2500, 61.0), values=values)
     parts = EventRules()
     for part in whole.sample(fraction=1.0, shuffle=True, seed=1).with_columns(
-        bucket=pl.col("user_id").hash(1) % 7
+        bucket=pl.col("timestamp").dt.truncate("1h").hash(1) % 7
     ).partition_by("bucket", include_key=False):  # fmt: skip
         parts.update(part)
     found = parts.result(items())

@@ -4,6 +4,7 @@ import gzip
 import json
 import threading
 from collections.abc import Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
+from recsys.artifacts import digest
 from recsys.data.fetched import advice
 from recsys.data.ingest import ingest
 from recsys.data.locations import UnreachableError
@@ -57,6 +59,7 @@ class Store:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.bucket = folder / f"raw-{self.server.server_port}"  # Polars keeps one client a bucket, wherever that is
 
     def found(self, path: str, span: str | None) -> tuple[int, bytes, dict[str, str]]:
         """Return status, body and headers of an answer."""
@@ -69,11 +72,11 @@ class Store:
         if not place.is_file():
             return _refused(404, "NoSuchKey")
         content = place.read_bytes()
-        headers = {"ETag": '"1"', "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
-        if span is None:
+        headers = {"ETag": f'"{digest(content)}"', "Last-Modified": formatdate(place.stat().st_mtime, usegmt=True)}
+        if span is None or not content:
             return 200, content, headers
         first, _, last = span.removeprefix("bytes=").partition("-")
-        start = int(first) if first else len(content) - int(last)
+        start = int(first) if first else max(0, len(content) - int(last))
         end = int(last) + 1 if first and last else len(content)
         shown = f"bytes {start}-{min(end, len(content)) - 1}/{len(content)}"
         return 206, content[start:end], headers | {"Content-Range": shown}
@@ -101,7 +104,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     settings |= {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}
     for name, value in settings.items():
         monkeypatch.setenv(f"AWS_{name}", value)
-    thread = threading.Thread(target=store.server.serve_forever)
+    thread = threading.Thread(target=store.server.serve_forever, args=[0.01])
     thread.start()
     yield store
     store.server.shutdown()
@@ -112,12 +115,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 @pytest.fixture
 def raw(store: Store) -> Path:
     """A bucket: events by day as Parquet and as CSV with semicolons, and items as other programs write them."""
-    raw = store.folder / "raw"
+    raw = store.bucket
     events = pl.DataFrame(
         {
             "user_id": [f"u{n % 10}" for n in range(200)],
             "item_id": [f"{n % 20:03}" for n in range(200)],
-            "timestamp": [f"2024-01-0{n % 2 + 1} 10:00:{n % 60:02}" for n in range(200)],
+            "timestamp": [f"2024-01-0{n % 2 + 1} 10:{n // 60:02}:{n % 60:02}" for n in range(200)],
         }
     )
     for day in (1, 2):
@@ -137,7 +140,7 @@ def raw(store: Store) -> Path:
 @pytest.mark.parametrize("events", ["parquet/", "parquet/**/*.parquet", "parquet/day=*/part.parquet", "csv/**/*.csv"])
 @pytest.mark.parametrize("items", ["items.csv", "items.csv.gz"])
 def test_a_bucket_is_read_as_its_folder_is(tmp_path: Path, raw: Path, events: str, items: str) -> None:
-    stored = ingest(f"s3://raw/{events}", f"s3://raw/{items}", Home(tmp_path / "home"))
+    stored = ingest(f"s3://{raw.name}/{events}", f"s3://{raw.name}/{items}", Home(tmp_path / "home"))
     local = ingest(f"{raw}/{events}", raw / items, Home(tmp_path / "home"))
     assert stored.id == local.id
     assert sorted(stored.events()["day"].unique()) == ["2024-01-01", "2024-01-02"]
@@ -146,7 +149,14 @@ def test_a_bucket_is_read_as_its_folder_is(tmp_path: Path, raw: Path, events: st
 
 
 def test_the_command_reads_from_a_bucket(prefect_server: str, tmp_path: Path, raw: Path) -> None:
-    tables = ["--events", "s3://raw/parquet/", "--items", "s3://raw/items.csv", "--home", str(tmp_path / "home")]
+    tables = [
+        "--events",
+        f"s3://{raw.name}/parquet/",
+        "--items",
+        f"s3://{raw.name}/items.csv",
+        "--home",
+        str(tmp_path / "home"),
+    ]
     done = CliRunner().invoke(app, ["ingest", *tables, "--json"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["counts"] == {"events": 200, "items": 20, "quarantined": 0, "users": 10}
@@ -165,7 +175,7 @@ def test_the_command_reads_from_a_bucket(prefect_server: str, tmp_path: Path, ra
 def test_what_the_store_refuses_is_told(raw: Path, store: Store, name: str, fault: tuple[int, str], told: str) -> None:
     store.fault = fault
     with pytest.raises(SourceError, match=told) as refused:
-        read_table(f"s3://raw/{name}", "events")
+        read_table(f"s3://{raw.name}/{name}", "events")
     assert not isinstance(refused.value, UnreachableError)  # no right comes by waiting
 
 
@@ -184,7 +194,7 @@ def test_what_cannot_be_read_there_says_why(raw: Path, name: str, content: Any, 
     if content is not None:
         (raw / name).write_bytes(content)
     with pytest.raises(SourceError, match=told):
-        read_table(f"s3://raw/{name}", "items")
+        read_table(f"s3://{raw.name}/{name}", "items")
 
 
 def test_words_that_nobody_knows_have_no_advice() -> None:

@@ -1,7 +1,6 @@
 """Rules about events, counted frame by frame: bursts, users who are many, values out of the usual, items unheard of."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import polars as pl
@@ -16,6 +15,7 @@ BURST_SHARE = 0.001  # of all events
 BUSY, BUSY_TIMES, BUSY_SHARE, TAKEN_OVER = 1_000, 100, 0.01, 0.1  # events, medians and shares of one user
 FAR = 20  # times the 99th percentile of absolute values
 RARELY_NEGATIVE = 0.01
+_PENDING = 4_000_000  # counts of users that wait to be added up
 UNHEARD = 0.5  # of the items
 _STEPS = 8  # classes of a value for each power of two
 _CLASSES = 2_100 * _STEPS
@@ -24,8 +24,8 @@ _CLASSES = 2_100 * _STEPS
 class EventRules:
     """The rules, fed by ``update`` and asked by ``result``.
 
-    Each frame holds all events of its users: a bucket of users, or all of them. What is kept between frames grows with
-    items and with different counts of events a user, and not with events.
+    Frames may part events in any way; what one user does within a minute is looked for in one frame. What is kept
+    between them grows with items, and by 16 bytes a user, and not with events.
     """
 
     def __init__(self) -> None:
@@ -33,15 +33,19 @@ class EventRules:
         self._bursts = [0, 0]
         self._most = [0, 0]
         self._fine = [False, False]  # whether times tell seconds, and minutes, apart
-        self._by_count: Counter[int] = Counter()
+        self._by_user: list[pl.DataFrame] = []
+        self._pending = 0
         self._items: set[str] = set()
         self._values: dict[str, _Values] = {}
 
     def update(self, events: pl.DataFrame) -> None:
         """Look at good events, in any order."""
         self._events += events.height
-        sizes = events.group_by(columns.USER_ID).len()["len"].value_counts()
-        self._by_count.update(dict(sizes.iter_rows()))
+        sizes = events.group_by(pl.col(columns.USER_ID).hash().alias("user")).agg(pl.len().cast(pl.UInt64).alias("len"))
+        self._by_user.append(sizes)
+        self._pending += sizes.height
+        if self._pending > _PENDING:
+            self._by_user, self._pending = [self._counted()], 0
         self._items.update(events[columns.ITEM_ID].unique())
         acts = events
         if columns.EVENT_TYPE in events.columns:  # lists of what was shown come all at once
@@ -72,6 +76,10 @@ class EventRules:
             found.append(Finding("items-without-events", WARNING, "items", unheard, items.height, said))
         return found
 
+    def _counted(self) -> pl.DataFrame:
+        """Return how many events each user has so far."""
+        return pl.concat(self._by_user).group_by("user").agg(pl.col("len").sum())
+
     def _burst_findings(self) -> list[Finding]:
         # the second says more than the minute that holds it
         for place, (span, least) in enumerate((("second", IN_A_SECOND), ("minute", IN_A_MINUTE))):
@@ -85,20 +93,16 @@ class EventRules:
         return []
 
     def _busy_findings(self) -> list[Finding]:
-        counts = sorted(self._by_count.items())
-        users, passed, median = sum(self._by_count.values()), 0, 0
-        for size, how_many in counts:
-            passed += how_many
-            if 2 * passed >= users:
-                median = size
-                break
-        limit = max(BUSY, BUSY_TIMES * median, BUSY_SHARE * self._events)
-        busy = [(size, how_many) for size, how_many in counts if size > limit]
-        if not busy:
+        if not self._events:
             return []
-        events, most = sum(size * how_many for size, how_many in busy), busy[-1][0]
+        counts = self._counted()["len"].sort().to_numpy().astype(np.int64)
+        median = int(counts[(len(counts) - 1) // 2])
+        busy = counts[counts > max(BUSY, BUSY_TIMES * median, BUSY_SHARE * self._events)]
+        if not len(busy):
+            return []
+        events, most = int(busy.sum()), int(busy[-1])
         said = (
-            f"{sum(how_many for _, how_many in busy):,} of {users:,} users made {events:,} of {self._events:,} events, "
+            f"{len(busy):,} of {len(counts):,} users made {events:,} of {self._events:,} events, "
             f"each more than {BUSY_TIMES} times the median of {median:,}. Leave out robots, tests and shared accounts."
         )
         severity = ERROR if most > TAKEN_OVER * self._events else WARNING
@@ -156,8 +160,8 @@ class _Values:
         return int(summed[-1] - summed[min(beyond, _CLASSES - 1)]), float(2.0 ** ((place + 1 - _CLASSES // 2) / _STEPS))
 
 
-def event_findings(frames: Sequence[pl.DataFrame], items: pl.DataFrame) -> list[Finding]:
-    """Return what all frames of good events show, each of which holds all events of its users."""
+def event_findings(frames: Iterable[pl.DataFrame], items: pl.DataFrame) -> list[Finding]:
+    """Return what all frames of good events show; see ``EventRules``."""
     rules = EventRules()
     for frame in frames:
         rules.update(frame)
