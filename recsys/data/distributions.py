@@ -18,6 +18,7 @@ MOST_ROWS = 31  # of events over time: a month by day
 MOST_TYPES = 12
 # Each with how events are cut by it, finest first; the last takes any span.
 _UNITS = (("day", "1d", "%Y-%m-%d"), ("week", "1w", "%Y-%m-%d"), ("month", "1mo", "%Y-%m"), ("year", "1y", "%Y"))
+SPANS = {unit: (every, form) for unit, every, form in _UNITS}
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,7 @@ class Change:
 
 def distributions(snapshot: Snapshot) -> list[Distribution]:
     """Return how events lie in time, by user, item and type, and how long the texts of items are."""
-    return distributions_of(snapshot.events(), snapshot.items())
-
-
-def distributions_of(events: pl.DataFrame, items: pl.DataFrame) -> list[Distribution]:
-    """Return the same of good tables."""
+    events, items = snapshot.events(), snapshot.items()
     by_user = events[columns.USER_ID].value_counts()["count"]
     by_item = items.select(columns.ITEM_ID).join(events.group_by(columns.ITEM_ID).len(), columns.ITEM_ID, how="left")
     lengths = pl.Series(map(len, item_texts(items, TextConfig())), dtype=pl.Int64)

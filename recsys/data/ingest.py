@@ -9,8 +9,8 @@ import polars as pl
 from recsys.config import IngestConfig
 from recsys.data import columns
 from recsys.data.attributes import attribute_names, check_context, unused
-from recsys.data.distributions import distributions_of
-from recsys.data.findings.gathered import findings, profiles
+from recsys.data.findings.gathered import profiles
+from recsys.data.findings.look import Look
 from recsys.data.forgetting import Forgotten
 from recsys.data.live import LiveTables, joined_events, joined_items, joined_users
 from recsys.data.locations import Sources
@@ -109,12 +109,14 @@ def validate(
         SourceError: a table cannot be read.
     """
     tables = _check(events, items, users, config, now, Sources.from_environment())
+    look = Look()
+    look.update(tables.events)
     return replace(
         tables.report,
         repeats=measure_repeats(tables.events),
         signals=suggested(tables.events),
-        findings=findings(tables.events, tables.items, tables.users, profiles(before)),
-        distributions=tuple(distributions_of(tables.events, tables.items)),
+        findings=look.findings(tables.items, tables.users, profiles(before)),
+        distributions=look.distributions(tables.items),
     )
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import polars as pl
 import pytest
 
+from recsys.data.distributions import distributions
 from recsys.data.findings.drift import Profile, drift_findings
 from recsys.data.findings.events import BUSY, IN_A_MINUTE, IN_A_SECOND, EventRules, event_findings
 from recsys.data.findings.finding import ERROR, WARNING, Finding
 from recsys.data.findings.gathered import findings, snapshot_findings
+from recsys.data.findings.look import Look
 from recsys.data.findings.texts import is_read_wrong, text_findings
 from recsys.data.ingest import ingest, validate
 from recsys.evaluation.data_page import data_page
@@ -108,6 +110,17 @@ def test_events_part_by_part_are_as_all_at_once() -> None:
     found = parts.result(items())
     assert found == event_findings([whole], items())
     assert len(found) == 4
+
+
+def test_a_look_at_parts_shows_what_a_snapshot_does(
+    tmp_path: Path, good_events: pl.DataFrame, good_items: pl.DataFrame, now: datetime
+) -> None:
+    snapshot = ingest(good_events, good_items, Home(tmp_path), now=now)
+    look = Look()
+    for part in snapshot.events().sample(fraction=1.0, shuffle=True, seed=2).iter_slices(7):
+        look.update(part)
+    assert list(look.distributions(snapshot.items())) == distributions(snapshot)
+    assert look.findings(snapshot.items(), None) == ()
 
 
 @pytest.mark.parametrize(

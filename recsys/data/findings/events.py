@@ -76,6 +76,11 @@ class EventRules:
             found.append(Finding("items-without-events", WARNING, "items", unheard, items.height, said))
         return found
 
+    @property
+    def by_user(self) -> pl.Series:
+        """How many events each user has, in no order."""
+        return self._counted()["len"] if self._by_user else pl.Series("len", [], pl.UInt64)
+
     def _counted(self) -> pl.DataFrame:
         """Return how many events each user has so far."""
         return pl.concat(self._by_user).group_by("user").agg(pl.col("len").sum())
