@@ -30,7 +30,7 @@ TEXT = {
     "users": (columns.USER_ID,),
 }
 _TIMES = {"events": (columns.TIMESTAMP,), "items": (columns.UPDATED_AT,), "users": (columns.UPDATED_AT,)}
-_IDS = (columns.USER_ID, columns.ITEM_ID, columns.EVENT_ID)
+IDS = (columns.USER_ID, columns.ITEM_ID, columns.EVENT_ID)
 _NESTED = (pl.Struct, pl.Binary, pl.Object, pl.Map)
 
 
@@ -60,7 +60,7 @@ def kept(values: pl.Series, kind: Kind, file: Path, name: str, form: str, notati
     if text:
         if form in SEPARATORS and values.name != columns.TITLE:
             values = without_null_words(values, NULL_IDS)
-        return as_ids(values) if values.name in _IDS else values.cast(pl.String)
+        return as_ids(values) if values.name in IDS else values.cast(pl.String)
     if inner in (pl.Categorical, pl.Enum, pl.Null):
         values = values.cast(_with_inner(values.dtype, pl.String()))
     elif inner.is_decimal():

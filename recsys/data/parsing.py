@@ -21,6 +21,7 @@ NO_NUMBERS = (*NULL_WORDS, "NA", "N/A", "n/a", "na", "null", "Null", "None", "no
 # them has this one meaning alone; and whether there is anything to tell.
 _COMMA, _COMMA_SHOWN = r"^-?(0|[1-9]\d{0,17}|[1-9]\d{0,2}(\.\d{3}){1,5})(,\d+)?$", r"^-?\d+,(\d{1,2}|\d{4,})$|\..*,"
 _POINT, _POINT_SHOWN = r"^-?(0|[1-9]\d{0,17}|[1-9]\d{0,2}(,\d{3}){1,5})(\.\d+)?$", r",.*[,.]"
+DECIMALS = ((",", _COMMA, _COMMA_SHOWN), (".", _POINT, _POINT_SHOWN))  # mark, how numbers are written, what shows it
 _MARKED, _MARKS = r"^-?\d[\d.,]*$", r",|\..*\."
 
 
@@ -89,7 +90,7 @@ def infer_decimals(raw: pl.Series, mark: Literal[".", ","] | None, local: bool) 
     """
     numbers = without_null_words(raw, NO_NUMBERS)
     present = numbers.drop_nulls()
-    for one, written, shown in ((",", _COMMA, _COMMA_SHOWN), (".", _POINT, _POINT_SHOWN)):
+    for one, written, shown in DECIMALS:
         seen = mark is None and (local or one == ".") and present.str.contains(shown).any()
         if (mark == one or seen) and present.str.contains(written).all():
             thousands = "." if one == "," else ","

@@ -5,7 +5,6 @@ Ids and titles are read as strings, ``007`` included; other CSV columns become n
 """
 
 import glob
-import io
 import itertools
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -19,13 +18,14 @@ import polars as pl
 
 from recsys.config import LimitsConfig
 from recsys.data import columns
-from recsys.data.delimited import BOM, UTF16, first_wide_record, glob_free, how_written
+from recsys.data.delimited import first_wide_record, glob_free, how_written
 from recsys.data.download import CONNECT_SECONDS, downloaded
 from recsys.data.fetched import advice, fetched
 from recsys.data.kept import TEXT, Kind, kept
 from recsys.data.limits import SEPARATORS, Budget, UnreadableError, unpacked
 from recsys.data.locations import HTTP, SourceError, Sources, UnreachableError, scheme_of, shown, without_credentials
 from recsys.data.notation import PLAIN, Notation
+from recsys.data.objects import scan_objects
 from recsys.data.parsing import infer_type
 
 __all__ = ["FILE", "ROW", "Kind", "Location", "SourceError", "has_form", "read_columns", "read_lines", "read_table"]
@@ -49,7 +49,6 @@ _SUFFIXES = {".parquet": "Parquet", ".pq": "Parquet"} | {
 }
 _KNOWN = f"{', '.join(('.parquet', '.pq', *_FORMS))}, all but the first two also with .gz or .zst"
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-_HEAD = 1 << 10  # bytes in which a JSON array has begun
 # Of each request to an object store, which has a part of a file at most: Polars alone would wait for ever.
 PATIENCE: dict[str, Any] = {"connect_timeout": f"{CONNECT_SECONDS}s", "timeout": "300s"}
 _DEFAULT = LimitsConfig()
@@ -312,37 +311,7 @@ def _scan(source: _Source) -> pl.LazyFrame:
         return pl.scan_parquet(path, **options)
     if source.form in SEPARATORS:
         return how_written(Path(source.path), source.form).scan(**options)
-    if source.form == "JSON" and (records := _records(Path(source.path))) is not None:
-        return records.with_row_index(ROW, 1).with_columns(pl.lit("").alias(FILE)).lazy()
-    with unpacked(Path(source.path)) as file:
-        begin = file.read(len(BOM))
-        if begin == BOM:  # Polars takes it for a part of the first object
-            return pl.scan_ndjson(io.BytesIO(file.read()), infer_schema_length=None, **options)
-        if begin.startswith(UTF16):
-            content = (begin + file.read()).decode("utf-16").encode()
-            return pl.scan_ndjson(io.BytesIO(content), infer_schema_length=None, **options)
-    return pl.scan_ndjson(path, infer_schema_length=None, **options)
-
-
-def _records(path: Path) -> pl.DataFrame | None:
-    """Return the table of a JSON array of objects; None: the file is none, but an object a line.
-
-    Raises:
-        UnreadableError: it is no JSON, or its values are no objects.
-    """
-    with unpacked(path) as file:
-        if not file.read(_HEAD).removeprefix(BOM).lstrip().startswith(b"["):
-            return None
-    with unpacked(path) as file:
-        try:
-            found = json.loads(file.read().decode("utf-8-sig"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise UnreadableError(f"it is not valid JSON ({error})") from None
-        except RecursionError:
-            raise UnreadableError("it is nested too deep") from None
-    if not all(isinstance(one, dict) for one in found):
-        raise UnreadableError("its array holds other values than objects")
-    return pl.DataFrame(found, infer_schema_length=None)
+    return scan_objects(Path(source.path), source.form, **options)
 
 
 def _unreadable(source: _Source, failure: str, told: bool) -> str:
