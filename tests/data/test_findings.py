@@ -128,6 +128,7 @@ def test_a_look_at_parts_shows_what_a_snapshot_does(
     [
         ("CafÃ© crÃ¨me", True), ("itâ€™s", True), ("Ã˜ 1.75", True), ("ÑˆÐ°Ð¿ÐºÐ°", True), ("Â£5", True),
         ("Café crème", False), ("Ångström Â", False), ("SÃO PAULO", False), ("шапка", False), ("Ã", False),
+        ("NESCAFÉ®", False), ("Ñ®", False), ("í®í®", False), ("ðŸ˜€", True), ("ä¸‰ä½“", True), ("PokÃ©mon", True),
     ],
 )  # fmt: skip
 def test_utf_8_that_was_read_as_something_else(text: str, wrong: bool) -> None:

@@ -192,7 +192,7 @@ AUSTRALIA = {
 HM = {
     "transactions_train.csv": (
         "t_dat,customer_id,article_id,price,sales_channel_id\n2018-09-20,c1,0663713001,0.0508,2\n"
-        "2018-09-20,c1,0663713001,0.0508,2\n2018-09-21,c2,0541518023,0.0305,1\n"
+        "2018-09-20,c1,0663713001,0.0305,2\n2018-09-21,c2,0541518023,0.0305,1\n"
     ),
     "articles.csv": (
         "article_id,product_code,prod_name,product_type_name,colour_group_name,detail_desc\n"
@@ -393,7 +393,7 @@ def test_hm(tmp_path: Path) -> None:
         ("0663713001", 'Strap "S" top', "Vest top", "Black", "Jersey top, narrow"),
     ]
     assert rows(snapshot.events(), "user_id", "item_id", "event_type", "value", "quantity", "channel") == [
-        ("c1", "0663713001", "purchase", 0.1016, 2, "online"),
+        ("c1", "0663713001", "purchase", 0.0813, 2, "online"),
         ("c2", "0541518023", "purchase", 0.0305, 1, "store"),
     ]
     assert rows(snapshot.users(), "user_id", "age", "club", "news") == [

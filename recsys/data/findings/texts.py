@@ -12,9 +12,10 @@ DAMAGED = 0.01  # share of the items from which damage is an error
 REPEATED = 0.01  # share of the items whose title another one has
 BOILERPLATE, BOILERPLATE_ITEMS, BOILERPLATE_LENGTH = 0.01, 5, 80  # share, items and characters of one text
 MARKUP = 0.01
-# UTF-8 that was read as Latin-1 or Windows-1252: a first byte of two to four, and what follows it.
-_HIGH = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
-_READ_WRONG = re.compile(f"[\u00c2-\u00f4][{_HIGH}]{{1,3}}")
+# UTF-8 that was read as Latin-1 or Windows-1252. What is written in Latin letters shows by these beginnings alone, and
+# ``NESCAFÉ®`` is none; other scripts show by many such pairs in a row.
+_HIGH = "[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
+_READ_WRONG = re.compile(f"(?:[\u00c2-\u00f4]{_HIGH}{{1,3}}){{2,}}|[ÂÃ]{_HIGH}|â{_HIGH}{{2}}|ð{_HIGH}{{3}}")
 _LOST = "\N{REPLACEMENT CHARACTER}"
 _MARKUP = r"&(?:[a-z]{2,8}|#\d{2,5});|</?(?:b|i|p|br|div|span|strong|em|li|ul|a)\b[^<>]*>"
 _NOTHING = (
@@ -62,13 +63,11 @@ def _around(text: str, wanted: re.Pattern[str]) -> str:
 
 
 def _decodes(part: str) -> bool:
-    for length in range(len(part), 1, -1):
-        raw = b"".join(_byte(one) for one in part[:length])
-        try:
-            return len(raw.decode("utf-8")) == 1
-        except UnicodeDecodeError:
-            continue
-    return False
+    try:
+        b"".join(map(_byte, part)).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _byte(character: str) -> bytes:
