@@ -1,22 +1,30 @@
 """The flow from raw files to a snapshot and its quality report; and MovieLens for those without data of their own."""
 
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import WithJsonSchema
 
 from flows import progress
 from flows.forms import Folder
 from flows.locations import TableLocation, is_remote, located_flow, resolved
-from flows.quality_report import report_quality
+from flows.quality_report import report_dataset, report_quality
 from flows.retries import NETWORK
-from flows.runs import stage
+from flows.runs import flow, stage
 from flows.runtime import open_home
 from flows.work import READING
 from recsys.config import IngestConfig
 from recsys.data.movielens import fetch_movielens_100k
+from recsys.data.publishers.prepared import DATASETS, prepared
 from recsys.data.snapshot import Snapshot
 from recsys.home import Home
 from recsys.interactive.data import ingest
 
 _DEFAULT = IngestConfig()
+
+
+# a form offers those that there are; a flow that is called says itself what was meant
+Dataset = Annotated[str, WithJsonSchema({"type": "string", "enum": list(DATASETS)})]
 
 
 @stage("fetch MovieLens 100K", again=NETWORK)
@@ -70,3 +78,33 @@ def ingest_tables(
     snapshot = write(events, items, place, config, users, live)
     report_quality(place, snapshot)
     return snapshot.id
+
+
+@flow("ingest-dataset", READING)
+def ingest_dataset(
+    dataset: Dataset,
+    path: Folder,
+    home: Folder | None = None,
+    config: IngestConfig = _DEFAULT,
+    live: bool = False,
+) -> str:
+    """Turn a data set, as its publisher ships it, into a snapshot and return its id. Nothing is downloaded.
+
+    Args:
+        dataset: its name.
+        path: the folder or the archive of its files, where the flow runs.
+        home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
+        config: how many bad rows may be set aside; names of columns are the data set's own.
+        live: join what the service has collected: events, items that were put or deleted, what was said of users.
+
+    Raises:
+        SettingError: there is no such data set.
+        SourceError: its files are absent, damaged, those of another one, or may not be read.
+        QualityError: too many rows are bad.
+    """
+    place = open_home(home).make()
+    place.cache.mkdir(exist_ok=True)
+    with prepared(dataset, Path(path), place.cache, config.limits) as tables:
+        report_dataset(dataset, tables.notes)
+        users = str(tables.users) if tables.users else None
+        return ingest_tables(str(tables.events), str(tables.items), str(place.root), config, users, live)

@@ -5,6 +5,8 @@ from dataclasses import asdict
 
 from flows.runs import for_the_ui, show_markdown
 from recsys.data.distributions import Change, Distribution, changes, distributions, previous
+from recsys.data.findings.finding import Finding
+from recsys.data.findings.gathered import snapshot_findings
 from recsys.data.signals import sentence, suggested
 from recsys.data.snapshot import Snapshot, list_snapshots
 from recsys.evaluation.plain import in_markdown
@@ -27,15 +29,38 @@ def report_quality(home: Home, snapshot: Snapshot) -> None:
         parts.append("No snapshot was made before this one.")
     else:
         parts += [f"### Since snapshot {before.id}", _changed(changes(before, snapshot))]
+    parts += _odd(snapshot_findings(home, snapshot))
     earlier = {(one.what, one.by): one for one in distributions(before)} if before else {}
     parts += [_drawn(one, earlier.get((one.what, one.by))) for one in distributions(snapshot)]
     show_markdown("\n\n".join(parts), key="quality", description=f"Snapshot {snapshot.id}: {counts}.")
+
+
+@for_the_ui
+def report_dataset(name: str, notes: tuple[str, ...]) -> None:
+    """Show what was decided of a data set's files, what of them was left out, and who may use it."""
+    lines = "\n".join(f"- {in_markdown(note)}" for note in notes)
+    show_markdown(f"Data set {in_markdown(name)}:\n\n{lines}", key="dataset", description=f"Data set {name}.")
 
 
 def _rows(snapshot: Snapshot) -> str:
     tables = snapshot.manifest.quality.values()
     rows = [f"| {one.table} | {one.rows:,} | {one.quarantined:,} | {_reasons(one.reasons)} |" for one in tables]
     return "\n".join(["| table | rows | set aside | reasons |", "| --- | ---: | ---: | --- |", *rows])
+
+
+def _odd(found: tuple[Finding, ...]) -> list[str]:
+    """Return what is odd about the good rows as a table, or that nothing is."""
+    if not found:
+        return ["Nothing is odd about the rows that are good."]
+    rows = [
+        f"| {one.severity} | {one.rule} | {100 * one.share:.2f} % "
+        f"| {in_markdown(one.sentence)} {in_markdown('; '.join(one.examples))} |"
+        for one in found
+    ]
+    return [
+        "### Odd about what is good",
+        "\n".join(["| | rule | share | what it says |", "| --- | --- | ---: | --- |", *rows]),
+    ]
 
 
 def _reasons(reasons: Mapping[str, int]) -> str:

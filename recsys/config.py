@@ -4,6 +4,7 @@ A setting that depends on the data has the default None and is chosen from measu
 behind a field is what a form says of it; where None is allowed, it says what None means.
 """
 
+import re
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -33,6 +34,9 @@ __all__ = ["Settings", "from_dict", "from_stored", "read_settings", "to_dict"]
 
 Protocol = Literal["leave-one-out", "temporal", "cold-items"]
 LEAVE_ONE_OUT, TEMPORAL, COLD_ITEMS = typing.get_args(Protocol)
+
+TimeUnit = Literal["s", "ms", "us", "ns"]
+DecimalMark = Literal[".", ","]
 
 Role = Literal["target", "positive", "negative", "seen", "ignored"]
 TARGET, POSITIVE, NEGATIVE, SEEN, IGNORED = typing.get_args(Role)
@@ -106,9 +110,23 @@ class IngestConfig(Settings):
     future_tolerance_seconds: Annotated[int, Bound(at_least=0, at_most=10**9)] = (
         300  # how far a clock may run ahead before an event is refused
     )
+    timezone: Name | None = field(
+        default=None, metadata=LATER
+    )  # of times that name none, as IANA calls it, such as Europe/Berlin; None: UTC
+    timestamp_unit: TimeUnit | None = field(default=None, metadata=LATER)  # of times as numbers; None: by magnitude
+    timestamp_format: Name | None = field(
+        default=None, metadata=LATER
+    )  # of times as texts, in strptime's letters, such as %d.%m.%Y %H:%M; None: ISO 8601
+    decimal: DecimalMark | None = field(
+        default=None, metadata=LATER
+    )  # what stands before the fraction of numbers in texts; None: told from a column where it has one meaning
     reviews: ReviewConfig | None = None  # None: values are as given
     categories: CategoryConfig | None = None  # None: categories are as given
     limits: LimitsConfig = LimitsConfig()  # of each table, before it is read
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if self.timestamp_format is not None and not re.search(r"%[-_0]?[YyCGgFDcsxv+]", self.timestamp_format):
+            yield "timestamp_format", f"is {self.timestamp_format!r}, which says no year. Give one such as %d.%m.%Y."
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,20 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.tables import notes_of, show_quality
+from flows.commands.datasets import DatasetOption, PathOption, check_given, located
+from flows.commands.tables import notes_of, show_findings, show_quality
 from flows.commands.terminal import FAILED, DebugOption, HomeOption, JsonOption, shell
-from recsys.config import IngestConfig, read_settings, to_dict
+from recsys.config import DecimalMark, IngestConfig, TimeUnit, read_settings, to_dict
 
 if TYPE_CHECKING:
     from recsys.data.quality import QualityReport
 
-Events = Annotated[str, typer.Option(help="File, folder, glob, URL or env:NAME: Parquet, CSV or NDJSON.")]
-Items = Annotated[str, typer.Option(help="File, folder, glob, URL or env:NAME: Parquet, CSV or NDJSON.")]
+Events = Annotated[str | None, typer.Option(help="File, folder, glob, URL or env:NAME: Parquet, CSV or NDJSON.")]
+Items = Annotated[str | None, typer.Option(help="File, folder, glob, URL or env:NAME: Parquet, CSV or NDJSON.")]
 UsersOption = Annotated[
     str | None, typer.Option(help="Users and their attributes, if any are known: where they are, likewise.")
 ]
@@ -28,11 +29,22 @@ MapUser = Annotated[list[str] | None, typer.Option(help="CONTRACT=COLUMN: what a
 BadShare = Annotated[
     float | None, typer.Option(min=0, max=1, help="Share of bad rows that may be set aside; 0.01 by default.")
 ]
+Zone = Annotated[str | None, typer.Option(help="IANA name of the zone of times without one, such as Europe/Berlin.")]
+Unit = Annotated[TimeUnit | None, typer.Option(help="Unit of times as numbers; by magnitude if not given.")]
+Format = Annotated[
+    str | None, typer.Option(help="How times are written as texts, such as '%d.%m.%Y %H:%M'; ISO 8601 always fits.")
+]
+Decimal = Annotated[
+    DecimalMark | None, typer.Option(help="What stands before the fraction of numbers in texts, where it is not clear.")
+]
 LiveOption = Annotated[
     bool,
     typer.Option(
         "--live/--no-live", help="Join what the service has collected: events, changed items, users' attributes."
     ),
+]
+PageOption = Annotated[
+    Path | None, typer.Option(dir_okay=False, help="Write all of it as one HTML page, which is replaced.")
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option(dir_okay=False, help="JSON file with settings of IngestConfig, its limits among them.")
@@ -40,14 +52,20 @@ ConfigFile = Annotated[
 
 
 def ingest(
-    events: Events,
-    items: Items,
+    events: Events = None,
+    items: Items = None,
     users: UsersOption = None,
+    dataset: DatasetOption = None,
+    path: PathOption = None,
     map_event: MapEvent = None,
     map_item: MapItem = None,
     map_user: MapUser = None,
     context: ContextOption = None,
     max_bad_share: BadShare = None,
+    timezone: Zone = None,
+    timestamp_unit: Unit = None,
+    timestamp_format: Format = None,
+    decimal: Decimal = None,
     config: ConfigFile = None,
     live: LiveOption = False,
     home: HomeOption = None,
@@ -55,17 +73,21 @@ def ingest(
     debug: DebugOption = False,
 ) -> None:
     """Turn raw events, items and users into a validated snapshot."""
+    check_given(events, items, users, dataset, path)
     mapped = _mapping(map_event), _mapping(map_item), _mapping(map_user)
     with shell(home, as_json, debug) as session:
         settings = _settings(config, *mapped, context, max_bad_share)
+        settings = _noted(settings, timezone, timestamp_unit, timestamp_format, decimal)
         from flows.ingest import ingest_tables
         from flows.locations import named
+        from recsys.data.findings.gathered import snapshot_findings
         from recsys.data.signals import suggested
         from recsys.data.snapshot import open_snapshot
 
-        given = named(events, "events"), named(items, "items"), str(session.home.root), settings
-        described_by = named(users, "users") if users else None
-        snapshot = open_snapshot(session.home, ingest_tables(*given, described_by, live))
+        with located(session, events, items, users, dataset, path, settings.limits) as place:
+            given = named(place.events, "events"), named(place.items, "items"), str(session.home.root), settings
+            described_by = named(place.users, "users") if place.users else None
+            snapshot = open_snapshot(session.home, ingest_tables(*given, described_by, live))
         described = snapshot.manifest.described
         session.show(f"Snapshot {snapshot.id} in {snapshot.path}")
         joined = snapshot.manifest.live
@@ -77,18 +99,21 @@ def ingest(
         declared = snapshot.manifest.context
         unused = (described.unused if described else {}) | {name: why for name, why in (declared or {}).items() if why}
         show_quality(session, snapshot.manifest.quality.values(), notes_of(repeats, signals, unused))
+        odd = show_findings(session, snapshot_findings(session.home, snapshot))
         session.result = {
             "snapshot": snapshot.id,
             "path": str(snapshot.path),
             "counts": asdict(snapshot.manifest.counts),
             "times_known": snapshot.times_known,
             "quality": {name: asdict(quality) for name, quality in snapshot.manifest.quality.items()},
+            "findings": odd,
         }
         session.result |= {"repeats": asdict(repeats)} if repeats else {}
         session.result |= {"signals": [to_dict(rule) for rule in signals]} if signals else {}
         session.result |= {"described": asdict(described)} if described else {}
         session.result |= {"context": declared} if declared is not None else {}
         session.result |= {"live": asdict(joined)} if joined else {}
+        session.result |= place.result
 
 
 def export_events(
@@ -113,38 +138,61 @@ def export_events(
 
 
 def validate(
-    events: Events,
-    items: Items,
+    events: Events = None,
+    items: Items = None,
     users: UsersOption = None,
+    dataset: DatasetOption = None,
+    path: PathOption = None,
     map_event: MapEvent = None,
     map_item: MapItem = None,
     map_user: MapUser = None,
     context: ContextOption = None,
     max_bad_share: BadShare = None,
+    timezone: Zone = None,
+    timestamp_unit: Unit = None,
+    timestamp_format: Format = None,
+    decimal: Decimal = None,
     config: ConfigFile = None,
+    page: PageOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Check raw events, items and users as ingest does, and write nothing."""
+    check_given(events, items, users, dataset, path)
     mapped = _mapping(map_event), _mapping(map_item), _mapping(map_user)
     with shell(home, as_json, debug) as session:
         settings = _settings(config, *mapped, context, max_bad_share)
+        settings = _noted(settings, timezone, timestamp_unit, timestamp_format, decimal)
         from flows.locations import named, resolved
         from recsys.data import ingest
+        from recsys.data.snapshot import list_snapshots
 
-        given = resolved(named(events, "events")), resolved(named(items, "items"))
-        described_by = resolved(named(users, "users")) if users else None
-        report: QualityReport = ingest.validate(*given, settings, users=described_by)
+        def at(location: Any, name: str) -> Any:
+            return resolved(named(location, name)) if isinstance(location, str) else location
+
+        with located(session, events, items, users, dataset, path, settings.limits, kept=False) as place:
+            tables = at(place.events, "events"), at(place.items, "items")
+            before = next(reversed(list_snapshots(session.home)), None)
+            users_at = at(place.users, "users")
+            report: QualityReport = ingest.validate(*tables, settings, users=users_at, before=before)
         refusal = report.refusal()
         quality = {one.table: asdict(one) for one in report.tables}
         session.result = {"accepted": refusal is None, "quality": quality, "refusal": refusal}
         session.result |= {"repeats": asdict(report.repeats)} if report.repeats else {}
         session.result |= {"signals": [to_dict(rule) for rule in report.signals]} if report.signals else {}
-        session.result |= {"unused": dict(report.unused)} if users else {}
+        session.result |= {"unused": dict(report.unused)} if users or dataset else {}
         session.result |= {"unused_context": dict(report.unused_context)} if settings.context_columns else {}
+        session.result |= place.result
         unused = {**report.unused, **report.unused_context}
         show_quality(session, report.tables, notes_of(report.repeats, report.signals, unused))
+        session.result["findings"] = show_findings(session, report.findings)
+        if page is not None:
+            from recsys.evaluation.data_page import write_data_page
+
+            write_data_page(page, report, before.id if before else None)
+            session.result["page"] = str(page)
+            session.show(f"Page: {page}")
         session.show(refusal or "Good enough to ingest.")
         if refusal:
             raise typer.Exit(FAILED)
@@ -168,6 +216,19 @@ def _settings(
         user_columns=((given.user_columns or {}) | users) or None,
         context_columns=tuple(context) if context else given.context_columns,
         max_quarantined_share=share,
+    )
+
+
+def _noted(
+    given: IngestConfig, zone: str | None, unit: TimeUnit | None, form: str | None, decimal: DecimalMark | None
+) -> IngestConfig:
+    """Return settings with what the options say of how times and numbers are written."""
+    return replace(
+        given,
+        timezone=zone or given.timezone,
+        timestamp_unit=unit or given.timestamp_unit,
+        timestamp_format=form or given.timestamp_format,
+        decimal=decimal or given.decimal,
     )
 
 

@@ -1,6 +1,7 @@
 """The tables that more than one command shows."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.pretty import Pretty
@@ -11,6 +12,7 @@ from recsys.evaluation.plain import cell
 
 if TYPE_CHECKING:
     from recsys.config import SignalConfig
+    from recsys.data.findings.finding import Finding
     from recsys.data.quality import TableQuality
     from recsys.data.repeats import Repeats
     from recsys.evaluation.report import MetricsDocument
@@ -83,6 +85,17 @@ def show_quality(
     session.show(table(headings, rows))
     for note in notes:
         session.show(Text(cell(note)))  # types and columns are named in it, and names are data
+
+
+def show_findings(session: Shell, findings: "Iterable[Finding]") -> list[dict[str, Any]]:
+    """Show what is odd about good rows, if anything is, and return it for JSON."""
+    found = list(findings)
+    if found:
+        rows = [
+            [one.severity, one.rule, f"{one.share:.2%}", cell(" ".join([one.sentence, *one.examples]))] for one in found
+        ]
+        session.show(table({"": "", "rule": "", "share": "right", "what it says": ""}, rows, "Odd about what is good"))
+    return [{**asdict(one), "share": one.share} for one in found]
 
 
 def notes_of(

@@ -8,6 +8,7 @@ has one meaning is read by it; what has none is refused by its line.
 import csv
 import glob
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,10 @@ from recsys.data.limits import SEPARATORS, UnreadableError, unpacked
 
 _OTHERS = (",", ";", "\t", "|")  # what stands in the place of it, by how often in the header
 _HEAD = 1 << 16  # bytes that tell encoding and line ends, and hold the header
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
 BOM = b"\xef\xbb\xbf"
 _MARK = '"'
+_TOLD = re.compile(r'^"?sep=(.)"?$', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,44 @@ def how_written(path: Path, form: str) -> Written:
     Raises:
         UnreadableError: its quotation marks have no meaning, two columns have one name, or it is no text.
     """
+    head, content = _begins(path)
+    header, line_end = _header(head)
+    if (told := _TOLD.match(header)) is not None:  # Excel's way to name the separator, on a line before the header
+        content = (_all(path) if content is None else content).partition(line_end.encode())[2]
+        header, _ = _header(content[:_HEAD])
+        separator = told[1]
+    elif "\r" in header:  # lines that end in two ways
+        content = _all(path) if content is None else content
+        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        header, line_end = _header(content[:_HEAD])
+        separator = _separator(header, SEPARATORS[form])
+    else:
+        separator = _separator(header, SEPARATORS[form])
+    _refuse_twins(header, separator)
+    source = path if content is None else content
+    if line_end == "\r" or not _odd(source, separator):
+        return Written(source, separator, True, line_end)
+    return _with_marks(source, separator)
+
+
+def separator_of(path: Path, form: str) -> str:
+    """Return what parts the fields of a file, as ``how_written`` tells it."""
+    header, _ = _header(_begins(path)[0])
+    told = _TOLD.match(header)
+    return told[1] if told else _separator(header, SEPARATORS[form])
+
+
+def _all(path: Path) -> bytes:
+    with unpacked(path) as file:
+        return file.read().removeprefix(BOM)
+
+
+def _begins(path: Path) -> tuple[bytes, bytes | None]:
+    """Return how a file begins, as UTF-8 without its mark, and all of it where it was written otherwise."""
     with unpacked(path) as file:
         head = file.read(_HEAD)
     content: bytes | None = None
-    if head.startswith(_UTF16):
+    if head.startswith(UTF16):
         with unpacked(path) as file:
             try:
                 content = file.read().decode("utf-16").encode()
@@ -83,15 +119,13 @@ def how_written(path: Path, form: str) -> Written:
         head = content[:_HEAD]
     elif b"\0" in head:
         raise UnreadableError("it holds zero bytes: it is no text, or UTF-16 without its mark")
-    head = head.removeprefix(BOM)
+    return head.removeprefix(BOM), content
+
+
+def _header(head: bytes) -> tuple[str, str]:
+    """Return the first line, and the character that ends lines."""
     line_end = "\r" if b"\r" in head and b"\n" not in head else "\n"
-    header = head.partition(line_end.encode())[0].decode("utf-8", "replace").rstrip("\r")
-    separator = _separator(header, SEPARATORS[form])
-    _refuse_twins(header, separator)
-    source = path if content is None else content
-    if line_end == "\r" or not _odd(source, separator):
-        return Written(source, separator, True, line_end)
-    return _with_marks(source, separator)
+    return head.partition(line_end.encode())[0].decode("utf-8", "replace").rstrip("\r"), line_end
 
 
 @dataclass(frozen=True)

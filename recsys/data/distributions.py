@@ -18,6 +18,7 @@ MOST_ROWS = 31  # of events over time: a month by day
 MOST_TYPES = 12
 # Each with how events are cut by it, finest first; the last takes any span.
 _UNITS = (("day", "1d", "%Y-%m-%d"), ("week", "1w", "%Y-%m-%d"), ("month", "1mo", "%Y-%m"), ("year", "1y", "%Y"))
+SPANS = {unit: (every, form) for unit, every, form in _UNITS}
 
 
 @dataclass(frozen=True)

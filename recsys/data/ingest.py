@@ -9,10 +9,13 @@ import polars as pl
 from recsys.config import IngestConfig
 from recsys.data import columns
 from recsys.data.attributes import attribute_names, check_context, unused
+from recsys.data.findings.gathered import profiles
+from recsys.data.findings.look import Look
 from recsys.data.forgetting import Forgotten
 from recsys.data.live import LiveTables, joined_events, joined_items, joined_users
 from recsys.data.locations import Sources
 from recsys.data.manifest import LiveMark
+from recsys.data.notation import Notation
 from recsys.data.quality import QualityError, QualityReport, event_checks, item_checks, split, user_checks
 from recsys.data.repeats import measure_repeats
 from recsys.data.signals import suggested
@@ -96,14 +99,25 @@ def validate(
     config: IngestConfig = _DEFAULT,
     now: datetime | None = None,
     users: Location | None = None,
+    before: Snapshot | None = None,
 ) -> QualityReport:
     """Check raw tables as ``ingest`` does, and write nothing; ``report.refusal()`` says what it would refuse.
+
+    What is good is looked through as well: for what is odd about it, alone and beside the snapshot ``before`` it.
 
     Raises:
         SourceError: a table cannot be read.
     """
     tables = _check(events, items, users, config, now, Sources.from_environment())
-    return replace(tables.report, repeats=measure_repeats(tables.events), signals=suggested(tables.events))
+    look = Look()
+    look.update(tables.events)
+    return replace(
+        tables.report,
+        repeats=measure_repeats(tables.events),
+        signals=suggested(tables.events),
+        findings=look.findings(tables.items, tables.users, profiles(before)),
+        distributions=look.distributions(tables.items),
+    )
 
 
 def _check(
@@ -117,13 +131,14 @@ def _check(
     live: LiveTables | None = None,
 ) -> _Tables:
     latest = (now or datetime.now(UTC)).astimezone(UTC) + timedelta(seconds=config.future_tolerance_seconds)
-    raw_items = read_table(items, "items", config.item_columns, config.limits, sources)
+    notation = Notation.of(config)
+    raw_items = read_table(items, "items", config.item_columns, config.limits, sources, notation)
     good_items, bad_items, item_quality = split(raw_items, "items", item_checks())
     changed = fresh = told = 0
     if live is not None:
         good_items, changed = joined_items(good_items, live.items)
     checks = event_checks(good_items[columns.ITEM_ID], latest)
-    raw_events = forgotten.remain(read_table(events, "events", config.event_columns, config.limits, sources))
+    raw_events = forgotten.remain(read_table(events, "events", config.event_columns, config.limits, sources, notation))
     good_events, bad_events, event_quality = split(raw_events, "events", checks)
     if live is not None:
         known = forgotten.remain(live.known(good_items[columns.ITEM_ID], latest))
@@ -133,7 +148,8 @@ def _check(
     check_context(good_events, context, CONTRACT_COLUMNS)
     unfit = unused(good_events, list(context))
     good_users, left = None, {}
-    raw_users = None if users is None else read_table(users, "users", config.user_columns or {}, config.limits, sources)
+    named = config.user_columns or {}
+    raw_users = None if users is None else read_table(users, "users", named, config.limits, sources, notation)
     raw_users = None if raw_users is None else forgotten.remain(raw_users, columns.UPDATED_AT)
     if raw_users is not None and not raw_users.is_empty():  # everybody in it may be forgotten
         good_users, bad_users, user_quality = split(raw_users, "users", user_checks())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from recsys.data.kept import as_texts
 from recsys.data.sources import SourceError, has_form, read_columns, read_lines
 
 TEXT, LABEL = "text", "label"
@@ -15,7 +16,7 @@ def read_labelled(path: Path, text: str = TEXT, label: str = LABEL) -> pl.DataFr
     Args:
         path: a table by its suffix; any other file holds lines, each a label, a blank or a tab, and a text.
         text: the column with the texts.
-        label: the column with the labels; numbers become their decimal digits.
+        label: the column with the labels; numbers become their decimal digits, ``1.0`` and 1 the same ones.
 
     Raises:
         SourceError: the file is absent, empty, of another form, or a text or label is missing; names the line.
@@ -29,9 +30,8 @@ def read_labelled(path: Path, text: str = TEXT, label: str = LABEL) -> pl.DataFr
                 f"{path} has no column {name!r}; it has {', '.join(table.columns)}. "
                 "Rename it, or name the columns with --text-column and --label-column."
             )
-    chosen = table.select(
-        pl.col(text).cast(pl.String).alias(TEXT), pl.col(label).cast(pl.String).str.strip_chars().alias(LABEL)
-    )
+    labels = as_texts(table[label], path.name, ids=True).str.strip_chars()
+    chosen = pl.DataFrame([as_texts(table[text], path.name).alias(TEXT), labels.alias(LABEL)])
     return _checked(chosen, path, "row")
 
 

@@ -91,10 +91,14 @@ class Budget:
         if self._stored:
             self._check_ratio(name, unfolded, self._stored)
 
+    def admit_size(self, name: str, size: int) -> None:
+        """Raise SourceError where so many bytes are too many."""
+        if size > self.most:
+            self._too_large(name, size)
+
     def admit_text(self, name: str, path: Path) -> None:
         """Look at the size of a file that is not a table, as ``admit`` does."""
-        if path.stat().st_size > self.most:
-            self._too_large(name, path.stat().st_size)
+        self.admit_size(name, path.stat().st_size)
 
     def gather(self, name: str, table: pl.LazyFrame) -> pl.DataFrame:
         """Read what has no size to look at first, in parts, and stop where it is too large."""
@@ -152,7 +156,7 @@ class Budget:
                     if total > self.most:
                         self._too_large(name, total)
                     if form in ("NDJSON", "JSON"):
-                        _check_depth(name, block)
+                        check_depth(name, block)
                         _learn_keys(block, keys)
                         width = len(keys)
                     elif not lines:
@@ -229,7 +233,8 @@ def _fields(block: bytes, separator: bytes, enough: int) -> int:
         return header.count(separator) + 1
 
 
-def _check_depth(name: str, block: bytes) -> None:
+def check_depth(name: str, block: bytes) -> None:
+    """Raise SourceError where a line of JSON is nested deeper than ``MAX_DEPTH``."""
     for line in block.translate(None, _NO_BRACKETS).split(b"\n"):
         if len(line) > MAX_DEPTH:  # brackets within texts count up to here
             break

@@ -47,7 +47,7 @@ _FOLDER, _USERS_FOLDER = "movielens-100k", "movielens-100k-users"
 _DIGESTS = "digests.json"
 _WHEEL_FOLDER = "recbole/dataset_example/ml-100k/"
 # The flags of GroupLens's item file, in their order there.
-_GENRES = (
+GENRES = (
     "unknown",
     "Action",
     "Adventure",
@@ -117,7 +117,7 @@ def read_grouplens(archive: bytes) -> tuple[pl.DataFrame, pl.DataFrame]:
     for line in films.split("\n"):
         if line:
             item_id, title, _, _, _, *flags = line.rstrip("\r").split("|")
-            items.append((item_id, title, [name for name, flag in zip(_GENRES, flags, strict=True) if flag == "1"]))
+            items.append((item_id, title, [name for name, flag in zip(GENRES, flags, strict=True) if flag == "1"]))
     return _events(events), _items(items)
 
 
@@ -178,13 +178,11 @@ def _events(rows: list[list[str]]) -> pl.DataFrame:
 
 def _items(rows: list[tuple[str, str, list[str]]]) -> pl.DataFrame:
     """Build items from an id, a title with the year in brackets, and genres."""
-    titles = [_title(title) for _, title, _ in rows]
-    years = [_YEAR.findall(title) for _, title, _ in rows]
     frame = pl.DataFrame(
         {
             columns.ITEM_ID: [item_id for item_id, _, _ in rows],
-            columns.TITLE: titles,
-            "year": pl.Series([int(found[-1]) if found else None for found in years], dtype=pl.Int64),
+            columns.TITLE: [film_title(title) for _, title, _ in rows],
+            "year": pl.Series([film_year(title) for _, title, _ in rows], dtype=pl.Int64),
             "genres": [sorted(name for name in genres if name and name != "unknown") for _, _, genres in rows],
         },
         schema_overrides={"genres": pl.List(pl.String)},
@@ -207,7 +205,13 @@ def _users(rows: list[list[str]]) -> pl.DataFrame:
     return frame.sort(columns.USER_ID)
 
 
-def _title(raw: str) -> str:
+def film_year(raw: str) -> int | None:
+    """Return the year in brackets behind a title; None: there is none."""
+    found = _YEAR.findall(raw)
+    return int(found[-1]) if found else None
+
+
+def film_title(raw: str) -> str:
     """Return a title as people say it: without the year, the article in front."""
     title = " ".join(re.sub(r"\((\d{4}|V|unkonwn)\)", "", raw).split())
     title = _ARTICLE.sub(r"\2 \1", title).replace("L' ", "L'")

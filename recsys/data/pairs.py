@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from recsys.artifacts import digest
 from recsys.data.columns import ITEM_ID
+from recsys.data.kept import as_texts
+from recsys.data.parsing import infer_decimals, may_have_decimals, parse_numbers
 from recsys.data.sources import SourceError, read_columns
 from recsys.errors import DataError
 
@@ -45,9 +47,9 @@ def read_pairs(path: Path) -> pl.DataFrame:
             raise SourceError(f"{path.name} has no column {name!r}; it has {', '.join(table.columns)}.")
     if table.is_empty():
         raise SourceError(f"{path.name} holds no pairs.")
-    weight = pl.col(WEIGHT).cast(pl.Float64, strict=False) if WEIGHT in table.columns else pl.lit(1.0)
-    text = pl.col(QUERY).cast(pl.String).str.replace_all(r"\s+", " ").str.strip_chars()
-    pairs = table.select(text.alias(QUERY), pl.col(ITEM_ID).cast(pl.String), weight.alias(WEIGHT))
+    text = as_texts(table[QUERY], path.name).str.replace_all(r"\s+", " ").str.strip_chars()
+    weight = _numbers(table[WEIGHT]) if WEIGHT in table.columns else pl.repeat(1.0, table.height, eager=True)
+    pairs = pl.DataFrame([text, as_texts(table[ITEM_ID], path.name, ids=True), weight.alias(WEIGHT)])
     good = (pl.col(QUERY) != "") & (pl.col(ITEM_ID) != "") & pl.col(WEIGHT).is_finite() & (pl.col(WEIGHT) > 0)
     bad = pairs.select(good.fill_null(False).not_().arg_true())[QUERY]
     if len(bad):
@@ -56,6 +58,12 @@ def read_pairs(path: Path) -> pl.DataFrame:
             "one. Correct the row, or leave it out."
         )
     return pairs
+
+
+def _numbers(raw: pl.Series) -> pl.Series:
+    if may_have_decimals(raw):
+        raw = infer_decimals(raw, None, local=True)
+    return parse_numbers(raw)
 
 
 def asked_of(pairs: pl.DataFrame, item_ids: Sequence[str]) -> list[Asked]:

@@ -2,10 +2,14 @@
 
 Times without a zone are UTC. Numbers as times are Unix seconds, milliseconds, microseconds or nanoseconds, told apart
 by magnitude: below 1e11 (the year 5138) seconds, below 1e14 milliseconds, below 1e17 microseconds. If all are written
-as dates (``20240131``), they are dates.
+as dates (``20240131``), they are dates. A ``Notation`` says otherwise.
 """
 
+from typing import Literal
+
 import polars as pl
+
+from recsys.data.notation import PLAIN, Notation, in_zone
 
 UTC_MICROSECONDS = pl.Datetime("us", "UTC")
 # What exports write where there is no value; the last only where numbers or flags would stand: "NA" is a country, too.
@@ -13,19 +17,26 @@ NULL_IDS = ("", "NULL", "\\N", "<NA>", "#N/A")
 NULL_WORDS = (*NULL_IDS, "NaN", "nan")
 NO_NUMBERS = (*NULL_WORDS, "NA", "N/A", "n/a", "na", "null", "Null", "None", "none", "-", "?")
 
+# Numbers whose thousands may be parted by points and whose fraction follows a comma, and the other way round; what of
+# them has this one meaning alone; and whether there is anything to tell.
+_COMMA, _COMMA_SHOWN = r"^-?(0|[1-9]\d{0,17}|[1-9]\d{0,2}(\.\d{3}){1,5})(,\d+)?$", r"^-?\d+,(\d{1,2}|\d{4,})$|\..*,"
+_POINT, _POINT_SHOWN = r"^-?(0|[1-9]\d{0,17}|[1-9]\d{0,2}(,\d{3}){1,5})(\.\d+)?$", r",.*[,.]"
+DECIMALS = ((",", _COMMA, _COMMA_SHOWN), (".", _POINT, _POINT_SHOWN))  # mark, how numbers are written, what shows it
+_MARKED, _MARKS = r"^-?\d[\d.,]*$", r",|\..*\."
 
-def parse_timestamps(raw: pl.Series) -> pl.Series:
+
+def parse_timestamps(raw: pl.Series, notation: Notation = PLAIN) -> pl.Series:
     """Return instants in UTC with microseconds, null where a value is no time between the years 1 and 9999.
 
     Takes datetimes, dates, numbers, and strings that hold ISO 8601 (a date, or a date and a time, with or without
-    seconds, fraction and offset) or a number.
+    seconds, fraction and offset), a number, or what ``notation.timestamp_format`` describes.
     """
     if raw.dtype.is_temporal() and raw.dtype not in (pl.Time, pl.Duration):
-        parsed = _zoned(raw)
+        parsed = _zoned(raw, notation)
     elif raw.dtype.is_numeric():
-        parsed = _from_numbers(raw)
+        parsed = _from_numbers(raw, notation)
     elif raw.dtype == pl.String:
-        parsed = _from_strings(raw)
+        parsed = _from_strings(raw, notation)
     else:
         parsed = pl.repeat(None, len(raw), dtype=UTC_MICROSECONDS, eager=True)
     # Beyond these years Python has no datetime to show or to compare.
@@ -57,6 +68,35 @@ def parse_flags(raw: pl.Series) -> pl.Series:
         default=None,
         return_dtype=pl.Boolean,
     )
+
+
+def may_have_decimals(raw: pl.Series) -> bool:
+    """Tell whether a column may hold numbers with a decimal comma or marks of thousands, by its first values."""
+    if raw.dtype != pl.String:
+        return False
+    first = without_null_words(raw.head(1_000), NO_NUMBERS).drop_nulls()
+    return bool(first.str.contains(_MARKED).all() and raw.str.contains(_MARKS).any())
+
+
+def infer_decimals(raw: pl.Series, mark: Literal[".", ","] | None, local: bool) -> pl.Series:
+    """Return a column of strings as numbers where every value is one with a decimal comma, or with marks of thousands.
+
+    Args:
+        raw: strings.
+        mark: what stands before the fraction; the other one parts thousands. None: what the values themselves show by
+            ``1.234,5`` or ``3,95``; ``1,234`` alone could be either, and stays a text.
+        local: whether what surrounds the column says that commas stand before fractions: it is of numbers for certain,
+            or its file has another separator. ``12,15`` could be two ids otherwise.
+    """
+    numbers = without_null_words(raw, NO_NUMBERS)
+    present = numbers.drop_nulls()
+    for one, written, shown in DECIMALS:
+        seen = mark is None and (local or one == ".") and present.str.contains(shown).any()
+        if (mark == one or seen) and present.str.contains(written).all():
+            thousands = "." if one == "," else ","
+            plain = numbers.str.replace_all(thousands, "", literal=True).str.replace(one, ".", literal=True)
+            return plain.cast(pl.Float64) if plain.str.contains(".", literal=True).any() else plain.cast(pl.Int64)
+    return raw
 
 
 def as_ids(raw: pl.Series) -> pl.Series:
@@ -115,35 +155,44 @@ def _blank_to_null(raw: pl.Series) -> pl.Series:
     return raw.str.strip_chars() if raw.dtype == pl.String else raw
 
 
-def _zoned(raw: pl.Series) -> pl.Series:
+def _zoned(raw: pl.Series, notation: Notation) -> pl.Series:
     times = raw.cast(pl.Datetime("us", getattr(raw.dtype, "time_zone", None)))
     zone = getattr(times.dtype, "time_zone", None)
-    return times.dt.replace_time_zone("UTC") if zone is None else times.dt.convert_time_zone("UTC")
+    return in_zone(times, notation.timezone) if zone is None else times.dt.convert_time_zone("UTC")
 
 
-def _from_numbers(raw: pl.Series) -> pl.Series:
-    if (dates := _dates_as_numbers(raw)) is not None:
-        return dates
+def _from_numbers(raw: pl.Series, notation: Notation) -> pl.Series:
+    if notation.timestamp_unit is None and (dates := _dates_as_numbers(raw)) is not None:
+        return in_zone(dates, notation.timezone)
     value = pl.lit(raw) if raw.dtype.is_integer() else pl.when(raw.is_finite()).then(pl.lit(raw))
     if raw.dtype.is_integer():
         value = value.cast(pl.Int64, strict=False)
     size = value.abs()
-    microseconds = (
-        pl.when(size < 10**11)
+    microseconds = {
+        "s": value * 1_000_000,
+        "ms": value * 1_000,
+        "us": value,
+        "ns": value // 1_000,
+        None: pl.when(size < 10**11)
         .then(value * 1_000_000)
         .when(size < 10**14)
         .then(value * 1_000)
         .when(size < 10**17)
         .then(value)
-        .otherwise(value // 1_000)
-    )
+        .otherwise(value // 1_000),
+    }[notation.timestamp_unit]
+    if notation.timestamp_unit == "s":  # what would leave 64 bits is no time
+        microseconds = pl.when(size < 10**12).then(microseconds)
+    elif notation.timestamp_unit == "ms":
+        microseconds = pl.when(size < 10**15).then(microseconds)
     return pl.select(microseconds.round().cast(pl.Int64, strict=False).cast(UTC_MICROSECONDS)).to_series()
 
 
 def _dates_as_numbers(raw: pl.Series) -> pl.Series | None:
-    """Return the times of numbers that are all written as dates, ``20240131`` or ``20240131235959``, or None.
+    """Return the times, without a zone, of numbers that are all written as dates, ``20240131`` or ``20240131235959``.
 
     As Unix seconds the first would all lie in some weeks of 1970, as milliseconds the second after the year 2600.
+    None: they are not all dates.
     """
     present = raw.drop_nulls()
     if present.is_empty():
@@ -154,44 +203,52 @@ def _dates_as_numbers(raw: pl.Series) -> pl.Series | None:
                 "%Y%m%d%H%M%S", strict=False, time_unit="us"
             )
             if times.null_count() == raw.null_count():
-                return times.dt.replace_time_zone("UTC")
+                return times
     return None
 
 
-def _from_strings(raw: pl.Series) -> pl.Series:
+def _from_strings(raw: pl.Series, notation: Notation) -> pl.Series:
     text = raw.str.strip_chars()
     parsed = pl.repeat(None, len(text), dtype=pl.Int64, eager=True)
     # From the fastest to the slowest; each sees only what the ones before could not read.
-    for parse in (_numeric_strings, _plain_strings, _offset_strings, _other_iso_strings):
+    for parse in (_described_strings, _numeric_strings, _plain_strings, _offset_strings, _other_iso_strings):
         left = (parsed.is_null() & text.is_not_null()).arg_true()
         if left.is_empty():
             break
-        parsed = parsed.scatter(left, parse(text.gather(left)).to_physical())
+        parsed = parsed.scatter(left, parse(text.gather(left), notation).to_physical())
     return parsed.cast(UTC_MICROSECONDS)
 
 
-def _numeric_strings(text: pl.Series) -> pl.Series:
-    integers = _from_numbers(text.cast(pl.Int64, strict=False))
+def _described_strings(text: pl.Series, notation: Notation) -> pl.Series:
+    if notation.timestamp_format is None:
+        return pl.repeat(None, len(text), dtype=UTC_MICROSECONDS, eager=True)
+    times = text.str.to_datetime(notation.timestamp_format, strict=False, time_unit="us")
+    return _zoned(times, notation)
+
+
+def _numeric_strings(text: pl.Series, notation: Notation) -> pl.Series:
+    integers = _from_numbers(text.cast(pl.Int64, strict=False), notation)
     if integers.null_count() == 0:
         return integers
-    return integers.fill_null(_from_numbers(text.cast(pl.Float64, strict=False)))
+    return integers.fill_null(_from_numbers(text.cast(pl.Float64, strict=False), notation))
 
 
-def _plain_strings(text: pl.Series) -> pl.Series:
-    return text.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False, time_unit="us").dt.replace_time_zone("UTC")
+def _plain_strings(text: pl.Series, notation: Notation) -> pl.Series:
+    return in_zone(text.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False, time_unit="us"), notation.timezone)
 
 
-def _offset_strings(text: pl.Series) -> pl.Series:
+def _offset_strings(text: pl.Series, _: Notation = PLAIN) -> pl.Series:
     return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", strict=False, time_unit="us", time_zone="UTC")
 
 
-def _other_iso_strings(text: pl.Series) -> pl.Series:
+def _other_iso_strings(text: pl.Series, notation: Notation) -> pl.Series:
     spelled = (
         text.str.replace(r"^(\d{4}-\d{2}-\d{2})[ t]", "${1}T")
         .str.replace(r"^(\d{4}-\d{2}-\d{2})$", "${1}T00:00:00")
         .str.replace(r"^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2})($|[zZ+-])", "${1}:00${2}")
-        .str.replace(r"^(.{10}T\d{2}:\d{2}:\d{2}(?:\.\d+)?) ?(?:[zZ]|UTC)?$", "${1}+00:00")
+        .str.replace(r"^(.{10}T\d{2}:\d{2}:\d{2}(?:\.\d+)?) ?(?:[zZ]|UTC)$", "${1}+00:00")
         .str.replace(r"([+-]\d{2})$", "${1}:00")
         .str.replace(r"^(.{19}.*) ([+-])", "${1}${2}")
     )
-    return _offset_strings(spelled)
+    local = in_zone(spelled.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us"), notation.timezone)
+    return local if local.null_count() == text.null_count() else local.fill_null(_offset_strings(spelled))

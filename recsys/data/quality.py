@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -17,6 +18,10 @@ from recsys.data.parsing import parse_flags, parse_integers, parse_numbers, pars
 from recsys.data.repeats import Repeats
 from recsys.data.sources import FILE, REQUIRED, ROW, Kind
 from recsys.errors import DataError
+
+if TYPE_CHECKING:  # both look at what is good
+    from recsys.data.distributions import Distribution
+    from recsys.data.findings.finding import Finding
 
 MAX_ID_CHARACTERS = 256
 MAX_SHOWN = 60  # characters of a bad value in a message
@@ -92,6 +97,8 @@ class QualityReport:
         signals: what types and values of events suggest that they mean; None: nothing, or nobody has looked.
         unused: columns that are kept and make no segments of users, and why; see ``recsys.data.attributes``.
         unused_context: likewise of the context of events.
+        findings: what is odd about the good rows, the gravest first; empty: nothing, or nobody has looked.
+        distributions: how the good rows are distributed; likewise.
     """
 
     tables: tuple[TableQuality, ...]
@@ -101,6 +108,8 @@ class QualityReport:
     signals: tuple[SignalConfig, ...] | None = None
     unused: Mapping[str, str] = field(default_factory=dict)
     unused_context: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple["Finding", ...] = ()
+    distributions: tuple["Distribution", ...] = ()
 
     def refusal(self, examples: int = 5) -> str | None:
         """Return why these tables may not become a snapshot, with the first bad rows of each, or None if they may."""

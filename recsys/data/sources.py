@@ -5,28 +5,31 @@ Ids and titles are read as strings, ``007`` included; other CSV columns become n
 """
 
 import glob
-import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import polars as pl
 
 from recsys.config import LimitsConfig
 from recsys.data import columns
-from recsys.data.delimited import BOM, first_wide_record, glob_free, how_written
+from recsys.data.delimited import first_wide_record, glob_free, how_written
 from recsys.data.download import CONNECT_SECONDS, downloaded
+from recsys.data.fetched import advice, fetched
+from recsys.data.kept import TEXT, Kind, kept
 from recsys.data.limits import SEPARATORS, Budget, UnreadableError, unpacked
 from recsys.data.locations import HTTP, SourceError, Sources, UnreachableError, scheme_of, shown, without_credentials
-from recsys.data.parsing import NULL_IDS, as_ids, infer_type, without_null_words
+from recsys.data.notation import PLAIN, Notation
+from recsys.data.objects import scan_objects
+from recsys.data.parsing import infer_type
 
 __all__ = ["FILE", "ROW", "Kind", "Location", "SourceError", "has_form", "read_columns", "read_lines", "read_table"]
 
-Kind = Literal["events", "items", "users"]
 Location = str | Path | pl.DataFrame  # where a table is; a frame is a table that is read already
 
 # Added to every row: the file, relative to the folder that was named, and the row in it, from 1 without the header.
@@ -38,12 +41,7 @@ REQUIRED = {
     "items": columns.REQUIRED_ITEM_COLUMNS,
     "users": columns.REQUIRED_USER_COLUMNS,
 }
-_TEXT = {
-    "events": (columns.USER_ID, columns.ITEM_ID, columns.EVENT_ID, columns.EVENT_TYPE),
-    "items": (columns.ITEM_ID, columns.TITLE),
-    "users": (columns.USER_ID,),
-}
-_IDS = (columns.USER_ID, columns.ITEM_ID, columns.EVENT_ID)
+_TEXTS = {name for names in TEXT.values() for name in names}
 _MAPPINGS = {"events": "event_columns", "items": "item_columns", "users": "user_columns"}  # of IngestConfig
 _FORMS = {".csv": "CSV", ".tsv": "TSV", ".ndjson": "NDJSON", ".jsonl": "NDJSON", ".json": "JSON"}
 _SUFFIXES = {".parquet": "Parquet", ".pq": "Parquet"} | {
@@ -51,7 +49,6 @@ _SUFFIXES = {".parquet": "Parquet", ".pq": "Parquet"} | {
 }
 _KNOWN = f"{', '.join(('.parquet', '.pq', *_FORMS))}, all but the first two also with .gz or .zst"
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-_HEAD = 1 << 10  # bytes in which a JSON array has begun
 # Of each request to an object store, which has a part of a file at most: Polars alone would wait for ever.
 PATIENCE: dict[str, Any] = {"connect_timeout": f"{CONNECT_SECONDS}s", "timeout": "300s"}
 _DEFAULT = LimitsConfig()
@@ -73,6 +70,7 @@ def read_table(
     mapping: Mapping[str, str] | None = None,
     limits: LimitsConfig = _DEFAULT,
     sources: Sources | None = None,
+    notation: Notation = PLAIN,
 ) -> pl.DataFrame:
     """Read all rows of a table, with the names of the contract and the columns ``FILE`` and ``ROW``.
 
@@ -83,6 +81,7 @@ def read_table(
         mapping: contract name → name in the files. It wins over a column that already has the contract's name.
         limits: how large it may be.
         sources: what may be read; None: what RECSYS_SOURCES says.
+        notation: how times and numbers are written.
 
     Raises:
         SourceError: it may not be read, is too large, or nothing is there, a file is empty, damaged or of another
@@ -93,16 +92,15 @@ def read_table(
         named = f"the frame of {kind}"
         _refuse_patterns(named, location)
         budget.check(named, location)
-        table = _conform(_numbered(location, named), _Source("", named, form="frame"), kind, mapping or {})
+        source = _Source("", named, form="frame")
+        table = _conform(_numbered(location, named), source, kind, mapping or {}, notation)
     else:
         named = shown(str(location))
         if not named:  # not the working folder: a variable that a script has not set names nothing
             raise SourceError(f"The location of the {kind} is empty. Name a file, a folder or a URL.")
         allowed = sources or Sources.from_environment()
-        tables = [
-            _conform(_read(source, budget), source, kind, mapping or {})
-            for source in _found(str(location), kind, allowed, budget)
-        ]
+        with closing(_found(str(location), kind, allowed, budget)) as found:
+            tables = [_conform(_read(source, budget), source, kind, mapping or {}, notation) for source in found]
         table = _stack(tables, named)
     if table.is_empty():
         raise SourceError(f"{named} holds no rows of {kind}. Give a table with at least one.")
@@ -140,7 +138,7 @@ def has_form(path: Path) -> bool:
     return _form(path.name) is not None
 
 
-def _found(location: str, kind: Kind, allowed: Sources, budget: Budget) -> Iterator[_Source]:
+def _found(location: str, kind: Kind, allowed: Sources, budget: Budget) -> Generator[_Source, None, None]:
     """Yield the parts of a table; one that was fetched over HTTP is there until the next is asked for."""
     scheme = scheme_of(location)
     named = shown(location)
@@ -149,13 +147,33 @@ def _found(location: str, kind: Kind, allowed: Sources, budget: Budget) -> Itera
             yield _Source(str(file), named, _form(named) or "Parquet")
     elif scheme not in ("", "file"):
         allowed.url(location)
-        yield _Source(location.strip(), named, _form(named) or "Parquet", remote=True)
+        yield from _stored(location.strip(), named, budget)
     else:
         parts = urlsplit(location)
         if scheme and parts.netloc not in ("", "localhost"):
             raise SourceError(f"{named} names a file of another machine. Give file:///… or a path.")
         path = Path(unquote(parts.path) if scheme else location).expanduser()
         yield from _files(path, kind, allowed, budget)
+
+
+def _stored(location: str, named: str, budget: Budget) -> Iterator[_Source]:
+    """Yield the parts of a table in an object store: Parquet as it lies there, texts brought here first."""
+    form = _form(named) or "Parquet"
+    if form == "Parquet":
+        yield _Source(location, named, form, remote=True)
+        return
+    try:
+        with fetched(location, named, PATIENCE, budget) as files:
+            if not files:
+                raise SourceError(f"{named} is empty (0 bytes). Write it again, or leave it out.")
+            for file, url in files:
+                path = PurePosixPath(url.partition("://")[2])
+                yield _Source(str(file), path.name, _form(path.name) or form, partitions=_partitions(path))
+        return
+    except (pl.exceptions.PolarsError, OSError) as error:
+        failure, passing = str(error), _may_pass(error)
+    source = _Source(location, named, form, remote=True)
+    raise (UnreachableError if passing else SourceError)(_unreadable(source, failure, told=False))
 
 
 def _files(path: Path, kind: Kind, allowed: Sources, budget: Budget) -> list[_Source]:
@@ -179,6 +197,8 @@ def _files(path: Path, kind: Kind, allowed: Sources, budget: Budget) -> list[_So
         if _form(file.name) and file.is_file():
             files.append(file)
             budget.count_files(named, len(files))
+    if len(files) > 1:  # Spark writes an empty file for each part without rows
+        files = [file for file in files if file.stat().st_size or _form(file.name) == "Parquet"] or files
     if not files:
         raise SourceError(f"{named} holds no table of {kind}: no file there ends in {_KNOWN}.")
     parts = [(file, file.relative_to(root)) for file in sorted(files)]
@@ -188,7 +208,7 @@ def _files(path: Path, kind: Kind, allowed: Sources, budget: Budget) -> list[_So
     ]
 
 
-def _partitions(path: Path) -> tuple[tuple[str, str | None], ...]:
+def _partitions(path: PurePath) -> tuple[tuple[str, str | None], ...]:
     """Return what folders such as ``day=2024-01-31`` say of their files, as Hive has it."""
     named = (part.partition("=") for part in path.parts[:-1])
     return tuple((unquote(name), None if value == _NO_VALUE else unquote(value)) for name, is_, value in named if is_)
@@ -215,8 +235,7 @@ def _form(name: str) -> str | None:
 
 def _read(source: _Source, budget: Budget) -> pl.DataFrame:
     path, passing, told = Path(source.path), False, False
-    if not source.remote and path.stat().st_size == 0:
-        raise SourceError(f"{source.name} is empty (0 bytes). Write it again, or leave it out.")
+    _refuse_empty(source)
     try:
         if source.remote:
             frame = budget.gather(source.name, _scan(source))
@@ -226,22 +245,43 @@ def _read(source: _Source, budget: Budget) -> pl.DataFrame:
         failure = None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnreadableError, OSError) as error:
         failure, told = str(error), isinstance(error, UnreadableError)
-        passing = source.remote and isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+        passing = source.remote and _may_pass(error)
     except ValueError as error:
         if isinstance(error, SourceError):
             raise
         failure = str(error)
     if failure is not None:  # raised here, so that no traceback shows a cause that repeats a URL
         raise (UnreachableError if passing else SourceError)(_unreadable(source, failure, told))
+    _refuse_patterns(source.name, frame)
+    budget.check(source.name, frame.drop(FILE, ROW))
+    return _completed(frame, source)
+
+
+def _refuse_empty(source: _Source) -> None:
+    if not source.remote and Path(source.path).stat().st_size == 0:
+        raise SourceError(f"{source.name} is empty (0 bytes). Write it again, or leave it out.")
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Tell whether an object store may answer the next time: no right comes by waiting."""
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and advice(str(error)) is None
+
+
+def _completed(frame: pl.DataFrame, source: _Source, first: Mapping[str, int] | None = None) -> pl.DataFrame:
+    """Return rows as they were read with where they stand, and without those that are none.
+
+    ``first``: the number of each file's first row, where one scan covers many files and these are not all of its rows.
+    """
     if source.remote:
         # One scan may cover many files there: rows are counted from each file's first.
-        first = pl.col(ROW).min().over(FILE)
-        frame = frame.with_columns(pl.col(ROW) - first + 1, pl.col(FILE).str.split("/").list.last())
+        start = pl.col(ROW).min().over(FILE)
+        if first is not None:
+            start = pl.col(FILE).replace_strict(dict(first), default=1, return_dtype=frame.schema[ROW])
+        frame = _with_partitions(frame.with_columns(pl.col(ROW) - start + 1))
+        frame = frame.with_columns(pl.col(FILE).str.split("/").list.last())
     else:
         file = source.name.rpartition("/")[2] if scheme_of(source.name) else source.name
         frame = frame.with_columns(pl.lit(file).alias(FILE))
-    _refuse_patterns(source.name, frame)
-    budget.check(source.name, frame.drop(FILE, ROW))
     frame = frame.with_columns(
         pl.lit(value, pl.String).alias(name) for name, value in source.partitions if name not in frame.columns
     )
@@ -251,57 +291,41 @@ def _read(source: _Source, budget: Budget) -> pl.DataFrame:
     return frame
 
 
+def _with_partitions(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a table with what its files' folders in an object store say, as ``_files`` has it of local ones."""
+    urls = frame[FILE].unique().to_list()
+    told = {url: dict(_partitions(PurePosixPath(url.partition("://")[2]))) for url in urls}
+    names = sorted({name for one in told.values() for name in one} - set(frame.columns))
+    for name in names:
+        values = frame[FILE].replace_strict({url: one.get(name) for url, one in told.items()}, return_dtype=pl.String)
+        frame = frame.with_columns((values if name in _TEXTS else infer_type(values)).alias(name))
+    return frame
+
+
 def _scan(source: _Source) -> pl.LazyFrame:
     options: dict[str, Any] = {"row_index_name": ROW, "row_index_offset": 1, "include_file_paths": FILE}
     path = source.path if source.remote else glob_free(Path(source.path))
     if source.remote:
-        options["storage_options"] = PATIENCE
+        return pl.scan_parquet(path, storage_options=PATIENCE, hive_partitioning=False, **options)
     if source.form == "Parquet":
         return pl.scan_parquet(path, **options)
     if source.form in SEPARATORS:
-        if source.remote:
-            return pl.scan_csv(path, separator=SEPARATORS[source.form], infer_schema=False, **options)
         return how_written(Path(source.path), source.form).scan(**options)
-    if source.form == "JSON" and not source.remote and (records := _records(Path(source.path))) is not None:
-        return records.with_row_index(ROW, 1).with_columns(pl.lit("").alias(FILE)).lazy()
-    if not source.remote:
-        with unpacked(Path(source.path)) as file:
-            if file.read(len(BOM)) == BOM:  # Polars takes it for a part of the first object
-                return pl.scan_ndjson(io.BytesIO(file.read()), infer_schema_length=None, **options)
-    return pl.scan_ndjson(path, infer_schema_length=None, **options)
-
-
-def _records(path: Path) -> pl.DataFrame | None:
-    """Return the table of a JSON array of objects; None: the file is none, but an object a line.
-
-    Raises:
-        UnreadableError: it is no JSON, or its values are no objects.
-    """
-    with unpacked(path) as file:
-        if not file.read(_HEAD).removeprefix(BOM).lstrip().startswith(b"["):
-            return None
-    with unpacked(path) as file:
-        try:
-            found = json.loads(file.read().decode("utf-8-sig"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise UnreadableError(f"it is not valid JSON ({error})") from None
-        except RecursionError:
-            raise UnreadableError("it is nested too deep") from None
-    if not all(isinstance(one, dict) for one in found):
-        raise UnreadableError("its array holds other values than objects")
-    return pl.DataFrame(found, infer_schema_length=None)
+    return scan_objects(Path(source.path), source.form, **options)
 
 
 def _unreadable(source: _Source, failure: str, told: bool) -> str:
     """Return the sentence for people; ``told``: the failure is one already, and no line has to be looked for."""
     said = without_credentials(failure.replace(source.path, source.name), source.path)
     cause = said.strip().partition("\n")[0].rstrip(".")
+    if source.remote and (known := advice(said)):
+        return f"{source.name} cannot be read: {known}"
     if source.form == "Parquet":
-        advice = "It is truncated, damaged or no Parquet file, or it is not there. Write it again."
+        todo = "It is truncated, damaged or no Parquet file, or it is not there. Write it again."
     else:
-        advice = "Correct the file, or export it again as UTF-8."
+        todo = "Correct the file, or export it again as UTF-8."
         cause = (None if source.remote or told else _first_bad_line(source)) or cause
-    return f"{source.name} cannot be read as {source.form}: {cause}. {advice}"
+    return f"{source.name} cannot be read as {source.form}: {cause}. {todo}"
 
 
 def _first_bad_line(source: _Source) -> str | None:
@@ -322,7 +346,9 @@ def _first_bad_line(source: _Source) -> str | None:
         return None
 
 
-def _conform(frame: pl.DataFrame, source: _Source, kind: Kind, mapping: Mapping[str, str]) -> pl.DataFrame:
+def _conform(
+    frame: pl.DataFrame, source: _Source, kind: Kind, mapping: Mapping[str, str], notation: Notation = PLAIN
+) -> pl.DataFrame:
     present = [name for name in frame.columns if name not in (FILE, ROW)]
     option = _MAPPINGS[kind]
     for name, origin in mapping.items():
@@ -339,9 +365,10 @@ def _conform(frame: pl.DataFrame, source: _Source, kind: Kind, mapping: Mapping[
                 f'Rename the column, or map it: {option}={{"{name}": "{likely}"}}.'
             )
     origins = {name: name for name in present if name not in mapping and name not in mapping.values()} | dict(mapping)
-    series = [_kept(frame[origin].alias(name), source, kind) for name, origin in origins.items()]
+    place = Path(source.path), source.name, source.form
+    series = [kept(frame[origin].alias(name), kind, *place, notation) for name, origin in origins.items()]
     told = {name for name, _ in source.partitions}
-    series = [infer_type(one) if one.name in told and one.name not in _TEXT[kind] else one for one in series]
+    series = [infer_type(one) if one.name in told and one.name not in TEXT[kind] else one for one in series]
     return pl.DataFrame([*series, frame[FILE], frame[ROW].cast(pl.UInt64)])
 
 
@@ -356,39 +383,6 @@ def _plain(name: str) -> str:
     return "".join(filter(str.isalnum, name)).lower()
 
 
-def _kept(values: pl.Series, source: _Source, kind: Kind) -> pl.Series:
-    """Return a column as a snapshot can keep it."""
-    inner = values.dtype
-    while isinstance(inner, pl.List | pl.Array):
-        inner = inner.inner  # type: ignore[assignment]
-    text = values.name in _TEXT[kind]
-    if inner in (pl.Struct, pl.Binary, pl.Object) or ((text or kind == "users") and inner != values.dtype):
-        wanted = "text" if text else "scalars" if kind == "users" else "scalars or lists of scalars"
-        raise SourceError(
-            f"{source.name}, column {values.name!r} holds {values.dtype}; {wanted} can be kept. "
-            "Flatten or convert it, or leave the column out."
-        )
-    if text:
-        if source.form in SEPARATORS and values.name != columns.TITLE:
-            values = without_null_words(values, NULL_IDS)
-        return as_ids(values) if values.name in _IDS else values.cast(pl.String)
-    if inner in (pl.Categorical, pl.Enum, pl.Null):
-        values = values.cast(_with_inner(values.dtype, pl.String()))
-    elif inner.is_decimal():
-        values = values.cast(_with_inner(values.dtype, pl.Float64()))
-    if values.dtype.is_float():
-        return values.fill_nan(None)
-    if source.form in SEPARATORS:
-        values = without_null_words(values)
-        return values if values.name == columns.TIMESTAMP else infer_type(values)
-    return infer_type(values, only_beside_null_words=True) if source.form in ("NDJSON", "JSON") else values
-
-
-def _with_inner(dtype: pl.DataType, inner: pl.DataType) -> pl.DataType:
-    """Return a type of lists, or of lists of lists, with other values in it; arrays become lists."""
-    return pl.List(_with_inner(dtype.inner, inner)) if isinstance(dtype, pl.List | pl.Array) else inner  # type: ignore[arg-type]
-
-
 def _stack(frames: list[pl.DataFrame], named: str) -> pl.DataFrame:
     stamps = {frame.schema[columns.TIMESTAMP] for frame in frames if columns.TIMESTAMP in frame.columns}
     if len(stamps) > 1:  # numbers in one file, text in another: each value says for itself what it is
@@ -396,5 +390,16 @@ def _stack(frames: list[pl.DataFrame], named: str) -> pl.DataFrame:
     try:
         return pl.concat(frames, how="diagonal_relaxed")
     except pl.exceptions.PolarsError as error:
-        message = f"The files of {named} do not fit together: {error}. Give each column one type."
+        message = f"The files of {named} do not fit together: {_misfit(frames) or error}. Give each column one type."
         raise SourceError(message) from error
+
+
+def _misfit(frames: list[pl.DataFrame]) -> str | None:
+    """Say which column holds lists in one file and none in another."""
+    first: dict[str, tuple[str, pl.DataType]] = {}
+    for frame in frames:
+        for name, kind in frame.schema.items():
+            file, other = first.setdefault(name, (str(frame[FILE].head(1).to_list()), kind))
+            if isinstance(kind, pl.List) != isinstance(other, pl.List):
+                return f"{name} holds {other} in {file[2:-2]} and {kind} in {frame[FILE][0]}"
+    return None

@@ -17,6 +17,7 @@ from recsys.artifacts import ArtifactError
 from recsys.config import TARGET, IngestConfig, MonitorConfig, TextConfig, from_stored
 from recsys.data import columns
 from recsys.data.locations import Sources
+from recsys.data.notation import Notation
 from recsys.data.parsing import parse_timestamps
 from recsys.data.quality import TableQuality, event_checks, item_checks, split
 from recsys.data.signals import signals_of, suggested
@@ -188,14 +189,15 @@ def _raw(
     """Read a raw table as the next ingest would; without a catalogue no item of an event is unknown."""
     sources = Sources.from_environment().with_folder(home.cache)
     mapping = config.event_columns if kind == "events" else config.item_columns
-    raw = read_table(location, kind, mapping, config.limits, sources)
+    notation = Notation.of(config)
+    raw = read_table(location, kind, mapping, config.limits, sources, notation)
     if latest is not None:
         checks = event_checks(raw[columns.ITEM_ID].unique() if catalogue is None else catalogue, latest)
     else:
         checks = item_checks()
     rows, _, quality = split(raw, kind, checks)
     if arrival in rows.columns:
-        rows = rows.with_columns(parse_timestamps(rows[arrival]))
+        rows = rows.with_columns(parse_timestamps(rows[arrival], notation))
     return _Raw(rows, quality)
 
 

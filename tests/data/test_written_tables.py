@@ -259,3 +259,58 @@ def test_labelled_texts_are_read_by_the_same_reader(tmp_path: Path, name: str) -
 def test_only_a_line_feed_parts_lines_of_labels(tmp_path: Path) -> None:
     path = written(tmp_path, "t.txt", "\ufeffpos good\u2028news\u0085here\r\nneg bad\n")
     assert read_labelled(path).rows() == [("good\u2028news\u0085here", "pos"), ("bad", "neg")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("i.csv", "sep=;\nitem_id;title\n1;A\n"),
+        ("i.csv", "\ufeffsep=\t\r\nitem_id\ttitle\r\n1\tA\r\n"),
+        ("i.csv", "item_id,title\r1,A\n"),
+        ("i.ndjson", '{"item_id": 1, "title": "A"}\n'.encode("utf-16")),
+    ],
+)
+def test_what_excel_and_others_write_before_and_between_rows(tmp_path: Path, name: str, content: str | bytes) -> None:
+    found = read_table(written(tmp_path, name, content), "items")
+    assert found.select("item_id", "title").rows() == [("1", "A")]
+
+
+def test_empty_texts_among_others_hold_no_rows_and_alone_are_refused(tmp_path: Path) -> None:
+    written(tmp_path, "a/1.csv", "")
+    written(tmp_path, "a/2.csv", "item_id,title\n1,A\n")
+    assert read_table(tmp_path / "a", "items").height == 1
+    written(tmp_path, "a/3.parquet", "")
+    with pytest.raises(SourceError, match=r"3\.parquet is empty"):
+        read_table(tmp_path / "a", "items")
+    written(tmp_path, "b/1.csv", "")
+    written(tmp_path, "b/2.csv", "")
+    with pytest.raises(SourceError, match=r"1\.csv is empty"):
+        read_table(tmp_path / "b", "items")
+
+
+def test_lists_in_one_file_and_texts_in_another_are_told_by_column_and_file(tmp_path: Path) -> None:
+    written(tmp_path, "a.ndjson", '{"item_id": "1", "title": "A", "of": ["x"]}\n')
+    written(tmp_path, "b.ndjson", '{"item_id": "2", "title": "B", "of": "y"}\n')
+    with pytest.raises(SourceError, match=r"of holds List\(String\) in a.ndjson and String in b.ndjson"):
+        read_table(tmp_path, "items")
+
+
+def test_maps_are_refused_as_other_nested_values_are(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    of = pa.array([[("k", "v")]], pa.map_(pa.string(), pa.string()))
+    pq.write_table(pa.table({"item_id": ["1"], "title": ["A"], "of": of}), tmp_path / "i.parquet")
+    with pytest.raises(SourceError, match=r"column 'of' holds Map\(String, String\)"):
+        read_table(tmp_path / "i.parquet", "items")
+
+
+def test_labels_and_pairs_know_ids_and_numbers_as_events_do(tmp_path: Path) -> None:
+    from recsys.data.pairs import read_pairs
+
+    pl.DataFrame({"text": ["a"], "label": [1.0]}).write_parquet(tmp_path / "t.parquet")
+    assert read_labelled(tmp_path / "t.parquet").rows() == [("a", "1")]
+    pairs = written(tmp_path, "p.csv", "query;item_id;weight\na;12.0;1,5\nb;13.0;2\n")
+    assert read_pairs(pairs).rows() == [("a", "12", 1.5), ("b", "13", 2.0)]
+    pl.DataFrame({"text": [["a"]], "label": ["x"]}).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(SourceError, match=r"t\.parquet, column 'text' holds List\(String\); text can be kept"):
+        read_labelled(tmp_path / "t.parquet")

@@ -127,7 +127,7 @@ def wait_for_run(api: httpx.Client, deployment: dict[str, Any], wanted: Callable
 def test_each_deployment_goes_where_its_flow_has_what_it_needs(api: httpx.Client, deployed: dict[str, Any]) -> None:
     assert {*deployed["deployments"]} >= {
         *("daily", "ingest", "train", "evaluate", "publish", "rollback", "pretrain", "tune", "classify", "teach"),
-        *("monitor", "batch", "prune", "tidy"),
+        *("monitor", "batch", "prune", "tidy", "ingest-dataset"),
     }
     described = yaml.safe_load((CLONE / "prefect.yaml").read_text())["deployments"]
     for one in described:
