@@ -21,7 +21,7 @@ from flows.commands.generations import generations
 from flows.commands.measure import benchmark, evaluate
 from flows.commands.monitor import monitor
 from flows.commands.publish import promotions, publish, rollback
-from flows.commands.service import keys, recommend, serve
+from flows.commands.service import bento, keys, recommend, serve
 from flows.commands.simulate import simulate
 from flows.commands.snapshots import prune, snapshots
 from flows.commands.terminal import before_any_command, print_json
@@ -95,7 +95,7 @@ def main(
 for command in (
     *(demo, ingest, validate, train, pretrain, teach, tune, classify, evaluate, benchmark),
     *(publish, rollback, promotions, generations, adapters, experiments, snapshots, prune),
-    *(serve, recommend, batch, monitor, embed, export, export_events, simulate, ui, deploy),
+    *(serve, bento, recommend, batch, monitor, embed, export, export_events, simulate, ui, deploy),
 ):
     app.command()(command)
 app.add_typer(keys, name="keys")

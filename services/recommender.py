@@ -28,6 +28,7 @@ from services.edge.own import OwnAnswers
 from services.edge.problems import Boundary
 from services.edge.supervisor import guard_supervisor
 from services.worker.attribution import Attribution
+from services.worker.bundled import serve_bundled
 from services.worker.classifiers import Classifiers
 from services.worker.comparisons import Comparisons
 from services.worker.current import CurrentGeneration
@@ -100,6 +101,7 @@ class RecommenderService:
         torch.set_num_threads(1)  # one request is small; threads would only take turns with the other workers
         sys.setswitchinterval(SWITCH_SECONDS)
         home = Home.from_environment()
+        serve_bundled(home)
         warn_if_open(home)
         metrics = Metrics()
         self.database = Database.of(home)

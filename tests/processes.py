@@ -22,13 +22,18 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 def wait_until_healthy(server: subprocess.Popen[bytes], api: str, log: Path) -> None:
     """Wait until a Prefect server answers; ``log`` is shown where it does not."""
+    wait_until_ready(server, f"{api}/health", log)
+
+
+def wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Wait until a server says at a URL that it is ready; ``log`` is shown where it does not."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        assert server.poll() is None, f"The Prefect server ended:\n{log.read_text()}"
+        assert server.poll() is None, f"The server ended:\n{log.read_text()}"
         try:
-            if httpx.get(f"{api}/health", timeout=5).is_success:
+            if httpx.get(url, timeout=5).is_success:
                 return
         except httpx.TransportError:
             pass
         time.sleep(0.1)
-    raise AssertionError(f"The Prefect server was not ready after {PATIENCE_SECONDS} s:\n{log.read_text()}")
+    raise AssertionError(f"The server was not ready after {PATIENCE_SECONDS} s:\n{log.read_text()}")

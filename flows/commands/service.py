@@ -8,6 +8,8 @@ import typer
 from flows import progress
 from flows.commands.tables import EMPTY, show_items
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, shell, table
+from recsys.errors import SettingError
+from recsys.store.names import GENERATION, meant
 from services.edge.keys import SCOPES, create_key, read_keys, revoke_key
 
 keys = typer.Typer(help="Make, list and revoke the keys of the service.", no_args_is_help=True)
@@ -69,6 +71,33 @@ def serve(
 
     with shell(home, False, debug) as session:
         service.serve(session.home, host, port, workers)
+
+
+def bento(
+    generation: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Id or alias of what it carries; else what is served.")
+    ] = None,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Carry no generation: it serves a home that it is given.")
+    ] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Build the service as a Bento, with a generation inside, into BentoML's store."""
+    with shell(home, as_json, debug) as session:
+        from recsys.store.generations import current_id, newest_id
+        from services.bento import build_bento
+
+        if bare and generation is not None:
+            raise SettingError("--bare carries no generation. Leave one of the two out.")
+        named = None if generation is None else meant(session.home, GENERATION, generation)
+        carried = None if bare else named or current_id(session.home) or newest_id(session.home)
+        with progress.step("Build the Bento"):
+            built = build_bento(session.home, carried)
+        session.result = asdict(built)
+        session.show(f"Bento {built.tag} {'was there already' if built.found else 'is built'}.")
+        session.show(f"Next: bentoml serve {built.tag} · bentoml containerize {built.tag}")
 
 
 def recommend(
