@@ -106,7 +106,10 @@ class IngestConfig(Settings):
     context_columns: Names | None = field(
         default=None, metadata=LATER
     )  # columns of the events that a request may give as its situation; None: none
-    max_quarantined_share: Share = 0.01  # of all rows of a table; above it nothing is written
+    max_quarantined_share: Share = 0.01  # of all rows of a table, duplicates left aside; above it nothing is written
+    max_duplicate_share: Share | None = field(
+        default=None, metadata=LATER
+    )  # likewise of duplicates; None: half, as where all came twice; max_quarantined_share where that is more, or 0
     future_tolerance_seconds: Annotated[int, Bound(at_least=0, at_most=10**9)] = (
         300  # how far a clock may run ahead before an event is refused
     )

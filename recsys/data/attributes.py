@@ -3,7 +3,8 @@
 A column that does not is kept all the same; the quality report says why it is not used.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 import polars as pl
@@ -45,28 +46,59 @@ def check_context(events: pl.DataFrame, names: Sequence[str], known: Collection[
             raise SourceError(f"context_columns names {name!r}, which holds {kind}. Give texts, numbers or flags.")
 
 
+@dataclass
+class Values:
+    """What a column holds, taken part by part.
+
+    Attributes:
+        kind: its type.
+        given: how many values there are.
+        different: each of them once.
+    """
+
+    kind: pl.DataType
+    given: int
+    different: pl.Series
+
+    @classmethod
+    def of(cls, column: pl.Series) -> "Values":
+        """Return the values of a whole column, or of its first part."""
+        present = column.drop_nulls()
+        return cls(column.dtype, len(present), present.unique())
+
+    def add(self, column: pl.Series) -> None:
+        """Take another part."""
+        more = Values.of(column)
+        self.given += more.given
+        self.different = pl.concat([self.different, more.different]).unique()
+
+
 def unused(table: pl.DataFrame, names: list[str]) -> dict[str, str]:
     """Return those of some columns that make no segments, each with a sentence that says why."""
-    found = {name: why for name in names if (why := _why_not(table[name])) is not None}
-    usable = sorted(name for name in names if name not in found)
+    return unused_of({name: Values.of(table[name]) for name in names})
+
+
+def unused_of(held: Mapping[str, Values]) -> dict[str, str]:
+    """Return ``unused`` of columns whose values were taken part by part."""
+    found = {name: why for name, values in held.items() if (why := _why_not(values)) is not None}
+    usable = sorted(name for name in held if name not in found)
     beyond = f"{MAX_USED} columns before it make segments, and no more do. Leave out what nobody asks for."
     return found | dict.fromkeys(usable[MAX_USED:], beyond)
 
 
-def _why_not(values: pl.Series) -> str | None:
-    given, kept = values.drop_nulls(), "It is kept, and makes no segments."
-    different = given.n_unique()
+def _why_not(values: Values) -> str | None:
+    different, kind, kept = len(values.different), values.kind, "It is kept, and makes no segments."
     if different < 2:
         return f"it holds {'the same value everywhere' if different else 'nothing'}. {kept}"
-    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
+    if kind.is_numeric() or kind == pl.Boolean:
         return None
-    if values.dtype != pl.String:
-        return f"it holds {values.dtype}; segments are made of text, numbers and flags. {kept}"
+    if kind != pl.String:
+        return f"it holds {kind}; segments are made of text, numbers and flags. {kept}"
     if different > MAX_VALUES:
         return f"it has {different:,} different values; more than {MAX_VALUES:,} make no segments. {kept}"
-    if different > len(given) / 2:
-        return f"it has {different:,} different values in {len(given):,} rows, nearly one a row. {kept}"
-    longest = int(given.str.len_chars().max() or 0)  # type: ignore[arg-type]
+    if different > values.given / 2:
+        return f"it has {different:,} different values in {values.given:,} rows, nearly one a row. {kept}"
+    longest = int(values.different.str.len_chars().max() or 0)  # type: ignore[arg-type]
     if longest > MAX_CHARACTERS:
         return f"it holds a text of {longest:,} characters; more than {MAX_CHARACTERS} name no segment. {kept}"
     return None

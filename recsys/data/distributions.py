@@ -59,18 +59,19 @@ class Change:
 
 def distributions(snapshot: Snapshot) -> list[Distribution]:
     """Return how events lie in time, by user, item and type, and how long the texts of items are."""
-    events, items = snapshot.events(), snapshot.items()
-    by_user = events[columns.USER_ID].value_counts()["count"]
-    by_item = items.select(columns.ITEM_ID).join(events.group_by(columns.ITEM_ID).len(), columns.ITEM_ID, how="left")
+    events, items = snapshot.scan(), snapshot.items()
+    by_user = _counted(events, columns.USER_ID)["len"]
+    by_item = items.select(columns.ITEM_ID).join(_counted(events, columns.ITEM_ID), columns.ITEM_ID, how="left")
+    timed = [name for name in (columns.TIMESTAMP, columns.TIMESTAMP_KNOWN) if name in snapshot.event_schema]
     lengths = pl.Series(map(len, item_texts(items, TextConfig())), dtype=pl.Int64)
     found = [
-        *over_time(events),
+        *over_time(snapshot.events(*timed)),
         Distribution("users", "events", doubling(by_user)),
         Distribution("items", "events", doubling(by_item["len"].fill_null(0))),
         Distribution("items", "characters of text", doubling(lengths)),
     ]
-    if columns.EVENT_TYPE in events.columns:
-        found.append(Distribution("events", "type", _types(events[columns.EVENT_TYPE])))
+    if columns.EVENT_TYPE in snapshot.event_schema:
+        found.append(Distribution("events", "type", _types(_counted(events, columns.EVENT_TYPE))))
     return found
 
 
@@ -109,9 +110,12 @@ def changes(before: Snapshot, now: Snapshot) -> list[Change]:
     figures = []
     for name, column in (("users", columns.USER_ID), ("items", columns.ITEM_ID)):
         earlier, later = (_ids(one, column) for one in (before, now))
+        lost, found = (
+            one.join(other, column, how="anti").height for one, other in ((earlier, later), (later, earlier))
+        )
         figures += [
-            Change(name, len(earlier), len(later)),
-            Change(f"{name} that the other has not", len(earlier - later), len(later - earlier)),
+            Change(name, earlier.height, later.height),
+            Change(f"{name} that the other has not", lost, found),
         ]
     events, older = now.manifest.counts.events, before.manifest.counts.events
     quarantined = Change("rows set aside", before.manifest.counts.quarantined, now.manifest.counts.quarantined)
@@ -125,14 +129,19 @@ def previous(snapshots: Sequence[Snapshot], snapshot: Snapshot) -> Snapshot | No
     return snapshots[place - 1] if place else None
 
 
-def _ids(snapshot: Snapshot, column: str) -> set[str]:
-    table = snapshot.events() if column == columns.USER_ID else snapshot.items()
-    return set(table[column].unique())
+def _counted(events: pl.LazyFrame, column: str) -> pl.DataFrame:
+    """Return how many events there are of each value of a column."""
+    return events.group_by(column).len().collect(engine="streaming")
 
 
-def _types(types: pl.Series) -> dict[str, int]:
+def _ids(snapshot: Snapshot, column: str) -> pl.DataFrame:
+    table = snapshot.scan() if column == columns.USER_ID else snapshot.items().lazy()
+    return table.select(pl.col(column).unique()).collect(engine="streaming")
+
+
+def _types(types: pl.DataFrame) -> dict[str, int]:
     """Return how many events are of each type, the most frequent first, the rest of them together."""
-    counted = types.value_counts().sort(["count", types.name], descending=[True, False])
+    counted = types.sort(["len", columns.EVENT_TYPE], descending=[True, False])
     rows = [("(none)" if name is None else str(name), count) for name, count in counted.iter_rows()]
     rest = sum(count for _, count in rows[MOST_TYPES:])
     return dict(rows[:MOST_TYPES]) | ({f"{len(rows) - MOST_TYPES} others": rest} if rest else {})

@@ -32,6 +32,10 @@ class Forgotten:
         """Return the time up to which a user is forgotten, in microseconds since 1970, or None."""
         return self.times.get(hash_user(self.salt, user_id)) if self.times else None
 
+    def among(self, user_ids: list[str]) -> set[str]:
+        """Return which of some users are forgotten up to some time."""
+        return {user_id for user_id in user_ids if self.when(user_id) is not None}
+
     def remain(self, rows: pl.DataFrame, timed_by: str = columns.TIMESTAMP) -> pl.DataFrame:
         """Return raw events without the forgotten ones; an event of such a user whose time cannot be read goes too.
 

@@ -1,6 +1,6 @@
 """From raw files to a snapshot: read the tables, set bad rows aside, and write what is good, or refuse."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -8,43 +8,67 @@ import polars as pl
 
 from recsys.config import IngestConfig
 from recsys.data import columns
-from recsys.data.attributes import attribute_names, check_context, unused
+from recsys.data.attributes import Values, attribute_names, unused_of
+from recsys.data.batches import read_batches
+from recsys.data.earlier import EarlierEvents, with_earlier
 from recsys.data.findings.gathered import profiles
 from recsys.data.findings.look import Look
 from recsys.data.forgetting import Forgotten
-from recsys.data.live import LiveTables, joined_events, joined_items, joined_users
+from recsys.data.live import LiveTables, joined_items, joined_users
 from recsys.data.locations import Sources
-from recsys.data.manifest import LiveMark
+from recsys.data.manifest import Appended, LiveMark
 from recsys.data.notation import Notation
-from recsys.data.quality import QualityError, QualityReport, event_checks, item_checks, split, user_checks
-from recsys.data.repeats import measure_repeats
+from recsys.data.quality import (
+    Allowed,
+    QualityError,
+    QualityReport,
+    TableQuality,
+    cleared,
+    event_checks,
+    item_checks,
+    quality_of,
+    sift,
+    user_checks,
+    without_duplicates,
+)
+from recsys.data.segments.building import Building, EventTable
+from recsys.data.segments.room import Room
+from recsys.data.set_aside import SetAside
+from recsys.data.sieve import Complete, EventSieve, unchanged
 from recsys.data.signals import suggested
-from recsys.data.snapshot import CONTRACT_COLUMNS, Snapshot, write_snapshot
-from recsys.data.sources import Location, read_table
+from recsys.data.snapshot import Snapshot, write_snapshot
+from recsys.data.sources import Kind, Location, read_table
+from recsys.errors import DataError
 from recsys.home import Home
 
-Complete = Callable[[pl.DataFrame], pl.DataFrame]
 _DEFAULT = IngestConfig()
 _NOBODY = Forgotten()
 
 
-def unchanged(table: pl.DataFrame) -> pl.DataFrame:
-    """Complete nothing."""
-    return table
-
-
 @dataclass(frozen=True)
-class _Tables:
-    events: pl.DataFrame
+class _Checked:
+    """All tables, as they were checked.
+
+    Attributes:
+        report: what was read and set aside.
+        events: good ones.
+        items: likewise.
+        users: likewise; None: nothing is known of them.
+        mark: what of the tables was collected while the service ran.
+        appended: what joined an earlier snapshot; None: there was none.
+    """
+
+    report: QualityReport
+    events: EventTable
     items: pl.DataFrame
     users: pl.DataFrame | None
-    report: QualityReport
-    live: LiveMark | None = None
+    mark: LiveMark | None
+    appended: Appended | None
 
 
 def ingest(
-    events: Location,
-    items: Location,
+    events: Location | None,
+    items: Location | None,
     home: Home,
     config: IngestConfig = _DEFAULT,
     now: datetime | None = None,
@@ -53,11 +77,13 @@ def ingest(
     complete_items: Complete = unchanged,
     users: Location | None = None,
     live: LiveTables | None = None,
+    append: Snapshot | None = None,
+    since: datetime | None = None,
 ) -> Snapshot:
     """Turn raw events, items and users into a snapshot; the same content, in any order and format, gives the same one.
 
     Args:
-        events: where the events are: a file, a folder, a glob or a URL; or a frame of them.
+        events: where the events are: a file, a folder, a glob or a URL; or a frame of them; None: none join ``append``.
         items: where the items are, likewise.
         home: the state to write the snapshot to.
         config: column names, and how much may be set aside.
@@ -67,30 +93,42 @@ def ingest(
         complete_items: fills in what good items lack.
         users: where the users and their attributes are, likewise; None: nothing is known of them but their events.
         live: what was collected while the service ran, which joins what the sources hold; None: nothing does.
+        append: a snapshot that the tables join, which stays as it is; None: they are all there is. What results is what
+            one ingest of all rows gives, but for rows that the earlier one has set aside.
+        since: events before that time are passed over; None: none is.
 
     Raises:
         SourceError: a table cannot be read, or may not be, or is too large.
-        QualityError: more rows are bad than ``max_quarantined_share`` allows, or none is good.
+        DataError: there is no table, and no snapshot that it could be left out for.
+        QualityError: more rows are bad than ``max_quarantined_share`` allows, or repeat others than
+            ``max_duplicate_share``, or none is good.
         ArtifactError: the same content was ingested before, and that snapshot has been damaged since.
     """
+    if append is None and (events is None or items is None):
+        raise DataError("Events and items are needed for a snapshot; either can be left out where others join one.")
+    if append is not None and config.context_columns is None and append.manifest.context is not None:
+        config = replace(config, context_columns=tuple(append.manifest.context))
     sources = Sources.from_environment().with_folder(home.cache)  # where what the library fetches itself lies
-    tables = _check(events, items, users, config, now, sources, forgotten, live)
-    if tables.report.refusal():
-        raise QualityError(tables.report)
-    events_table, items_table = complete_events(tables.events), complete_items(tables.items)
-    report = tables.report
-    return write_snapshot(
-        home,
-        events_table,
-        items_table,
-        report.quarantine,
-        report.tables,
-        config,
-        tables.users,
-        report.unused,
-        report.unused_context,
-        tables.live,
-    )
+    with Room.of(home) as room:
+        set_aside = SetAside(room)
+        given = _Given(events, items, users, config, _latest(config, now), sources, forgotten, live, append, since)
+        checked = _check(given, room, set_aside, complete_events, complete_items)
+        report = checked.report
+        if report.refusal():
+            raise QualityError(report)
+        return write_snapshot(
+            home,
+            checked.events,
+            checked.items,
+            set_aside,
+            report.tables,
+            config,
+            checked.users,
+            report.unused,
+            report.unused_context,
+            checked.mark,
+            checked.appended,
+        )
 
 
 def validate(
@@ -108,58 +146,139 @@ def validate(
     Raises:
         SourceError: a table cannot be read.
     """
-    tables = _check(events, items, users, config, now, Sources.from_environment())
+    given = _Given(events, items, users, config, _latest(config, now), Sources.from_environment())
     look = Look()
-    look.update(tables.events)
-    return replace(
-        tables.report,
-        repeats=measure_repeats(tables.events),
-        signals=suggested(tables.events),
-        findings=look.findings(tables.items, tables.users, profiles(before)),
-        distributions=look.distributions(tables.items),
-    )
+    with Room.elsewhere() as room:
+        checked = _check(given, room, SetAside(room), keep=False, look=look)
+    odd = look.findings(checked.items, checked.users, profiles(before))
+    return replace(checked.report, findings=odd, distributions=look.distributions(checked.items))
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """What is checked; see ``ingest``. ``latest``: the latest time that is not the future."""
+
+    events: Location | None
+    items: Location | None
+    users: Location | None
+    config: IngestConfig
+    latest: datetime
+    sources: Sources
+    forgotten: Forgotten = _NOBODY
+    live: LiveTables | None = None
+    append: Snapshot | None = None
+    since: datetime | None = None
+
+    def table(self, location: Location, kind: Kind) -> pl.DataFrame:
+        """Read one table whole."""
+        mapping = {"items": self.config.item_columns, "users": self.config.user_columns or {}}[kind]
+        return read_table(location, kind, mapping, self.config.limits, self.sources, Notation.of(self.config))
+
+
+def _latest(config: IngestConfig, now: datetime | None) -> datetime:
+    return (now or datetime.now(UTC)).astimezone(UTC) + timedelta(seconds=config.future_tolerance_seconds)
 
 
 def _check(
-    events: Location,
-    items: Location,
-    users: Location | None,
-    config: IngestConfig,
-    now: datetime | None,
-    sources: Sources,
-    forgotten: Forgotten = _NOBODY,
-    live: LiveTables | None = None,
-) -> _Tables:
-    latest = (now or datetime.now(UTC)).astimezone(UTC) + timedelta(seconds=config.future_tolerance_seconds)
-    notation = Notation.of(config)
-    raw_items = read_table(items, "items", config.item_columns, config.limits, sources, notation)
-    good_items, bad_items, item_quality = split(raw_items, "items", item_checks())
-    changed = fresh = told = 0
+    given: _Given,
+    room: Room,
+    set_aside: SetAside,
+    complete_events: Complete = unchanged,
+    complete_items: Complete = unchanged,
+    keep: bool = True,
+    look: Look | None = None,
+) -> _Checked:
+    """Check all tables; ``keep``: write the events, unless there are too many bad ones; ``look`` is fed with them."""
+    config, live, forgotten, before = given.config, given.live, given.forgotten, given.append
+    qualities: list[TableQuality] = []
+    items = _joined(given, given.items, "items", None if before is None else before.items(), set_aside, qualities)
+    if items is None:
+        raise DataError("There are no items, and no snapshot that has any.")
+    changed = told = 0
     if live is not None:
-        good_items, changed = joined_items(good_items, live.items)
-    checks = event_checks(good_items[columns.ITEM_ID], latest)
-    raw_events = forgotten.remain(read_table(events, "events", config.event_columns, config.limits, sources, notation))
-    good_events, bad_events, event_quality = split(raw_events, "events", checks)
+        items, changed = joined_items(items, live.items)
+    earlier = None if before is None else EarlierEvents(before, forgotten)
+    checks = event_checks(items[columns.ITEM_ID], given.latest)
+    sieve = EventSieve(room, set_aside, checks, config.context_columns or (), earlier, given.since)
     if live is not None:
-        known = forgotten.remain(live.known(good_items[columns.ITEM_ID], latest))
-        good_events, fresh = joined_events(good_events, known, config.context_columns or ())
-    bad, qualities = [bad_events, bad_items], [event_quality, item_quality]
-    context = config.context_columns or ()
-    check_context(good_events, context, CONTRACT_COLUMNS)
-    unfit = unused(good_events, list(context))
-    good_users, left = None, {}
-    named = config.user_columns or {}
-    raw_users = None if users is None else read_table(users, "users", named, config.limits, sources, notation)
-    raw_users = None if raw_users is None else forgotten.remain(raw_users, columns.UPDATED_AT)
-    if raw_users is not None and not raw_users.is_empty():  # everybody in it may be forgotten
-        good_users, bad_users, user_quality = split(raw_users, "users", user_checks())
-        if live is not None:
+        sieve.expect(forgotten.remain(live.known(items[columns.ITEM_ID], given.latest)))
+    if given.events is not None:
+        notation = Notation.of(config)
+        for batch in read_batches(given.events, config.event_columns, config.limits, given.sources, notation):
+            sieve.add(forgotten.remain(batch))
+    known_users = None if before is None else before.users()
+    users, unused = None, {}
+    if given.users is not None or known_users is not None:
+        users = _joined(given, given.users, "users", known_users, set_aside, qualities)
+        if live is not None and users is not None:
             said = {name: one for name, one in live.users.items() if (forgotten.when(name) or -1) < one.time}
-            good_users, told = joined_users(good_users, said)
-        left = unused(good_users, attribute_names(good_users))
-        bad, qualities = [*bad, bad_users], [*qualities, user_quality]
-    report = QualityReport(
-        tuple(qualities), pl.concat(bad), config.max_quarantined_share, unused=left, unused_context=unfit
+            users, told = joined_users(users, said)
+    if users is not None:
+        unused = unused_of({name: Values.of(users[name]) for name in attribute_names(users)})
+    allowed, aside = Allowed.by(config), set_aside
+    refused = QualityReport(_of(given, sieve, qualities), aside.table, allowed).refusal()
+    segments = None if earlier is None else earlier.segments
+    building = Building(room, keep and not refused, segments, None if earlier is None else sieve.like)
+    units = sieve.units(unchanged if refused else complete_events)
+    events = building.build(units if look is None else _seen(units, look))
+    kinds, context = suggested(sieve.kinds), sieve.unused_context()
+    report = QualityReport(_of(given, sieve, qualities), aside.table, allowed, events.repeats, kinds, unused, context)
+    complete = items if report.refusal() else complete_items(items)
+    mark = None if live is None else live.mark(sieve.joined, changed, told)
+    appended = None if before is None or earlier is None else _appended(before, earlier, sieve, complete, events)
+    return _Checked(report, events, complete, users, mark, appended)
+
+
+def _seen(units: Iterable[pl.DataFrame], look: Look) -> Iterator[pl.DataFrame]:
+    for unit in units:
+        look.update(unit)
+        yield unit
+
+
+def _of(given: _Given, sieve: EventSieve, others: list[TableQuality]) -> tuple[TableQuality, ...]:
+    """Return the quality of the tables that were read."""
+    return (*(() if given.events is None else (sieve.quality,)), *others)
+
+
+def _joined(
+    given: _Given,
+    location: Location | None,
+    kind: Kind,
+    earlier: pl.DataFrame | None,
+    set_aside: SetAside,
+    qualities: list[TableQuality],
+) -> pl.DataFrame | None:
+    """Return the good rows of items or users, with those of a snapshot; of one id the newest stays."""
+    if kind == "users" and earlier is not None:
+        earlier = given.forgotten.remain(earlier, columns.UPDATED_AT)
+    if location is None:
+        return earlier
+    raw = given.table(location, kind)
+    raw = given.forgotten.remain(raw, columns.UPDATED_AT) if kind == "users" else raw
+    if raw.is_empty():  # everybody in it may be forgotten
+        return earlier
+    sifted = sift(raw, kind, item_checks() if kind == "items" else user_checks())
+    good, repeated = without_duplicates(with_earlier(sifted.good, earlier), kind, raw.schema)
+    qualities.append(quality_of(kind, raw.height, sifted.reasons + repeated.reasons))
+    for part in (sifted, repeated):
+        set_aside.add(part.quarantine)
+    return cleared(good)
+
+
+def _appended(
+    before: Snapshot, earlier: EarlierEvents, sieve: EventSieve, items: pl.DataFrame, events: EventTable
+) -> Appended:
+    """Return what a manifest says of what has joined a snapshot."""
+    old = before.items()
+    same = old.columns == items.columns and old.schema == items.schema
+    changed = items.join(old, on=items.columns, how="anti", nulls_equal=True).height if same else items.height
+    return Appended(
+        before.id,
+        earlier.watermark,
+        sieve.good,
+        sieve.known,
+        sieve.late,
+        sieve.passed_over,
+        changed,
+        len(events.shared),
     )
-    mark = None if live is None else live.mark(fresh, changed, told)
-    return _Tables(good_events, good_items, good_users, report, mark)

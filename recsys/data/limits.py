@@ -7,6 +7,7 @@ Parquet says it in its footer; CSV and NDJSON are looked through as a stream. Wh
 import csv
 import gzip
 import io
+import math
 import os
 import re
 import zlib
@@ -44,11 +45,13 @@ class Budget:
     Args:
         limits: the settings.
         setting: what messages call them; None where they cannot be set.
+        in_parts: a table need not be held whole, so that memory is no limit, unless one is set.
     """
 
-    def __init__(self, limits: LimitsConfig, setting: str | None = None) -> None:
+    def __init__(self, limits: LimitsConfig, setting: str | None = None, in_parts: bool = False) -> None:
         self.limits = limits
         self.most = limits.max_bytes or machine_memory() // 2
+        self._whole = math.inf if in_parts and limits.max_bytes is None else self.most
         self._setting = setting
         self._stored = 0
         self._held = 0
@@ -70,12 +73,12 @@ class Budget:
             SourceError: this table would be too large in memory, or the file is none of its form.
         """
         stored = path.stat().st_size
-        if stored > self.most:
+        if stored > self._whole:
             self._too_large(name, stored)
         held = self._parquet(name, path) if form == "Parquet" else self._text(name, path, form)
         self._stored += stored
         self._held += held
-        if self._held > self.most:
+        if self._held > self._whole:
             self._too_large(name, self._held)
         self._check_ratio(name, self._held, self._stored)
 
@@ -153,7 +156,7 @@ class Budget:
                     total += len(block)
                     if packed and total > max(FLOOR, self.limits.max_expansion * stored):
                         self._check_ratio(name, total, stored)
-                    if total > self.most:
+                    if total > self._whole:
                         self._too_large(name, total)
                     if form in ("NDJSON", "JSON"):
                         check_depth(name, block)

@@ -7,10 +7,13 @@ from typing import Any
 from recsys.artifacts import canonical_json, digest
 from recsys.data.quality import TableQuality
 from recsys.data.repeats import Repeats
+from recsys.data.segments.leaf import Segment
+from recsys.data.segments.totals import Totals
 from recsys.record import Record
 
 EVENTS, ITEMS, USERS, QUARANTINE = "events.parquet", "items.parquet", "users.parquet", "quarantine.parquet"
-_LATER = ("repeats", "described", "context", "live")
+SEGMENTS = "events"  # the folder that is there in the place of ``EVENTS`` where events are many
+_LATER = ("repeats", "described", "context", "live", "segments", "watermark", "appended", "totals")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,41 @@ class LiveMark:
     time: int
 
 
+@dataclass(frozen=True)
+class Appended:
+    """What joined an earlier snapshot.
+
+    Attributes:
+        to: id of that snapshot.
+        watermark: the newest time that it had seen, microseconds since 1970; None: it had no events.
+        events: good ones among the rows that were read.
+        known: those that it had already, or that took the place of what it had.
+        late: those that are older than its newest.
+        passed_over: those before the time from which on events were wanted.
+        items: it had not, or had otherwise.
+        segments: that both share.
+    """
+
+    to: str
+    watermark: int | None
+    events: int
+    known: int
+    late: int
+    passed_over: int
+    items: int
+    segments: int
+
+    @property
+    def sentence(self) -> str:
+        """What joined, as people read it."""
+        late = f", {self.late:,} of them older than its newest" if self.late else ""
+        passed = f" {self.passed_over:,} were passed over, being older than was asked for." if self.passed_over else ""
+        return (
+            f"To snapshot {self.to} came {self.events:,} events{late}; {self.known:,} it had already. "
+            f"{self.items:,} items are new or changed.{passed}"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class SnapshotManifest(Record):
     """What a snapshot is.
@@ -76,6 +114,10 @@ class SnapshotManifest(Record):
         context: columns of events that a request may give; of one that makes no segments, why, else nothing. None: no
             column is declared as such.
         live: what of it was collected while the service ran; None: nothing.
+        watermark: the newest time of an event that was seen, microseconds since 1970; None: not said.
+        appended: what joined an earlier snapshot; None: there was none.
+        totals: counts by which others that join are counted; None: not said, or events are few.
+        segments: of the events, from the oldest, each a file in ``SEGMENTS``; None: one file holds them all.
     """
 
     id: str
@@ -91,16 +133,27 @@ class SnapshotManifest(Record):
     described: DescribedUsers | None = None
     context: dict[str, str] | None = None
     live: LiveMark | None = None
+    segments: list[Segment] | None = None
+    watermark: int | None = None
+    appended: Appended | None = None
+    totals: Totals | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values; of what came later nothing is said where there is none of it."""
         return {name: value for name, value in super().to_dict().items() if value is not None or name not in _LATER}
 
+    def summary(self) -> dict[str, Any]:
+        """Return everything but the digests of files, and the number of segments in the place of them."""
+        values = super().summary()
+        values.pop("totals", None)
+        segments = values.pop("segments", None)
+        return values if segments is None else values | {"segments": len(segments)}
+
     @property
     def content_digest(self) -> str:
         """The SHA-256 over what is read of the snapshot: the files of its tables, and what their times are."""
         read: dict[str, Any] = {
-            "events": self.files.get(EVENTS),
+            "events": self.files.get(EVENTS) if self.segments is None else self._segment_files,
             "items": self.files.get(ITEMS),
             "times_known": self.times_known,
         }
@@ -109,6 +162,10 @@ class SnapshotManifest(Record):
         if self.context is not None:
             read["context"] = used(self.context)
         return digest(canonical_json(read))
+
+    @property
+    def _segment_files(self) -> dict[str, str]:
+        return {name: found for name, found in self.files.items() if name.startswith(f"{SEGMENTS}/")}
 
 
 def used(context: Mapping[str, str]) -> dict[str, bool]:

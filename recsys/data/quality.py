@@ -5,6 +5,7 @@ duplicates stays depends on their content alone, never on the order of rows or f
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from recsys.config import SignalConfig
+from recsys.config import IngestConfig, SignalConfig
 from recsys.data import columns
 from recsys.data.parsing import parse_flags, parse_integers, parse_numbers, parse_timestamps
 from recsys.data.repeats import Repeats
@@ -24,7 +25,9 @@ if TYPE_CHECKING:  # both look at what is good
     from recsys.data.findings.finding import Finding
 
 MAX_ID_CHARACTERS = 256
+DUPLICATES = 0.5  # share of a table's rows that may be, unless settings say otherwise
 MAX_SHOWN = 60  # characters of a bad value in a message
+DUPLICATE, SAME_ID = "duplicate event", "another row has this id"  # reasons by which one of several rows stays
 _TOO_LONG = f"id longer than {MAX_ID_CHARACTERS} characters"
 
 QUARANTINE_SCHEMA = pl.Schema(
@@ -51,7 +54,9 @@ _PARSERS: dict[str, dict[str, Callable[[pl.Series], pl.Series]]] = {
     "users": {columns.UPDATED_AT: parse_timestamps},
 }
 _RAW = "__raw "
-_INDEX = "__index"
+_READ = "__read "  # before the name of a column as it was read, where it is kept as another value
+_INDEX, _STAYS = "__index", "__stays"
+BASE = ""  # the file of rows that an earlier snapshot has: of two that are the same in all, they stay
 
 
 class QualityError(DataError):
@@ -73,16 +78,53 @@ class Check:
 
 @dataclass(frozen=True)
 class TableQuality:
-    """How many rows of a table were read and set aside, and why."""
+    """How many rows of a table were read and set aside, and why.
+
+    Attributes:
+        table: its name.
+        rows: all that were read.
+        quarantined: all that were set aside, duplicates among them.
+        reasons: "column: reason" → rows, the most frequent first.
+        duplicates: those set aside that say again what another row says, or something else of the same id.
+    """
 
     table: str
     rows: int
     quarantined: int
-    reasons: dict[str, int]  # "column: reason" → rows, the most frequent first
+    reasons: dict[str, int]
+    duplicates: int = 0
+
+    @property
+    def bad(self) -> int:
+        """How many rows are wrong by themselves."""
+        return self.quarantined - self.duplicates
 
     @property
     def share(self) -> float:
-        return self.quarantined / self.rows
+        """The share of rows that are wrong by themselves."""
+        return self.bad / self.rows
+
+    @property
+    def duplicate_share(self) -> float:
+        return self.duplicates / self.rows
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """Shares of the rows of a table up to which these may be set aside."""
+
+    bad: float
+    duplicates: float
+
+    @classmethod
+    def by(cls, config: IngestConfig) -> "Allowed":
+        """Return what settings allow.
+
+        Retries and exports that overlap bring everything twice at worst, which is half; beyond that, rows have been
+        multiplied by mistake. Who allows no bad row at all means duplicates as well, and who allows more, more.
+        """
+        bad, duplicates = config.max_quarantined_share, config.max_duplicate_share
+        return cls(bad, duplicates if duplicates is not None else max(DUPLICATES, bad) if bad else 0.0)
 
 
 @dataclass(frozen=True)
@@ -92,7 +134,7 @@ class QualityReport:
     Attributes:
         tables: by table.
         quarantine: the rows set aside, with the columns of ``QUARANTINE_SCHEMA``.
-        max_quarantined_share: what is allowed.
+        allowed: how much of that may be.
         repeats: how often users came back to an item; None: never, or nobody has looked.
         signals: what types and values of events suggest that they mean; None: nothing, or nobody has looked.
         unused: columns that are kept and make no segments of users, and why; see ``recsys.data.attributes``.
@@ -103,7 +145,7 @@ class QualityReport:
 
     tables: tuple[TableQuality, ...]
     quarantine: pl.DataFrame
-    max_quarantined_share: float
+    allowed: Allowed
     repeats: Repeats | None = None
     signals: tuple[SignalConfig, ...] | None = None
     unused: Mapping[str, str] = field(default_factory=dict)
@@ -117,17 +159,32 @@ class QualityReport:
         if not refused:
             return None
         lines = [line for table in refused for line in self._explain(table, examples)]
-        advice = "Correct the rows, or raise max_quarantined_share. Nothing was written."
+        limits = sorted({self._limit(table) for table in refused})
+        advice = f"Correct the rows, or raise {' and '.join(limits)}. Nothing was written."
         return "\n".join([*lines, advice])
 
     def _refused(self, table: TableQuality) -> bool:
-        return table.share > self.max_quarantined_share or table.quarantined == table.rows
+        if not table.rows or table.quarantined == table.rows:
+            return True
+        return table.share > self.allowed.bad or table.duplicate_share > self.allowed.duplicates
+
+    def _limit(self, table: TableQuality) -> str:
+        """Return the setting that says how many rows may be as those of a refused table."""
+        bad = table.duplicates == 0 or table.share > self.allowed.bad
+        return "max_quarantined_share" if bad else "max_duplicate_share"
 
     def _explain(self, table: TableQuality, examples: int) -> list[str]:
-        limit = f"at most {self.max_quarantined_share:.2%} may be set aside"
+        if table.rows and self._limit(table) == "max_duplicate_share":
+            found = f"{table.duplicates:,} of {table.rows:,} rows are duplicates ({table.duplicate_share:.2%})"
+            limit = f"at most {self.allowed.duplicates:.2%} may be"
+        else:
+            twice = f", {table.duplicates:,} of them duplicates" if table.duplicates else ""
+            share = table.quarantined / max(table.rows, 1)
+            found = f"{table.quarantined:,} of {table.rows:,} rows are bad ({share:.2%}){twice}"
+            limit = f"at most {self.allowed.bad:.2%} may be set aside{' beside duplicates' if twice else ''}"
         if table.quarantined == table.rows:
             limit = "a snapshot needs at least one good row"
-        head = f"{table.table}: {table.quarantined:,} of {table.rows:,} rows are bad ({table.share:.2%}); {limit}."
+        head = f"{table.table}: {found}; {limit}."
         counts = [f"  {count:,} × {reason}" for reason, count in table.reasons.items()]
         bad = self.quarantine.filter(pl.col("table") == table.table).head(examples)
         shown = [
@@ -184,6 +241,23 @@ def user_checks() -> list[Check]:
     return [*_id_checks(columns.USER_ID), _parse_check(columns.UPDATED_AT, "unparsable timestamp")]
 
 
+@dataclass(frozen=True)
+class Sifted:
+    """Rows parted by what they say themselves, without regard to others.
+
+    Attributes:
+        good: typed, with ``FILE`` and ``ROW``; where that is another value, with what was read beside it.
+        quarantine: the others, in ``QUARANTINE_SCHEMA``.
+        reasons: how many of them there are by column and kind of reason.
+        known: how many rows an earlier snapshot has as well; they are good, and no duplicates of one source.
+    """
+
+    good: pl.DataFrame
+    quarantine: pl.DataFrame
+    reasons: Counter[tuple[str, str]]
+    known: int = 0
+
+
 def split(raw: pl.DataFrame, kind: Kind, checks: list[Check]) -> tuple[pl.DataFrame, pl.DataFrame, TableQuality]:
     """Part a table as it was read into good rows, typed, and quarantined ones.
 
@@ -199,6 +273,15 @@ def split(raw: pl.DataFrame, kind: Kind, checks: list[Check]) -> tuple[pl.DataFr
     Returns:
         Good rows without ``FILE`` and ``ROW``; bad rows in ``QUARANTINE_SCHEMA``, by file and row; the counts.
     """
+    sifted = sift(raw, kind, checks)
+    good, repeated = without_duplicates(sifted.good, kind, raw.schema)
+    reasons = sifted.reasons + repeated.reasons
+    bad = pl.concat([sifted.quarantine, repeated.quarantine]).sort("file", "row")
+    return cleared(good), bad, quality_of(kind, raw.height, reasons)
+
+
+def sift(raw: pl.DataFrame, kind: Kind, checks: list[Check]) -> Sifted:
+    """Part rows as they were read by the checks; duplicates stay among the good ones."""
     parsers = {name: parse for name, parse in _PARSERS[kind].items() if name in raw.columns}
     typed = raw.with_columns(
         *[parse(raw[name]).alias(name) for name, parse in parsers.items()],
@@ -209,17 +292,80 @@ def split(raw: pl.DataFrame, kind: Kind, checks: list[Check]) -> tuple[pl.DataFr
     checks = [check for check in checks if check.column in raw.columns]
     checks += [Check(name, "not a finite number", ~pl.col(name).is_finite()) for name in floats]
     is_bad = typed.select(pl.any_horizontal([check.bad.fill_null(False) for check in checks])).to_series()
-    good = typed.filter(~is_bad) if is_bad.any() else typed
     bad = _findings(typed.filter(is_bad), checks)
-    surplus = _duplicate_events(good) if kind == "events" else _duplicate_ids(good, REQUIRED[kind][0])
-    if surplus.height:
-        good = good.filter(~pl.col(_INDEX).is_in(surplus[_INDEX].implode()))
-        bad = pl.concat([bad, surplus.select(bad.columns)], how="vertical_relaxed")
-    helpers = [name for name in good.columns if name.startswith(_RAW)]
-    counts = bad.group_by("column", "kind").len().sort(["len", "column", "kind"], descending=[True, False, False])
-    reasons = {f"{column}: {reason}": count for column, reason, count in counts.iter_rows()}
-    quality = TableQuality(kind, raw.height, bad.height, reasons)
-    return good.drop(FILE, ROW, _INDEX, *helpers), _quarantine(raw, kind, bad), quality
+    read = [raw[name].alias(_READ + name) for name in parsers if not _same(raw[name], typed[name])]
+    good = typed.drop(*(_RAW + name for name in parsers), _INDEX).with_columns(read)
+    good = good.filter(~is_bad) if is_bad.any() else good
+    return Sifted(good, _quarantine(raw[bad[_INDEX]], kind, bad), _reasons(bad))
+
+
+def without_duplicates(
+    good: pl.DataFrame, kind: Kind, read: pl.Schema, by_content_alone: bool = False
+) -> tuple[pl.DataFrame, Sifted]:
+    """Return good rows without those that repeat others, and these.
+
+    Args:
+        good: of ``sift``.
+        kind: which table it is.
+        read: the columns as they were read.
+        by_content_alone: an ``event_id`` is here only once, as somebody has seen.
+    """
+    numbered = good.with_columns(pl.int_range(pl.len(), dtype=pl.UInt32).alias(_INDEX))
+    if kind == "events":
+        surplus = _duplicate_events(numbered, by_content_alone)
+    else:
+        surplus = _duplicate_ids(numbered, REQUIRED[kind][0])
+    if surplus.is_empty():
+        return good, Sifted(good.clear(), pl.DataFrame(schema=QUARANTINE_SCHEMA), Counter())
+    left = numbered.filter(~pl.col(_INDEX).is_in(surplus[_INDEX].implode())).drop(_INDEX)
+    return left, _repeating(good, kind, surplus, read)
+
+
+def repeated_names(good: pl.DataFrame, read: pl.Schema) -> Sifted:
+    """Return the good events that repeat the ``event_id`` of another one among them, but for the one that stays."""
+    numbered = good.with_columns(pl.int_range(pl.len(), dtype=pl.UInt32).alias(_INDEX))
+    return _repeating(good, "events", _duplicate_names(numbered), read)
+
+
+def _repeating(good: pl.DataFrame, kind: Kind, surplus: pl.DataFrame, read: pl.Schema) -> Sifted:
+    """Return the rows that go since others stay; where one of two is of an earlier snapshot, nothing is wrong."""
+    rows = good[surplus[_INDEX]]
+    new = (rows[FILE] != BASE) & (surplus[_STAYS] != BASE)
+    return Sifted(
+        rows,
+        _quarantine(_as_read(rows.filter(new), read), kind, surplus.filter(new)),
+        _reasons(surplus.filter(new)),
+        surplus.height - int(new.sum()),
+    )
+
+
+def cleared(good: pl.DataFrame) -> pl.DataFrame:
+    """Return good rows as they are kept: without where they stood, and what was read."""
+    return good.drop(FILE, ROW, *(name for name in good.columns if name.startswith(_READ)), strict=False)
+
+
+def quality_of(kind: Kind, rows: int, reasons: Counter[tuple[str, str]]) -> TableQuality:
+    """Return the counts of a table."""
+    ordered = sorted(reasons.items(), key=lambda one: (-one[1], one[0]))
+    named = {f"{column}: {why}": count for (column, why), count in ordered}
+    duplicates = sum(count for (_, why), count in reasons.items() if why in (DUPLICATE, SAME_ID))
+    return TableQuality(kind, rows, reasons.total(), named, duplicates)
+
+
+def _same(raw: pl.Series, typed: pl.Series) -> bool:
+    """Tell whether a column of good rows can stand for what was read."""
+    return raw.dtype == typed.dtype and raw.null_count() == typed.null_count()
+
+
+def _as_read(good: pl.DataFrame, read: pl.Schema) -> pl.DataFrame:
+    """Return good rows as they were read, with ``FILE`` and ``ROW``."""
+    kept = [pl.col(_READ + name).alias(name) if _READ + name in good.columns else pl.col(name) for name in read]
+    return good.select(kept)
+
+
+def _reasons(bad: pl.DataFrame) -> Counter[tuple[str, str]]:
+    counts = bad.group_by("column", "kind").len()
+    return Counter({(column, why): count for column, why, count in counts.iter_rows()})
 
 
 def _findings(rows: pl.DataFrame, checks: list[Check]) -> pl.DataFrame:
@@ -253,28 +399,33 @@ def _present(raw: pl.Series) -> pl.Series:
     return pl.select(pl.when(raw.str.strip_chars() != "").then(raw)).to_series()
 
 
-def _duplicate_events(good: pl.DataFrame) -> pl.DataFrame:
+def _duplicate_events(good: pl.DataFrame, by_content_alone: bool) -> pl.DataFrame:
     content = (columns.USER_ID, columns.ITEM_ID, columns.TIMESTAMP, columns.EVENT_TYPE, columns.POSITION)
     keys = [name for name in content if name in good.columns]
     order = [pl.col(columns.TIMESTAMP)]
     if columns.EVENT_ID not in good.columns:
-        return _surplus(good, keys, order, "duplicate event", columns.ITEM_ID)
-    named = pl.col(columns.EVENT_ID).is_not_null()
-    by_id = _surplus(good.filter(named), [columns.EVENT_ID], order, "duplicate event", columns.EVENT_ID)
-    by_content = _surplus(good.filter(~named), keys, order, "duplicate event", columns.ITEM_ID)
-    return pl.concat([by_id, by_content])
+        return _surplus(good, keys, order, DUPLICATE, columns.ITEM_ID)
+    nameless = good.filter(pl.col(columns.EVENT_ID).is_null())
+    by_content = _surplus(nameless, keys, order, DUPLICATE, columns.ITEM_ID)
+    return by_content if by_content_alone else pl.concat([_duplicate_names(good), by_content])
+
+
+def _duplicate_names(good: pl.DataFrame) -> pl.DataFrame:
+    named = good.filter(pl.col(columns.EVENT_ID).is_not_null())
+    return _surplus(named, [columns.EVENT_ID], [pl.col(columns.TIMESTAMP)], DUPLICATE, columns.EVENT_ID)
 
 
 def _duplicate_ids(good: pl.DataFrame, key: str) -> pl.DataFrame:
     order = [-pl.col(columns.UPDATED_AT).dt.epoch("us")] if columns.UPDATED_AT in good.columns else []
-    return _surplus(good, [key], order, "another row has this id", key)
+    return _surplus(good, [key], order, SAME_ID, key)
 
 
 def _surplus(good: pl.DataFrame, keys: list[str], order: list[pl.Expr], reason: str, column: str) -> pl.DataFrame:
     """Return the rows that repeat another one's keys, except the one of each group that stays."""
-    repeated = good.select(keys).is_duplicated()
-    group = good.filter(repeated) if repeated.any() else good.clear()
-    content = [name for name in good.columns if name not in (FILE, ROW, _INDEX) and not name.startswith(_RAW)]
+    suspected = good.select(keys).hash_rows().is_duplicated()  # a fraction of what comparing all keys takes
+    group = good.filter(suspected) if suspected.any() else good.clear()
+    group = group.filter(group.select(keys).is_duplicated())
+    content = [name for name in good.columns if name not in (FILE, ROW, _INDEX) and not name.startswith(_READ)]
     group = group.with_columns(pl.struct(sorted(content)).struct.json_encode().alias("content"))
     group = group.sort([*order, "content", FILE, ROW], nulls_last=True, maintain_order=True)
     first = [pl.col(name).first().over(keys).alias(f"first {name}") for name in (FILE, ROW, "content", _INDEX)]
@@ -289,11 +440,12 @@ def _surplus(good: pl.DataFrame, keys: list[str], order: list[pl.Expr], reason: 
         pl.Series("reason", reasons, pl.String),
         pl.col(_INDEX),
         pl.lit(reason).alias("kind"),
+        pl.col(f"first {FILE}").alias(_STAYS),
     )
 
 
-def _quarantine(raw: pl.DataFrame, kind: Kind, bad: pl.DataFrame) -> pl.DataFrame:
-    rows = raw[bad[_INDEX]]
+def _quarantine(rows: pl.DataFrame, kind: Kind, bad: pl.DataFrame) -> pl.DataFrame:
+    """Return rows as they were read, with why they are bad, by file and row."""
     content = rows.select(pl.struct(pl.exclude(FILE, ROW)).struct.json_encode()).to_series()
     frame = pl.DataFrame(
         {

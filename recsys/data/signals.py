@@ -193,6 +193,8 @@ class Signals:
 def suggested(events: pl.DataFrame) -> tuple[SignalConfig, ...] | None:
     """Return the rules that types and values of a snapshot's events suggest, or None: all events count the same.
 
+    A few events of each type are enough, as ``Snapshot.kinds`` returns them.
+
     Known names of types say what people did; where a type's values look like ratings, the upper two fifths of the scale
     are targets and the lower two fifths dislikes. Where no type is known, none is guessed at.
     """
@@ -239,10 +241,11 @@ def with_signals(snapshot: Snapshot, config: ModelConfig) -> ModelConfig:
         DataError: see ``Signals.check``.
     """
     if config.signals is None:
-        found = suggested(snapshot.events())
+        found = suggested(snapshot.kinds())
         return config if found is None else replace(config, signals=found)
     if config.signals:
-        Signals(config.signals).check(snapshot.events())
+        wanted = (columns.EVENT_TYPE, columns.VALUE, columns.TIMESTAMP)
+        Signals(config.signals).check(snapshot.events(*(name for name in wanted if name in snapshot.event_schema)))
     return config
 
 

@@ -2,16 +2,17 @@
 
 The hash covers the values of the good rows in one fixed order of rows and columns: neither the order of the input nor
 the bytes of Parquet nor the clock have a part in it. The quarantine lies beside them and is not hashed into the id.
+Many events lie in segments (see ``recsys.data.segments``), and the hash is one over theirs.
 
 Whoever can write there can write a manifest that fits other tables. So what is opened by its name is hashed again,
 value by value; a generation has the digest of the files themselves, which is compared in the place of that.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,7 @@ from recsys.artifacts import (
     canonical_json,
     check_id,
     commit_folder,
+    digest,
     digest_file,
     digest_folder,
     made_at,
@@ -38,11 +40,14 @@ from recsys.artifacts import (
 )
 from recsys.config import IngestConfig, to_dict
 from recsys.data import columns
+from recsys.data.content import canonical, feed_table, schema_of, table_hash
 from recsys.data.manifest import (
     EVENTS,
     ITEMS,
     QUARANTINE,
+    SEGMENTS,
     USERS,
+    Appended,
     DescribedUsers,
     LiveMark,
     SnapshotCounts,
@@ -50,40 +55,24 @@ from recsys.data.manifest import (
     used,
 )
 from recsys.data.quality import TableQuality
-from recsys.data.repeats import measure_repeats
+from recsys.data.segments.building import Building, EventTable, segments_of
+from recsys.data.segments.coding import CodedEvents, coded_events
+from recsys.data.segments.leaf import SUFFIX, Segment, leaf_hash
+from recsys.data.segments.reading import SegmentFiles
+from recsys.data.segments.room import Room
 from recsys.data.sequences import Sequences
+from recsys.data.set_aside import SetAside
+from recsys.data.signal_kinds import distinct_kinds
 from recsys.home import Home
 
 if TYPE_CHECKING:
     from recsys.data.signals import Signals
 
-FORMAT = 1
-_SLICE = 250_000  # rows hashed at once, so that a large table is not copied whole
+FORMAT = 1  # one file of events
+LATEST = "latest"
+SEGMENTED = 2  # of more events: files that other snapshots share
 
 _FILES = {"events": EVENTS, "items": ITEMS, "users": USERS, "quarantine": QUARANTINE}
-
-# Columns that come first, in this order; all others follow by name.
-_FIRST = {
-    "events": (
-        columns.USER_ID,
-        columns.ITEM_ID,
-        columns.TIMESTAMP,
-        columns.POSITION,
-        columns.EVENT_ID,
-        columns.EVENT_TYPE,
-        columns.VALUE,
-        columns.TIMESTAMP_KNOWN,
-    ),
-    "items": (columns.ITEM_ID, columns.TITLE),
-    "users": (columns.USER_ID,),
-}
-CONTRACT_COLUMNS = _FIRST["events"]
-# After the order within a user come the columns that part any two events which are no duplicates.
-_ORDER = {
-    "events": (columns.USER_ID, *columns.EVENT_ORDER, columns.ITEM_ID, columns.EVENT_TYPE),
-    "items": (columns.ITEM_ID,),
-    "users": (columns.USER_ID,),
-}
 
 
 @dataclass(frozen=True)
@@ -109,9 +98,52 @@ class Snapshot:
         """Whether every event's time is real; where one is made up, no split by time makes sense."""
         return self.manifest.times_known
 
-    def events(self) -> pl.DataFrame:
-        """Return user_id, item_id, timestamp (UTC, µs) and optional columns, sorted by user and then by time."""
-        return pl.read_parquet(self.path / EVENTS, glob=False)
+    @property
+    def segments(self) -> SegmentFiles | None:
+        """The files of the events, where they are many; None: one file holds them all."""
+        if self.manifest.segments is None:
+            return None
+        return SegmentFiles(self.path / SEGMENTS, self.manifest.segments)
+
+    def events(self, *names: str) -> pl.DataFrame:
+        """Return user_id, item_id, timestamp (UTC, µs) and optional columns, sorted by user and then by time.
+
+        Args:
+            names: of the columns that are wanted, all of which are there; none: all.
+        """
+        chosen = list(names) or None
+        if self.segments is not None:
+            return self.segments.whole(chosen)
+        return pl.read_parquet(self.path / EVENTS, glob=False, columns=chosen)
+
+    def parts(self, *names: str) -> Iterator[pl.DataFrame]:
+        """Yield all events in parts that fit into memory, in each sorted as ``events``; see there."""
+        if self.segments is None:
+            yield self.events(*names)
+        else:
+            yield from self.segments.frames(names or None)
+
+    def scan(self) -> pl.LazyFrame:
+        """Return all events, to be asked for what takes no order."""
+        return pl.scan_parquet(self.path / EVENTS, glob=False) if self.segments is None else self.segments.scan()
+
+    def kinds(self) -> pl.DataFrame:
+        """Return a few events of each type, as many as tell what values there are; see ``signals.suggested``."""
+        there = self.event_schema
+        names = [name for name in (columns.EVENT_TYPE, columns.VALUE, columns.TIMESTAMP) if name in there]
+        return distinct_kinds(pl.concat(distinct_kinds(part) for part in self.parts(*names)))
+
+    def newest(self) -> int | None:
+        """Return the time of the newest event, microseconds since 1970; None: there is none."""
+        if self.manifest.watermark is not None:
+            return self.manifest.watermark
+        found: int | None = self.scan().select(pl.col(columns.TIMESTAMP).dt.epoch("us").max()).collect().item()
+        return found
+
+    @property
+    def event_schema(self) -> pl.Schema:
+        """The types of the events' columns, in their order."""
+        return pl.Schema(pl.read_parquet_schema(self.path / EVENTS)) if self.segments is None else self.segments.schema
 
     def items(self) -> pl.DataFrame:
         """Return item_id, title and further columns by name, sorted by item_id."""
@@ -132,7 +164,8 @@ class Snapshot:
 
     def user_ids(self) -> list[str]:
         """Return the sorted ids of users; a user's index is the place here."""
-        return self.events()[columns.USER_ID].unique().sort().to_list()
+        users = [part[columns.USER_ID].unique() for part in self.parts(columns.USER_ID)]
+        return pl.concat(users).unique().sort().to_list()
 
     def item_ids(self) -> list[str]:
         """Return the sorted ids of items; an item's index is the place here."""
@@ -145,52 +178,51 @@ class Snapshot:
             tie_seed: of the order of one user's events at equal known times; None: position and event id decide.
             signals: what events mean: those that are ignored are left out, and a row may become empty. None: all count.
         """
-        sequences = _meaningful(self._sequences(self.events(), tie_seed, signals))
+        sequences = _meaningful(_sequences(self._coded(signals is not None), tie_seed, signals))
         return sequences if self.times_known else replace(sequences, times=None)
 
     def timed_sequences(self, tie_seed: int | None = None, signals: "Signals | None" = None) -> Sequences:
         """Return ``sequences`` with times, without the events whose time is made up; a row may become empty."""
-        events = self.events()
-        return _meaningful(self._sequences(events, tie_seed, signals).only(_known(events).to_numpy()))
+        coded = self._coded(signals is not None)
+        return _meaningful(_sequences(coded, tie_seed, signals).only(_known(coded.further).to_numpy()))
 
     def unknown_times(self) -> int:
         """Return how many events have a made-up time."""
-        return 0 if self.times_known else int((~_known(self.events())).sum())
+        if self.times_known:
+            return 0
+        return sum(int((~_known(part)).sum()) for part in self.parts(columns.TIMESTAMP_KNOWN))
 
     def tied_events(self) -> int:
         """Return how many events have the known time of another event of their user."""
-        _, sizes = np.unique(_ties(self.events()), return_counts=True)
+        _, sizes = np.unique(_ties(self._coded()), return_counts=True)
         return int(sizes[sizes > 1].sum())
 
-    def _sequences(self, events: pl.DataFrame, tie_seed: int | None, signals: "Signals | None") -> Sequences:
-        lengths = events[columns.USER_ID].rle().struct.field("len").cast(pl.Int64)
-        offsets = pl.concat([pl.Series([0], dtype=pl.Int64), lengths.cum_sum()])
-        codes = events[columns.ITEM_ID].cast(pl.Enum(self.item_ids())).to_physical().cast(pl.Int32).to_numpy()
-        times = events[columns.TIMESTAMP].dt.epoch("s").cast(pl.Int64).to_numpy()
-        meaning = None if signals is None else signals.of_events(events)
-        if tie_seed is not None:
-            order = np.lexsort((np.random.default_rng(tie_seed).random(len(codes)), _ties(events)))
-            codes, meaning = codes[order], None if meaning is None else meaning.at(order)
-        return Sequences(codes, offsets.to_numpy(), times, meaning)
+    def _coded(self, meant: bool = False) -> CodedEvents:
+        """Return the events as codes; ``meant``: with what says what they mean."""
+        there = self.event_schema
+        further = [columns.TIMESTAMP_KNOWN, *((columns.EVENT_TYPE, columns.VALUE) if meant else ())]
+        names = (columns.USER_ID, columns.ITEM_ID, columns.TIMESTAMP, *(name for name in further if name in there))
+        return coded_events(self.parts(*names), self.items()[columns.ITEM_ID])
 
 
 def write_snapshot(
     home: Home,
-    events: pl.DataFrame,
+    events: pl.DataFrame | EventTable,
     items: pl.DataFrame,
-    quarantine: pl.DataFrame,
+    quarantine: pl.DataFrame | SetAside,
     quality: Sequence[TableQuality] = (),
     config: IngestConfig | None = None,
     users: pl.DataFrame | None = None,
     unused: Mapping[str, str] | None = None,
     unused_context: Mapping[str, str] | None = None,
     live: LiveMark | None = None,
+    appended: Appended | None = None,
 ) -> Snapshot:
     """Write validated tables as a snapshot, whole or not at all; the same content again is found and left as it is.
 
     Args:
         home: where snapshots lie.
-        events: good events, in any order, without duplicates, their items all in ``items``.
+        events: good events, in any order, without duplicates, their items all in ``items``; or what was built of them.
         items: good items, in any order, one row an id.
         quarantine: the rows set aside.
         quality: how many rows of each table were read and set aside.
@@ -199,41 +231,54 @@ def write_snapshot(
         unused: attributes that make no segments, and why.
         unused_context: likewise of the columns that ``config`` declares as context.
         live: what of the tables was collected while the service ran; None: nothing.
+        appended: what joined which snapshot; None: there was none before.
 
     Raises:
         ArtifactError: a snapshot of this content exists and is damaged.
     """
-    events, items = _canonical(events, "events"), _canonical(items, "items")
-    users = None if users is None else _canonical(users, "users")
-    tables = {"events": events, "items": items} | ({} if users is None else {"users": users})
+    if isinstance(events, pl.DataFrame):
+        with Room.of(home) as room:
+            more = (quality, config, users, unused, unused_context, live, appended)
+            return write_snapshot(home, Building(room).build([events]), items, quarantine, *more)
+    set_aside = SetAside.of(quarantine) if isinstance(quarantine, pl.DataFrame) else quarantine
+    items, users = canonical(items, "items"), None if users is None else canonical(users, "users")
+    tables = {"items": items} | ({} if users is None else {"users": users})
     declared = config.context_columns if config else None
     context = None if declared is None else {name: (unused_context or {}).get(name, "") for name in sorted(declared)}
-    snapshot_id = content_id(events, items, users, context)
+    if events.frame is None:
+        snapshot_id = merkle_id(events.schema, events.segments, items, users, context)
+    else:
+        tables = {"events": events.frame} | tables
+        snapshot_id = content_id(events.frame, items, users, context)
     if (home.snapshots / snapshot_id).exists():
         mark_used(home.snapshots / snapshot_id)
         return open_snapshot(home, snapshot_id)
     with staged_folder(home.make().snapshots) as staging:
-        for name, frame in (tables | {"quarantine": quarantine}).items():
+        for name, frame in tables.items():
             frame.write_parquet(staging / _FILES[name])
+        set_aside.write(staging / QUARANTINE)
+        if events.folder is not None:
+            events.folder.rename(staging / SEGMENTS)
         manifest = SnapshotManifest(
             id=snapshot_id,
-            format=FORMAT,
+            format=FORMAT if events.frame is not None else SEGMENTED,
             counts=SnapshotCounts(
-                events=events.height,
-                items=items.height,
-                quarantined=quarantine.height,
-                users=events[columns.USER_ID].n_unique(),
+                events=events.rows, items=items.height, quarantined=set_aside.rows, users=events.users
             ),
-            times_known=bool(_known(events).all()),
-            schemas={name: _schema(frame) for name, frame in tables.items()},
-            files=digest_folder(staging),
+            times_known=events.times_known,
+            schemas={"events": events.schema} | {name: schema_of(frame) for name, frame in tables.items()},
+            files=_digests(staging, home, events, appended),
             quality={one.table: one for one in quality},
             config=to_dict(config) if config else {},
             made=now(),
-            repeats=measure_repeats(events),
+            repeats=events.repeats,
             described=None if users is None else DescribedUsers(users.height, dict(unused or {})),
             context=context,
             live=live,
+            segments=None if events.frame is not None else events.segments,
+            watermark=_newest(events.newest, None if appended is None else appended.watermark),
+            appended=appended,
+            totals=events.totals,
         )
         write_json(staging / MANIFEST, manifest.to_dict())
         commit_folder(staging, home.snapshots / snapshot_id)
@@ -260,7 +305,7 @@ def open_snapshot(home: Home, snapshot_id: str, verify: bool = True, content_dig
         raise ArtifactError(f"There is no snapshot {snapshot_id} in {home.snapshots}. Run `recsys ingest` first.")
     repair = f"Delete the folder {path} and ingest the same files again."
     manifest = SnapshotManifest.read(path / MANIFEST, repair)
-    if manifest.format != FORMAT or manifest.id != snapshot_id:
+    if manifest.format != (FORMAT if manifest.segments is None else SEGMENTED) or manifest.id != snapshot_id:
         raise ArtifactError(f"{path / MANIFEST} is not the manifest of snapshot {snapshot_id}. {repair}")
     snapshot = Snapshot(path, manifest, Hold(path))
     if verify:
@@ -268,6 +313,24 @@ def open_snapshot(home: Home, snapshot_id: str, verify: bool = True, content_dig
         if not _is_meant(snapshot, content_digest):
             raise ArtifactError(f"{path} holds other events or items than when it was written. {repair}")
     return snapshot
+
+
+def joined_snapshot(home: Home, name: str) -> Snapshot:
+    """Open the snapshot that new rows join: one of an id, or the one that was made last, which ``latest`` stands for.
+
+    Its segments are not read where nothing joins them; whoever opens what results reads all.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    if name != LATEST:
+        return open_snapshot(home, name, verify=False)
+    there = list_snapshots(home)
+    if not there:
+        raise ArtifactError(
+            f"There is no snapshot in {home.snapshots} to append to. Run `recsys ingest` without it first."
+        )
+    return there[-1]
 
 
 def list_snapshots(home: Home) -> list[Snapshot]:
@@ -281,9 +344,17 @@ def _is_meant(snapshot: Snapshot, content_digest: str | None) -> bool:
     if content_digest is not None:
         return snapshot.manifest.content_digest == content_digest
     try:
-        events = snapshot.events()
-        known = bool(_known(events).all())
-        found = content_id(events, snapshot.items(), snapshot.users(), snapshot.manifest.context)
+        items, users, context = snapshot.items(), snapshot.users(), snapshot.manifest.context
+        if snapshot.segments is None:
+            events = snapshot.events()
+            known, found = bool(_known(events).all()), _whole_id(events, items, users, context)
+        else:
+            known, segments = True, []
+            for leaf, named in snapshot.segments.leaves():
+                known &= bool(_known(leaf).all())
+                segments.append(Segment(named.node, leaf.height, leaf_hash(leaf)))
+            schema = {name: str(dtype) for name, dtype in snapshot.event_schema.items()}
+            found = merkle_id(schema, segments, items, users, context)
         return known == snapshot.times_known and found == snapshot.id
     except (OSError, pl.exceptions.PolarsError):  # no tables at all
         return False
@@ -299,34 +370,63 @@ def content_id(
 
     ``context`` is as in the manifest: what is declared is a part of what a snapshot says.
     """
+    segments = segments_of(events)
+    if segments is not None:
+        return merkle_id(schema_of(events), segments, items, users, context)
+    return _whole_id(events, items, users, context)
+
+
+def merkle_id(
+    schema: Mapping[str, str],
+    segments: Sequence[Segment],
+    items: pl.DataFrame,
+    users: pl.DataFrame | None = None,
+    context: Mapping[str, str] | None = None,
+) -> str:
+    """Return the id of events in segments and the other tables: a SHA-256 over the hashes of all of them."""
+    tables = [items] if users is None else [items, users]
+    leaves = [(one.node, one.rows, one.hash) for one in segments]
+    rest = [(schema_of(table), table.height, table_hash(table)) for table in tables]
+    said = [SEGMENTED, dict(schema), leaves, rest, *([] if context is None else [used(context)])]
+    return digest(canonical_json(said))[:ID_DIGITS]
+
+
+def _whole_id(
+    events: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame | None, context: Mapping[str, str] | None
+) -> str:
+    """Return the id of tables of which each is one file, whatever their size: those of older versions are."""
     tables = [events, items] if users is None else [events, items, users]
-    shapes = [part for table in tables for part in (_schema(table), table.height)]
+    shapes = [part for table in tables for part in (schema_of(table), table.height)]
     sha = hashlib.sha256(canonical_json([FORMAT, *shapes, *([] if context is None else [used(context)])]))
     for table in tables:
-        for name in table.columns:
-            for part in range(0, table.height, _SLICE):
-                _feed(sha, table[name].slice(part, _SLICE))
+        feed_table(sha, table)
     return sha.hexdigest()[:ID_DIGITS]
 
 
-def _feed(sha: Any, values: pl.Series) -> None:
-    """Hash the values of a column, not how a version of polars lays them out in memory."""
-    sha.update(values.is_null().cast(pl.UInt8).to_numpy().tobytes())
-    if isinstance(values.dtype, pl.Array):
-        values = values.arr.to_list()
-    if isinstance(values.dtype, pl.List):
-        lengths = values.list.len().fill_null(0)
-        sha.update(lengths.cast(pl.UInt64).to_numpy().tobytes())
-        inner = values.filter(lengths > 0).explode()
-        _feed(sha, inner)
-    elif values.dtype == pl.String:
-        present = values.fill_null("")
-        sha.update(present.str.len_bytes().cast(pl.UInt64).to_numpy().tobytes())
-        sha.update(present.str.join("").item().encode())
-    else:
-        physical = values.to_physical()
-        kind = pl.Float64 if physical.dtype.is_float() else pl.UInt64 if physical.dtype == pl.UInt64 else pl.Int64
-        sha.update(physical.cast(kind).fill_null(0).to_numpy().tobytes())
+def _digests(staging: Path, home: Home, events: EventTable, appended: Appended | None) -> dict[str, str]:
+    """Return the SHA-256 of every file; of those that another snapshot has as well, what its manifest says."""
+    known = {}
+    if appended is not None and events.shared:
+        path = home.snapshots / appended.to / MANIFEST
+        before = SnapshotManifest.read(path).files
+        known = {_segment_file(node): before[_segment_file(name)] for node, name in events.shared.items()}
+    return digest_folder(staging, known)
+
+
+def _newest(*times: int | None) -> int | None:
+    return max((time for time in times if time is not None), default=None)
+
+
+def _segment_file(node: str) -> str:
+    return f"{SEGMENTS}/{node}{SUFFIX}"
+
+
+def _sequences(events: CodedEvents, tie_seed: int | None, signals: "Signals | None") -> Sequences:
+    codes, meaning = events.items, None if signals is None else signals.of_events(events.further)
+    if tie_seed is not None:
+        order = np.lexsort((np.random.default_rng(tie_seed).random(len(codes)), _ties(events)))
+        codes, meaning = codes[order], None if meaning is None else meaning.at(order)
+    return Sequences(codes, events.offsets, events.further[columns.TIMESTAMP].dt.epoch("s").to_numpy(), meaning)
 
 
 def _meaningful(sequences: Sequences) -> Sequences:
@@ -341,20 +441,10 @@ def _known(events: pl.DataFrame) -> pl.Series:
     return events[columns.TIMESTAMP_KNOWN].fill_null(True)
 
 
-def _ties(events: pl.DataFrame) -> NDArray[np.int64]:
+def _ties(events: CodedEvents) -> NDArray[np.int64]:
     """Return an ascending number for each event, the same for one user's events at equal known times."""
-    known = _known(events)
-    same = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in (columns.USER_ID, columns.TIMESTAMP))
-    tied = events.select(same.fill_null(False)).to_series() & known & known.shift(fill_value=False)
-    return np.cumsum(~tied.to_numpy())
-
-
-def _schema(frame: pl.DataFrame) -> dict[str, str]:
-    return {name: str(dtype) for name, dtype in frame.schema.items()}
-
-
-def _canonical(frame: pl.DataFrame, table: str) -> pl.DataFrame:
-    first = [name for name in _FIRST[table] if name in frame.columns]
-    rest = sorted(name for name in frame.columns if name not in first)
-    order = [name for name in _ORDER[table] if name in frame.columns]
-    return frame.select(*first, *rest).sort(order, nulls_last=True)
+    times, known = events.further[columns.TIMESTAMP].to_physical().to_numpy(), _known(events.further).to_numpy()
+    tied = np.zeros(len(times), dtype=bool)
+    tied[1:] = (times[1:] == times[:-1]) & known[1:] & known[:-1]
+    tied[events.offsets[:-1]] = False
+    return np.cumsum(~tied)

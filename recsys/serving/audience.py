@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from recsys.data.attributes import attribute_names
 from recsys.data.columns import ITEM_ID, UPDATED_AT, USER_ID
-from recsys.data.manifest import EVENTS
 from recsys.data.signals import Signals
 from recsys.data.snapshot import Snapshot
 from recsys.experts.audience import Audience, Segment, fit_audience
@@ -67,7 +66,7 @@ class SnapshotAudience:
     @cached_property
     def context_schema(self) -> Mapping[str, pl.DataType]:
         """Types of the events' columns that a request may give, by name."""
-        types = pl.read_parquet_schema(self._snapshot.path / EVENTS)
+        types = self._snapshot.event_schema
         return {name: types[name] for name in self._snapshot.manifest.context or {}}
 
     def attributes(self, user_id: str, after: int | None = None) -> dict[str, Any]:

@@ -8,7 +8,6 @@ by time, position and ``event_id``, what has none of them last.
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data import columns
-from recsys.data.manifest import EVENTS
 from recsys.data.snapshot import Snapshot
 from recsys.database.events import Event
 from recsys.database.moments import microseconds
@@ -34,13 +32,13 @@ class EventMarks:
         fractions: (events,) microseconds beyond the whole second.
         positions: (events,) ``NO_POSITION`` where one has none.
         hashes: (events,) of the ``event_id``, 0 where one has none.
-        path: of the table; the ids themselves are read from it where they decide an order.
+        snapshot: the ids themselves are read from it where they decide an order.
     """
 
     fractions: NDArray[np.int32] | None
     positions: NDArray[np.int64] | None
     hashes: NDArray[np.uint64] | None
-    path: Path
+    snapshot: Snapshot
 
     @classmethod
     def of(cls, snapshot: Snapshot, events: pl.DataFrame) -> "EventMarks":
@@ -51,14 +49,18 @@ class EventMarks:
             positions = events[columns.POSITION].cast(pl.Int64).fill_null(NO_POSITION).to_numpy()
         if columns.EVENT_ID in events.columns:
             hashes = hashed(events[columns.EVENT_ID])
-        return cls(within if within.any() else None, positions, hashes, snapshot.path / EVENTS)
+        return cls(within if within.any() else None, positions, hashes, snapshot)
 
-    def names(self, start: int, end: int) -> list[str | None]:
-        """Read the ids of some events."""
-        if self.hashes is None:
-            return [None] * (end - start)
-        scan = pl.scan_parquet(self.path, glob=False).select(columns.EVENT_ID)
-        return scan.slice(start, end - start).collect()[columns.EVENT_ID].to_list()
+    def names(self, start: int, count: int, user_id: str) -> list[str | None]:
+        """Read the ids of a user's newest events, of which the first has a place."""
+        if self.hashes is None or not count:
+            return [None] * count
+        if self.snapshot.segments is None:
+            found = self.snapshot.scan().select(columns.EVENT_ID).slice(start, count).collect()
+        else:
+            parts = self.snapshot.segments.scans(columns.USER_ID, columns.EVENT_ID)
+            found = pl.concat(part.filter(pl.col(columns.USER_ID) == user_id).collect() for part in parts)
+        return found[columns.EVENT_ID].to_list()[-count:]
 
 
 def hashed(event_ids: pl.Series) -> NDArray[np.uint64]:
@@ -76,11 +78,13 @@ class Timeline:
         events: what they are.
         marks: of all the snapshot's events; None: there are none.
         start: the place of the first event there.
+        user_id: whose they are.
     """
 
     events: History
     marks: EventMarks | None = None
     start: int = 0
+    user_id: str = ""
 
     @property
     def positions(self) -> list[int | None]:
@@ -100,10 +104,10 @@ class Timeline:
 
     @property
     def names(self) -> list[str | None]:
-        """The ids themselves, from the file."""
+        """The ids themselves, from the snapshot."""
         if self.marks is None:
             return [None] * len(self.events)
-        return self.marks.names(self.start, self.start + len(self.events))
+        return self.marks.names(self.start, len(self.events), self.user_id)
 
     def merged(self, live: Sequence[Event]) -> list[int]:
         """Return the places of all events in their order: those of the snapshot, and behind their number those since.

@@ -57,7 +57,8 @@ class SnapshotUsers:
     def of(cls, snapshot: Snapshot, signals: Signals | None = None) -> "SnapshotUsers":
         """Read the users of a snapshot; ``signals`` say which events make something popular."""
         rows = {user_id: row for row, user_id in enumerate(snapshot.user_ids())}
-        events = snapshot.events().select(pl.col("^(event_type|value|timestamp|position|event_id)$"))
+        wanted = (columns.EVENT_TYPE, columns.VALUE, *columns.EVENT_ORDER)
+        events = snapshot.events(*(name for name in wanted if name in snapshot.event_schema))
         names: list[str] = []
         types = values = None
         if columns.EVENT_TYPE in events.columns:
@@ -117,7 +118,7 @@ class SnapshotUsers:
             [types[place] for place in kept],
             [values[place] for place in kept],
         )
-        return Timeline(history, self.marks, own.stop - len(kept))  # sorted by time: the newest are kept
+        return Timeline(history, self.marks, own.stop - len(kept), user_id)  # sorted by time: the newest are kept
 
     def history(self, user_id: str, after: int | None = None) -> list[str]:
         """Return the item ids of a user's events, oldest first.

@@ -26,8 +26,10 @@ def findings(
 
 def snapshot_findings(home: Home, snapshot: Snapshot) -> tuple[Finding, ...]:
     """Return what is found about a snapshot, beside the one that was made before it."""
-    before = previous(list_snapshots(home), snapshot)
-    return findings(snapshot.events(), snapshot.items(), snapshot.users(), profiles(before))
+    before, look = previous(list_snapshots(home), snapshot), Look()
+    for part in snapshot.parts():
+        look.update(part)
+    return look.findings(snapshot.items(), snapshot.users(), profiles(before))
 
 
 def profiles(snapshot: Snapshot | None) -> dict[str, Profile]:

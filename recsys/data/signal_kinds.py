@@ -1,0 +1,16 @@
+"""What types of events there are, and what values: enough of them to tell what they suggest, out of any number."""
+
+import polars as pl
+
+from recsys.data import columns
+
+MOST_VALUES = 23  # of a type, none among them: more are no scale of ratings
+
+
+def distinct_kinds(events: pl.DataFrame) -> pl.DataFrame:
+    """Return a few events of each type, with type, value and time: every value of a type that has few of them."""
+    there = [name for name in (columns.EVENT_TYPE, columns.VALUE) if name in events.columns]
+    if columns.EVENT_TYPE not in there:
+        return events.select(*there, columns.TIMESTAMP).head(1)
+    rows = events.select(*there, columns.TIMESTAMP).unique(there, maintain_order=True)
+    return rows.group_by(columns.EVENT_TYPE, maintain_order=True).head(MOST_VALUES).select(*there, columns.TIMESTAMP)
