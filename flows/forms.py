@@ -26,6 +26,7 @@ _CLOCK = r"(?:[01]\d|2[0-3])(?::[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?)?"
 _ZONE = r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):?[0-5]\d)"
 
 SnapshotId = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{_ID}$"})]
+JoinedSnapshot = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^(?:{_ID}|latest)$"})]
 # an id, how one begins, or an alias: what `recsys.store.names` knows
 Named = Annotated[str, WithJsonSchema({"type": "string", "pattern": rf"^[0-9a-z][0-9a-z._-]{{0,{LONGEST_NAME - 1}}}$"})]
 Text = Annotated[str, WithJsonSchema(_TEXT)]

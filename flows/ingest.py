@@ -1,13 +1,15 @@
 """The flow from raw files to a snapshot and its quality report; and MovieLens for those without data of their own."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import WithJsonSchema
 
 from flows import progress
-from flows.forms import Folder
+from flows.forms import Folder, JoinedSnapshot, Moment
 from flows.locations import TableLocation, is_remote, located_flow, resolved
+from flows.moments import moment
 from flows.quality_report import report_dataset, report_quality
 from flows.retries import NETWORK
 from flows.runs import flow, stage
@@ -37,12 +39,28 @@ def fetch_movielens(cache: Path) -> tuple[str, str]:
 
 @stage("write snapshot")
 def write_snapshot(
-    events: str, items: str, home: Home, config: IngestConfig, users: str | None = None, live: bool = False
+    events: str | None,
+    items: str | None,
+    home: Home,
+    config: IngestConfig,
+    users: str | None = None,
+    live: bool = False,
+    append: str | None = None,
+    since: datetime | None = None,
 ) -> Snapshot:
     """Read and check the tables and write the snapshot."""
-    described = resolved(users) if users else None
-    given = resolved(events), resolved(items), config
-    return ingest(*given, users=described, live=live, home=home, progress=progress.report)
+    given = [resolved(location) if location else None for location in (events, items, users)]
+    return ingest(
+        given[0],
+        given[1],
+        config,
+        users=given[2],
+        live=live,
+        append=append,
+        since=since,
+        home=home,
+        progress=progress.report,
+    )
 
 
 write_remote_snapshot = stage("write snapshot", again=NETWORK)(write_snapshot.fn)
@@ -50,32 +68,38 @@ write_remote_snapshot = stage("write snapshot", again=NETWORK)(write_snapshot.fn
 
 @located_flow("ingest", READING, about={"events": ""})
 def ingest_tables(
-    events: TableLocation,
-    items: TableLocation,
+    events: TableLocation | None = None,
+    items: TableLocation | None = None,
     home: Folder | None = None,
     config: IngestConfig = _DEFAULT,
     users: TableLocation | None = None,
     live: bool = False,
+    append: JoinedSnapshot | None = None,
+    since: Moment | None = None,
 ) -> str:
     """Turn raw events, items and users into a snapshot and return its id.
 
     Args:
-        events: a file, a folder, a glob or a URL; a signed one as secret:NAME or env:NAME.
-        items: likewise.
+        events: a file, a folder, a glob or a URL; a signed one as secret:NAME or env:NAME. Empty: none join a snapshot.
+        items: likewise; those of a snapshot that the events join need not be given again.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: column names, and how many bad rows may be set aside.
         users: where the users' attributes are, likewise; empty: nothing is known of users but their events.
         live: join what the service has collected: events, items that were put or deleted, what was said of users.
+        append: id of a snapshot that all of this joins, or latest for the newest; empty: this is all there is.
+        since: events before this time are passed over, such as 2026-11-28 or 2026-11-28T06:00:00Z; empty: none is.
 
     Raises:
+        ArtifactError: there is no such snapshot.
         SourceError: a table cannot be read, or may not be.
-        SettingError: a location holds a credential, or names one that is not there.
+        SettingError: since is no time, or a location holds a credential, or names one that is not there.
         QualityError: too many rows are bad.
     """
     remote = any(is_remote(location) for location in (events, items, users) if location)
     write = write_remote_snapshot if remote else write_snapshot
     place = open_home(home)
-    snapshot = write(events, items, place, config, users, live)
+    joins = () if append is None and since is None else (append, moment(since, "since") if since else None)
+    snapshot = write(events, items, place, config, users, live, *joins)
     report_quality(place, snapshot)
     return snapshot.id
 

@@ -5,13 +5,13 @@ Its finding is an artifact, an event for automations and, where somebody names a
 
 import base64
 import json
-from datetime import MAXYEAR, UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flows import progress
 from flows.events import DRIFTED, TRAINING_HELPS, tell
 from flows.forms import Deployment, Folder, Moment
 from flows.locations import TableLocation, located_flow, resolved
+from flows.moments import moment
 from flows.runs import for_the_ui, show_image, show_table
 from flows.runtime import alone, open_home
 from recsys.artifacts import write_atomic
@@ -54,12 +54,12 @@ def monitor_served(
 
     if retrain and alone():
         raise SettingError(f"No server is named that could run {retrain}. Set PREFECT_API_URL, or leave retrain out.")
-    moment = _moment(until) if until else None
+    end = moment(until, "until") if until else None
     place = open_home(home)
     with progress.step("Read what came in"):
         subject = reading.subject(place)
         raw_events, raw_items = (resolved(location) if location else None for location in (events, items))
-        watched = reading.read(place, subject, config, raw_events, raw_items, moment)
+        watched = reading.read(place, subject, config, raw_events, raw_items, end)
         if subject.generation is not None:
             watched = reading.with_vectors(place, subject.generation, watched, config)
     with progress.step("Compare"):
@@ -73,22 +73,6 @@ def monitor_served(
     if retrain and report.training_helps:
         key = f"monitor {place.root} {subject.snapshot.id} {report.end.isoformat()}"
         found["training"] = _start(retrain, {} if home is None else {"home": home}, key)
-    return found
-
-
-def _moment(text: str) -> datetime:
-    """Return a time; one without a zone is UTC.
-
-    Raises:
-        SettingError: it is none.
-    """
-    try:
-        found = datetime.fromisoformat(text)
-        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise SettingError(f"until is {text!r}; it takes a time such as 2026-03-01T00:00Z.") from None
-    if not 1970 <= found.year < MAXYEAR:
-        raise SettingError(f"until is {text!r}; it takes a time from 1970 on.")
     return found
 
 

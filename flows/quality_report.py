@@ -22,8 +22,9 @@ def report_quality(home: Home, snapshot: Snapshot) -> None:
     before = previous(list_snapshots(home), snapshot)
     counts = ", ".join(f"{count:,} {name}" for name, count in asdict(snapshot.manifest.counts).items())
     repeats = f" {in_markdown(snapshot.manifest.repeats.sentence)}" if snapshot.manifest.repeats else ""
-    means = in_markdown(sentence(suggested(snapshot.events())))
-    described = f"Snapshot {snapshot.id}: {counts}.{repeats}{_described(snapshot)}"
+    means = in_markdown(sentence(suggested(snapshot.kinds())))
+    joined = f" {snapshot.manifest.appended.sentence}" if snapshot.manifest.appended else ""
+    described = f"Snapshot {snapshot.id}: {counts}.{joined}{repeats}{_described(snapshot)}"
     parts = [" ".join(filter(None, [described, means])), _rows(snapshot)]
     if before is None:
         parts.append("No snapshot was made before this one.")
@@ -44,8 +45,12 @@ def report_dataset(name: str, notes: tuple[str, ...]) -> None:
 
 def _rows(snapshot: Snapshot) -> str:
     tables = snapshot.manifest.quality.values()
-    rows = [f"| {one.table} | {one.rows:,} | {one.quarantined:,} | {_reasons(one.reasons)} |" for one in tables]
-    return "\n".join(["| table | rows | set aside | reasons |", "| --- | ---: | ---: | --- |", *rows])
+    rows = [
+        f"| {one.table} | {one.rows:,} | {one.quarantined:,} | {_reasons(one.reasons)} | {one.duplicates:,} |"
+        for one in tables
+    ]
+    heading = "| table | rows | set aside | reasons | of them duplicates |"
+    return "\n".join([heading, "| --- | ---: | ---: | --- | ---: |", *rows])
 
 
 def _odd(found: tuple[Finding, ...]) -> list[str]:

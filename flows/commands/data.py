@@ -37,6 +37,15 @@ Format = Annotated[
 Decimal = Annotated[
     DecimalMark | None, typer.Option(help="What stands before the fraction of numbers in texts, where it is not clear.")
 ]
+DuplicateShare = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Share of duplicates that may be set aside; half by default."),
+]
+Joining = Annotated[
+    str | None,
+    typer.Option(help="Id of a snapshot that all of this joins, or latest; what is not given is as it has it."),
+]
+Since = Annotated[str | None, typer.Option(help="Pass over events before this time, such as 2026-11-28T06:00Z.")]
 LiveOption = Annotated[
     bool,
     typer.Option(
@@ -66,17 +75,20 @@ def ingest(
     timestamp_unit: Unit = None,
     timestamp_format: Format = None,
     decimal: Decimal = None,
+    max_duplicate_share: DuplicateShare = None,
     config: ConfigFile = None,
     live: LiveOption = False,
+    append: Joining = None,
+    since: Since = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Turn raw events, items and users into a validated snapshot."""
-    check_given(events, items, users, dataset, path)
+    """Turn raw events, items and users into a validated snapshot, or let them join one."""
+    check_given(events, items, users, dataset, path, append)
     mapped = _mapping(map_event), _mapping(map_item), _mapping(map_user)
     with shell(home, as_json, debug) as session:
-        settings = _settings(config, *mapped, context, max_bad_share)
+        settings = _settings(config, *mapped, context, max_bad_share, max_duplicate_share)
         settings = _noted(settings, timezone, timestamp_unit, timestamp_format, decimal)
         from flows.ingest import ingest_tables
         from flows.locations import named
@@ -85,9 +97,10 @@ def ingest(
         from recsys.data.snapshot import open_snapshot
 
         with located(session, events, items, users, dataset, path, settings.limits) as place:
-            given = named(place.events, "events"), named(place.items, "items"), str(session.home.root), settings
-            described_by = named(place.users, "users") if place.users else None
-            snapshot = open_snapshot(session.home, ingest_tables(*given, described_by, live))
+            places = ((place.events, "events"), (place.items, "items"), (place.users, "users"))
+            tables = [named(location, kind) if location else None for location, kind in places]
+            run = ingest_tables(tables[0], tables[1], str(session.home.root), settings, tables[2], live, append, since)
+            snapshot = open_snapshot(session.home, run, verify=False)
         described = snapshot.manifest.described
         session.show(f"Snapshot {snapshot.id} in {snapshot.path}")
         joined = snapshot.manifest.live
@@ -95,7 +108,10 @@ def ingest(
             session.show(
                 f"Collected by the service: {joined.events:,} events, {joined.items:,} items, {joined.users:,} users."
             )
-        repeats, signals = snapshot.manifest.repeats, suggested(snapshot.events())
+        appended = snapshot.manifest.appended
+        if appended:
+            session.show(appended.sentence)
+        repeats, signals = snapshot.manifest.repeats, suggested(snapshot.kinds())
         declared = snapshot.manifest.context
         unused = (described.unused if described else {}) | {name: why for name, why in (declared or {}).items() if why}
         show_quality(session, snapshot.manifest.quality.values(), notes_of(repeats, signals, unused))
@@ -113,6 +129,7 @@ def ingest(
         session.result |= {"described": asdict(described)} if described else {}
         session.result |= {"context": declared} if declared is not None else {}
         session.result |= {"live": asdict(joined)} if joined else {}
+        session.result |= {"appended": asdict(appended)} if appended else {}
         session.result |= place.result
 
 
@@ -152,6 +169,7 @@ def validate(
     timestamp_unit: Unit = None,
     timestamp_format: Format = None,
     decimal: Decimal = None,
+    max_duplicate_share: DuplicateShare = None,
     config: ConfigFile = None,
     page: PageOption = None,
     home: HomeOption = None,
@@ -162,7 +180,7 @@ def validate(
     check_given(events, items, users, dataset, path)
     mapped = _mapping(map_event), _mapping(map_item), _mapping(map_user)
     with shell(home, as_json, debug) as session:
-        settings = _settings(config, *mapped, context, max_bad_share)
+        settings = _settings(config, *mapped, context, max_bad_share, max_duplicate_share)
         settings = _noted(settings, timezone, timestamp_unit, timestamp_format, decimal)
         from flows.locations import named, resolved
         from recsys.data import ingest
@@ -205,10 +223,12 @@ def _settings(
     users: dict[str, str],
     context: list[str] | None,
     bad_share: float | None,
+    duplicate_share: float | None,
 ) -> IngestConfig:
     """Return the settings of a file, or the default ones, with what the options say."""
     given = read_settings(IngestConfig, config) if config else IngestConfig()
     share = given.max_quarantined_share if bad_share is None else bad_share
+    duplicates = given.max_duplicate_share if duplicate_share is None else duplicate_share
     return replace(
         given,
         event_columns=given.event_columns | events,
@@ -216,6 +236,7 @@ def _settings(
         user_columns=((given.user_columns or {}) | users) or None,
         context_columns=tuple(context) if context else given.context_columns,
         max_quarantined_share=share,
+        max_duplicate_share=duplicates,
     )
 
 

@@ -33,11 +33,16 @@ class Given:
 
 
 def check_given(
-    events: str | None, items: str | None, users: str | None, dataset: str | None, path: Path | None
+    events: str | None,
+    items: str | None,
+    users: str | None,
+    dataset: str | None,
+    path: Path | None,
+    append: str | None = None,
 ) -> None:
-    """Raise BadParameter where neither tables nor a data set are given, or both."""
+    """Raise BadParameter where neither tables nor a data set are given, or both; some may join a snapshot alone."""
     if dataset is None and path is None:
-        if events is None or items is None:
+        if append is None and (events is None or items is None):
             raise typer.BadParameter("Give --events and --items, or --dataset and --path.")
     elif dataset is None or path is None or events or items or users:
         raise typer.BadParameter("--dataset and --path go together, in the place of --events, --items and --users.")

@@ -80,8 +80,10 @@ def show_quality(
     notes: Iterable[str],
 ) -> None:
     """Show how many rows of each table were set aside, and why, and what else there is to say of them."""
-    headings = {"table": "", "rows": "right", "set aside": "right", "reasons": ""}
-    rows = [[one.table, f"{one.rows:,}", f"{one.quarantined:,}", _counted(one.reasons)] for one in tables]
+    headings = {"table": "", "rows": "right", "bad": "right", "duplicates": "right", "reasons": ""}
+    rows = [
+        [one.table, f"{one.rows:,}", f"{one.bad:,}", f"{one.duplicates:,}", _counted(one.reasons)] for one in tables
+    ]
     session.show(table(headings, rows))
     for note in notes:
         session.show(Text(cell(note)))  # types and columns are named in it, and names are data
