@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from infra.attack import report as attacks
 from infra.benchmarks.tables_of_events import audience, monitoring, new_items, repeats, signals
-from infra.benchmarks.tables_of_operations import faults, lists, night, retention, scale
+from infra.benchmarks.tables_of_operations import faults, ingest, lists, night, retention, scale
 from infra.load import report
 from infra.supply import lift
 from recsys.config import ClassifierConfig, from_stored
@@ -27,7 +27,7 @@ RESULTS = ROOT / "infra" / "results"
 KINDS = (
     "quality", "tried", "audience", "speed", "encoding", "throughput", "standalone", "life", "search", "small",
     "repeats", "signals", "classification", "attacks", "lifting", "new items", "monitoring", "retention", "faults",
-    "lists", "night", "scale",
+    "lists", "night", "ingest", "scale",
 )  # fmt: skip
 SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
 SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
@@ -335,6 +335,7 @@ def pages() -> dict[Path, str]:
         "attacks": attacks.tables(of["attacks"]),
         "lifting": "\n".join(lift.table(lift.outcomes(json.loads(path.read_text()))) for path in of["lifting"]),
         "lists": "\n".join(map(lists, of["lists"])),
+        "ingest": "\n".join(map(ingest, of["ingest"])),
         "retention": "\n".join(map(retention, of["retention"])),
         "faults": "\n".join(map(faults, of["faults"])),
         "night": "\n".join(map(night, of["night"])),

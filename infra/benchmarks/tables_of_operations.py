@@ -50,6 +50,41 @@ def lists(path: Path) -> str:
     return "\n".join([*lines, ""])
 
 
+def ingest(path: Path) -> str:
+    """Return the Markdown of an ingest beside DuckDB: rows a second, peak, and what a day costs that joins."""
+    document = json.loads(path.read_text())
+    lines = [
+        "Rows a thousand a second of processor time (of the clock), the best of the rounds, and the peak of memory.",
+        "",
+        "| rows | threads | ours | DuckDB | of its speed | peak, MiB: ours | DuckDB | a day of 100,000 that joins |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, size in sorted(document["sizes"].items(), key=lambda one: int(one[0])):
+        sides = {side: runs for side, runs in size.get("runs", {}).items() if runs}
+        ours, theirs = sides.get("ours", [size["first"]]), sides.get("duckdb")
+        share = "" if theirs is None else f"{_least(theirs, 'cpu_seconds') / _least(ours, 'cpu_seconds'):.2f}"
+        limit = f", in a cgroup of {size['memory_limit'] >> 30} GB" if "memory_limit" in size else ""
+        day = f"{size['day']['cpu_seconds']:.1f} s, {size['day']['cpu_seconds'] / size['first']['cpu_seconds']:.1%}"
+        rates = f"{_rates(ours, int(name))} | {_rates(theirs, int(name))} | {share}"
+        peaks = f"{_peak(ours)}{limit} | {_peak(theirs)}"
+        lines.append(f"| {int(name):,} | {size['threads']} | {rates} | {peaks} | {day} |")
+    return "\n".join([*lines, ""])
+
+
+def _least(runs: list[dict[str, float]], name: str) -> float:
+    return min(run[name] for run in runs)
+
+
+def _rates(runs: list[dict[str, float]] | None, rows: int) -> str:
+    if runs is None:
+        return ""
+    return f"{rows / 1e3 / _least(runs, 'cpu_seconds'):,.0f} ({rows / 1e3 / _least(runs, 'seconds'):,.0f})"
+
+
+def _peak(runs: list[dict[str, float]] | None) -> str:
+    return "" if runs is None else f"{max(run['peak_mib'] for run in runs):,}"
+
+
 def faults(path: Path) -> str:
     """Return the Markdown of the faults: promise, trials, outcome."""
     document = json.loads(path.read_text())
