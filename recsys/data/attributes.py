@@ -10,6 +10,7 @@ from difflib import get_close_matches
 import polars as pl
 
 from recsys.data import columns
+from recsys.data.compact import compact
 from recsys.data.locations import SourceError
 
 MAX_VALUES = 1_000  # different ones of a text
@@ -64,7 +65,7 @@ class Values:
     def of(cls, column: pl.Series) -> "Values":
         """Return the values of a whole column, or of its first part."""
         present = column.drop_nulls()
-        return cls(column.dtype, len(present), present.unique())
+        return cls(column.dtype, len(present), compact(present.unique().to_frame()).to_series())
 
     def add(self, column: pl.Series) -> None:
         """Take another part."""

@@ -14,6 +14,7 @@ import polars as pl
 from recsys.config import LimitsConfig
 from recsys.data import columns
 from recsys.data import sources as reading
+from recsys.data.compact import compact
 from recsys.data.kept import IDS
 from recsys.data.limits import Budget, UnreadableError
 from recsys.data.locations import HTTP, Sources, scheme_of, shown
@@ -188,4 +189,4 @@ def _witnesses(scan: pl.LazyFrame, source: reading._Source, mapping: Mapping[str
         return scan.head(0).collect()
     rows = [pl.when(one).then(pl.col(ROW)).min().alias(str(number)) for number, one in enumerate(wanted)]
     found = {row for row in scan.select(rows).collect(engine="streaming").row(0) if row is not None}
-    return scan.filter(pl.col(ROW).is_in(sorted(found))).collect(engine="streaming").sort(ROW)
+    return compact(scan.filter(pl.col(ROW).is_in(sorted(found))).collect(engine="streaming").sort(ROW))

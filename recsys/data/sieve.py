@@ -8,6 +8,7 @@ import polars as pl
 
 from recsys.data import columns
 from recsys.data.attributes import Values, check_context, unused_of
+from recsys.data.compact import compact
 from recsys.data.content import CONTRACT_COLUMNS
 from recsys.data.earlier import EarlierEvents
 from recsys.data.live import joined_events
@@ -147,7 +148,7 @@ class EventSieve:
             if columns.EVENT_ID in known.columns:
                 others = good.join(self._live.select(_KEY), on=_KEY, how="anti")
                 known = pl.concat([known, others.join(self._live.select(_ID), on=_ID, how="semi")])
-            self._candidates.append(known)
+            self._candidates.append(compact(known))
 
     def _note(self, events: pl.DataFrame) -> None:
         """Take note of where events belong among those before, and of their ids."""
@@ -173,7 +174,7 @@ class EventSieve:
         self._set_aside.add(sifted.quarantine)
 
     def _summarise(self, good: pl.DataFrame) -> None:
-        self._kinds.append(distinct_kinds(good))
+        self._kinds.append(compact(distinct_kinds(good)))
         self._look(good)
 
     def _look(self, events: pl.DataFrame) -> None:
