@@ -85,14 +85,18 @@ class TableQuality:
         rows: all that were read.
         quarantined: all that were set aside, duplicates among them.
         reasons: "column: reason" → rows, the most frequent first.
-        duplicates: those set aside that say again what another row says, or something else of the same id.
     """
 
     table: str
     rows: int
     quarantined: int
     reasons: dict[str, int]
-    duplicates: int = 0
+
+    @property
+    def duplicates(self) -> int:
+        """How many of those set aside say again what another row says, or something else of the same id."""
+        ends = (f": {DUPLICATE}", f": {SAME_ID}")
+        return sum(count for reason, count in self.reasons.items() if reason.endswith(ends))
 
     @property
     def bad(self) -> int:
@@ -347,9 +351,7 @@ def cleared(good: pl.DataFrame) -> pl.DataFrame:
 def quality_of(kind: Kind, rows: int, reasons: Counter[tuple[str, str]]) -> TableQuality:
     """Return the counts of a table."""
     ordered = sorted(reasons.items(), key=lambda one: (-one[1], one[0]))
-    named = {f"{column}: {why}": count for (column, why), count in ordered}
-    duplicates = sum(count for (_, why), count in reasons.items() if why in (DUPLICATE, SAME_ID))
-    return TableQuality(kind, rows, reasons.total(), named, duplicates)
+    return TableQuality(kind, rows, reasons.total(), {f"{column}: {why}": count for (column, why), count in ordered})
 
 
 def _same(raw: pl.Series, typed: pl.Series) -> bool:
