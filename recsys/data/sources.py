@@ -20,7 +20,7 @@ from recsys.config import LimitsConfig
 from recsys.data import columns
 from recsys.data.delimited import first_wide_record, glob_free, how_written
 from recsys.data.download import CONNECT_SECONDS, downloaded
-from recsys.data.fetched import advice, fetched
+from recsys.data.fetched import Fetched, advice, fetch
 from recsys.data.kept import TEXT, Kind, kept
 from recsys.data.limits import SEPARATORS, Budget, UnreadableError, unpacked
 from recsys.data.locations import HTTP, SourceError, Sources, UnreachableError, scheme_of, shown, without_credentials
@@ -62,6 +62,7 @@ class _Source:
     form: str
     remote: bool = False
     partitions: tuple[tuple[str, str | None], ...] = ()  # column and value, as its folders are called
+    brought: Fetched | None = None  # what keeps the file, where it was brought here
 
 
 def read_table(
@@ -163,15 +164,16 @@ def _stored(location: str, named: str, budget: Budget) -> Iterator[_Source]:
         yield _Source(location, named, form, remote=True)
         return
     try:
-        with fetched(location, named, PATIENCE, budget) as files:
-            if not files:
-                raise SourceError(f"{named} is empty (0 bytes). Write it again, or leave it out.")
-            for file, url in files:
-                path = PurePosixPath(url.partition("://")[2])
-                yield _Source(str(file), path.name, _form(path.name) or form, partitions=_partitions(path))
-        return
+        brought = fetch(location, named, PATIENCE, budget)
     except (pl.exceptions.PolarsError, OSError) as error:
         failure, passing = str(error), _may_pass(error)
+    else:
+        if not brought.files:
+            raise SourceError(f"{named} is empty (0 bytes). Write it again, or leave it out.")
+        for file, url in brought.files:
+            path = PurePosixPath(url.partition("://")[2])
+            yield _Source(str(file), path.name, _form(path.name) or form, False, _partitions(path), brought)
+        return
     source = _Source(location, named, form, remote=True)
     raise (UnreachableError if passing else SourceError)(_unreadable(source, failure, told=False))
 
