@@ -27,6 +27,7 @@ from recsys.data.locations import HTTP, SourceError, Sources, UnreachableError, 
 from recsys.data.notation import PLAIN, Notation
 from recsys.data.objects import scan_objects
 from recsys.data.parsing import infer_type
+from recsys.data.stacking import stacked
 
 __all__ = ["FILE", "ROW", "Kind", "Location", "SourceError", "has_form", "read_columns", "read_lines", "read_table"]
 
@@ -386,22 +387,4 @@ def _plain(name: str) -> str:
 
 
 def _stack(frames: list[pl.DataFrame], named: str) -> pl.DataFrame:
-    stamps = {frame.schema[columns.TIMESTAMP] for frame in frames if columns.TIMESTAMP in frame.columns}
-    if len(stamps) > 1:  # numbers in one file, text in another: each value says for itself what it is
-        frames = [frame.with_columns(pl.col(columns.TIMESTAMP).cast(pl.String)) for frame in frames]
-    try:
-        return pl.concat(frames, how="diagonal_relaxed")
-    except pl.exceptions.PolarsError as error:
-        message = f"The files of {named} do not fit together: {_misfit(frames) or error}. Give each column one type."
-        raise SourceError(message) from error
-
-
-def _misfit(frames: list[pl.DataFrame]) -> str | None:
-    """Say which column holds lists in one file and none in another."""
-    first: dict[str, tuple[str, pl.DataType]] = {}
-    for frame in frames:
-        for name, kind in frame.schema.items():
-            file, other = first.setdefault(name, (str(frame[FILE].head(1).to_list()), kind))
-            if isinstance(kind, pl.List) != isinstance(other, pl.List):
-                return f"{name} holds {other} in {file[2:-2]} and {kind} in {frame[FILE][0]}"
-    return None
+    return stacked(frames, named, FILE)
