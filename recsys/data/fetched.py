@@ -7,8 +7,7 @@ ends: a line end within a quoted field is a line feed afterwards.
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +41,21 @@ def advice(failure: str) -> str | None:
     return next((said for pattern, said in _ADVICE.items() if re.search(pattern, failure)), None)
 
 
-@contextmanager
-def fetched(location: str, named: str, options: dict[str, Any], budget: Budget) -> Iterator[list[tuple[Path, str]]]:
-    """Yield the text files that a URL stands for, each with its URL in the store, sorted by that; then remove them.
+class Fetched:
+    """Files that are removed when nothing asks for them any more.
+
+    Attributes:
+        files: each with its URL in the store, sorted by that.
+    """
+
+    def __init__(self) -> None:
+        self.files: list[tuple[Path, str]] = []
+        self.folder = Path(tempfile.mkdtemp(prefix="recsys-"))
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+
+
+def fetch(location: str, named: str, options: dict[str, Any], budget: Budget) -> Fetched:
+    """Bring here the text files that a URL stands for.
 
     Args:
         location: of one file, or with wildcards of many.
@@ -56,20 +67,16 @@ def fetched(location: str, named: str, options: dict[str, Any], budget: Budget) 
         SourceError: it is too large.
         pl.exceptions.PolarsError, OSError: it cannot be had, or is no UTF-8.
     """
-    folder = tempfile.mkdtemp(prefix="recsys-")  # nobody may be there to close it, as TemporaryDirectory would have it
-    try:
-        found: dict[str, Path] = {}
-        size = 0
-        lines = pl.scan_lines(location, name=_LINE, include_file_paths=_FILE, storage_options=options)
-        for batch in lines.collect_batches(maintain_order=True):
-            for (url,), part in batch.partition_by(_FILE, maintain_order=True, as_dict=True).items():
-                path = found.setdefault(str(url), Path(folder) / str(len(found)))
-                budget.count_files(named, len(found))
-                text = "\n".join(part[_LINE].fill_null("")) + "\n"
-                size += len(text)
-                budget.admit_size(named, size)
-                with path.open("a", encoding="utf-8", newline="") as file:
-                    file.write(text)
-        yield [(found[url], url) for url in sorted(found)]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    fetched, found, size = Fetched(), dict[str, Path](), 0
+    lines = pl.scan_lines(location, name=_LINE, include_file_paths=_FILE, storage_options=options)
+    for batch in lines.collect_batches(maintain_order=True):
+        for (url,), part in batch.partition_by(_FILE, maintain_order=True, as_dict=True).items():
+            path = found.setdefault(str(url), fetched.folder / str(len(found)))
+            budget.count_files(named, len(found))
+            text = "\n".join(part[_LINE].fill_null("")) + "\n"
+            size += len(text)
+            budget.admit_size(named, size)
+            with path.open("a", encoding="utf-8", newline="") as file:
+                file.write(text)
+    fetched.files = [(found[url], url) for url in sorted(found)]
+    return fetched

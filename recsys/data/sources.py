@@ -20,13 +20,14 @@ from recsys.config import LimitsConfig
 from recsys.data import columns
 from recsys.data.delimited import first_wide_record, glob_free, how_written
 from recsys.data.download import CONNECT_SECONDS, downloaded
-from recsys.data.fetched import advice, fetched
+from recsys.data.fetched import Fetched, advice, fetch
 from recsys.data.kept import TEXT, Kind, kept
 from recsys.data.limits import SEPARATORS, Budget, UnreadableError, unpacked
 from recsys.data.locations import HTTP, SourceError, Sources, UnreachableError, scheme_of, shown, without_credentials
 from recsys.data.notation import PLAIN, Notation
 from recsys.data.objects import scan_objects
 from recsys.data.parsing import infer_type
+from recsys.data.stacking import stacked
 
 __all__ = ["FILE", "ROW", "Kind", "Location", "SourceError", "has_form", "read_columns", "read_lines", "read_table"]
 
@@ -62,6 +63,7 @@ class _Source:
     form: str
     remote: bool = False
     partitions: tuple[tuple[str, str | None], ...] = ()  # column and value, as its folders are called
+    brought: Fetched | None = None  # what keeps the file, where it was brought here
 
 
 def read_table(
@@ -163,15 +165,16 @@ def _stored(location: str, named: str, budget: Budget) -> Iterator[_Source]:
         yield _Source(location, named, form, remote=True)
         return
     try:
-        with fetched(location, named, PATIENCE, budget) as files:
-            if not files:
-                raise SourceError(f"{named} is empty (0 bytes). Write it again, or leave it out.")
-            for file, url in files:
-                path = PurePosixPath(url.partition("://")[2])
-                yield _Source(str(file), path.name, _form(path.name) or form, partitions=_partitions(path))
-        return
+        brought = fetch(location, named, PATIENCE, budget)
     except (pl.exceptions.PolarsError, OSError) as error:
         failure, passing = str(error), _may_pass(error)
+    else:
+        if not brought.files:
+            raise SourceError(f"{named} is empty (0 bytes). Write it again, or leave it out.")
+        for file, url in brought.files:
+            path = PurePosixPath(url.partition("://")[2])
+            yield _Source(str(file), path.name, _form(path.name) or form, False, _partitions(path), brought)
+        return
     source = _Source(location, named, form, remote=True)
     raise (UnreachableError if passing else SourceError)(_unreadable(source, failure, told=False))
 
@@ -384,22 +387,4 @@ def _plain(name: str) -> str:
 
 
 def _stack(frames: list[pl.DataFrame], named: str) -> pl.DataFrame:
-    stamps = {frame.schema[columns.TIMESTAMP] for frame in frames if columns.TIMESTAMP in frame.columns}
-    if len(stamps) > 1:  # numbers in one file, text in another: each value says for itself what it is
-        frames = [frame.with_columns(pl.col(columns.TIMESTAMP).cast(pl.String)) for frame in frames]
-    try:
-        return pl.concat(frames, how="diagonal_relaxed")
-    except pl.exceptions.PolarsError as error:
-        message = f"The files of {named} do not fit together: {_misfit(frames) or error}. Give each column one type."
-        raise SourceError(message) from error
-
-
-def _misfit(frames: list[pl.DataFrame]) -> str | None:
-    """Say which column holds lists in one file and none in another."""
-    first: dict[str, tuple[str, pl.DataType]] = {}
-    for frame in frames:
-        for name, kind in frame.schema.items():
-            file, other = first.setdefault(name, (str(frame[FILE].head(1).to_list()), kind))
-            if isinstance(kind, pl.List) != isinstance(other, pl.List):
-                return f"{name} holds {other} in {file[2:-2]} and {kind} in {frame[FILE][0]}"
-    return None
+    return stacked(frames, named, FILE)

@@ -288,6 +288,30 @@ def test_empty_texts_among_others_hold_no_rows_and_alone_are_refused(tmp_path: P
         read_table(tmp_path / "b", "items")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        ("item_id,title,x\n1,A,3\n", "title,x,item_id\nB,4,2\n", [3, 4]),  # another order
+        ("item_id,title,x\n1,A,3\n", "item_id,title,y\n2,B,4\n", [3, None]),  # other columns
+        ("item_id,title,x\n1,A,3\n", "item_id,title,x\n2,B,4.5\n", [3.0, 4.5]),
+        ("item_id,title,x\n1,A,3\n", "item_id,title,x\n2,B,cheap\n", ["3", "cheap"]),
+        ("item_id,title,x\n1,A,true\n", "item_id,title,x\n2,B,3\n", ["true", "3"]),  # as in one file
+        ("item_id,title,x\n1,A,true\n", "item_id,title,x\n2,B,\n", [True, None]),  # nothing decides nothing
+        ("item_id,title,x\n1,A,3\n", "item_id,title,x\n2,B,NULL\n", [3, None]),
+        ("item_id,title,x\n1,A,\n", "item_id,title,x\n2,B,\n", [None, None]),
+        ("item_id,title\n1,A\n", "item_id;title;x\r\n2;B;3,5\r\n", [None, 3.5]),  # each as it is written
+    ],
+)
+def test_files_of_a_folder_are_one_table(tmp_path: Path, first: str, second: str, found: list[Any]) -> None:
+    written(tmp_path, "1.csv", first)
+    written(tmp_path, "2.csv", second)
+    table = read_table(tmp_path, "items")
+    assert table["item_id"].to_list() == ["1", "2"]
+    assert table["title"].to_list() == ["A", "B"]
+    assert table["x"].to_list() == found
+    assert table.schema["x"] != pl.Null
+
+
 def test_lists_in_one_file_and_texts_in_another_are_told_by_column_and_file(tmp_path: Path) -> None:
     written(tmp_path, "a.ndjson", '{"item_id": "1", "title": "A", "of": ["x"]}\n')
     written(tmp_path, "b.ndjson", '{"item_id": "2", "title": "B", "of": "y"}\n')
