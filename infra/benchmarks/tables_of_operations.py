@@ -140,7 +140,7 @@ def scale(path: Path) -> str:
         f"Processor time of the whole stage, one thread of {machine['processor']}, beside other work; in brackets the "
         f"peak of its process in GiB, with what it reads. No stage may hold more than {document['limit_gib']:g} GiB.",
         "",
-        f"| stage | {' | '.join(heads)} | before, at the largest | what of the largest |",
+        f"| stage | {' | '.join(heads)} | before, at the largest | at the largest |",
         f"|---|{'---|' * len(sizes)}---|---|",
     ]
     for stage in dict.fromkeys(row["stage"] for row in rows):
