@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from infra.attack import report as attacks
+from infra.benchmarks.plan import plan
 from infra.benchmarks.tables_of_events import audience, monitoring, new_items, repeats, signals
 from infra.benchmarks.tables_of_operations import faults, ingest, lists, night, retention, scale
 from infra.load import report
@@ -27,7 +28,7 @@ RESULTS = ROOT / "infra" / "results"
 KINDS = (
     "quality", "tried", "audience", "speed", "encoding", "throughput", "standalone", "life", "search", "small",
     "repeats", "signals", "classification", "attacks", "lifting", "new items", "monitoring", "retention", "faults",
-    "lists", "night", "ingest", "scale",
+    "lists", "night", "ingest", "scale", "storage",
 )  # fmt: skip
 SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
 SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
@@ -340,7 +341,7 @@ def pages() -> dict[Path, str]:
         "faults": "\n".join(map(faults, of["faults"])),
         "night": "\n".join(map(night, of["night"])),
     }
-    running = {"scale": "\n".join(map(scale, of["scale"]))}
+    running = {"scale": "\n".join(map(scale, of["scale"])), "plan": plan(RESULTS)}
     readme, results, infra = ROOT / "README.md", RESULTS / "README.md", ROOT / "infra" / "README.md"
     chosen = short(json.loads((RESULTS / f"{name}.json").read_text()) for name in SHORT)
     return {
