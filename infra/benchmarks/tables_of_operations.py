@@ -37,15 +37,16 @@ def lists(path: Path) -> str:
     lines = [
         f"Users a second of processor time, one thread on {document['environment']['device']}; the median of rounds.",
         "",
-        "| users | items | `recsys batch` | `POST /v1/recommend/batch` | where an answer's time goes |",
-        "|---|---|---|---|---|",
+        "| users | items | `recsys batch` | `POST /v1/recommend/batch` | the same lists | where an answer's time goes |",
+        "|---|---|---|---|---|---|",
     ]
     for home in document["homes"]:
         rates = home["users_a_second"]
         largest = sorted(home["stages"].items(), key=lambda one: -one[1])
         stages = ", ".join(f"{name} {share:.0%}" for name, share in largest if share >= 0.05)
         lines.append(
-            f"| {home['users']:,} | {home['items']:,} | {rates['files']:,.0f} | {rates['http']:,.0f} | {stages} |"
+            f"| {home['users']:,} | {home['items']:,} | {rates['files']:,.0f} | {rates['http']:,.0f} | "
+            f"{home['same']:.1%} | {stages} |"
         )
     return "\n".join([*lines, ""])
 

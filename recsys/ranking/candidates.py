@@ -22,6 +22,7 @@ from recsys.store.index import (
     APPROXIMATE_FROM,
     BATCH,
     ROW,
+    TABLE_FOLDER,
     TEXT,
     IndexReference,
     UnreadableError,
@@ -34,6 +35,7 @@ from recsys.store.index import (
     row_ids,
     whole,
 )
+from recsys.store.index_parts import IndexParts, read_parts
 
 EXACT_ALLOWED = APPROXIMATE_FROM  # with a filter: up to so many allowed items are scored exactly
 PROBED = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 1.0)  # shares of the index, to be tried
@@ -131,6 +133,9 @@ class CandidateSource(Protocol):
     def named(self, queries: NDArray[np.float32], count: int) -> list[NDArray[np.int64]]:
         """Return the rows that an approximate search names for each query, ``count`` or more, to be scored exactly."""
 
+    def prepare_for_many(self) -> None:
+        """Read what makes searches for many queries at once faster, in exchange for memory; they find the same."""
+
 
 class VectorSource:
     """A generation's items in LanceDB: the candidate source of what was trained.
@@ -159,6 +164,13 @@ class VectorSource:
         self._partitions = partitions(reference.rows)
         self.probes = reference.probes or self._partitions  # all of it where nobody has measured
         self._counting = threading.Lock()
+        self._place = folder / f"{reference.table}{TABLE_FOLDER}"
+        self._parts: IndexParts | None = None
+
+    def prepare_for_many(self) -> None:
+        """See ``CandidateSource``: an index is read into memory, a byte a number."""
+        if self.kind == "approximate" and self._parts is None:
+            self._parts = read_parts(self._place, self.vectors, self._nearest)
 
     def prefetch(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]) -> list[Prefetch]:
         """See ``CandidateSource``."""
@@ -192,17 +204,17 @@ class VectorSource:
 
         ``probes`` of its parts are read, by default as many as an answer reads.
         """
+        if self._parts is not None:
+            return self._parts.nearest(queries, count, probes or self.probes)
         try:
-            with reading(self._table):
-                found = nearest(self._indexed, queries, count, probes or self.probes)
+            return [rows for rows, _ in self._nearest(queries, count, probes or self.probes)]
         except UnreadableError as error:
             _LOG.warning("%s. All vectors are in memory and are compared instead.", error)
             return [np.empty(0, dtype=np.int64)] * len(queries)
-        return [np.searchsorted(self._row_ids, numbers) for numbers in found]
 
     def tuned_probes(self, queries: NDArray[np.float32]) -> int:
         """Return the fewest probes with which queries, (rows, dimensions), find their ten best items well enough."""
-        tried = (self._parts(share) for share in PROBED)
+        tried = (self._probes_of(share) for share in PROBED)
         enough = (
             probes
             for probes in tried
@@ -242,13 +254,25 @@ class VectorSource:
             batches = self._table.search().select([TEXT]).limit(self._table.count_rows()).to_batches(BATCH)
             return WordWeights(batch[TEXT].to_pylist() for batch in batches)
 
-    def _parts(self, share: float) -> int:
+    def _nearest(
+        self, queries: NDArray[np.float32], count: int, probes: int
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Return the rows that LanceDB finds for each query, and their distances.
+
+        Raises:
+            UnreadableError: LanceDB cannot read its index.
+        """
+        with reading(self._table):
+            found = nearest(self._indexed, queries, count, probes)
+        return [(np.searchsorted(self._row_ids, numbers), distances) for numbers, distances in found]
+
+    def _probes_of(self, share: float) -> int:
         return min(max(1, round(share * self._partitions)), self._partitions)
 
     def _named(self, queries: NDArray[np.float32], count: int, left: int, items: int) -> list[NDArray[np.int64]]:
         """Ask the index for so many rows that about ``count`` stay if ``left`` of all items are allowed."""
         wanted = -(-count * items // left) + SPARE
-        return self.named(queries, wanted, max(self.probes, self._parts(DEPTH * wanted / items)))
+        return self.named(queries, wanted, max(self.probes, self._probes_of(DEPTH * wanted / items)))
 
 
 def exact_products(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> list[Prefetch]:

@@ -42,6 +42,10 @@ class LiveSource:
             return exact_products(self.vectors, queries)
         return self._base.prefetch(queries, count, self._of_base(allowed))
 
+    def prepare_for_many(self) -> None:
+        """See ``CandidateSource``."""
+        self._base.prepare_for_many()
+
     def search(
         self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_], prefetched: Prefetch = NO_PREFETCH
     ) -> NDArray[np.int64]:

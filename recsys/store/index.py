@@ -174,8 +174,10 @@ def open_for_vectors(folder: Path, reference: IndexReference) -> lancedb.table.A
 
 def nearest(
     table: lancedb.table.AsyncTable, queries: NDArray[np.float32], count: int, probes: int
-) -> list[NDArray[np.uint64]]:
+) -> list[tuple[NDArray[np.uint64], NDArray[np.float32]]]:
     """Return LanceDB's numbers of the ``count`` rows nearest to each query by dot product, as its index sees them.
+
+    With them come the distances, (found,): 1 less the product.
 
     All queries are one question to LanceDB, and one change of threads: its synchronous table changes five times.
 
@@ -191,11 +193,11 @@ def nearest(
         return await search.with_row_id().nprobes(probes).limit(count).to_arrow()
 
     found = LOOP.run(asked())
-    numbers = found[ROW_ID].to_numpy()
+    numbers, distances = found[ROW_ID].to_numpy(), found["_distance"].to_numpy()
     if len(queries) == 1:
-        return [numbers]
+        return [(numbers, distances)]
     places = found[QUERY].to_numpy()
-    return [numbers[places == place] for place in range(len(queries))]
+    return [(numbers[own], distances[own]) for own in (places == place for place in range(len(queries)))]
 
 
 @contextmanager

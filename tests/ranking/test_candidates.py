@@ -13,10 +13,15 @@ ITEMS = 25_000
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
+def place(tmp_path_factory):
     vectors = np.random.default_rng(0).standard_normal((ITEMS, 16)).astype(np.float32)
     ids, texts = [f"i{row}" for row in range(ITEMS)], ["even" if row % 2 == 0 else "odd" for row in range(ITEMS)]
-    made = VectorSource(folder := tmp_path_factory.mktemp("lance"), build_index(folder, ids, vectors, texts))
+    return (folder := tmp_path_factory.mktemp("lance")), build_index(folder, ids, vectors, texts)
+
+
+@pytest.fixture(scope="module")
+def source(place):
+    made = VectorSource(*place)
     assert made.kind == "approximate"
     return made
 
@@ -57,6 +62,49 @@ def test_as_much_of_the_index_is_read_as_queries_need(source):
 
     assert recall(probes) >= 0.95
     assert recall(1) < 0.95
+
+
+@pytest.mark.parametrize("probes", [1, 9, 40, candidates.partitions(ITEMS)])
+def test_searches_for_many_find_what_lancedb_finds_for_each(place, source, monkeypatch, probes):
+    many = VectorSource(*place)
+    many.prepare_for_many()
+    monkeypatch.setattr(many, "_nearest", None)  # nobody asks LanceDB any more
+    queries = np.random.default_rng(4).standard_normal((300, 16)).astype(np.float32)
+    for count in (1, 100, 700):
+        alone, together = source.named(queries, count, probes), many.named(queries, count, probes)
+        for query, rows, others in zip(queries, alone, together, strict=True):
+            assert len(set(others.tolist())) == len(others) == len(rows)
+            # what float32 rounds off may decide who is the last
+            last = (source.vectors[rows] @ query).min()
+            odd = np.setxor1d(rows, others)
+            assert len(odd) <= 2
+            assert source.vectors[odd] @ query == pytest.approx(np.full(len(odd), last), abs=0.15)
+    assert len(many.named(np.empty((0, 16), np.float32), 10, probes)) == 0
+
+
+@pytest.mark.parametrize("damage", ["another kind of file", "cut short", "other centres", "other codes"])
+def test_an_index_of_another_make_is_left_to_lancedb(place, source, tmp_path, caplog, damage):
+    folder, reference = place
+    shutil.copytree(folder, tmp_path / "lance")
+    other = VectorSource(tmp_path / "lance", reference)
+    query = np.random.default_rng(5).standard_normal((1, 16)).astype(np.float32)
+    wanted = set(source.named(query, 100)[0].tolist())
+    assert set(other.named(query, 100)[0].tolist()) == wanted  # LanceDB has opened its files
+    (index,) = tmp_path.glob("lance/*/_indices/*/index.idx")
+    codes = index.with_name("auxiliary.idx")
+    content = bytearray(index.read_bytes())
+    if damage == "another kind of file":
+        index.write_bytes(content[:-4] + b"else")
+    elif damage == "cut short":
+        index.write_bytes(content[:100])
+    elif damage == "other centres":
+        content[len(content) // 2 : len(content) // 2 + 400] = bytes(400)
+        index.write_bytes(content)
+    else:
+        codes.write_bytes(codes.read_bytes().replace(b'\\"end\\":', b'\\"end\\":1'))
+    other.prepare_for_many()
+    assert "query by query" in caplog.text
+    assert set(other.named(query, 100)[0].tolist()) == wanted
 
 
 def test_words_are_found_whatever_the_filter_leaves(source):

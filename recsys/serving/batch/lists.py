@@ -45,6 +45,7 @@ from recsys.serving.recommender import Recommender
 from recsys.serving.users import Users
 
 SCORES_AT_ONCE = 1 << 24  # users times items that are ranked together
+MANY = 256  # users from whom on it pays to read an index whole
 MOST_AT_ONCE = 256  # users: more together save no time
 
 
@@ -137,6 +138,8 @@ def write_lists(
                 answering.check()
                 asked = sorted(set(users)) if users is not None else _everybody(opened, answering.users)
                 unfinished = Unfinished.begin(folder, begun, asked)
+            if unfinished.begun.users >= MANY:
+                answering.recommender.scoring.source.prepare_for_many()
             manifest = _written(unfinished, answering, progress)
         finally:
             database.close()
@@ -179,6 +182,8 @@ class _Answering:
 
     @property
     def at_once(self) -> int:
+        if self.recommender.scoring.source.kind == "approximate":
+            return MOST_AT_ONCE
         return max(1, min(MOST_AT_ONCE, SCORES_AT_ONCE // len(self.recommender.catalogue)))
 
     def check(self) -> None:

@@ -1,0 +1,34 @@
+"""Which cluster does the work: none, unless an address is given or ``RECSYS_RAY_ADDRESS`` has one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from recsys.distributed.executor import Executor, InProcess
+from recsys.errors import RecsysError
+
+ADDRESS = "RECSYS_RAY_ADDRESS"
+
+
+class ClusterError(RecsysError):
+    """A cluster cannot be reached, is not made as this process is, or has lost its workers. What is done stays done."""
+
+
+@contextmanager
+def executor_at(address: str | None = None) -> Iterator[Executor]:
+    """Connect with the Ray cluster at an address, ``host:port``; without any, work is done in this process.
+
+    Args:
+        address: of its head; None: the environment's.
+
+    Raises:
+        ClusterError: Ray is not installed, nobody answers there, or Python or Ray are other versions.
+    """
+    address = address or os.environ.get(ADDRESS)
+    if not address:
+        yield InProcess()
+        return
+    from recsys.distributed.ray_cluster import RayCluster
+
+    with RayCluster.at(address) as cluster:
+        yield cluster
