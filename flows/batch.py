@@ -5,7 +5,7 @@ from time import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 from flows import progress
-from flows.forms import Count, Document, Folder, Named, at_least
+from flows.forms import Address, Count, Document, Folder, Named, at_least
 from flows.locations import TableLocation, located_flow, resolved
 from flows.runs import for_the_ui, show_markdown, show_table
 from flows.runtime import open_home
@@ -33,6 +33,7 @@ def batch_lists(
     k: Annotated[int, at_least(1)] | None = None,
     since: Folder | None = None,
     block_size: Count = BLOCK_SIZE,
+    ray: Address | None = None,
 ) -> dict[str, Any]:
     """Write the lists of users to Parquet and return the manifest as JSON values, with ``folder`` and ``found``.
 
@@ -46,12 +47,16 @@ def batch_lists(
         k: how long lists are; empty: as the request says.
         since: the folder of finished lists, to write what has changed since; empty: nothing of it.
         block_size: users whose lists are one file.
+        ray: host:port of a Ray cluster whose nodes share home and folder, a file a worker; empty: RECSYS_RAY_ADDRESS of
+            whoever runs this, or no cluster.
 
     Raises:
         ArtifactError: nothing is served, there is no such generation, or the folder holds something else.
         RequestError: the request is none, or does not fit the generation.
         SettingError, SourceError: users cannot be read.
+        ClusterError: the cluster cannot do it.
     """
+    from recsys.distributed.cluster import executor_at
     from recsys.serving.batch.changes import write_changes
     from recsys.serving.batch.lists import inputs_of, write_lists
     from recsys.serving.batch.manifest import read_manifest
@@ -65,9 +70,9 @@ def batch_lists(
     given = _user_ids(users) if users else None
     now = int(time())
     folder = Path(out).absolute() if out else place_of(place, inputs_of(chosen, wanted, given, block_size), now)
-    batch = write_lists(
-        place, folder, chosen, wanted, given, block_size, now, progress=stage(progress.report, "Make lists")
-    )
+    with executor_at(ray) as executor:
+        made = stage(progress.report, "Make lists")
+        batch = write_lists(place, folder, chosen, wanted, given, block_size, now, made, executor)
     if since:
         batch = write_changes(batch, Path(since), stage(progress.report, "Compare"))
     _show(batch)

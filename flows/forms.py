@@ -35,6 +35,7 @@ Folder = Annotated[str, WithJsonSchema(_TEXT)]  # of the machine that runs the f
 # a date, or a time as ISO 8601 writes it
 Moment = Annotated[str, WithJsonSchema({"type": "string", "pattern": rf"^{_DATE}(?:[T ]{_CLOCK}{_ZONE}?)?$"})]
 Deployment = Annotated[str, WithJsonSchema({**_TEXT, "pattern": "^[^/]+/[^/]+$"})]  # flow/deployment
+Address = Annotated[str, WithJsonSchema({**_TEXT, "pattern": r"^\S+:\d+$"})]  # host:port
 Document = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]  # of JSON; a flow says what it may hold
 Seed = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 2**32 - 1})]
 NotNegative = Annotated[float, WithJsonSchema({"type": "number", "minimum": 0})]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.terminal import DebugOption, HomeOption, JsonOption, LogOption, shell, table
+from flows.commands.terminal import DebugOption, HomeOption, JsonOption, LogOption, RayOption, shell, table
 from recsys.artifacts import read_json
 from recsys.errors import RequestError
 from recsys.serving.batch.manifest import BLOCK_SIZE, OWN
@@ -23,6 +23,7 @@ def batch(
     k: Annotated[int | None, typer.Option(min=1, help="How long lists are; else as the request says, or 10.")] = None,
     since: Annotated[Path | None, typer.Option(help="Folder of finished lists: write what has changed.")] = None,
     block_size: Annotated[int, typer.Option(min=1, help="Users whose lists are one file.")] = BLOCK_SIZE,
+    ray: RayOption = None,
     log_file: LogOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -45,6 +46,7 @@ def batch(
             k,
             str(since) if since else None,
             block_size,
+            ray,
         )
         session.result = found
         rows = [[link.replace(OWN, "own ranking"), f"{number:,}"] for link, number in found["answers"].items()]

@@ -38,6 +38,10 @@ WIDTH_OF_A_FILE = 120  # where the output is no terminal
 
 HomeOption = Annotated[Path | None, typer.Option("--home", help="Folder of all state; else RECSYS_HOME, else .recsys.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
+RayOption = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Ray cluster that shares the work; else RECSYS_RAY_ADDRESS, else none."),
+]
 LogOption = Annotated[
     Path | None,
     typer.Option(

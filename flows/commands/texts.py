@@ -2,13 +2,14 @@
 
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from flows import progress
-from flows.commands.terminal import MAX_SEED, DebugOption, HomeOption, JsonOption, LogOption, shell, table
+from flows.commands.terminal import MAX_SEED, DebugOption, HomeOption, JsonOption, LogOption, RayOption, shell, table
 from recsys.config import ClassifierConfig, read_settings
 from recsys.errors import SettingError
 from recsys.store.names import ADAPTER, meant
@@ -27,6 +28,7 @@ def embed(
     id_column: Annotated[str | None, typer.Option("--id", help="Column of ids; id or item_id by default.")] = None,
     text_column: Annotated[str | None, typer.Option("--text", help="Column of texts; text by default.")] = None,
     max_tokens: Annotated[int, typer.Option(min=3, max=512, help="Of a text, with --base.")] = 64,
+    ray: RayOption = None,
     log_file: LogOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -34,6 +36,7 @@ def embed(
 ) -> None:
     """Write texts, or a catalogue, as unit vectors: the same that POST /v1/embed answers. Killed, it goes on."""
     with shell(home, as_json, debug, log_file) as session:
+        from recsys.distributed.cluster import executor_at
         from recsys.interactive.texts import open_vectors
         from recsys.texts.tables import embed_table, read_texts
 
@@ -41,7 +44,9 @@ def embed(
             encoder, text = open_vectors(session.home, adapter, base, max_tokens)
         table = read_texts(texts, id_column, text_column, text)
         started = time.monotonic()
-        done = embed_table(table, encoder, out.absolute(), lambda now, all_: progress.report("Encode texts", now, all_))
+        with executor_at(ray) as executor:
+            told = partial(progress.report, "Encode texts")
+            done = embed_table(table, encoder, out.absolute(), told, executor)
         seconds = round(time.monotonic() - started, 2)
         form = encoder.parts[0].card.form
         session.result = {

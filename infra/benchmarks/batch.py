@@ -32,7 +32,8 @@ from recsys.home import Home
 from recsys.models.devices import device_name
 from recsys.ranking.stages import EndStage
 from recsys.serving.answers import ListRequest
-from recsys.serving.batch.lists import MOST_AT_ONCE, write_lists
+from recsys.serving.batch.lists import write_lists
+from recsys.serving.batch.shards import MOST_AT_ONCE
 from recsys.serving.recommender import Recommender
 from recsys.store.generations import current_id, read_generation
 from services.serve import running

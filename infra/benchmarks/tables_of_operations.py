@@ -37,7 +37,7 @@ def lists(path: Path) -> str:
     lines = [
         f"Users a second of processor time, one thread on {document['environment']['device']}; the median of rounds.",
         "",
-        "| users | items | `recsys batch` | `POST /v1/recommend/batch` | the same lists | where an answer's time goes |",
+        "| users | items | `recsys batch` | `POST /v1/recommend/batch` | same lists | where an answer's time goes |",
         "|---|---|---|---|---|---|",
     ]
     for home in document["homes"]:

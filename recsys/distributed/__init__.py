@@ -1,1 +1,1 @@
-"""Work that is divided into shards: done one after another in this process, or side by side on the nodes of a cluster."""
+"""Work divided into shards: done one after another in this process, or side by side on a cluster's nodes."""

@@ -129,8 +129,8 @@ def _different(node: str, what: str, here: str | None, there: str | None) -> str
         )
     sees = "does not see" if there is None else "sees another"
     return (
-        f"{node} {sees} {what}. Nodes of a cluster share the home and the folder of results: mount the same file system "
-        "in the same place on all of them."
+        f"{node} {sees} {what}. Nodes of a cluster share the home and the folder of results: mount one file system in "
+        "the same place on all of them."
     )
 
 
@@ -170,7 +170,7 @@ class _Shift:
         self._hire = ray.remote(Worker).options(num_cpus=cpus, max_restarts=0)
         self._environment = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
         self._left = deque(range(len(shards)))
-        self._lost = [0] * len(shards)
+        self._lost = dict.fromkeys([None, *range(len(shards))], 0)  # workers by shard; None: before they were ready
         self._coming: dict[Any, Any] = {}  # what tells that a worker is ready, and the worker
         self._busy: dict[Any, tuple[Any, int]] = {}  # what a worker will return, the worker, and its shard
         self._done: dict[int, Any] = {}
@@ -227,12 +227,13 @@ class _Shift:
 
     def _replace(self, number: int | None, error: Exception) -> None:
         """Have another worker do what a lost one was at."""
+        self._lost[number] += 1
+        if self._lost[number] == LOST:
+            over = "what they stand on" if number is None else f"the same shard, {number}"
+            raise ClusterError(
+                f"{LOST} workers ended over {over}: {_first_line(error)} Have they too little memory?"
+            ) from error
         if number is not None:
-            self._lost[number] += 1
-            if self._lost[number] == LOST:
-                raise ClusterError(
-                    f"{LOST} workers ended over the same shard, {number}: {_first_line(error)} Is their memory enough?"
-                ) from error
             self._left.appendleft(number)
         if self._left:
             self._call()

@@ -5,6 +5,8 @@ Parts lie in a folder beside the result, named by what they were made from; the 
 
 import io
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +20,15 @@ from recsys.data.columns import ITEM_ID, TITLE
 from recsys.data.snapshot import open_snapshot
 from recsys.data.sources import SourceError, read_columns, read_lines
 from recsys.data.text import item_texts
+from recsys.distributed.executor import Advance, Executor, InProcess, Work
 from recsys.errors import SettingError
 from recsys.home import Home
+from recsys.models.encoder.export import CARD
 from recsys.store.adapters import read_card
 from recsys.texts.vectors import TextVectors
 
 ID, TEXT, VECTOR = "id", "text", "vector"
+TEXTS = "texts.parquet"  # of a table that is being encoded
 PART_ROWS = 8_192
 SAMPLED = 1_000
 LINES = (".txt", ".text", ".lines")
@@ -114,7 +119,13 @@ def sample_texts(home: Home, adapter_id: str | None, path: Path | None = None) -
     return found[:: -(-len(found) // SAMPLED)]
 
 
-def embed_table(table: pl.DataFrame, encoder: TextVectors, out: Path, progress: Progress | None = None) -> Embedded:
+def embed_table(
+    table: pl.DataFrame,
+    encoder: TextVectors,
+    out: Path,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+) -> Embedded:
     """Write ``id`` and ``vector`` (unit vectors, a fixed-size list of float32) of all rows as Parquet.
 
     Args:
@@ -122,6 +133,7 @@ def embed_table(table: pl.DataFrame, encoder: TextVectors, out: Path, progress: 
         encoder: what encodes.
         out: replaced when all is done, never before.
         progress: called with rows done and rows in all.
+        executor: encodes parts; None: this process.
 
     Raises:
         VectorError: a vector is zero or not finite; the message names its id, and nothing more is written.
@@ -133,22 +145,69 @@ def embed_table(table: pl.DataFrame, encoder: TextVectors, out: Path, progress: 
         [part.max_tokens for part in encoder.parts],
     )
     folder = out.parent / f"{STAGING_PREFIX}{out.name}-{key}"
-    parts, resumed = [], 0
-    for start in range(0, len(table), PART_ROWS):
-        part = folder / f"{start:012}.parquet"
-        rows = table[start : start + PART_ROWS]
-        if part.is_file():  # written in one step, so it is whole
-            resumed += len(rows)
-        else:
-            vectors = encoder.unit_vectors(rows[TEXT].to_list(), rows[ID].to_list(), _from(progress, start, len(table)))
-            _write(rows[ID], vectors, part)
-        parts.append(part)
+    _write_table(table, folder / TEXTS)
+    done = 0
+
+    def advance(rows: int) -> None:
+        nonlocal done
+        done += rows
         if progress:
-            progress(start + len(rows), len(table))
-    whole = pl.concat([pl.read_parquet(part, glob=False) for part in parts])
+            progress(done, len(table))
+
+    starts = range(0, len(table), PART_ROWS)
+    found = list((executor or InProcess()).map(EmbeddingJob(folder, PART_ROWS, encoder), starts, advance))
+    whole = pl.concat([pl.read_parquet(_part(folder, start), glob=False) for start in starts])
     _write_table(whole, out)
     shutil.rmtree(folder)
-    return Embedded(len(whole), sum(encoder.widths), resumed)
+    return Embedded(len(whole), sum(encoder.widths), sum(found))
+
+
+@dataclass(frozen=True)
+class EmbeddingJob:
+    """The job whose shards are parts of a table, by their first row; see ``recsys.distributed.executor.Job``.
+
+    Attributes:
+        folder: of the texts, and of the parts.
+        size: rows of a part.
+        encoder: what encodes; elsewhere it is opened again from its files.
+    """
+
+    folder: Path
+    size: int
+    encoder: TextVectors
+
+    def files(self) -> list[Path]:
+        """See ``Job``."""
+        return [self.folder / TEXTS, *(part.folder / CARD for part in self.encoder.parts)]
+
+    @contextmanager
+    def opened(self) -> Iterator[Work[int, int]]:
+        """See ``Job``; a shard's result is how many of its rows were done before."""
+        texts = pl.scan_parquet(self.folder / TEXTS, glob=False)
+
+        def work(start: int, advance: Advance) -> int:
+            rows = texts.slice(start, self.size).collect()
+            path = _part(self.folder, start)
+            if path.is_file():  # written in one step, so it is whole
+                advance(len(rows))
+                return len(rows)
+            told = 0
+
+            def progress(done: int, own: int) -> None:
+                nonlocal told
+                now = done * len(rows) // own  # the encoder counts its own texts, each once a part of its vector
+                told, more = now, now - told
+                advance(more)
+
+            _write(rows[ID], self.encoder.unit_vectors(rows[TEXT].to_list(), rows[ID].to_list(), progress), path)
+            advance(len(rows) - told)
+            return 0
+
+        yield work
+
+
+def _part(folder: Path, start: int) -> Path:
+    return folder / f"{start:012}.parquet"
 
 
 def _write(ids: pl.Series, vectors: np.ndarray, path: Path) -> None:
@@ -160,10 +219,3 @@ def _write_table(table: pl.DataFrame, path: Path) -> None:
     buffer = io.BytesIO()
     table.write_parquet(buffer)
     write_atomic(path, buffer.getvalue())
-
-
-def _from(progress: Progress | None, start: int, total: int) -> Progress | None:
-    # The encoder counts its own texts, each once a part; the table's rows go on from where they stand.
-    if progress is None:
-        return None
-    return lambda done, own: progress(start + done * min(PART_ROWS, total - start) // own, total)

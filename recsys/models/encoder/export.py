@@ -8,7 +8,7 @@ import contextlib
 import importlib.util
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -173,12 +173,16 @@ class ExportedEncoder:
     """Encodes texts with an exported folder. Safe to share between threads.
 
     Attributes:
-        card: what the export was made from.
+        folder: the export.
+        card: what it was made from.
         dimensions: width of a vector.
         max_tokens: of a text that are read, the special ones included.
     """
 
-    def __init__(self, card: EncoderCard, tokenizer: Tokenizer, runtime: Runtime, max_tokens: int) -> None:
+    def __init__(
+        self, folder: Path, card: EncoderCard, tokenizer: Tokenizer, runtime: Runtime, max_tokens: int
+    ) -> None:
+        self.folder = folder
         self.card = card
         self.dimensions = card.dimensions
         self.max_tokens = max_tokens
@@ -212,7 +216,11 @@ class ExportedEncoder:
             runtime = TorchRuntime(folder, precision, card.pooling)
         else:
             runtime = OpenVinoRuntime(folder, precision)
-        return cls(card, tokenizer, runtime, max_tokens)
+        return cls(folder, card, tokenizer, runtime, max_tokens)
+
+    def __reduce__(self) -> tuple[Callable[..., "ExportedEncoder"], tuple[Path, int]]:
+        """Travel to another process as a folder that is checked and loaded there, in the precision of that place."""
+        return ExportedEncoder.open, (self.folder, self.max_tokens)
 
     def encode(
         self,

@@ -10,9 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from time import time
-from typing import Any
-
-import polars as pl
 
 from recsys.artifacts import (
     MANIFEST,
@@ -26,27 +23,21 @@ from recsys.artifacts import (
     write_json,
 )
 from recsys.callbacks import Progress
-from recsys.data.columns import USER_ID
 from recsys.database.engine import Database
 from recsys.database.exposures import ExposureStore
 from recsys.database.live_items import ItemStore
 from recsys.database.live_tables import EventExport
 from recsys.database.user_attributes import AttributeStore
+from recsys.distributed.executor import Executor, InProcess
 from recsys.errors import RequestError, SettingError
 from recsys.home import Home
 from recsys.ranking.exploration import Exposure
-from recsys.serving.alike import LONGEST
-from recsys.serving.answers import Answer, ListRequest
-from recsys.serving.batch.manifest import BLOCK_SIZE, OWN, BatchManifest, Inputs, as_of, read_manifest
+from recsys.serving.answers import ListRequest
+from recsys.serving.batch.manifest import BLOCK_SIZE, BatchManifest, Inputs, as_of, read_manifest
+from recsys.serving.batch.shards import Answering, ListsJob
 from recsys.serving.batch.unfinished import UNFINISHED, Begun, Unfinished, jsonable
-from recsys.serving.frames import ranked
-from recsys.serving.live_generation import with_changes
 from recsys.serving.recommender import Recommender
 from recsys.serving.users import Users
-
-SCORES_AT_ONCE = 1 << 24  # users times items that are ranked together
-MANY = 256  # users from whom on it pays to read an index whole
-MOST_AT_ONCE = 256  # users: more together save no time
 
 
 @dataclass(frozen=True)
@@ -95,6 +86,7 @@ def write_lists(
     block_size: int = BLOCK_SIZE,
     now: int | None = None,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> Batch:
     """Write the lists of some users, or go on with them, or find them done.
 
@@ -111,6 +103,7 @@ def write_lists(
         block_size: users whose lists are one file.
         now: Unix seconds; None: the clock's. It does not count for what was begun before.
         progress: told of users done, and of all.
+        executor: makes the files; None: this process.
 
     Raises:
         ArtifactError: the generation is missing or broken, the folder holds something else or what was asked for
@@ -133,14 +126,13 @@ def write_lists(
         try:
             moment = int(time()) if now is None else now
             begun = unfinished.begun if unfinished else _moment(opened, database, inputs, request, moment)
-            answering = _Answering.of(home, opened, database, begun, request)
+            answering = Answering.of(home, opened, database, begun, request)
             if unfinished is None:
                 answering.check()
                 asked = sorted(set(users)) if users is not None else _everybody(opened, answering.users)
                 unfinished = Unfinished.begin(folder, begun, asked)
-            if unfinished.begun.users >= MANY:
-                answering.recommender.scoring.source.prepare_for_many()
-            manifest = _written(unfinished, answering, progress)
+            job = ListsJob(home, folder, request, answering)
+            manifest = _written(unfinished, job, answering, executor or InProcess(), progress)
         finally:
             database.close()
         write_json(folder / MANIFEST, manifest.to_dict())
@@ -165,78 +157,19 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True)
-class _Answering:
-    """What answers, as of the moment."""
+def _written(
+    unfinished: Unfinished, job: ListsJob, answering: Answering, executor: Executor, progress: Progress | None
+) -> BatchManifest:
+    """Have the files made that are not whole yet, and return what is to be said of all."""
+    begun, done = unfinished.begun, 0
 
-    recommender: Recommender
-    users: Users
-    request: ListRequest
+    def advance(users: int) -> None:
+        nonlocal done
+        done += users
+        if progress is not None:
+            progress(done, begun.users)
 
-    @classmethod
-    def of(
-        cls, home: Home, opened: Recommender, database: Database, begun: Begun, request: ListRequest
-    ) -> "_Answering":
-        recommender = with_changes(home, opened, database, begun.changes, begun.items)
-        return cls(recommender, Users(database, begun.as_of), begun.request(request))
-
-    @property
-    def at_once(self) -> int:
-        if self.recommender.scoring.source.kind == "approximate":
-            return MOST_AT_ONCE
-        return max(1, min(MOST_AT_ONCE, SCORES_AT_ONCE // len(self.recommender.catalogue)))
-
-    def check(self) -> None:
-        """Answer nobody: what does not fit the generation is known before anything is written.
-
-        Raises:
-            FilterError, LimitError, FieldError, ObjectiveError, RequestError: the request does not.
-        """
-        unknown = [name for name in self.request.fields if name not in self.recommender.field_names]
-        if unknown:
-            raise RequestError(f"fields: there is no {unknown[0]!r}; there are {self.recommender.field_names}.")
-        self.recommender.recommend_many([[]], self.request)
-
-    def lists(self, users: Sequence[str]) -> tuple[pl.DataFrame, Counter[str]]:
-        """Return the lists of some users, and how many each link of the fallback chain gave."""
-        known, catalogue = self.recommender.users, self.recommender.catalogue
-        histories = self.users.histories(known, catalogue, users)
-        said: list[dict[str, Any]] = []
-        if known.audience is not None:
-            said = [
-                self.users.attributes(known, user_id) if len(history) <= LONGEST else {}
-                for user_id, history in zip(users, histories, strict=True)
-            ]
-        answers = self.recommender.recommend_many(histories, self.request, attributes=said)
-        return self._frame(users, answers), Counter(answer.fallback or OWN for answer in answers)
-
-    def _frame(self, users: Sequence[str], answers: Sequence[Answer]) -> pl.DataFrame:
-        items = [item for answer in answers for item in answer.items]
-        fallback = [answer.fallback for answer in answers for _ in answer.items]
-        more = {"fallback": pl.Series(fallback, dtype=pl.String)}
-        if self.request.explain:
-            more["reasons"] = pl.Series([list(item.reasons) for item in items], dtype=pl.List(pl.String))
-        lists = dict(zip(users, (answer.items for answer in answers), strict=True))
-        return ranked(USER_ID, lists, self.recommender.catalogue.items, self.request.fields, **more)
-
-
-def _written(unfinished: Unfinished, answering: _Answering, progress: Progress | None) -> BatchManifest:
-    """Write the files that are not whole yet, and return what is to be said of all."""
-    begun, parts, done = unfinished.begun, [], 0
-    for name, users in unfinished.blocks():
-        part = unfinished.whole(name)
-        if part is None:
-            frames, answers = [], Counter[str]()
-            for start in range(0, len(users), answering.at_once):
-                some = users[start : start + answering.at_once]
-                frame, links = answering.lists(some)
-                frames.append(frame)
-                answers += links
-                if progress is not None:
-                    progress(done + start + len(some), begun.users)
-            part = unfinished.write(pl.concat(frames), name, users, dict(sorted(answers.items())))
-        parts.append(part)
-        done += len(users)
+    parts = list(executor.map(job, range(unfinished.count), advance))
     together = sum((Counter(part.answers) for part in parts), Counter[str]())
     return BatchManifest(
         inputs=begun.inputs,

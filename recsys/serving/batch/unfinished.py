@@ -4,7 +4,7 @@ All of it lies in one folder within, which is made in one step and goes in one w
 what people did and were said to be up to that moment, for nobody else to read.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -121,12 +121,20 @@ class Unfinished:
         path = folder / UNFINISHED / _BEGUN
         return cls(folder, Begun.read(path, _REPAIR)) if path.exists() else None
 
-    def blocks(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield the name of each file, and whose lists it shall hold."""
-        users = pl.scan_parquet(self.folder / UNFINISHED / _USERS)
-        size = self.begun.inputs.block_size
-        for number, start in enumerate(range(0, self.begun.users, size)):
-            yield f"part-{number:05}.parquet", users.slice(start, size).collect()[USER_ID].to_list()
+    @property
+    def begun_file(self) -> Path:
+        """Where it is written what was fixed."""
+        return self.folder / UNFINISHED / _BEGUN
+
+    @property
+    def count(self) -> int:
+        """How many files there shall be."""
+        return -(-self.begun.users // self.begun.inputs.block_size)
+
+    def block(self, number: int) -> tuple[str, list[str]]:
+        """Return the name of a file, by its number from 0, and whose lists it shall hold."""
+        users, size = pl.scan_parquet(self.folder / UNFINISHED / _USERS), self.begun.inputs.block_size
+        return f"part-{number:05}.parquet", users.slice(number * size, size).collect()[USER_ID].to_list()
 
     def whole(self, name: str) -> Part | None:
         """Return what a file holds, None where it is not there as it was written."""

@@ -1,0 +1,115 @@
+"""A Ray cluster of two nodes on this machine, and jobs that tests give it."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys.distributed.executor import Advance, Work
+
+STORE_BYTES = 100_000_000
+HEAD = 2  # of 127.0.0: Ray takes 127.0.0.1 for one that others cannot reach, and looks for another
+FOLDERS = (
+    *(Path(__file__).parents[place] for place in (0, 1, 2)),
+    Path(__file__).parents[2] / "services/python-client",
+)
+
+
+@contextmanager
+def two_nodes(folder: Path) -> Iterator["Nodes"]:
+    """Start a head without processors and two nodes with one each; all end with the block.
+
+    Args:
+        folder: for what Ray writes, with a short path: its sockets lie there.
+    """
+    ray = pytest.importorskip("ray", reason="Ray is an extra: pip install 'recsys[ray]'")
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, [*FOLDERS, *filter(None, sys.path)])))
+        patch.setenv("RAY_TMPDIR", str(folder))
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 0,
+                "object_store_memory": STORE_BYTES,
+                "include_dashboard": False,
+                "node_ip_address": f"127.0.0.{HEAD}",
+            },
+        )
+        try:
+            nodes = Nodes(cluster)
+            nodes.add()
+            nodes.add()
+            cluster.wait_for_nodes()
+            yield nodes
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+
+
+class Nodes:
+    """The cluster."""
+
+    def __init__(self, cluster: Any) -> None:
+        self.address: str = cluster.address
+        self._cluster = cluster
+        self._nodes: dict[str, Any] = {}
+        self._started = 0
+
+    def remove(self, name: str) -> None:
+        """Kill all processes of a node."""
+        self._cluster.remove_node(self._nodes.pop(name), allow_graceful=False)
+
+    def add(self) -> None:
+        """Start another node."""
+        self._started += 1
+        address = f"127.0.0.{HEAD + self._started}"
+        node = self._cluster.add_node(num_cpus=1, node_ip_address=address, object_store_memory=STORE_BYTES)
+        self._nodes[node.node_id] = node
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Squares of numbers; the first worker that comes to ``held`` says on which node it is, and waits for good."""
+
+    place: Path
+    held: int | None = None
+    wrong: int | None = None
+    ends: int | None = None
+
+    def files(self) -> Sequence[Path]:
+        return [self.place / "shared"]
+
+    @contextmanager
+    def opened(self) -> Iterator[Work[int, int]]:
+        def work(number: int, advance: Advance) -> int:
+            if number == self.ends:
+                os._exit(1)
+            if number == self.wrong:
+                raise KeyError("wrong")
+            if number == self.held:
+                hold(self.place)
+            advance(1)
+            return number * number
+
+        yield work
+
+
+def hold(place: Path) -> None:
+    """Tell through a pipe on which node this is, and wait for an end that comes from outside; once only."""
+    import ray
+
+    try:
+        (place / "held").touch(exist_ok=False)
+    except FileExistsError:
+        return
+    with (place / "told").open("w") as pipe:
+        pipe.write(ray.get_runtime_context().get_node_id())
+    with (place / "never").open() as pipe:
+        pipe.read()
