@@ -21,7 +21,7 @@ from infra.supply.locks import CONSTRAINTS, LOCKS, Pin, environments, read, writ
 
 ROOT = Path(__file__).parents[2]
 OPERATORS = ("postgres", "onnx", "otlp")  # the extras that a running house may have
-DEVELOPERS = ("test", "dev", "supply")
+DEVELOPERS = ("test", "dev", "ray", "supply")
 CUDA = ("cuda-", "nvidia-", "triton")  # what the public index's torch brings on Linux
 NOT_CUDA = ("nvidia-ml-py",)  # BentoML asks it for cards
 # Torch's builds for the CPU, which the public index does not have: CPython 3.11, 3.12 and 3.13, each for x86_64 and

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from recsys.distributed.executor import Advance, Work
+from recsys.distributed.executor import Advance, Executor, Job, Work
 
 STORE_BYTES = 100_000_000
 HEAD = 2  # of 127.0.0: Ray takes 127.0.0.1 for one that others cannot reach, and looks for another
@@ -39,6 +39,7 @@ def two_nodes(folder: Path) -> Iterator["Nodes"]:
                 "num_cpus": 0,
                 "object_store_memory": STORE_BYTES,
                 "include_dashboard": False,
+                "_system_config": {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1_000},
                 "node_ip_address": f"127.0.0.{HEAD}",
             },
         )
@@ -76,10 +77,9 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Squares:
-    """Squares of numbers; the first worker that comes to ``held`` says on which node it is, and waits for good."""
+    """Squares of numbers; over one a worker ends, with another something is wrong."""
 
     place: Path
-    held: int | None = None
     wrong: int | None = None
     ends: int | None = None
 
@@ -93,16 +93,51 @@ class Squares:
                 os._exit(1)
             if number == self.wrong:
                 raise KeyError("wrong")
-            if number == self.held:
-                hold(self.place)
             advance(1)
             return number * number
 
         yield work
 
 
-def hold(place: Path) -> None:
-    """Tell through a pipe on which node this is, and wait for an end that comes from outside; once only."""
+@dataclass(frozen=True)
+class Holding:
+    """An executor whose worker, at one shard, says on which node it is and waits to be ended; the next one goes on.
+
+    Attributes:
+        executor: a cluster.
+        place: a folder with two pipes, ``told`` and ``never``.
+        shard: which.
+    """
+
+    executor: Executor
+    place: Path
+    shard: int
+
+    def map(self, job: Job[Any, Any], shards: Sequence[Any], advance: Advance) -> Iterator[Any]:
+        return self.executor.map(_Held(job, self.place, self.shard), shards, advance)
+
+
+@dataclass(frozen=True)
+class _Held:
+    job: Job[Any, Any]
+    place: Path
+    shard: int
+
+    def files(self) -> Sequence[Path]:
+        return self.job.files()
+
+    @contextmanager
+    def opened(self) -> Iterator[Work[Any, Any]]:
+        def work(shard: Any, advance: Advance) -> Any:
+            if shard == self.shard:
+                _hold(self.place)
+            return inner(shard, advance)
+
+        with self.job.opened() as inner:
+            yield work
+
+
+def _hold(place: Path) -> None:
     import ray
 
     try:
