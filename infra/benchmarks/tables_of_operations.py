@@ -166,3 +166,22 @@ def _cost(row: dict | None) -> str:
         else f"{seconds / 3_600:.1f} h"
     )
     return f"{span} ({row['peak_gib']:.1f})"
+
+
+def ray(path: Path) -> str:
+    """Return the Markdown of what a cluster costs before it pays."""
+    document = json.loads(path.read_text())
+    about, joined = document["environment"], document["joined"]
+    lines = [
+        f"Ray {about['ray']}, two nodes of one thread on one {about['device']}. Joining takes {joined:.1f} s.",
+        "",
+        "| work | a second, one thread | start of the workers, s | two machines win from |",
+        "|---|---|---|---|",
+    ]
+    for row in document["work"]:
+        lines.append(
+            f"| lists of users | {row['rate']:,.0f} users | {row['start']:.0f} | {row['pays_from']:,.0f} users |"
+            if row["what"] == "users"
+            else f"| vectors of texts | {row['rate']:,.0f} texts | {row['start']:.0f} | {row['pays_from']:,.0f} texts |"
+        )
+    return "\n".join([*lines, ""])

@@ -38,7 +38,7 @@ BUILDS = {
 }
 TITLES = {
     "lock": "What the service, the flows and their extras install beside torch, by hash.",
-    "lock-dev": "What tests and checks add to lock.txt, by hash.",
+    "lock-dev": "What tests, checks and a Ray cluster add to lock.txt, by hash.",
     "lock-cpu": "Torch's builds for the CPU, which are not on the public index, by hash.",
     "lock-cuda": "The public index's torch and what it needs on Linux, by hash.",
 }

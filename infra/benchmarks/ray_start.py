@@ -1,0 +1,126 @@
+"""What a Ray cluster costs before it pays: two nodes of one processor each on this machine, beside this process alone.
+
+    python infra/benchmarks/ray_start.py HOME --out infra/results/ray.json [--users 2000] [--texts 512] [--rounds 3]
+
+Needs ``pip install 'recsys[ray]'``, and a home that ``infra/load/homes.py`` has made or a training has published. The
+same work is done alone and by the cluster, by turns, first of two shards with next to nothing in them: what the cluster
+takes longer over these is its start. Two machines then win from ``2 × rate × start`` on, with the rate of one.
+``tables.py`` makes the table.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as each worker has
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import polars as pl
+import torch
+
+from recsys.artifacts import write_json
+from recsys.config import LoraConfig
+from recsys.data.snapshot import open_snapshot
+from recsys.distributed.cluster import executor_at
+from recsys.distributed.executor import Executor, InProcess
+from recsys.home import Home
+from recsys.models.devices import device_name
+from recsys.serving.answers import ListRequest
+from recsys.serving.batch.lists import write_lists
+from recsys.store.generations import current_id, read_generation
+from recsys.texts import tables
+from recsys.texts.vectors import TextVectors
+
+HOUSE = Path(__file__).parents[2]
+HEAD = "127.0.0.2"  # Ray takes 127.0.0.1 for one that others cannot reach, and looks for another
+STORE_BYTES = 100_000_000
+SHARDS = 2
+
+
+def main() -> None:
+    """Measure and write what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--users", type=int, default=2_000)
+    parser.add_argument("--texts", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    home = Home(options.home.absolute())
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as place, nodes(Path(place)) as address:
+        started = time.monotonic()
+        with executor_at(address) as cluster:
+            joined = time.monotonic() - started
+            work = {"users": (partial(lists, home), options.users), "texts": (partial(vectors, home), options.texts)}
+            found = [measure(name, run, many, cluster, options.rounds) for name, (run, many) in work.items()]
+    import ray
+
+    environment = {"device": device_name(), "ray": ray.__version__}
+    write_json(options.out, {"task": "ray", "environment": environment, "joined": joined, "work": found})
+
+
+@contextmanager
+def nodes(place: Path) -> Iterator[str]:
+    """Start a head without processors and two nodes; yield the address."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HOUSE), str(HOUSE / "services" / "python-client")])
+    os.environ["RAY_TMPDIR"] = str(place)
+    from ray.cluster_utils import Cluster
+
+    about = {"object_store_memory": STORE_BYTES, "include_dashboard": False, "node_ip_address": HEAD}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **about})
+    try:
+        for _ in range(SHARDS):
+            cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES, node_ip_address=HEAD)
+        cluster.wait_for_nodes()
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def measure(name: str, run: Any, many: int, cluster: Executor, rounds: int) -> dict[str, Any]:
+    """Return seconds of few and many, alone and by the cluster, and from where on it pays."""
+    seconds: dict[str, list[float]] = {"few alone": [], "few": [], "many alone": [], "many": []}
+    for _ in range(rounds):
+        for key, taken in seconds.items():
+            executor = InProcess() if key.endswith("alone") else cluster
+            started = time.monotonic()
+            run(SHARDS if key.startswith("few") else many, executor)
+            taken.append(time.monotonic() - started)
+    spent = {key: statistics.median(taken) for key, taken in seconds.items()}
+    start = spent["few"] - spent["few alone"]
+    rate = (many - SHARDS) / (spent["many alone"] - spent["few alone"])
+    found = {"what": name, "many": many, "seconds": spent, "start": start, "rate": rate, "pays_from": 2 * rate * start}
+    print(found)
+    return found
+
+
+def lists(home: Home, users: int, executor: Executor) -> None:
+    """Write the lists of some users, in as many files as there are nodes."""
+    generation = str(current_id(home))
+    ids = open_snapshot(home, read_generation(home, generation)[1].snapshot).user_ids()[:users]
+    with tempfile.TemporaryDirectory(prefix="lists-") as folder:
+        block = -(-len(ids) // SHARDS)
+        write_lists(home, Path(folder), generation, ListRequest(fields=()), ids, block, executor=executor)
+
+
+def vectors(home: Home, texts: int, executor: Executor) -> None:
+    """Encode some texts by the default base, in as many parts as there are nodes."""
+    tables.PART_ROWS = -(-texts // SHARDS)
+    named = pl.DataFrame({"id": [f"t{row}" for row in range(texts)]})
+    table = named.with_columns(text=pl.format("An item of a catalogue, of some length, number {}", "id"))
+    with tempfile.TemporaryDirectory(prefix="texts-") as folder:
+        encoder = TextVectors.of_base(home, LoraConfig().base, 64)
+        tables.embed_table(table, encoder, Path(folder, "out.parquet"), executor=executor)
+
+
+if __name__ == "__main__":
+    main()
