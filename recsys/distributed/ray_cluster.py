@@ -21,7 +21,7 @@ from recsys.distributed.executor import Advance, Job, Result, Shard
 
 # what must be the same on all nodes for the same bytes
 PACKAGES = ("recsys", "numpy", "scipy", "torch", "polars", "pyarrow", "lancedb", "openvino")
-PREFIX = "RECSYS_"  # of variables that go along to workers
+PREFIX = "RECSYS_"  # of variables that go along to workers, all but the address: these share their work no further
 ANSWER_SECONDS = 10  # a connection within a house takes far less
 LOOK_SECONDS = 10  # between looks whether there is anybody left to wait for
 LOST = 3  # workers that a shard may lose before it is taken for the cause
@@ -138,6 +138,7 @@ class Worker:
     """What works on a node."""
 
     def __init__(self, environment: dict[str, str]) -> None:
+        os.environ.pop(ADDRESS, None)
         os.environ.update(environment)
         self._stack = ExitStack()
         self._work: Any = None
@@ -168,7 +169,9 @@ class _Shift:
         self._cpus = cpus
         self._job = ray.put(job)
         self._hire = ray.remote(Worker).options(num_cpus=cpus, max_restarts=0)
-        self._environment = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+        self._environment = {
+            name: value for name, value in os.environ.items() if name.startswith(PREFIX) and name != ADDRESS
+        }
         self._left = deque(range(len(shards)))
         self._lost = dict.fromkeys([None, *range(len(shards))], 0)  # workers by shard; None: before they were ready
         self._coming: dict[Any, Any] = {}  # what tells that a worker is ready, and the worker

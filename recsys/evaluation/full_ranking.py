@@ -2,22 +2,33 @@
 
 They are kept, of all systems alike, where the targets say that an item of the history may be the answer.
 
+Rows of many targets are shards, which a cluster may rank: see ``recsys.distributed``.
+
 No item is sampled. Equal scores are put in order by one seeded permutation of the catalogue, which is fair in
 expectation and the same for every system; ranks and lists come from the same order, so either gives every metric.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.callbacks import Progress
 from recsys.data.sequences import Scorer, Sequences
+from recsys.distributed.cluster import executor_at
+from recsys.distributed.executor import Advance, InProcess, Work
 from recsys.evaluation.splits import Targets
 
+SCORES_A_SHARD = 2**32  # minutes of work, so that a cluster's start is worth it
 SCORES_AT_ONCE = 2**25  # 128 MB of float32
 KEYS_AT_ONCE = 2**20  # 8 MB of int64: stays near the processor
 REMOVED = np.iinfo(np.int64).min  # below the key of every score, minus infinity included
+
+Part = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float64]]  # of some rows: lists, their scores, ranks
 
 
 @dataclass(frozen=True)
@@ -59,37 +70,111 @@ def evaluate(
         k: length of the lists.
         seed: of the permutation that decides between equal scores.
         batch: histories scored together at most; fewer for a large catalogue, so that memory stays bounded.
-        progress: called with (rows done, rows in all) after every batch.
+        progress: called with (rows done, rows in all) after every batch, of a cluster after every shard.
 
     Raises:
         ValueError: the scorer gave NaN, the wrong shape, or too few items for the targets; the message names it.
+        ClusterError: ``RECSYS_RAY_ADDRESS`` names a cluster that cannot do it.
     """
-    total = len(targets)
-    items = np.full((total, k), -1, dtype=np.int32)
-    scores = np.full((total, k), np.nan, dtype=np.float32)
-    ranks = np.full(total, np.inf)
+    total, done = len(targets), 0
+    if not total:
+        return Ranking(name, targets, *_empty(0, k))
     needed = 1 + int(max(targets.items.max(initial=-1), targets.histories.items.max(initial=-1)))
-    order = np.empty(0, dtype=np.int64)
-    start, size = 0, 1  # the first row alone tells how large the catalogue is
-    while start < total:
-        chosen = np.arange(start, min(start + size, total))
-        histories = targets.histories.take(chosen)
-        block = _checked(name, scorer.score(histories), len(chosen), needed)
-        if start == 0:
-            order = np.random.default_rng(seed).permutation(block.shape[1])
-        elif block.shape[1] != len(order):
-            raise ValueError(f"{name} scored {block.shape[1]:,} items, but {len(order):,} for the first history.")
-        step = max(1, KEYS_AT_ONCE // len(order))
-        for first in range(0, len(chosen), step):
-            rows = chosen[first : first + step]
-            part = block[first : first + step]
-            left_out = targets.histories.take(rows).left_out(targets.repeats)
-            items[rows], scores[rows], ranks[rows] = _rank(part, left_out, targets.items[rows], order, k)
-        start += len(chosen)
-        size = max(1, min(batch, SCORES_AT_ONCE // len(order)))
+    first = _checked(name, scorer.score(targets.histories.take(np.arange(1))), 1, needed)
+    catalogue = first.shape[1]
+    size = max(1, min(batch, SCORES_AT_ONCE // catalogue))
+    rows = size * max(1, SCORES_A_SHARD // (size * catalogue))
+    job = RankingJob(name, scorer, targets, k, seed, catalogue, needed, size, rows)
+
+    def advance(ranked: int) -> None:
+        nonlocal done
+        done += ranked
         if progress is not None:
-            progress(start, total)
+            progress(done, total)
+
+    parts = [job.ranked(np.arange(1), first)]
+    advance(1)
+    shards = range(1, total, rows)
+    with executor_at() if len(shards) > 1 else nullcontext(InProcess()) as executor:
+        parts += executor.map(job, shards, advance)
+    items, scores, ranks = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Ranking(name, targets, items, scores, ranks)
+
+
+@dataclass(frozen=True)
+class RankingJob:
+    """The job whose shards are rows of targets, by the first of them; see ``recsys.distributed.executor.Job``.
+
+    Attributes:
+        name: of the system.
+        scorer: what scores; it travels as it is.
+        targets: all questions.
+        k: length of the lists.
+        seed: of the permutation that decides between equal scores.
+        catalogue: how many items the scorer has scored for the first history.
+        needed: items that it must score, at least.
+        size: histories scored together.
+        rows: of a shard: whole batches, so that the same are scored together whatever a shard is.
+    """
+
+    name: str
+    scorer: Scorer
+    targets: Targets
+    k: int
+    seed: int
+    catalogue: int
+    needed: int
+    size: int
+    rows: int
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        return np.random.default_rng(self.seed).permutation(self.catalogue)
+
+    def files(self) -> list[Path]:
+        """See ``Job``: none."""
+        return []
+
+    @contextmanager
+    def opened(self) -> Iterator[Work[int, Part]]:
+        """See ``Job``."""
+        yield self._shard
+
+    def _shard(self, start: int, advance: Advance) -> Part:
+        end = min(start + self.rows, len(self.targets))
+        items, scores, ranks = _empty(end - start, self.k)
+        for first in range(start, end, self.size):
+            chosen = np.arange(first, min(first + self.size, end))
+            made = self.scorer.score(self.targets.histories.take(chosen))
+            block = _checked(self.name, made, len(chosen), self.needed)
+            if block.shape[1] != self.catalogue:
+                raise ValueError(
+                    f"{self.name} scored {block.shape[1]:,} items, but {self.catalogue:,} for the first history."
+                )
+            own = slice(first - start, first - start + len(chosen))
+            items[own], scores[own], ranks[own] = self.ranked(chosen, block)
+            advance(len(chosen))
+        return items, scores, ranks
+
+    def ranked(self, rows: NDArray[np.int64], block: NDArray[np.float32]) -> Part:
+        """Return top lists, their scores and the ranks of the targets of some rows, whose scores ``block`` has."""
+        items, scores, ranks = _empty(len(rows), self.k)
+        step = max(1, KEYS_AT_ONCE // self.catalogue)
+        for first in range(0, len(rows), step):
+            some = slice(first, first + step)
+            left_out = self.targets.histories.take(rows[some]).left_out(self.targets.repeats)
+            own = self.targets.items[rows[some]]
+            items[some], scores[some], ranks[some] = _rank(block[some], left_out, own, self._order, self.k)
+        return items, scores, ranks
+
+
+def _empty(rows: int, k: int) -> Part:
+    """Return lists without items, and ranks that nobody has, for so many rows."""
+    return (
+        np.full((rows, k), -1, dtype=np.int32),
+        np.full((rows, k), np.nan, dtype=np.float32),
+        np.full(rows, np.inf),
+    )
 
 
 def _rank(
@@ -98,7 +183,7 @@ def _rank(
     targets: NDArray[np.int32],
     order: NDArray[np.int64],
     k: int,
-) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float64]]:
+) -> Part:
     """Return the top lists, their scores and the ranks of the targets for a few rows."""
     catalogue = len(order)
     places = np.empty(catalogue, dtype=np.int64)

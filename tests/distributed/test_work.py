@@ -1,9 +1,11 @@
-"""Lists for many and vectors of tables, made by a cluster: the bytes that this process makes alone."""
+"""Lists for many, evaluations and vectors of tables by a cluster: the bytes that this process makes alone."""
 
 import os
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from ray_nodes import Holding, Nodes
@@ -11,11 +13,17 @@ from ray_nodes import Holding, Nodes
 from infra.load import homes
 from recsys.artifacts import digest_folder
 from recsys.config import LoraConfig
+from recsys.data.snapshot import open_snapshot
 from recsys.distributed.cluster import executor_at
 from recsys.distributed.executor import InProcess
+from recsys.evaluation import full_ranking
+from recsys.evaluation.full_ranking import evaluate
+from recsys.evaluation.splits import Targets
 from recsys.home import Home
+from recsys.ranking.system import System
 from recsys.serving.answers import ListRequest
 from recsys.serving.batch.lists import write_lists
+from recsys.store.generations import current_id, read_generation
 from recsys.texts import tables
 from recsys.texts.tables import embed_table
 from recsys.texts.vectors import TextVectors
@@ -23,12 +31,18 @@ from recsys.texts.vectors import TextVectors
 NOW = 1_790_000_000
 
 
-def test_lists_are_the_same_where_a_node_is_lost_on_the_way(
-    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(homes, "USERS", 300)
-    home = Home(tmp_path / "home")
-    generation = homes.make_home(home, 2_000, encode=False, seed=0)
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """300 users and 2,000 items; nothing is trained."""
+    made = Home(tmp_path_factory.mktemp("shards") / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(homes, "USERS", 300)
+        homes.make_home(made, 2_000, encode=False, seed=0)
+    return made
+
+
+def test_lists_are_the_same_where_a_node_is_lost_on_the_way(nodes: Nodes, home: Home, tmp_path: Path) -> None:
+    generation = str(current_id(home))
     for name in ("told", "never"):
         os.mkfifo(tmp_path / name)
 
@@ -55,6 +69,25 @@ def test_lists_are_the_same_where_a_node_is_lost_on_the_way(
     assert together == alone
     assert told[-1] == 300
     assert (tmp_path / "held").exists()
+
+
+def test_an_evaluation_is_the_same(nodes: Nodes, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, manifest = read_generation(home, str(current_id(home)))
+    system, histories = System.load(folder), open_snapshot(home, manifest.snapshot).sequences()
+    last = histories.offsets[1:] - 1
+    targets = Targets(
+        np.arange(300, dtype=np.int32), histories.slice(histories.offsets[:-1], last), histories.items[last]
+    )
+    alone = evaluate("recsys", system, targets, k=5, batch=16)
+    monkeypatch.setattr(full_ranking, "SCORES_A_SHARD", 100 * 2_000)
+    shards: list[int] = []
+    with executor_at(nodes.address) as cluster:
+        monkeypatch.setattr(full_ranking, "executor_at", lambda: nullcontext(cluster))
+        together = evaluate("recsys", system, targets, k=5, batch=16, progress=lambda done, all_: shards.append(done))
+    assert shards == [1, *sorted(shards[1:])]
+    assert len(shards) == 1 + 4  # of 96 rows each, at most
+    for name in ("items", "scores", "ranks"):
+        np.testing.assert_array_equal(getattr(together, name), getattr(alone, name))
 
 
 def test_vectors_are_the_same(nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

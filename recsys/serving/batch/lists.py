@@ -135,6 +135,7 @@ def write_lists(
             manifest = _written(unfinished, job, answering, executor or InProcess(), progress)
         finally:
             database.close()
+        remove_staging(folder)  # of workers that were lost
         write_json(folder / MANIFEST, manifest.to_dict())
         unfinished.end()
         return Batch(folder, manifest, found=False)
