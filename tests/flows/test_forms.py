@@ -25,7 +25,7 @@ from recsys.settings.comments import comments
 Schema = dict[str, Any]
 ANY_NUMBER = {"SignalConfig.at_least", "SignalConfig.below"}  # of the events' own values
 DEPLOYMENTS = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())["deployments"]
-TEXTS = ("a", "0123456789abcdef", "2026-03-01", "a/b")  # one of which any pattern takes
+TEXTS = ("a", "0123456789abcdef", "2026-03-01", "a/b", "10.0.0.1:6379")  # one of which any pattern takes
 WRONG_TEXTS = ("", "  ", "x" * 100_000)
 
 
