@@ -15,6 +15,7 @@ from recsys.callbacks import StageProgress, stage, step
 from recsys.config import TextConfig
 from recsys.data.columns import ITEM_ID, TITLE, USER_ID
 from recsys.database.engine import Database
+from recsys.distributed.cluster import executor_at
 from recsys.errors import RequestError, SettingError
 from recsys.home import Home, Place
 from recsys.interactive.display import reporting
@@ -213,14 +214,16 @@ class Generation:
         Raises:
             ArtifactError: the folder holds something else, or the generation was pruned.
             FilterError, LimitError, RequestError: the request does not fit the generation.
+            ClusterError: ``RECSYS_RAY_ADDRESS`` names a cluster that cannot do it.
         """
         if isinstance(request.get("exclude_seen"), Mapping):
             request["exclude_seen"] = Seen.of(request["exclude_seen"])
         wanted = ListRequest(k=_positive(k), filter=filter, fields=_listed(fields), **request)
         given = None if users is None else as_ids(users)
-        with reporting(self._progress) as report:
+        with reporting(self._progress) as report, executor_at() as executor:
+            told = stage(report, "Make lists")
             made = write_lists(
-                self._home, Path(out), self.generation, wanted, given, block_size, progress=stage(report, "Make lists")
+                self._home, Path(out), self.generation, wanted, given, block_size, progress=told, executor=executor
             )
             if since is not None:
                 made = write_changes(made, Path(since), stage(report, "Compare"))
