@@ -80,8 +80,8 @@ def ingest_tables(
     """Turn raw events, items and users into a snapshot and return its id.
 
     Args:
-        events: a file, a folder, a glob or a URL; a signed one as secret:NAME or env:NAME. Empty: none join a snapshot.
-        items: likewise; those of a snapshot that the events join need not be given again.
+        events: a file, a folder, a glob or a URL; a signed one as secret:NAME or env:NAME; empty: none join a snapshot.
+        items: likewise; empty: those of the snapshot that events join.
         home: the folder of all state; empty: RECSYS_HOME of whoever runs this.
         config: column names, and how many bad rows may be set aside.
         users: where the users' attributes are, likewise; empty: nothing is known of users but their events.

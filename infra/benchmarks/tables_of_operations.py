@@ -64,7 +64,7 @@ def ingest(path: Path) -> str:
         sides = {side: runs for side, runs in size.get("runs", {}).items() if runs}
         ours, theirs = sides.get("ours", [size["first"]]), sides.get("duckdb")
         share = "" if theirs is None else f"{_least(theirs, 'cpu_seconds') / _least(ours, 'cpu_seconds'):.2f}"
-        limit = f", in a cgroup of {size['memory_limit'] >> 30} GB" if "memory_limit" in size else ""
+        limit = f", in a cgroup of {size['memory_limit'] >> 20:,} MiB" if "memory_limit" in size else ""
         day = f"{size['day']['cpu_seconds']:.1f} s, {size['day']['cpu_seconds'] / size['first']['cpu_seconds']:.1%}"
         rates = f"{_rates(ours, int(name))} | {_rates(theirs, int(name))} | {share}"
         peaks = f"{_peak(ours)}{limit} | {_peak(theirs)}"

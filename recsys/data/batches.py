@@ -97,7 +97,7 @@ class _File:
         mapping: contract name → name in it.
         notation: how times and numbers are written.
         witnesses: rows that speak against types that only some rows seem to have.
-        like: a table without rows that has the columns of all parts.
+        like: a few rows or none, with the columns of all parts; where nothing stands in one, nothing does in the file.
     """
 
     source: reading._Source
@@ -114,7 +114,8 @@ class _File:
         reading._refuse_patterns(source.name, pl.DataFrame(schema=scan.collect_schema()))
         witnesses = _witnesses(scan, source, mapping)
         head = pl.concat([witnesses, scan.head(1).collect()])
-        like = reading._conform(reading._completed(head, source), source, "events", mapping, notation).clear()
+        like = reading._conform(reading._completed(head, source), source, "events", mapping, notation)
+        like = like.clear() if source.form == "Parquet" else like  # which has types where it has no values
         return cls(source, scan, mapping, notation, witnesses, like)
 
     def batches(self, budget: Budget) -> Iterator[pl.DataFrame]:

@@ -143,7 +143,7 @@ class Snapshot:
     @property
     def event_schema(self) -> pl.Schema:
         """The types of the events' columns, in their order."""
-        return pl.Schema(pl.read_parquet_schema(self.path / EVENTS)) if self.segments is None else self.segments.schema
+        return self.scan().collect_schema() if self.segments is None else self.segments.schema
 
     def items(self) -> pl.DataFrame:
         """Return item_id, title and further columns by name, sorted by item_id."""

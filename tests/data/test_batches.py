@@ -57,3 +57,15 @@ def test_a_table_that_needs_no_memory_is_still_no_bomb(tmp_path: Path, monkeypat
     (tmp_path / "d.parquet").write_bytes((tmp_path / "e.parquet").read_bytes()[:-40])
     with pytest.raises(SourceError, match=r"d\.parquet cannot be read as Parquet"):
         list(read_batches(tmp_path / "d.parquet", {}, LimitsConfig(), Sources.from_environment()))
+
+
+def test_files_of_a_folder_are_read_as_they_are_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = table().select("user_id", "item_id", "timestamp", "whole", "flag", "float")
+    folder = tmp_path / "e"
+    folder.mkdir()
+    rows.write_csv(folder / "a.csv")
+    rows.with_columns(whole=pl.lit(""), flag=pl.lit("12"), float=pl.lit(None)).write_csv(folder / "b.csv")
+    rows.with_columns(pl.col("timestamp").cast(pl.Int64)).write_parquet(folder / "c.parquet")
+    whole = read_table(folder, "events")
+    small(monkeypatch, batch=90)
+    assert pl.concat(read_batches(folder, {}, LimitsConfig(), Sources.from_environment())).equals(whole)

@@ -110,7 +110,7 @@ class Base:
         """Take note of the types that columns will have: a segment where one has another is made anew."""
         for place, (segment, gone) in enumerate(zip(self.files.segments, self._touched, strict=True)):
             if not gone:
-                there = pl.read_parquet_schema(self.files.path(segment))
+                there = pl.scan_parquet(self.files.path(segment), glob=False).collect_schema()
                 self._touched[place] = any(schema[name] != kind for name, kind in there.items())
 
     def dissolved(self) -> Iterator[pl.DataFrame]:

@@ -28,7 +28,7 @@ class SegmentFiles:
     @property
     def schema(self) -> pl.Schema:
         """The types of all columns, in their order."""
-        return pl.Schema(pl.read_parquet_schema(self.folder / SCHEMA))
+        return pl.scan_parquet(self.folder / SCHEMA, glob=False).collect_schema()
 
     def path(self, segment: Segment) -> Path:
         """Return where a segment lies."""
