@@ -129,10 +129,10 @@ def measure(work: Path, rows: int, options: argparse.Namespace) -> dict[str, Any
     first = run(OURS, [events, items, str(place), ""], options.threads, options.memory_limit)
     day = run(OURS, [str(data / "day"), "", str(place), "latest"], options.threads, options.memory_limit)
     shutil.rmtree(place, ignore_errors=True)
-    name = "alone" if options.alone else "runs"
+    sides["ours"] = sides["ours"] or [first]
     limited = {"memory_limit": options.memory_limit} if options.memory_limit else {}
     return {
-        name: sides, "first": first, "day": day, "digest": digests.get("ours"), "threads": options.threads, **limited
+        "runs": sides, "first": first, "day": day, "digest": digests.get("ours"), "threads": options.threads, **limited
     }  # fmt: skip
 
 
