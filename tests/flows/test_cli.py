@@ -52,7 +52,7 @@ COMMANDS = {
     *("demo", "ingest", "validate", "train", "evaluate", "publish", "rollback", "promotions"),
     *("generations", "adapters"),
     *("serve", "recommend", "benchmark", "classify", "embed", "export", "pretrain", "teach", "tune", "ui"),
-    *("simulate", "batch", "monitor", "experiments", "snapshots", "prune", "deploy", "export-events"),
+    *("simulate", "batch", "bento", "monitor", "experiments", "snapshots", "prune", "deploy", "export-events"),
 }
 
 
