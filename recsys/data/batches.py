@@ -19,7 +19,7 @@ from recsys.data.kept import IDS
 from recsys.data.limits import Budget, UnreadableError
 from recsys.data.locations import HTTP, Sources, scheme_of, shown
 from recsys.data.notation import PLAIN, Notation
-from recsys.data.parsing import _MARKED, _MARKS, DECIMALS, NO_NUMBERS
+from recsys.data.parsing import DECIMALS, MARKED, MARKS, NO_NUMBERS
 from recsys.data.sources import FILE, ROW, Location, read_table
 
 BATCH_ROWS = 250_000
@@ -48,35 +48,37 @@ def read_batches(
         return
     if not shown(str(location)):
         read_table(location, "events", mapping, limits, allowed, notation)  # raises
-    budget = Budget(limits, reading._INGEST_LIMITS, in_parts=True)
-    with closing(reading._found(str(location), "events", allowed, budget)) as found:
+    budget = Budget(limits, reading.INGEST_LIMITS, in_parts=True)
+    with closing(reading.found_at(str(location), "events", allowed, budget)) as found:
         sources = [next(found)]
         if scheme_of(str(location)) not in HTTP:  # what was fetched is there until the next is asked for
             sources += found
         if _small(sources):
-            tables = [reading._conform(reading._read(one, budget), one, "events", mapping, notation) for one in sources]
-            yield _some(reading._stack(tables, shown(str(location))), shown(str(location)))
+            tables = [
+                reading.conform(reading.read_source(one, budget), one, "events", mapping, notation) for one in sources
+            ]
+            yield _some(reading.stack(tables, shown(str(location))), shown(str(location)))
             return
         yield from _streamed(sources, mapping, notation, budget, shown(str(location)))
 
 
 def _streamed(
-    sources: list[reading._Source], mapping: Mapping[str, str], notation: Notation, budget: Budget, named: str
+    sources: list[reading.Source], mapping: Mapping[str, str], notation: Notation, budget: Budget, named: str
 ) -> Iterator[pl.DataFrame]:
     files = []
     for source in sources:
         with _told(source):
             if not source.remote:
-                reading._refuse_empty(source)
+                reading.refuse_empty(source)
                 budget.admit(source.name, Path(source.path), source.form)
             files.append(_File.of(source, mapping, notation, budget))
-    schema = reading._stack([one.like for one in files], named).clear()
+    schema = reading.stack([one.like for one in files], named).clear()
     rows = 0
     for file in files:
         for batch in file.batches(budget):
             rows += batch.height
             if not batch.is_empty():
-                yield reading._stack([schema, batch], named)
+                yield reading.stack([schema, batch], named)
     if not rows:
         _some(schema, named)
 
@@ -100,7 +102,7 @@ class _File:
         like: a few rows or none, with the columns of all parts; where nothing stands in one, nothing does in the file.
     """
 
-    source: reading._Source
+    source: reading.Source
     scan: pl.LazyFrame
     mapping: Mapping[str, str]
     notation: Notation
@@ -108,13 +110,13 @@ class _File:
     like: pl.DataFrame
 
     @classmethod
-    def of(cls, source: reading._Source, mapping: Mapping[str, str], notation: Notation, budget: Budget) -> "_File":
-        scan = reading._scan(source)
+    def of(cls, source: reading.Source, mapping: Mapping[str, str], notation: Notation, budget: Budget) -> "_File":
+        scan = reading.scan_source(source)
         budget.count_columns(source.name, len(scan.collect_schema()))
-        reading._refuse_patterns(source.name, pl.DataFrame(schema=scan.collect_schema()))
+        reading.refuse_patterns(source.name, pl.DataFrame(schema=scan.collect_schema()))
         witnesses = _witnesses(scan, source, mapping)
         head = pl.concat([witnesses, scan.head(1).collect()])
-        like = reading._conform(reading._completed(head, source), source, "events", mapping, notation)
+        like = reading.conform(reading.completed(head, source), source, "events", mapping, notation)
         like = like.clear() if source.form == "Parquet" else like  # which has types where it has no values
         return cls(source, scan, mapping, notation, witnesses, like)
 
@@ -129,12 +131,12 @@ class _File:
                 yield self._conformed(part, first)
 
     def _conformed(self, part: pl.DataFrame, first: Mapping[str, int]) -> pl.DataFrame:
-        rows = reading._completed(pl.concat([self.witnesses, part]), self.source, first)
-        before = reading._completed(self.witnesses, self.source, first).height
-        return reading._conform(rows, self.source, "events", self.mapping, self.notation)[before:]
+        rows = reading.completed(pl.concat([self.witnesses, part]), self.source, first)
+        before = reading.completed(self.witnesses, self.source, first).height
+        return reading.conform(rows, self.source, "events", self.mapping, self.notation)[before:]
 
 
-def _small(sources: list[reading._Source]) -> bool:
+def _small(sources: list[reading.Source]) -> bool:
     """Tell whether a table is read in one go."""
     if any(source.remote for source in sources):
         return False
@@ -153,7 +155,7 @@ def _small(sources: list[reading._Source]) -> bool:
 
 
 @contextmanager
-def _told(source: reading._Source) -> Iterator[None]:
+def _told(source: reading.Source) -> Iterator[None]:
     """Say what is wrong with a file as ``read_table`` does."""
     told = passing = False
     try:
@@ -162,10 +164,10 @@ def _told(source: reading._Source) -> Iterator[None]:
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnreadableError, OSError) as error:
         failure, told = str(error), isinstance(error, UnreadableError)
         passing = source.remote and isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
-    raise (reading.UnreachableError if passing else reading.SourceError)(reading._unreadable(source, failure, told))
+    raise (reading.UnreachableError if passing else reading.SourceError)(reading.unreadable(source, failure, told))
 
 
-def _witnesses(scan: pl.LazyFrame, source: reading._Source, mapping: Mapping[str, str]) -> pl.DataFrame:
+def _witnesses(scan: pl.LazyFrame, source: reading.Source, mapping: Mapping[str, str]) -> pl.DataFrame:
     """Return the first rows that speak against each type that a column might seem to have in a part."""
     schema, called = scan.collect_schema(), {origin: name for name, origin in mapping.items()}
     wanted = []
@@ -182,9 +184,9 @@ def _witnesses(scan: pl.LazyFrame, source: reading._Source, mapping: Mapping[str
         elif kind == pl.String and source.form != "Parquet":
             absent = value.str.strip_chars().is_in(NO_NUMBERS)
             present = value.is_not_null() & ~absent
-            written = (_WHOLE, _NUMBER, _FLAG, _MARKED, *(pattern for _, pattern, _ in DECIMALS))
+            written = (_WHOLE, _NUMBER, _FLAG, MARKED, *(pattern for _, pattern, _ in DECIMALS))
             against = [present & ~value.str.contains(pattern) for pattern in written]
-            shown = [present & value.str.contains(pattern) for pattern in (_MARKS, *(seen for *_, seen in DECIMALS))]
+            shown = [present & value.str.contains(pattern) for pattern in (MARKS, *(seen for *_, seen in DECIMALS))]
             wanted += [present, absent, *against, *shown]
     if not wanted:
         return scan.head(0).collect()

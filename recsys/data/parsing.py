@@ -22,7 +22,7 @@ NO_NUMBERS = (*NULL_WORDS, "NA", "N/A", "n/a", "na", "null", "Null", "None", "no
 _COMMA, _COMMA_SHOWN = r"^-?(0|[1-9]\d{0,17}|[1-9]\d{0,2}(\.\d{3}){1,5})(,\d+)?$", r"^-?\d+,(\d{1,2}|\d{4,})$|\..*,"
 _POINT, _POINT_SHOWN = r"^-?(0|[1-9]\d{0,17}|[1-9]\d{0,2}(,\d{3}){1,5})(\.\d+)?$", r",.*[,.]"
 DECIMALS = ((",", _COMMA, _COMMA_SHOWN), (".", _POINT, _POINT_SHOWN))  # mark, how numbers are written, what shows it
-_MARKED, _MARKS = r"^-?\d[\d.,]*$", r",|\..*\."
+MARKED, MARKS = r"^-?\d[\d.,]*$", r",|\..*\."
 
 
 def parse_timestamps(raw: pl.Series, notation: Notation = PLAIN) -> pl.Series:
@@ -75,7 +75,7 @@ def may_have_decimals(raw: pl.Series) -> bool:
     if raw.dtype != pl.String:
         return False
     first = without_null_words(raw.head(1_000), NO_NUMBERS).drop_nulls()
-    return bool(first.str.contains(_MARKED).all() and raw.str.contains(_MARKS).any())
+    return bool(first.str.contains(MARKED).all() and raw.str.contains(MARKS).any())
 
 
 def infer_decimals(raw: pl.Series, mark: Literal[".", ","] | None, local: bool) -> pl.Series:

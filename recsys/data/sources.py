@@ -53,11 +53,11 @@ _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 # Of each request to an object store, which has a part of a file at most: Polars alone would wait for ever.
 PATIENCE: dict[str, Any] = {"connect_timeout": f"{CONNECT_SECONDS}s", "timeout": "300s"}
 _DEFAULT = LimitsConfig()
-_INGEST_LIMITS = "limits of the ingest settings"
+INGEST_LIMITS = "limits of the ingest settings"
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     path: str  # what polars opens: a file, or an object-store URL that may stand for many
     name: str  # what messages call it: no credential
     form: str
@@ -89,21 +89,21 @@ def read_table(
         SourceError: it may not be read, is too large, or nothing is there, a file is empty, damaged or of another
             format, a column is missing or holds what no snapshot can keep.
     """
-    budget = Budget(limits, _INGEST_LIMITS)
+    budget = Budget(limits, INGEST_LIMITS)
     if isinstance(location, pl.DataFrame):
         named = f"the frame of {kind}"
-        _refuse_patterns(named, location)
+        refuse_patterns(named, location)
         budget.check(named, location)
-        source = _Source("", named, form="frame")
-        table = _conform(_numbered(location, named), source, kind, mapping or {}, notation)
+        source = Source("", named, form="frame")
+        table = conform(_numbered(location, named), source, kind, mapping or {}, notation)
     else:
         named = shown(str(location))
         if not named:  # not the working folder: a variable that a script has not set names nothing
             raise SourceError(f"The location of the {kind} is empty. Name a file, a folder or a URL.")
         allowed = sources or Sources.from_environment()
-        with closing(_found(str(location), kind, allowed, budget)) as found:
-            tables = [_conform(_read(source, budget), source, kind, mapping or {}, notation) for source in found]
-        table = _stack(tables, named)
+        with closing(found_at(str(location), kind, allowed, budget)) as found:
+            tables = [conform(read_source(source, budget), source, kind, mapping or {}, notation) for source in found]
+        table = stack(tables, named)
     if table.is_empty():
         raise SourceError(f"{named} holds no rows of {kind}. Give a table with at least one.")
     return table
@@ -118,7 +118,7 @@ def read_columns(path: Path, limits: LimitsConfig = _DEFAULT, sources: Sources |
     real = (sources or Sources.from_environment()).file(path)
     if not path.is_file():
         raise SourceError(f"{shown(str(path))} does not exist, or is no file.")
-    return _read(_Source(str(real), path.name, _form_of(path)), Budget(limits)).drop(FILE, ROW)
+    return read_source(Source(str(real), path.name, _form_of(path)), Budget(limits)).drop(FILE, ROW)
 
 
 def read_lines(path: Path, limits: LimitsConfig = _DEFAULT, sources: Sources | None = None) -> list[str]:
@@ -140,13 +140,13 @@ def has_form(path: Path) -> bool:
     return _form(path.name) is not None
 
 
-def _found(location: str, kind: Kind, allowed: Sources, budget: Budget) -> Generator[_Source, None, None]:
+def found_at(location: str, kind: Kind, allowed: Sources, budget: Budget) -> Generator[Source, None, None]:
     """Yield the parts of a table; one that was fetched over HTTP is there until the next is asked for."""
     scheme = scheme_of(location)
     named = shown(location)
     if scheme in HTTP:
         with downloaded(location, allowed, budget.most) as file:
-            yield _Source(str(file), named, _form(named) or "Parquet")
+            yield Source(str(file), named, _form(named) or "Parquet")
     elif scheme not in ("", "file"):
         allowed.url(location)
         yield from _stored(location.strip(), named, budget)
@@ -158,11 +158,11 @@ def _found(location: str, kind: Kind, allowed: Sources, budget: Budget) -> Gener
         yield from _files(path, kind, allowed, budget)
 
 
-def _stored(location: str, named: str, budget: Budget) -> Iterator[_Source]:
+def _stored(location: str, named: str, budget: Budget) -> Iterator[Source]:
     """Yield the parts of a table in an object store: Parquet as it lies there, texts brought here first."""
     form = _form(named) or "Parquet"
     if form == "Parquet":
-        yield _Source(location, named, form, remote=True)
+        yield Source(location, named, form, remote=True)
         return
     try:
         brought = fetch(location, named, PATIENCE, budget)
@@ -173,13 +173,13 @@ def _stored(location: str, named: str, budget: Budget) -> Iterator[_Source]:
             raise SourceError(f"{named} is empty (0 bytes). Write it again, or leave it out.")
         for file, url in brought.files:
             path = PurePosixPath(url.partition("://")[2])
-            yield _Source(str(file), path.name, _form(path.name) or form, False, _partitions(path), brought)
+            yield Source(str(file), path.name, _form(path.name) or form, False, _partitions(path), brought)
         return
-    source = _Source(location, named, form, remote=True)
-    raise (UnreachableError if passing else SourceError)(_unreadable(source, failure, told=False))
+    source = Source(location, named, form, remote=True)
+    raise (UnreachableError if passing else SourceError)(unreadable(source, failure, told=False))
 
 
-def _files(path: Path, kind: Kind, allowed: Sources, budget: Budget) -> list[_Source]:
+def _files(path: Path, kind: Kind, allowed: Sources, budget: Budget) -> list[Source]:
     named = shown(str(path))
     if glob.has_magic(str(path)) and not path.exists():
         root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
@@ -188,7 +188,7 @@ def _files(path: Path, kind: Kind, allowed: Sources, budget: Budget) -> list[_So
     allowed.file(root)
     found: Iterable[Path]
     if path.is_file():
-        return [_Source(str(allowed.file(path)), path.name, _form_of(path))]
+        return [Source(str(allowed.file(path)), path.name, _form_of(path))]
     if path.is_dir():
         found = (file for file in path.rglob("*") if not _hidden(file.relative_to(path)))
     elif root != path:
@@ -206,7 +206,7 @@ def _files(path: Path, kind: Kind, allowed: Sources, budget: Budget) -> list[_So
         raise SourceError(f"{named} holds no table of {kind}: no file there ends in {_KNOWN}.")
     parts = [(file, file.relative_to(root)) for file in sorted(files)]
     return [
-        _Source(str(allowed.file(file)), part.as_posix(), _form_of(file), partitions=_partitions(part))
+        Source(str(allowed.file(file)), part.as_posix(), _form_of(file), partitions=_partitions(part))
         for file, part in parts
     ]
 
@@ -236,15 +236,15 @@ def _form(name: str) -> str | None:
     return next((form for suffix, form in _SUFFIXES.items() if name.lower().endswith(suffix)), None)
 
 
-def _read(source: _Source, budget: Budget) -> pl.DataFrame:
+def read_source(source: Source, budget: Budget) -> pl.DataFrame:
     path, passing, told = Path(source.path), False, False
-    _refuse_empty(source)
+    refuse_empty(source)
     try:
         if source.remote:
-            frame = budget.gather(source.name, _scan(source))
+            frame = budget.gather(source.name, scan_source(source))
         else:
             budget.admit(source.name, path, source.form)
-            frame = _scan(source).collect()
+            frame = scan_source(source).collect()
         failure = None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnreadableError, OSError) as error:
         failure, told = str(error), isinstance(error, UnreadableError)
@@ -254,13 +254,13 @@ def _read(source: _Source, budget: Budget) -> pl.DataFrame:
             raise
         failure = str(error)
     if failure is not None:  # raised here, so that no traceback shows a cause that repeats a URL
-        raise (UnreachableError if passing else SourceError)(_unreadable(source, failure, told))
-    _refuse_patterns(source.name, frame)
+        raise (UnreachableError if passing else SourceError)(unreadable(source, failure, told))
+    refuse_patterns(source.name, frame)
     budget.check(source.name, frame.drop(FILE, ROW))
-    return _completed(frame, source)
+    return completed(frame, source)
 
 
-def _refuse_empty(source: _Source) -> None:
+def refuse_empty(source: Source) -> None:
     if not source.remote and Path(source.path).stat().st_size == 0:
         raise SourceError(f"{source.name} is empty (0 bytes). Write it again, or leave it out.")
 
@@ -270,7 +270,7 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and advice(str(error)) is None
 
 
-def _completed(frame: pl.DataFrame, source: _Source, first: Mapping[str, int] | None = None) -> pl.DataFrame:
+def completed(frame: pl.DataFrame, source: Source, first: Mapping[str, int] | None = None) -> pl.DataFrame:
     """Return rows as they were read with where they stand, and without those that are none.
 
     ``first``: the number of each file's first row, where one scan covers many files and these are not all of its rows.
@@ -305,7 +305,7 @@ def _with_partitions(frame: pl.DataFrame) -> pl.DataFrame:
     return frame
 
 
-def _scan(source: _Source) -> pl.LazyFrame:
+def scan_source(source: Source) -> pl.LazyFrame:
     options: dict[str, Any] = {"row_index_name": ROW, "row_index_offset": 1, "include_file_paths": FILE}
     path = source.path if source.remote else glob_free(Path(source.path))
     if source.remote:
@@ -317,7 +317,7 @@ def _scan(source: _Source) -> pl.LazyFrame:
     return scan_objects(Path(source.path), source.form, **options)
 
 
-def _unreadable(source: _Source, failure: str, told: bool) -> str:
+def unreadable(source: Source, failure: str, told: bool) -> str:
     """Return the sentence for people; ``told``: the failure is one already, and no line has to be looked for."""
     said = without_credentials(failure.replace(source.path, source.name), source.path)
     cause = said.strip().partition("\n")[0].rstrip(".")
@@ -331,7 +331,7 @@ def _unreadable(source: _Source, failure: str, told: bool) -> str:
     return f"{source.name} cannot be read as {source.form}: {cause}. {todo}"
 
 
-def _first_bad_line(source: _Source) -> str | None:
+def _first_bad_line(source: Source) -> str | None:
     """Look for the line that polars could not read; None where no line by itself is wrong."""
     path, number = Path(source.path), 0
     try:
@@ -349,8 +349,8 @@ def _first_bad_line(source: _Source) -> str | None:
         return None
 
 
-def _conform(
-    frame: pl.DataFrame, source: _Source, kind: Kind, mapping: Mapping[str, str], notation: Notation = PLAIN
+def conform(
+    frame: pl.DataFrame, source: Source, kind: Kind, mapping: Mapping[str, str], notation: Notation = PLAIN
 ) -> pl.DataFrame:
     present = [name for name in frame.columns if name not in (FILE, ROW)]
     option = _MAPPINGS[kind]
@@ -375,7 +375,7 @@ def _conform(
     return pl.DataFrame([*series, frame[FILE], frame[ROW].cast(pl.UInt64)])
 
 
-def _refuse_patterns(named: str, frame: pl.DataFrame) -> None:
+def refuse_patterns(named: str, frame: pl.DataFrame) -> None:
     """Raise SourceError for a column whose name stands for other columns wherever Polars is given it."""
     for name in frame.columns:
         if name == "*" or (name.startswith("^") and name.endswith("$")):
@@ -386,5 +386,5 @@ def _plain(name: str) -> str:
     return "".join(filter(str.isalnum, name)).lower()
 
 
-def _stack(frames: list[pl.DataFrame], named: str) -> pl.DataFrame:
+def stack(frames: list[pl.DataFrame], named: str) -> pl.DataFrame:
     return stacked(frames, named, FILE)
