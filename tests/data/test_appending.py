@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from test_segments import ANYTHING, ITEMS, NOW, made, small, some_events
 
 from recsys.artifacts import ArtifactError, remove_staging
 from recsys.config import IngestConfig
@@ -18,7 +19,6 @@ from recsys.data.quality import QualityError
 from recsys.data.snapshot import Snapshot, joined_snapshot, list_snapshots, open_snapshot
 from recsys.errors import DataError
 from recsys.home import Home
-from tests.data.test_segments import ANYTHING, ITEMS, NOW, made, small, some_events
 
 
 def appended(home: Home, first: Any, *others: Any, items: Any = None, **more: Any) -> Snapshot:
@@ -232,9 +232,10 @@ import pytest
 from recsys.data.snapshot import joined_snapshot
 from recsys.data.ingest import ingest
 from recsys.home import Home
-from tests.data.test_appending import NOW, plain_events
-from tests.data.test_segments import small
-place, where = sys.argv[1:]
+place, where, tests = sys.argv[1:]
+sys.path.insert(0, tests)
+from test_appending import NOW, plain_events
+from test_segments import small
 patch = pytest.MonkeyPatch()
 small(patch)
 patch.setattr("recsys.data.segments.spill.MOST_HELD", 1)
@@ -256,7 +257,9 @@ def test_whatever_is_killed_leaves_what_was(tmp_path: Path, monkeypatch: pytest.
     events, home = plain_events(), Home(tmp_path / "home")
     first = ingest(events[:300], ITEMS, home, now=NOW)
     for stage, where in STAGES.items():
-        killed = subprocess.run([sys.executable, "-c", KILLED, str(home.root), where], check=False)
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED, str(home.root), where, str(Path(__file__).parent)], check=False
+        )
         assert killed.returncode == -9, stage
         assert [one.id for one in list_snapshots(home)] == [first.id], stage
         assert open_snapshot(home, first.id).id == first.id, stage

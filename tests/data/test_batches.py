@@ -4,12 +4,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from test_segments import small
 
 from recsys.config import LimitsConfig
 from recsys.data.batches import read_batches
 from recsys.data.locations import Sources
 from recsys.data.sources import SourceError, read_table
-from tests.data.test_segments import small
 
 ROWS = 500
 # each holds one kind of value in most rows, and one that is none of it in the row before the last
