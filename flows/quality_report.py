@@ -6,7 +6,7 @@ from dataclasses import asdict
 from flows.runs import for_the_ui, show_markdown
 from recsys.data.distributions import Change, Distribution, changes, distributions, previous
 from recsys.data.findings.finding import Finding
-from recsys.data.findings.gathered import snapshot_findings
+from recsys.data.findings.gathered import look_at, snapshot_findings
 from recsys.data.signals import sentence, suggested
 from recsys.data.snapshot import Snapshot, list_snapshots
 from recsys.evaluation.plain import in_markdown
@@ -30,9 +30,10 @@ def report_quality(home: Home, snapshot: Snapshot) -> None:
         parts.append("No snapshot was made before this one.")
     else:
         parts += [f"### Since snapshot {before.id}", _changed(changes(before, snapshot))]
-    parts += _odd(snapshot_findings(home, snapshot))
+    look = look_at(snapshot)
+    parts += _odd(snapshot_findings(home, snapshot, look))
     earlier = {(one.what, one.by): one for one in distributions(before)} if before else {}
-    parts += [_drawn(one, earlier.get((one.what, one.by))) for one in distributions(snapshot)]
+    parts += [_drawn(one, earlier.get((one.what, one.by))) for one in look.distributions(snapshot.items())]
     show_markdown("\n\n".join(parts), key="quality", description=f"Snapshot {snapshot.id}: {counts}.")
 
 

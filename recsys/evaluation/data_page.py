@@ -54,8 +54,10 @@ def quoted_lines(text: str) -> str:
 
 def _set_aside(report: QualityReport) -> Iterator[str]:
     yield "<h2>Rows that were set aside</h2>"
-    rows = [(one.table, f"{one.rows:,}", f"{one.quarantined:,}", f"{one.share:.2%}") for one in report.tables]
-    yield charts.table(("table", "rows", "set aside", "share"), rows)
+    rows = [
+        (one.table, f"{one.rows:,}", f"{one.bad:,}", f"{one.share:.2%}", f"{one.duplicates:,}") for one in report.tables
+    ]
+    yield charts.table(("table", "rows", "bad", "share", "duplicates"), rows)
     for table in report.tables:
         if table.reasons:
             bars = [Bar(reason, float(count), f"{count:,}") for reason, count in table.reasons.items()]

@@ -11,9 +11,9 @@ import pytest
 
 from recsys.data.distributions import distributions
 from recsys.data.findings.drift import Profile, drift_findings
-from recsys.data.findings.events import BUSY, IN_A_MINUTE, IN_A_SECOND, EventRules, event_findings
+from recsys.data.findings.events import BUSY, IN_A_MINUTE, IN_A_SECOND, EventRules
 from recsys.data.findings.finding import ERROR, WARNING, Finding
-from recsys.data.findings.gathered import findings, snapshot_findings
+from recsys.data.findings.gathered import snapshot_findings
 from recsys.data.findings.look import Look
 from recsys.data.findings.texts import is_read_wrong, text_findings
 from recsys.data.ingest import ingest, validate
@@ -41,6 +41,19 @@ def items(**others: Any) -> pl.DataFrame:
 
 def rules(found: list[Finding]) -> dict[str, Finding]:
     return {one.rule: one for one in found}
+
+
+def findings(good: pl.DataFrame, catalogue: pl.DataFrame) -> tuple[Finding, ...]:
+    look = Look()
+    look.update(good)
+    return look.findings(catalogue, None)
+
+
+def event_findings(parts: list[pl.DataFrame], catalogue: pl.DataFrame) -> list[Finding]:
+    found = EventRules()
+    for part in parts:
+        found.update(part)
+    return found.result(catalogue)
 
 
 def usual(count: int = 50) -> list[tuple[str, int, float]]:

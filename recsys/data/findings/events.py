@@ -1,12 +1,11 @@
 """Rules about events, counted frame by frame: bursts, users who are many, values out of the usual, items unheard of."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data import columns
+from recsys.data.distributions import EventCounts
 from recsys.data.findings.finding import ERROR, WARNING, Finding
 from recsys.data.signals import NEUTRAL
 
@@ -15,7 +14,6 @@ BURST_SHARE = 0.001  # of all events
 BUSY, BUSY_TIMES, BUSY_SHARE, TAKEN_OVER = 1_000, 100, 0.01, 0.1  # events, medians and shares of one user
 FAR = 20  # times the 99th percentile of absolute values
 RARELY_NEGATIVE = 0.01
-_PENDING = 4_000_000  # counts of users that wait to be added up
 UNHEARD = 0.5  # of the items
 _STEPS = 8  # classes of a value for each power of two
 _CLASSES = 2_100 * _STEPS
@@ -24,29 +22,22 @@ _CLASSES = 2_100 * _STEPS
 class EventRules:
     """The rules, fed by ``update`` and asked by ``result``.
 
-    Frames may part events in any way; what one user does within a minute is looked for in one frame. What is kept
-    between them grows with items, and by 16 bytes a user, and not with events.
+    Frames may part events in any way; what one user does within a minute is looked for in one frame.
+
+    Attributes:
+        counts: of the events so far.
     """
 
     def __init__(self) -> None:
-        self._events = 0
+        self.counts = EventCounts()
         self._bursts = [0, 0]
         self._most = [0, 0]
         self._fine = [False, False]  # whether times tell seconds, and minutes, apart
-        self._by_user: list[pl.DataFrame] = []
-        self._pending = 0
-        self._items: set[str] = set()
         self._values: dict[str, _Values] = {}
 
     def update(self, events: pl.DataFrame) -> None:
         """Look at good events, in any order."""
-        self._events += events.height
-        sizes = events.group_by(pl.col(columns.USER_ID).hash().alias("user")).agg(pl.len().cast(pl.UInt64).alias("len"))
-        self._by_user.append(sizes)
-        self._pending += sizes.height
-        if self._pending > _PENDING:
-            self._by_user, self._pending = [self._counted()], 0
-        self._items.update(events[columns.ITEM_ID].unique())
+        self.counts.update(events)
         acts = events
         if columns.EVENT_TYPE in events.columns:  # lists of what was shown come all at once
             acts = acts.filter(~pl.col(columns.EVENT_TYPE).is_in(NEUTRAL).fill_null(False))
@@ -70,49 +61,40 @@ class EventRules:
     def result(self, items: pl.DataFrame) -> list[Finding]:
         """Return what was found, given the good items."""
         found = [*self._burst_findings(), *self._busy_findings(), *self._value_findings()]
-        unheard = items.height - len(self._items)
+        unheard = items.height - self.counts.by_item.height
         if items.height and unheard > UNHEARD * items.height:
             said = f"{unheard:,} of {items.height:,} items have no event. Their texts alone will be known."
             found.append(Finding("items-without-events", WARNING, "items", unheard, items.height, said))
         return found
 
-    @property
-    def by_user(self) -> pl.Series:
-        """How many events each user has, in no order."""
-        return self._counted()["len"] if self._by_user else pl.Series("len", [], pl.UInt64)
-
-    def _counted(self) -> pl.DataFrame:
-        """Return how many events each user has so far."""
-        return pl.concat(self._by_user).group_by("user").agg(pl.col("len").sum())
-
     def _burst_findings(self) -> list[Finding]:
         # the second says more than the minute that holds it
         for place, (span, least) in enumerate((("second", IN_A_SECOND), ("minute", IN_A_MINUTE))):
-            if self._fine[place] and self._bursts[place] > BURST_SHARE * self._events:
+            if self._fine[place] and self._bursts[place] > BURST_SHARE * self.counts.rows:
                 said = (
                     f"{self._bursts[place]:,} events came {least} or more in one {span} from one user. Look for "
                     "imports and scripts among them, or for times that were written later than the events happened."
                 )
                 most = (f"{self._most[place]:,} in one {span}",)
-                return [Finding("bursts", WARNING, "events", self._bursts[place], self._events, said, most)]
+                return [Finding("bursts", WARNING, "events", self._bursts[place], self.counts.rows, said, most)]
         return []
 
     def _busy_findings(self) -> list[Finding]:
-        if not self._events:
+        if not self.counts.rows:
             return []
-        counts = self._counted()["len"].sort().to_numpy().astype(np.int64)
+        counts = self.counts.by_user.sort().to_numpy().astype(np.int64)
         median = int(counts[(len(counts) - 1) // 2])
-        busy = counts[counts > max(BUSY, BUSY_TIMES * median, BUSY_SHARE * self._events)]
+        busy = counts[counts > max(BUSY, BUSY_TIMES * median, BUSY_SHARE * self.counts.rows)]
         if not len(busy):
             return []
         events, most = int(busy.sum()), int(busy[-1])
         said = (
-            f"{len(busy):,} of {len(counts):,} users made {events:,} of {self._events:,} events, "
+            f"{len(busy):,} of {len(counts):,} users made {events:,} of {self.counts.rows:,} events, "
             f"each more than {BUSY_TIMES} times the median of {median:,}. Leave out robots, tests and shared accounts."
         )
-        severity = ERROR if most > TAKEN_OVER * self._events else WARNING
-        shown = (f"one user with {most:,} events, {most / self._events:.1%} of all",)
-        return [Finding("users-of-too-many-events", severity, "events", events, self._events, said, shown)]
+        severity = ERROR if most > TAKEN_OVER * self.counts.rows else WARNING
+        shown = (f"one user with {most:,} events, {most / self.counts.rows:.1%} of all",)
+        return [Finding("users-of-too-many-events", severity, "events", events, self.counts.rows, said, shown)]
 
     def _value_findings(self) -> list[Finding]:
         found = []
@@ -163,11 +145,3 @@ class _Values:
         place = int(np.searchsorted(summed, 0.99 * summed[-1]))
         beyond = place + 1 + int(np.ceil(np.log2(FAR) * _STEPS))
         return int(summed[-1] - summed[min(beyond, _CLASSES - 1)]), float(2.0 ** ((place + 1 - _CLASSES // 2) / _STEPS))
-
-
-def event_findings(frames: Iterable[pl.DataFrame], items: pl.DataFrame) -> list[Finding]:
-    """Return what all frames of good events show; see ``EventRules``."""
-    rules = EventRules()
-    for frame in frames:
-        rules.update(frame)
-    return rules.result(items)

@@ -1,8 +1,6 @@
-"""All findings about a snapshot beside the one before, or about tables: the gravest first."""
+"""All findings about a snapshot beside the one before: the gravest first."""
 
-from collections.abc import Mapping
-
-import polars as pl
+from functools import reduce
 
 from recsys.data.distributions import previous
 from recsys.data.findings.drift import Profile
@@ -12,24 +10,21 @@ from recsys.data.snapshot import Snapshot, list_snapshots
 from recsys.home import Home
 
 
-def findings(
-    events: pl.DataFrame,
-    items: pl.DataFrame,
-    users: pl.DataFrame | None = None,
-    before: Mapping[str, Profile] | None = None,
-) -> tuple[Finding, ...]:
-    """Return what is found about good tables; see ``Look.findings``."""
+def look_at(snapshot: Snapshot) -> Look:
+    """Look at all events of a snapshot."""
     look = Look()
-    look.update(events)
-    return look.findings(items, users, before)
-
-
-def snapshot_findings(home: Home, snapshot: Snapshot) -> tuple[Finding, ...]:
-    """Return what is found about a snapshot, beside the one that was made before it."""
-    before, look = previous(list_snapshots(home), snapshot), Look()
     for part in snapshot.parts():
         look.update(part)
-    return look.findings(snapshot.items(), snapshot.users(), profiles(before))
+    return look
+
+
+def snapshot_findings(home: Home, snapshot: Snapshot, look: Look | None = None) -> tuple[Finding, ...]:
+    """Return what is found about a snapshot, beside the one that was made before it.
+
+    ``look``: of ``look_at``, where somebody has looked.
+    """
+    before = previous(list_snapshots(home), snapshot)
+    return (look or look_at(snapshot)).findings(snapshot.items(), snapshot.users(), profiles(before))
 
 
 def profiles(snapshot: Snapshot | None) -> dict[str, Profile]:
@@ -37,5 +32,6 @@ def profiles(snapshot: Snapshot | None) -> dict[str, Profile]:
     if snapshot is None:
         return {}
     users = snapshot.users()
-    tables = {"events": snapshot.events(), "items": snapshot.items()} | ({} if users is None else {"users": users})
-    return {name: Profile.of(table) for name, table in tables.items()}
+    tables = {"items": snapshot.items()} | ({} if users is None else {"users": users})
+    events = reduce(Profile.with_more, map(Profile.of, snapshot.parts()))
+    return {"events": events} | {name: Profile.of(table) for name, table in tables.items()}
