@@ -153,7 +153,7 @@ class SnapshotManifest(Record):
     def content_digest(self) -> str:
         """The SHA-256 over what is read of the snapshot: the files of its tables, and what their times are."""
         read: dict[str, Any] = {
-            "events": self.files.get(EVENTS) if self.segments is None else self._segment_files,
+            "events": self.files.get(EVENTS) if self.segments is None else self.segment_files,
             "items": self.files.get(ITEMS),
             "times_known": self.times_known,
         }
@@ -164,7 +164,8 @@ class SnapshotManifest(Record):
         return digest(canonical_json(read))
 
     @property
-    def _segment_files(self) -> dict[str, str]:
+    def segment_files(self) -> dict[str, str]:
+        """The SHA-256 of each file in ``SEGMENTS``, by its path in the snapshot; empty: there are none."""
         return {name: found for name, found in self.files.items() if name.startswith(f"{SEGMENTS}/")}
 
 

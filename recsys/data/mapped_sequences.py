@@ -15,10 +15,13 @@ from recsys.artifacts import (
     ID_DIGITS,
     ArtifactError,
     commit_folder,
+    digest_file,
+    digest_folder,
     discard_folder,
     read_json,
     short_id,
     staged_folder,
+    verify_folder,
     write_json,
 )
 from recsys.config import to_dict
@@ -72,6 +75,7 @@ def write_mapped(sequences: Sequences, place: Path) -> None:
             if column is not None:
                 np.save(staging / f"{name}.npy", column)
         meaning: dict[str, Any] = {"events": len(sequences.items), "timed": sequences.times is not None}
+        meaning["files"] = digest_folder(staging)
         if signals is not None:
             meaning |= {"roles": signals.roles, "taking": signals.taking, "names": signals.names}
         write_json(staging / MEANING, meaning)
@@ -82,6 +86,7 @@ def read_mapped(place: Path) -> Sequences | None:
     """Return the sequences of a folder, mapped and not to be written to; None: it is not there, or is damaged."""
     try:
         meaning = read_json(place / MEANING)
+        verify_folder(place, meaning["files"] | {MEANING: digest_file(place / MEANING)})
         items, offsets = _column(place, "items", meaning["events"]), _column(place, "offsets")
         times = _column(place, "times", meaning["events"]) if meaning["timed"] else None
         signals = None

@@ -103,7 +103,8 @@ class Snapshot:
         """The files of the events, where they are many; None: one file holds them all."""
         if self.manifest.segments is None:
             return None
-        return SegmentFiles(self.path / SEGMENTS, self.manifest.segments)
+        digests = {Path(name).name: digest for name, digest in self.manifest.segment_files.items()}
+        return SegmentFiles(self.path / SEGMENTS, self.manifest.segments, digests)
 
     def events(self, *names: str) -> pl.DataFrame:
         """Return user_id, item_id, timestamp (UTC, µs) and optional columns, sorted by user and then by time.
@@ -318,19 +319,26 @@ def open_snapshot(home: Home, snapshot_id: str, verify: bool = True, content_dig
 def joined_snapshot(home: Home, name: str) -> Snapshot:
     """Open the snapshot that new rows join: one of an id, or the one that was made last, which ``latest`` stands for.
 
-    Its segments are not read where nothing joins them; whoever opens what results reads all.
+    Segments are compared with their digests when something joins them; whoever opens what results reads all.
 
     Raises:
-        ArtifactError: there is none.
+        ArtifactError: there is none, or a table is not what it was.
     """
-    if name != LATEST:
-        return open_snapshot(home, name, verify=False)
-    there = list_snapshots(home)
-    if not there:
-        raise ArtifactError(
-            f"There is no snapshot in {home.snapshots} to append to. Run `recsys ingest` without it first."
-        )
-    return there[-1]
+    if name == LATEST:
+        there = list_snapshots(home)
+        if not there:
+            raise ArtifactError(
+                f"There is no snapshot in {home.snapshots} to append to. Run `recsys ingest` without it first."
+            )
+        name = there[-1].id
+    found = open_snapshot(home, name, verify=False)
+    if found.segments is None:
+        return open_snapshot(home, name)
+    leaves = {_segment_file(one.node) for one in found.manifest.segments or ()}
+    for table, known in found.manifest.files.items():
+        if table not in leaves and digest_file(found.path / table) != known:
+            raise ArtifactError(f"{found.path / table} has changed since it was written. Ingest the same files again.")
+    return found
 
 
 def list_snapshots(home: Home) -> list[Snapshot]:

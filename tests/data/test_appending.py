@@ -213,6 +213,31 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert joined_snapshot(home, "latest").id == first.id
 
 
+@pytest.mark.parametrize("where", ["newest segment", "items.parquet", "columns.parquet"])
+def test_what_has_changed_on_the_disk_becomes_a_part_of_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    small(monkeypatch)
+    events, home = plain_events(), Home(tmp_path)
+    first = ingest(events[:300], ITEMS, home, now=NOW)
+    leaves = sorted((first.path / "events").glob("*-*.parquet"))
+    damaged = leaves[-1] if where == "newest segment" else next(first.path.rglob(where))
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(ArtifactError, match=f"{damaged.name} has changed since it was written"):
+        ingest(events[300:], None, home, now=NOW, append=joined_snapshot(home, "latest"))
+    assert [path.name for path in home.snapshots.iterdir()] == [first.id]
+
+
+def test_a_small_snapshot_that_has_changed_is_joined_by_nothing(tmp_path: Path) -> None:
+    events, home = plain_events(), Home(tmp_path)
+    first = ingest(events[:300], ITEMS, home, now=NOW)
+    (first.path / "events.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ArtifactError, match="has changed"):
+        joined_snapshot(home, first.id)
+
+
 def test_two_at_once_make_one_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch)
     events, home = plain_events(), Home(tmp_path)

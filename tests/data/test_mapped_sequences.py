@@ -68,7 +68,11 @@ def test_what_is_damaged_is_made_anew(snapshot):
     wanted = snapshot.sequences()
     mapped_sequences(snapshot)
     [folder] = (snapshot.path.parents[1] / "cache" / "sequences" / snapshot.id).glob("*/*")
-    for name, content in (("items.npy", b"cut"), ("meaning.json", b"[]"), ("meaning.json", b'{"events": 3}')):
+    flipped = bytearray((folder / "items.npy").read_bytes())
+    flipped[-4] ^= 1  # another item, and as many as before
+    broken = [("items.npy", bytes(flipped)), ("items.npy", b"cut")]
+    broken += [("meaning.json", b"[]"), ("meaning.json", b'{"events": 3}')]
+    for name, content in broken:
         (folder / name).write_bytes(content)
         assert read_mapped(folder) is None
         assert same(mapped_sequences(snapshot), wanted)

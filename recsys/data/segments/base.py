@@ -57,7 +57,7 @@ class Base:
     @property
     def untouched(self) -> SegmentFiles:
         """The segments that stay as they are."""
-        return SegmentFiles(self.files.folder, [one for _, one in self.kept])
+        return self.files.of([one for _, one in self.kept])
 
     @property
     def kept(self) -> list[tuple[int, Segment]]:
@@ -116,7 +116,7 @@ class Base:
     def dissolved(self) -> Iterator[pl.DataFrame]:
         """Yield the events of the segments that are made anew."""
         touched = [one.segment for one, gone in zip(self._all, self._touched, strict=True) if gone]
-        for part in SegmentFiles(self.files.folder, touched).frames():
+        for part in self.files.of(touched).verified().frames():
             self.marks.append(marks(part))
             yield part
 

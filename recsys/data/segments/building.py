@@ -12,7 +12,7 @@ from recsys.data.repeats import Repeats, measure_repeats
 from recsys.data.segments import trie
 from recsys.data.segments.base import Base
 from recsys.data.segments.leaf import SUFFIX, Segment, as_leaf, leaf_hash, share, write_leaf
-from recsys.data.segments.reading import SCHEMA, SegmentFiles
+from recsys.data.segments.reading import SCHEMA
 from recsys.data.segments.room import Room
 from recsys.data.segments.settling import Settling
 from recsys.data.segments.tally import TALLIED, Tally, marks
@@ -146,7 +146,7 @@ class Building:
         if base is None or not self._shared:
             return self._tally.totals()
         names = [name for name in TALLIED if name in base.files.schema]
-        rest = SegmentFiles(base.files.folder, self._shared).scans(*names)
+        rest = base.files.of(self._shared).scans(*names)
         if few and base.totals is not None and base.times_known and not base.removed:
             return self._tally.beside(base.totals, pl.concat([marks(self._columns), *base.marks]), rest)
         for scan in rest:
@@ -175,7 +175,7 @@ class Building:
         """See ``settling.Keeper``."""
         if self._base is None:
             raise LookupError(f"There is no segment {segment.node}.")
-        events = next(SegmentFiles(self._base.files.folder, [segment]).frames())
+        events = next(self._base.files.of([segment]).verified().frames())
         self._base.marks.append(marks(events))
         return events
 

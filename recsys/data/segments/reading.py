@@ -1,11 +1,12 @@
 """Events read from segments: one after the other, or as one table."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
 
+from recsys.artifacts import ArtifactError, digest_file
 from recsys.data import columns
 from recsys.data.segments.coding import order_by_user
 from recsys.data.segments.leaf import SUFFIX, Segment
@@ -20,10 +21,27 @@ class SegmentFiles:
     Attributes:
         folder: where they lie.
         segments: from the oldest.
+        digests: the SHA-256 of each file by its name; of those that are not here nobody knows it.
     """
 
     folder: Path
     segments: Sequence[Segment]
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, segments: Sequence[Segment]) -> "SegmentFiles":
+        """Return some of the segments."""
+        return replace(self, segments=segments)
+
+    def verified(self) -> "SegmentFiles":
+        """Compare each file with its digest: what is read of them is to become a part of something else.
+
+        Raises:
+            ArtifactError: a file is not what it was.
+        """
+        for path in map(self.path, self.segments):
+            if digest_file(path) != self.digests.get(path.name):
+                raise ArtifactError(f"{path} has changed since it was written. Ingest the same files again.")
+        return self
 
     @property
     def schema(self) -> pl.Schema:
