@@ -120,7 +120,7 @@ def _settings(model: str | None) -> dict[str, object]:
             {"name": "BENTOML_HOST", "value": "0.0.0.0"},
             {"name": "BENTOML_PORT", "value": str(PORT)},
             {"name": REQUIRE_KEYS, "value": "1"},
-            {"name": "RECSYS_HOME", "value": "/home/bentoml/recsys"},
+            {"name": "RECSYS_HOME", "value": "~/recsys"},
         ],
     }
     return settings | ({"models": [model]} if model else {})

@@ -1,18 +1,21 @@
 """`recsys snapshots`: list, show, delete; and `recsys prune`, which removes what nobody needs any more."""
 
+from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Literal
 
 import typer
 from rich.pretty import Pretty
 
-from flows.commands.terminal import DebugOption, HomeOption, JsonOption, shell, table
+from flows import progress
+from flows.commands.terminal import DebugOption, HomeOption, JsonOption, Shell, shell, table
 from recsys.store.names import SNAPSHOT, meant
 from recsys.store.standing import KEEP, LEAST, MIN_AGE
 
 
 def snapshots(
-    action: Annotated[Literal["list", "show", "delete"], typer.Argument()] = "list",
+    action: Annotated[Literal["list", "show", "delete", "forget"], typer.Argument()] = "list",
     snapshot_id: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="16 hexadecimal digits, or how they begin.")
     ] = None,
@@ -20,10 +23,13 @@ def snapshots(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """List, show or delete snapshots."""
-    if (snapshot_id is None) != (action == "list"):
-        raise typer.BadParameter("list takes no id" if action == "list" else f"{action} takes an id")
+    """List, show or delete snapshots; or make all of them anew without those who are forgotten."""
+    if (snapshot_id is None) != (action in ("list", "forget")):
+        raise typer.BadParameter(f"{action} takes no id" if snapshot_id is not None else f"{action} takes an id")
     with shell(home, as_json, debug) as session:
+        if action == "forget":
+            _forget(session)
+            return
         from recsys.store.snapshots import delete_snapshot, list_stored, read_stored
 
         chosen = "" if snapshot_id is None else meant(session.home, SNAPSHOT, snapshot_id)
@@ -49,6 +55,29 @@ def snapshots(
             delete_snapshot(session.home, chosen)
             session.result = {"deleted": chosen}
             session.show(f"Deleted snapshot {chosen}.")
+
+
+def _forget(session: Shell) -> None:
+    from recsys.database.engine import Database
+    from recsys.database.tombstones import Tombstones
+    from recsys.store.forgetting import forget_in_snapshots
+
+    database = Database.of(session.home)
+    try:
+        forgotten = Tombstones(database).read()
+    finally:
+        database.close()
+    done = forget_in_snapshots(session.home, forgotten, partial(progress.report, "Forget"))
+    session.result = {"renewed": [asdict(one) for one in done]}
+    headings = {"snapshot": "", "without them": "", "events": "right", "users": "right"}
+    rows = [[one.snapshot, one.without or "nothing is left", f"{one.events:,}", f"{one.users:,}"] for one in done]
+    if rows:
+        session.show(table(headings, rows))
+        session.show(
+            "Next: recsys train on the newest, recsys publish; then recsys prune, or recsys snapshots delete ID"
+        )
+    else:
+        session.show("Nobody who is forgotten is in a snapshot.")
 
 
 def prune(

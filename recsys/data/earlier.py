@@ -6,9 +6,9 @@ import polars as pl
 
 from recsys.data import columns
 from recsys.data.forgetting import Forgotten
-from recsys.data.quality import BASE
 from recsys.data.segments import trie
 from recsys.data.segments.base import Base
+from recsys.data.sifting import BASE
 from recsys.data.snapshot import Snapshot
 from recsys.data.sources import FILE, ROW
 

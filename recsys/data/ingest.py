@@ -14,27 +14,16 @@ from recsys.data.earlier import EarlierEvents, with_earlier
 from recsys.data.findings.gathered import profiles
 from recsys.data.findings.look import Look
 from recsys.data.forgetting import Forgotten
-from recsys.data.live import LiveTables, joined_items, joined_users
+from recsys.data.live import LiveTables, joined_items, joined_marks, joined_users
 from recsys.data.locations import Sources
 from recsys.data.manifest import Appended, LiveMark
 from recsys.data.notation import Notation
-from recsys.data.quality import (
-    Allowed,
-    QualityError,
-    QualityReport,
-    TableQuality,
-    cleared,
-    event_checks,
-    item_checks,
-    quality_of,
-    sift,
-    user_checks,
-    without_duplicates,
-)
+from recsys.data.quality import Allowed, QualityError, QualityReport, TableQuality
 from recsys.data.segments.building import Building, EventTable
 from recsys.data.segments.room import Room
 from recsys.data.set_aside import SetAside
 from recsys.data.sieve import Complete, EventSieve, unchanged
+from recsys.data.sifting import cleared, event_checks, item_checks, quality_of, sift, user_checks, without_duplicates
 from recsys.data.signals import suggested
 from recsys.data.snapshot import Snapshot, write_snapshot
 from recsys.data.sources import Kind, Location, read_table
@@ -225,6 +214,7 @@ def _check(
     report = QualityReport(_of(given, sieve, qualities), aside.table, allowed, events.repeats, kinds, unused, context)
     complete = items if report.refusal() else complete_items(items)
     mark = None if live is None else live.mark(sieve.joined, changed, told)
+    mark = mark if before is None else joined_marks(before.manifest.live, mark)
     appended = None if before is None or earlier is None else _appended(before, earlier, sieve, complete, events)
     return _Checked(report, events, complete, users, mark, appended)
 

@@ -93,6 +93,21 @@ class LiveTables:
         return LiveMark(events, items, users, self.batch, version, time)
 
 
+def joined_marks(before: LiveMark | None, now: LiveMark | None) -> LiveMark | None:
+    """Return what a manifest says of rows that joined a snapshot, which held something live itself; None of none."""
+    if before is None or now is None:
+        return before or now
+    newest = max(before, now, key=lambda one: one.version)
+    return LiveMark(
+        before.events + now.events,
+        max(before.items, now.items),
+        max(before.users, now.users),
+        max(before.batch, now.batch),
+        newest.version,
+        newest.time,
+    )
+
+
 def joined_items(items: pl.DataFrame, changes: Sequence[Change]) -> tuple[pl.DataFrame, int]:
     """Return good items with the changes of some, and how many of those count."""
     own = items.filter(pl.col(columns.ITEM_ID).is_in([one.item_id for one in changes]))

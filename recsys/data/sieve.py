@@ -12,11 +12,12 @@ from recsys.data.compact import compact
 from recsys.data.content import CONTRACT_COLUMNS
 from recsys.data.earlier import EarlierEvents
 from recsys.data.live import joined_events
-from recsys.data.quality import BASE, Check, Sifted, TableQuality, cleared, quality_of, sift, without_duplicates
+from recsys.data.quality import TableQuality
 from recsys.data.segments.names import Names
 from recsys.data.segments.room import Room
 from recsys.data.segments.scatter import Scatter
 from recsys.data.set_aside import SetAside
+from recsys.data.sifting import BASE, Check, Sifted, cleared, quality_of, sift, without_duplicates
 from recsys.data.signal_kinds import distinct_kinds
 from recsys.data.sources import FILE, ROW
 

@@ -8,7 +8,6 @@ Whoever can write there can write a manifest that fits other tables. So what is 
 value by value; a generation has the digest of the files themselves, which is compared in the place of that.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,17 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from recsys.artifacts import (
-    ID_DIGITS,
     MANIFEST,
     ArtifactError,
     Hold,
-    canonical_json,
     check_id,
     commit_folder,
-    digest,
     digest_file,
     digest_folder,
     made_at,
@@ -40,7 +35,8 @@ from recsys.artifacts import (
 )
 from recsys.config import IngestConfig, to_dict
 from recsys.data import columns
-from recsys.data.content import canonical, feed_table, schema_of, table_hash
+from recsys.data.content import canonical, schema_of
+from recsys.data.identity import FORMAT, SEGMENTED, content_id, merkle_id, whole_id
 from recsys.data.manifest import (
     EVENTS,
     ITEMS,
@@ -52,11 +48,10 @@ from recsys.data.manifest import (
     LiveMark,
     SnapshotCounts,
     SnapshotManifest,
-    used,
 )
 from recsys.data.quality import TableQuality
-from recsys.data.segments.building import Building, EventTable, segments_of
-from recsys.data.segments.coding import CodedEvents, coded_events
+from recsys.data.segments.building import Building, EventTable
+from recsys.data.segments.coding import CodedEvents, as_sequences, coded_events, meaningful, real_times, ties
 from recsys.data.segments.leaf import SUFFIX, Segment, leaf_hash
 from recsys.data.segments.reading import SegmentFiles
 from recsys.data.segments.room import Room
@@ -68,9 +63,7 @@ from recsys.home import Home
 if TYPE_CHECKING:
     from recsys.data.signals import Signals
 
-FORMAT = 1  # one file of events
 LATEST = "latest"
-SEGMENTED = 2  # of more events: files that other snapshots share
 
 _FILES = {"events": EVENTS, "items": ITEMS, "users": USERS, "quarantine": QUARANTINE}
 
@@ -179,23 +172,23 @@ class Snapshot:
             tie_seed: of the order of one user's events at equal known times; None: position and event id decide.
             signals: what events mean: those that are ignored are left out, and a row may become empty. None: all count.
         """
-        sequences = _meaningful(_sequences(self._coded(signals is not None), tie_seed, signals))
+        sequences = meaningful(as_sequences(self._coded(signals is not None), tie_seed, signals))
         return sequences if self.times_known else replace(sequences, times=None)
 
     def timed_sequences(self, tie_seed: int | None = None, signals: "Signals | None" = None) -> Sequences:
         """Return ``sequences`` with times, without the events whose time is made up; a row may become empty."""
         coded = self._coded(signals is not None)
-        return _meaningful(_sequences(coded, tie_seed, signals).only(_known(coded.further).to_numpy()))
+        return meaningful(as_sequences(coded, tie_seed, signals).only(real_times(coded.further).to_numpy()))
 
     def unknown_times(self) -> int:
         """Return how many events have a made-up time."""
         if self.times_known:
             return 0
-        return sum(int((~_known(part)).sum()) for part in self.parts(columns.TIMESTAMP_KNOWN))
+        return sum(int((~real_times(part)).sum()) for part in self.parts(columns.TIMESTAMP_KNOWN))
 
     def tied_events(self) -> int:
         """Return how many events have the known time of another event of their user."""
-        _, sizes = np.unique(_ties(self._coded()), return_counts=True)
+        _, sizes = np.unique(ties(self._coded()), return_counts=True)
         return int(sizes[sizes > 1].sum())
 
     def _coded(self, meant: bool = False) -> CodedEvents:
@@ -355,60 +348,17 @@ def _is_meant(snapshot: Snapshot, content_digest: str | None) -> bool:
         items, users, context = snapshot.items(), snapshot.users(), snapshot.manifest.context
         if snapshot.segments is None:
             events = snapshot.events()
-            known, found = bool(_known(events).all()), _whole_id(events, items, users, context)
+            known, found = bool(real_times(events).all()), whole_id(events, items, users, context)
         else:
             known, segments = True, []
             for leaf, named in snapshot.segments.leaves():
-                known &= bool(_known(leaf).all())
+                known &= bool(real_times(leaf).all())
                 segments.append(Segment(named.node, leaf.height, leaf_hash(leaf)))
             schema = {name: str(dtype) for name, dtype in snapshot.event_schema.items()}
             found = merkle_id(schema, segments, items, users, context)
         return known == snapshot.times_known and found == snapshot.id
     except (OSError, pl.exceptions.PolarsError):  # no tables at all
         return False
-
-
-def content_id(
-    events: pl.DataFrame,
-    items: pl.DataFrame,
-    users: pl.DataFrame | None = None,
-    context: Mapping[str, str] | None = None,
-) -> str:
-    """Return the id of the tables: 16 digits of a SHA-256 over schemas and values, in the order given.
-
-    ``context`` is as in the manifest: what is declared is a part of what a snapshot says.
-    """
-    segments = segments_of(events)
-    if segments is not None:
-        return merkle_id(schema_of(events), segments, items, users, context)
-    return _whole_id(events, items, users, context)
-
-
-def merkle_id(
-    schema: Mapping[str, str],
-    segments: Sequence[Segment],
-    items: pl.DataFrame,
-    users: pl.DataFrame | None = None,
-    context: Mapping[str, str] | None = None,
-) -> str:
-    """Return the id of events in segments and the other tables: a SHA-256 over the hashes of all of them."""
-    tables = [items] if users is None else [items, users]
-    leaves = [(one.node, one.rows, one.hash) for one in segments]
-    rest = [(schema_of(table), table.height, table_hash(table)) for table in tables]
-    said = [SEGMENTED, dict(schema), leaves, rest, *([] if context is None else [used(context)])]
-    return digest(canonical_json(said))[:ID_DIGITS]
-
-
-def _whole_id(
-    events: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame | None, context: Mapping[str, str] | None
-) -> str:
-    """Return the id of tables of which each is one file, whatever their size: those of older versions are."""
-    tables = [events, items] if users is None else [events, items, users]
-    shapes = [part for table in tables for part in (schema_of(table), table.height)]
-    sha = hashlib.sha256(canonical_json([FORMAT, *shapes, *([] if context is None else [used(context)])]))
-    for table in tables:
-        feed_table(sha, table)
-    return sha.hexdigest()[:ID_DIGITS]
 
 
 def _digests(staging: Path, home: Home, events: EventTable, appended: Appended | None) -> dict[str, str]:
@@ -427,32 +377,3 @@ def _newest(*times: int | None) -> int | None:
 
 def _segment_file(node: str) -> str:
     return f"{SEGMENTS}/{node}{SUFFIX}"
-
-
-def _sequences(events: CodedEvents, tie_seed: int | None, signals: "Signals | None") -> Sequences:
-    codes, meaning = events.items, None if signals is None else signals.of_events(events.further)
-    if tie_seed is not None:
-        order = np.lexsort((np.random.default_rng(tie_seed).random(len(codes)), _ties(events)))
-        codes, meaning = codes[order], None if meaning is None else meaning.at(order)
-    return Sequences(codes, events.offsets, events.further[columns.TIMESTAMP].dt.epoch("s").to_numpy(), meaning)
-
-
-def _meaningful(sequences: Sequences) -> Sequences:
-    """Return sequences without the events that no kind speaks for."""
-    return sequences if sequences.signals is None else sequences.only(sequences.signals.kinds >= 0)
-
-
-def _known(events: pl.DataFrame) -> pl.Series:
-    """Return whether each event's time is real; where nothing is said, it is."""
-    if columns.TIMESTAMP_KNOWN not in events.columns:
-        return pl.repeat(True, events.height, eager=True)
-    return events[columns.TIMESTAMP_KNOWN].fill_null(True)
-
-
-def _ties(events: CodedEvents) -> NDArray[np.int64]:
-    """Return an ascending number for each event, the same for one user's events at equal known times."""
-    times, known = events.further[columns.TIMESTAMP].to_physical().to_numpy(), _known(events.further).to_numpy()
-    tied = np.zeros(len(times), dtype=bool)
-    tied[1:] = (times[1:] == times[:-1]) & known[1:] & known[:-1]
-    tied[events.offsets[:-1]] = False
-    return np.cumsum(~tied)

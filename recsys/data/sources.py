@@ -58,6 +58,8 @@ INGEST_LIMITS = "limits of the ingest settings"
 
 @dataclass(frozen=True)
 class Source:
+    """A part of a table that is read at once: a file, or what one URL of an object store stands for."""
+
     path: str  # what polars opens: a file, or an object-store URL that may stand for many
     name: str  # what messages call it: no credential
     form: str
@@ -237,6 +239,11 @@ def _form(name: str) -> str | None:
 
 
 def read_source(source: Source, budget: Budget) -> pl.DataFrame:
+    """Return all rows of a source as they are written, with where they stand.
+
+    Raises:
+        SourceError: it is too large, absent, empty, damaged or of another form.
+    """
     path, passing, told = Path(source.path), False, False
     refuse_empty(source)
     try:
@@ -261,6 +268,7 @@ def read_source(source: Source, budget: Budget) -> pl.DataFrame:
 
 
 def refuse_empty(source: Source) -> None:
+    """Raise SourceError for a file without a byte."""
     if not source.remote and Path(source.path).stat().st_size == 0:
         raise SourceError(f"{source.name} is empty (0 bytes). Write it again, or leave it out.")
 
@@ -306,6 +314,11 @@ def _with_partitions(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def scan_source(source: Source) -> pl.LazyFrame:
+    """Return all rows of a source, with ``FILE`` and ``ROW`` as Polars counts them, to be read when asked for.
+
+    Raises:
+        UnreadableError: it is none of its form.
+    """
     options: dict[str, Any] = {"row_index_name": ROW, "row_index_offset": 1, "include_file_paths": FILE}
     path = source.path if source.remote else glob_free(Path(source.path))
     if source.remote:
@@ -352,6 +365,11 @@ def _first_bad_line(source: Source) -> str | None:
 def conform(
     frame: pl.DataFrame, source: Source, kind: Kind, mapping: Mapping[str, str], notation: Notation = PLAIN
 ) -> pl.DataFrame:
+    """Return rows with the names of the contract, each column as a snapshot can keep it; see ``kept``.
+
+    Raises:
+        SourceError: a column is missing, or holds what no snapshot can keep.
+    """
     present = [name for name in frame.columns if name not in (FILE, ROW)]
     option = _MAPPINGS[kind]
     for name, origin in mapping.items():
@@ -387,4 +405,5 @@ def _plain(name: str) -> str:
 
 
 def stack(frames: list[pl.DataFrame], named: str) -> pl.DataFrame:
+    """Return the rows of all files of a table; see ``stacked``."""
     return stacked(frames, named, FILE)

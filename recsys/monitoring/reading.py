@@ -19,7 +19,8 @@ from recsys.data import columns
 from recsys.data.locations import Sources
 from recsys.data.notation import Notation
 from recsys.data.parsing import parse_timestamps
-from recsys.data.quality import TableQuality, event_checks, item_checks, split
+from recsys.data.quality import TableQuality
+from recsys.data.sifting import event_checks, item_checks, split
 from recsys.data.signals import signals_of, suggested
 from recsys.data.snapshot import Snapshot, list_snapshots
 from recsys.data.sources import Location, read_table

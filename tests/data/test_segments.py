@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from recsys.config import IngestConfig
 from recsys.data import batches
+from recsys.data.identity import content_id
 from recsys.data.ingest import ingest
 from recsys.data.segments import names, spill, trie
 from recsys.data.segments.trie import Node, node_named, nodes_of, shared_bits
-from recsys.data.snapshot import Snapshot, content_id, open_snapshot
+from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.home import Home
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

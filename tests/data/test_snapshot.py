@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.artifacts import ArtifactError
+from recsys.data.identity import content_id
 from recsys.data.manifest import SnapshotCounts
 from recsys.data.quality import QUARANTINE_SCHEMA, TableQuality
-from recsys.data.snapshot import Snapshot, content_id, list_snapshots, open_snapshot, write_snapshot
+from recsys.data.snapshot import Snapshot, list_snapshots, open_snapshot, write_snapshot
 from recsys.home import Home
 
 NOTHING = pl.DataFrame(schema=QUARANTINE_SCHEMA)

@@ -2,12 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data import columns
+from recsys.data.sequences import Sequences
+
+if TYPE_CHECKING:
+    from recsys.data.signals import Signals
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,3 +64,33 @@ def _codes(runs: Sequence[pl.DataFrame]) -> tuple[pl.Series, NDArray[np.int32]]:
         one["value"].cast(kind).to_physical().cast(pl.Int32).to_numpy().repeat(one["len"].to_numpy()) for one in runs
     ]
     return users, np.concatenate(codes)
+
+
+def as_sequences(events: CodedEvents, tie_seed: int | None, signals: "Signals | None") -> Sequences:
+    """Return a row of item indices for every user; see ``Snapshot.sequences``."""
+    codes, meaning = events.items, None if signals is None else signals.of_events(events.further)
+    if tie_seed is not None:
+        order = np.lexsort((np.random.default_rng(tie_seed).random(len(codes)), ties(events)))
+        codes, meaning = codes[order], None if meaning is None else meaning.at(order)
+    return Sequences(codes, events.offsets, events.further[columns.TIMESTAMP].dt.epoch("s").to_numpy(), meaning)
+
+
+def meaningful(sequences: Sequences) -> Sequences:
+    """Return sequences without the events that no kind speaks for."""
+    return sequences if sequences.signals is None else sequences.only(sequences.signals.kinds >= 0)
+
+
+def ties(events: CodedEvents) -> NDArray[np.int64]:
+    """Return an ascending number for each event, the same for one user's events at equal known times."""
+    times, known = events.further[columns.TIMESTAMP].to_physical().to_numpy(), real_times(events.further).to_numpy()
+    tied = np.zeros(len(times), dtype=bool)
+    tied[1:] = (times[1:] == times[:-1]) & known[1:] & known[:-1]
+    tied[events.offsets[:-1]] = False
+    return np.cumsum(~tied)
+
+
+def real_times(events: pl.DataFrame) -> pl.Series:
+    """Return whether each event's time is real; where nothing is said, it is."""
+    if columns.TIMESTAMP_KNOWN not in events.columns:
+        return pl.repeat(True, events.height, eager=True)
+    return events[columns.TIMESTAMP_KNOWN].fill_null(True)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import polars as pl
 
 from recsys.data import columns
-from recsys.data.quality import Sifted, repeated_names
 from recsys.data.segments import trie
 from recsys.data.segments.room import Room
 from recsys.data.segments.scatter import Scatter
 from recsys.data.segments.spill import Spill
+from recsys.data.sifting import Sifted, repeated_names
 from recsys.data.sources import FILE, ROW
 
 _BUCKETS = 6  # bits
