@@ -44,7 +44,8 @@ def forget_in_snapshots(home: Home, forgotten: Forgotten, progress: Progress | N
     Raises:
         ArtifactError: a snapshot is not what it was; what was made before it stays.
     """
-    found, renewed = list_snapshots(home), []
+    found = list_snapshots(home)
+    renewed: list[Renewed] = []
     for number, one in enumerate(found, start=1):
         renewed += _renewed(home, one, forgotten)
         if progress is not None:
