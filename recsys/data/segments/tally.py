@@ -43,17 +43,15 @@ class Tally:
         rows = _marked(events).with_columns(self._typed(events).alias(_TYPE))
         self._spill.add(rows, rows[_USER] // (1 << (64 - _BUCKETS)))
 
-    def _typed(self, events: pl.DataFrame, count: bool = True) -> pl.Series:
+    def _typed(self, events: pl.DataFrame) -> pl.Series:
         if columns.EVENT_TYPE not in events.columns:
             return pl.repeat(_OTHER, events.height, dtype=pl.UInt32, eager=True)
-        counted = events[columns.EVENT_TYPE].drop_nulls().value_counts().rows()
-        for name, times in counted:
+        for name, times in events[columns.EVENT_TYPE].drop_nulls().value_counts().rows():
             if name not in self._types and len(self._types) < _MOST_NAMED:
                 self._types[name] = len(self._types) + 1
             number = self._types.get(name, _OTHER)
-            self._counts[number] = self._counts.get(number, 0) + (times if count else 0)
-        numbers = {name: self._types.get(name, _OTHER) for name, _ in counted}
-        return events[columns.EVENT_TYPE].replace_strict(numbers, default=_OTHER, return_dtype=pl.UInt32)
+            self._counts[number] = self._counts.get(number, 0) + times
+        return self._numbered(events[columns.EVENT_TYPE])
 
     def totals(self) -> Totals:
         """Return the counts of all events."""
@@ -72,33 +70,40 @@ class Tally:
             rest: events of the other segments, with ``TALLIED`` columns.
         """
         rows = pl.concat(part for bucket in sorted(self._spill.rows) for part in self._spill.take(bucket))
-        typed = pl.repeat(_OTHER, gone.height, dtype=pl.UInt32, eager=True)
-        if self._types:
-            typed = gone[_TYPE].replace_strict(self._types, default=_OTHER, return_dtype=pl.UInt32)
-        gone = gone.with_columns(typed.alias(_TYPE))
+        gone = gone.with_columns(self._numbered(gone[_TYPE]))
         new = rows.join(gone, on=[_USER, _PAIR, _TYPE], how="anti").unique()
-        users = new[_USER].unique().implode()
-        held = [gone]
-        for scan in rest:
-            found = scan.filter(pl.col(columns.USER_ID).hash().is_in(users)).collect()
-            if not found.is_empty():
-                held.append(_marked(found).select(_USER, _PAIR).with_columns(self._typed(found, False).alias(_TYPE)))
-        there = pl.concat(held)
+        users, pairs = new[_USER].unique().implode(), new[_PAIR].unique().implode()
+        of_users, of_pairs = [gone.select(_TYPE, _USER).unique()], [gone.select(_TYPE, _PAIR).unique()]
+        for scan in rest:  # of all events there, those of few users, and of these few pairs
+            found = marks(scan.filter(pl.col(columns.USER_ID).hash().is_in(users)).collect())
+            for held, some in (
+                (of_users, found.select(_TYPE, _USER).unique()),
+                (of_pairs, found.filter(found[_PAIR].is_in(pairs)).select(_TYPE, _PAIR).unique()),
+            ):
+                held.append(some.with_columns(self._numbered(some[_TYPE])))
         names = {number: name for name, number in self._types.items()}
         counts = Totals(
             Counts(self.rows - gone.height),
             {name: Counts(self._counts[number] - int((gone[_TYPE] == number).sum())) for number, name in names.items()},
         )
-        for keys in ([_USER], [_PAIR], [_TYPE, _USER], [_TYPE, _PAIR]):
-            fresh = new.select(keys).unique().join(there.select(keys).unique(), on=keys, how="anti")
-            count = Counts(0, *((fresh.height, 0) if keys[-1] == _USER else (0, fresh.height)))
-            if len(keys) == 1:
-                counts += Totals(count)
-                continue
-            for number, some in fresh[_TYPE].value_counts().rows():
-                if number in names:
-                    counts += Totals(types={names[number]: Counts(0, *((some, 0) if keys[-1] == _USER else (0, some)))})
+        for key, held in ((_USER, of_users), (_PAIR, of_pairs)):
+            there, own = pl.concat(held).unique(), new.select(_TYPE, key).unique()
+            fresh = own.select(key).unique().join(there.select(key), on=key, how="anti").height
+            typed = own.join(there, on=[_TYPE, key], how="anti")[_TYPE].value_counts().rows()
+            counts += Totals(
+                _of(key, fresh), {names[number]: _of(key, count) for number, count in typed if number in names}
+            )
         return before + counts
+
+    def _numbered(self, types: pl.Series) -> pl.Series:
+        """Return the numbers of types that were counted, by their names."""
+        if not self._types:
+            return pl.repeat(_OTHER, len(types), dtype=pl.UInt32, eager=True).alias(_TYPE)
+        return types.replace_strict(self._types, default=_OTHER, return_dtype=pl.UInt32)
+
+
+def _of(key: str, count: int) -> Counts:
+    return Counts(0, count, 0) if key == _USER else Counts(0, 0, count)
 
 
 def marks(events: pl.DataFrame) -> pl.DataFrame:
