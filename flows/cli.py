@@ -24,6 +24,7 @@ from flows.commands.publish import promotions, publish, rollback
 from flows.commands.service import bento, keys, recommend, serve
 from flows.commands.simulate import simulate
 from flows.commands.snapshots import prune, snapshots
+from flows.commands.tenants import tenants
 from flows.commands.terminal import before_any_command, print_json
 from flows.commands.texts import classify, embed, export
 from flows.commands.train import pretrain, teach, train, tune
@@ -99,3 +100,4 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(keys, name="keys")
+app.add_typer(tenants, name="tenants")

@@ -22,6 +22,7 @@ NO_PLACE = {
     errno.ELOOP: "it is a link that leads to itself",
 }
 SALT = "forgotten.salt"  # makes the hashes of who is forgotten; never lies where these do
+TENANTS, TENANT = "tenants", "tenant.json"  # the folder of homes inside of a home, and what each says of itself
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,16 @@ class Home:
     @property
     def keys(self) -> Path:
         return self.root / "keys.json"
+
+    @property
+    def tenants(self) -> Path:
+        """Of the homes of tenants, each by its name."""
+        return self.root / TENANTS
+
+    @property
+    def tenant(self) -> str | None:
+        """The name of the tenant whose home this is; None: it is nobody's."""
+        return self.root.name if self.root.parent.name == TENANTS and (self.root / TENANT).is_file() else None
 
     @property
     def runs(self) -> Path:

@@ -9,16 +9,12 @@ from functools import partial
 
 import bentoml
 
-from recsys.database.comparisons import ShadowStore
-from recsys.database.engine import Database
-from recsys.database.exposures import ExposureStore
-from recsys.database.live_items import ItemStore
-from recsys.database.rates import RateStore
 from recsys.home import Home
 from services.api import create_app
-from services.edge.auth import Guard
 from services.edge.connections import guard_connections
+from services.edge.context import asking_tenant
 from services.edge.exposure import warn_if_open
+from services.edge.guard import Guard
 from services.edge.keys import REQUIRE_KEYS, Keys
 from services.edge.lanes import Lane
 from services.edge.logs import configure_logs
@@ -27,28 +23,15 @@ from services.edge.observer import Observed, Observer
 from services.edge.own import OwnAnswers
 from services.edge.problems import Boundary
 from services.edge.supervisor import guard_supervisor
-from services.worker.attribution import Attribution
 from services.worker.bundled import serve_bundled
-from services.worker.classifiers import Classifiers
-from services.worker.comparisons import Comparisons
-from services.worker.current import CurrentGeneration
-from services.worker.encoders import Encoders
-from services.worker.exposures import Exposures
-from services.worker.generation_cache import GenerationCache
-from services.worker.impression_writer import Impressions, Retention
 from services.worker.lifetime import end_with_server
-from services.worker.live_items import LiveItems, room_from_environment
-from services.worker.loading import loads_ahead
-from services.worker.promotions import Promotions, limits_from_environment
-from services.worker.shadow import Shadow
-from services.worker.state import Worker
-from services.worker.users import Histories
-from services.worker.wording import Wording
+from services.worker.opening import open_worker
+from services.worker.state import OneWorker
+from services.worker.tenants import TenantWorkers, memory_from_environment, tenants_asked_for
 
 # BentoML leaves a timer of this length behind for every request: no longer than needed. Boundary's limit comes first.
 REQUEST_TIMEOUT_SECONDS = 10
 SWITCH_SECONDS = 0.0005  # Python's own 5 ms are what a short request would wait for a long one, many times over
-FLUSH_SECONDS = 3.0  # what answers that are not written down yet get at the end
 # Threads of a worker, and requests that wait for one at most. Scoring and SQL have their own, so that a slow request
 # never holds up others of another kind or the health checks.
 LANES = {
@@ -65,10 +48,15 @@ BEHIND = {"batches": "scoring"}  # whoever asks for one list goes first
 
 
 def lanes(metrics: Metrics) -> dict[str, Lane]:
-    """Return a worker's lanes by name."""
+    """Return a worker's lanes by name; tenants share them."""
     made: dict[str, Lane] = {}
+
+    def shed(name: str) -> None:
+        tenant = asking_tenant()
+        (metrics if tenant is None else metrics.of(tenant)).shed.labels(name).inc()
+
     for name, (threads, queue) in LANES.items():
-        made[name] = Lane(threads, queue, metrics.shed.labels(name).inc, made.get(BEHIND.get(name, "")))
+        made[name] = Lane(threads, queue, partial(shed, name), made.get(BEHIND.get(name, "")))
     return made
 
 
@@ -96,64 +84,30 @@ class RecommenderService:
 
         import torch
 
-        from recsys.serving.users import Users  # brings torch, for which BentoML's supervisor has no use
-
         torch.set_num_threads(1)  # one request is small; threads would only take turns with the other workers
         sys.setswitchinterval(SWITCH_SECONDS)
         home = Home.from_environment()
-        serve_bundled(home)
         warn_if_open(home)
-        metrics = Metrics()
-        self.database = Database.of(home)
-        users, shadows = Users(self.database), ShadowStore(self.database)
-        exposures = Exposures(ExposureStore(self.database))
-        self.impressions = Impressions(home, users.impressions, metrics, Retention.from_environment(), exposures)
-        cache, ahead = GenerationCache(home), loads_ahead()
-        encoders, classifiers = Encoders(home, cache, ahead), Classifiers(home, ahead)
-        items = LiveItems(home, ItemStore(self.database, room_from_environment()), encoders)
-        self.shadow = Shadow(home, cache, items, shadows, metrics)
-        rates = RateStore(self.database)
-        self.attribution = Attribution(rates, metrics, exposures.store)
-        # classifiers after the encoder, without which nothing is ready
-        look = [self.shadow.check, lambda: classifiers.look() if encoders.settled else None]
-        self.generation = CurrentGeneration(home, cache, items, encoders, metrics, also=look)
-        app.state.worker = Worker(
-            home,
-            self.generation,
-            cache,
-            items,
-            users,
-            Histories(users),
-            self.impressions,
-            self.shadow,
-            shadows,
-            metrics,
-            Guard(Keys(home, required=bool(os.environ.get(REQUIRE_KEYS)))),
-            encoders=encoders,
-            classifiers=classifiers,
-            rates=rates,
-            attribution=self.attribution,
-            exposures=exposures,
-            wording=Wording.from_environment(),
-            comparisons=Comparisons(home),
-            promotions=Promotions(home, self.generation, cache, limits_from_environment()),
-            **lanes(metrics),
-        )
-        app.state.observer = self.observer = Observer.from_environment(metrics)
-        self.impressions.backlog.start()
-        self.shadow.backlog.start()
-        self.attribution.backlog.start()
-        self.generation.start()
+        self.workers = _workers_of(home, tenants_asked_for())
+        app.state.workers = self.workers
 
     @bentoml.on_shutdown
     def close(self) -> None:
         """Stop following the pointer, write down what waits, and let go of the database."""
-        self.generation.stop()
-        self.shadow.backlog.close(0)
-        self.impressions.backlog.close(FLUSH_SECONDS)
-        self.attribution.backlog.close(0)
-        self.database.close()
-        self.observer.close()
+        self.workers.close()
+        app.state.observer.close()
+
+
+def _workers_of(home: Home, tenants: bool) -> OneWorker | TenantWorkers:
+    """Return who answers for a home, or for its tenants; they have begun, and requests are observed."""
+    metrics = Metrics("" if tenants else None)
+    app.state.observer = Observer.from_environment(metrics)
+    opening = partial(open_worker, lanes=lanes(metrics))
+    if tenants:
+        return TenantWorkers(home, opening, metrics, memory_from_environment()).start()
+    serve_bundled(home)
+    guard = Guard(Keys(home, required=bool(os.environ.get(REQUIRE_KEYS))))
+    return OneWorker(opening(home, guard, metrics).start())
 
 
 # The decorator has made a bentoml.Service of the class, which a type checker cannot see.

@@ -31,8 +31,9 @@ from services.edge.logs import LogSettings
 from services.edge.tracing import TracingError, check_tracing
 from services.worker.impression_writer import Retention
 from services.worker.live_items import room_from_environment
-from services.worker.loading import OFF, TEXTS, loads_ahead
+from services.worker.loading import OFF, ON, TEXTS, loads_ahead
 from services.worker.promotions import GATE, limits_from_environment
+from services.worker.tenants import ASKED, memory_from_environment, tenants_asked_for
 from services.worker.wording import REASONS, Wording
 
 SERVICE = "services.recommender:RecommenderService"
@@ -49,30 +50,34 @@ class ServeError(RecsysError):
     """The service cannot be started as asked, or did not come up. The message says why and what to do."""
 
 
-def serve(home: Home, host: str = LOOPBACK, port: int = 3000, workers: int = 1) -> NoReturn:
+def serve(home: Home, host: str = LOOPBACK, port: int = 3000, workers: int = 1, tenants: bool = False) -> NoReturn:
     """Become the server: this process is replaced by it and ends with it, on Ctrl+C or SIGTERM.
+
+    Args:
+        tenants: answer the tenants of the home, each from its own; also where the environment says so.
 
     Raises:
         ServeError: the host is not loopback and there are no keys, or the port is taken.
     """
-    command, environment = _prepare(home, host, port, workers)
+    command, environment = _prepare(home, host, port, workers, tenants=tenants)
     sys.stdout.flush()
     os.execve(command[0], command, environment)
 
 
 def start(
-    home: Home, port: int, workers: int = 1, service: str = SERVICE, texts: bool = True
+    home: Home, port: int, workers: int = 1, service: str = SERVICE, texts: bool = True, tenants: bool = False
 ) -> subprocess.Popen[bytes]:
     """Start the server on loopback as a child process, without waiting for it; its output goes to ``log_file``.
 
     Args:
         service: what is served; load tests have the same service with more routes.
         texts: whether encoders are loaded ahead; without, it is ready earlier, and the first text waits.
+        tenants: as for ``serve``.
 
     Raises:
         ServeError: the port is taken.
     """
-    command, environment = _prepare(home, LOOPBACK, port, workers, service)
+    command, environment = _prepare(home, LOOPBACK, port, workers, service, tenants)
     if not texts:
         environment[TEXTS] = OFF
     with log_file(home, port).open("wb") as log:
@@ -95,20 +100,22 @@ def stop(server: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> bool
 
 
 @contextmanager
-def running(home: Home, port: int = 0, workers: int = 1, service: str = SERVICE, texts: bool = True) -> Iterator[str]:
+def running(
+    home: Home, port: int = 0, workers: int = 1, service: str = SERVICE, texts: bool = True, tenants: bool = False
+) -> Iterator[str]:
     """Run the server for the length of a ``with`` block and yield its URL once it is ready to answer.
 
     Args:
         port: 0 takes a free one.
         workers: processes that answer.
         service: as for ``start``.
-        texts: as for ``start``.
+        texts: as for ``start``, likewise ``tenants``.
 
     Raises:
         ServeError: it ended, or was not ready in time; the message has its reason and the end of its log.
     """
     port = port or free_port()
-    server = start(home, port, workers, service, texts)
+    server = start(home, port, workers, service, texts, tenants)
     try:
         url = f"http://{LOOPBACK}:{port}"
         _wait_until_ready(server, url, log_file(home, port))
@@ -144,12 +151,13 @@ def log_file(home: Home, port: int) -> Path:
 
 
 def _prepare(
-    home: Home, host: str, port: int, workers: int, service: str = SERVICE
+    home: Home, host: str, port: int, workers: int, service: str = SERVICE, tenants: bool = False
 ) -> tuple[list[str], dict[str, str]]:
     """Check the address, make an empty working folder; return the command line and the environment of the server."""
     host = LOOPBACK if host == "localhost" else host
     loopback = is_loopback(host)
-    if not loopback and not read_keys(home):
+    tenants = tenants or tenants_asked_for()
+    if not loopback and not tenants and not read_keys(home):
         raise ServeError(
             f"{host} is not a loopback address. The service has no keys, so only this machine may reach it; "
             f"make one with `recsys keys create`, or use --host {LOOPBACK}."
@@ -171,10 +179,12 @@ def _prepare(
         keep_alive_seconds()
         Wording.from_environment()
         limits_from_environment()
+        memory_from_environment()
     except (TracingError, ValueError) as error:
         raise ServeError(str(error)) from None
 
-    _check_salt(home)
+    if not tenants:
+        _check_salt(home)
     folder = log_file(home, port).parent
     folder.parent.mkdir(mode=ALONE, parents=True, exist_ok=True)
     if not folder.is_relative_to(home.root) and folder.parent.lstat().st_uid != os.getuid():
@@ -194,6 +204,7 @@ def _prepare(
         if file := environment.get(name):
             environment[name] = str(Path(file).expanduser().absolute())  # workers have another folder
     environment[REQUIRE_KEYS] = "" if loopback else "1"
+    environment[ASKED] = ON if tenants else OFF
     project = Path(services.__file__).parent.parent
     options = {"--working-dir": project, "--host": host, "--port": port, "--timeout-graceful-shutdown": DRAIN_SECONDS}
     arguments = [str(part) for option in options.items() for part in option]

@@ -63,6 +63,9 @@ def serve(
     host: Annotated[str, typer.Option(help="Other than loopback only where there are keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535)] = 3000,
     workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
+    tenants: Annotated[
+        bool, typer.Option("--tenants", help="Answer the home's tenants, each by its keys and from its own home.")
+    ] = False,
     home: HomeOption = None,
     debug: DebugOption = False,
 ) -> None:
@@ -70,7 +73,7 @@ def serve(
     from services import serve as service
 
     with shell(home, False, debug) as session:
-        service.serve(session.home, host, port, workers)
+        service.serve(session.home, host, port, workers, tenants)
 
 
 def bento(

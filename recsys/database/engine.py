@@ -20,6 +20,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from recsys.artifacts import PRIVATE
+from recsys.database.tenancy import schema_of
 from recsys.errors import SettingError
 from recsys.home import ALONE, SALT, Home
 
@@ -55,13 +56,14 @@ class Database:
     Args:
         url: of SQLAlchemy: SQLite or, with psycopg installed, PostgreSQL (``postgresql+psycopg://…``).
         salt: for a PostgreSQL; None: in the environment's home. A SQLite has it beside its file.
+        schema: of a PostgreSQL, made where it is missing, and all that its connections see; None: the usual one.
 
     Raises:
         SettingError: the URL is none, or names another kind of database or a driver that is not installed.
         sqlalchemy.exc.SQLAlchemyError: the database cannot be reached; every method raises it likewise.
     """
 
-    def __init__(self, url: str | sql.URL, salt: Path | None = None) -> None:
+    def __init__(self, url: str | sql.URL, salt: Path | None = None, schema: str | None = None) -> None:
         location = _location(url)
         self.salt = salt or Home.from_environment().salt
         self.read_only = False
@@ -77,7 +79,9 @@ class Database:
             case "postgresql":
                 self.insert = postgresql.insert
                 # pre_ping: a pooled connection that the server has closed is replaced instead of failing a request
-                reach = {"connect_timeout": REACH_SECONDS, "tcp_user_timeout": REACH_SECONDS * 1_000}
+                reach: dict[str, Any] = {"connect_timeout": REACH_SECONDS, "tcp_user_timeout": REACH_SECONDS * 1_000}
+                if schema is not None:
+                    reach["options"] = f"-csearch_path={schema}"
                 try:
                     self.engine = sql.create_engine(
                         location, pool_pre_ping=True, pool_timeout=REACH_SECONDS, connect_args=reach, **DISCREET
@@ -88,6 +92,8 @@ class Database:
                     ) from None
             case other:
                 raise SettingError(f"Events are kept in SQLite or PostgreSQL, not in {other} ({location!r}).")
+        if schema is not None:
+            self._make_schema(schema)
         self.create([_CHANGES])
 
     @classmethod
@@ -98,10 +104,18 @@ class Database:
 
     @classmethod
     def of(cls, home: Home) -> "Database":
-        """Open the database that ``RECSYS_DATABASE_URL`` names, or else the SQLite file of a home."""
+        """Open the database that ``RECSYS_DATABASE_URL`` names, a tenant's schema of it, or else the SQLite of a home.
+
+        Raises:
+            SettingError: the URL is none that can be opened, or names a SQLite, which tenants cannot share.
+        """
         url = os.environ.get(URL)
         home.make()
-        return cls(url, home.salt) if url else cls.at(home.events_database)
+        if not url:
+            return cls.at(home.events_database)
+        if home.tenant is not None and _location(url).get_backend_name() == "sqlite":
+            raise SettingError(f"Tenants cannot share one SQLite. Let {URL} name a PostgreSQL, or leave it out.")
+        return cls(url, home.salt, schema_of(home))
 
     @property
     def is_sqlite(self) -> bool:
@@ -127,6 +141,12 @@ class Database:
                 self._add_columns(connection, table)
                 for index in sorted(table.indexes, key=lambda index: str(index.name)):
                     connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
+
+    def _make_schema(self, schema: str) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(sql.select(sql.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
+            if not sql.inspect(connection).has_schema(schema):  # who may make none is given one
+                connection.execute(sql.schema.CreateSchema(schema))
 
     def _stand_in(self, tables: Iterable[sql.Table]) -> None:
         """Give every connection an empty table of its own in the place of each that is missing."""

@@ -36,6 +36,7 @@ class RequestContext:
     timer: StageTimer = field(default_factory=StageTimer)
     span: "Span | None" = None  # where the request is traced
     key: str = ""  # id of the key that asks
+    tenant: str = ""  # whose key it is, where there are tenants
     abandoned: bool = False  # whether nobody waits for the answer any more
 
 
@@ -46,6 +47,12 @@ def asking_key() -> str | None:
     """Return the id of the key of the current request; None where it brought none."""
     context = CURRENT.get()
     return (context.key or None) if context is not None else None
+
+
+def asking_tenant() -> str | None:
+    """Return whose key the current request has brought; None where there are no tenants, or it brought none."""
+    context = CURRENT.get()
+    return (context.tenant or None) if context is not None else None
 
 
 def since_arrival() -> float:

@@ -51,7 +51,7 @@ class OwnMachine:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not scope["app"].state.worker.guard.asks_for_keys():
+        if scope["type"] == "http" and not scope["app"].state.workers.asks_for_keys():
             refusal = _refusal(scope)
             if refusal is not None:
                 await refusal(scope, receive, send)

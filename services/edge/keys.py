@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from recsys.artifacts import PRIVATE, ArtifactError, digest, locked, read_json, refuse_links, write_json
 from recsys.errors import SettingError
@@ -21,7 +22,9 @@ from recsys.home import Home
 SCOPES = ("recommend", "write", "admin")
 ADMIN = "admin"
 PREFIX = "rsk_"  # lets scanners of repositories and logs recognise a key that has leaked
+OF_TENANT = "."  # parts a tenant's name, which comes after the prefix, from the rest of its key
 REQUIRE_KEYS = "RECSYS_REQUIRE_KEYS"  # set for a server that other machines can reach
+Appearance = tuple[int, ...] | None
 _LOG = logging.getLogger("bentoml.recsys")  # below BentoML's logger, whose handler prints them
 
 
@@ -77,12 +80,19 @@ def create_key(home: Home, name: str, scopes: Iterable[str], rate: float | None 
         raise SettingError(f"A key needs scopes of {', '.join(SCOPES)}; got {', '.join(unknown) or 'none'}.")
     if rate is not None and not 0 < rate < float("inf"):
         raise SettingError(f"A rate is a positive number of requests a second, not {rate}.")
-    token = PREFIX + secrets.token_urlsafe(32)
+    whose = "" if home.tenant is None else home.tenant + OF_TENANT
+    token = PREFIX + whose + secrets.token_urlsafe(32)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     key = Key(secrets.token_hex(4), name, chosen, digest(token.encode()), now, rate)
     with _lock(home):
         _write(home, [*(read_keys(home) or ()), key])
     return key, token
+
+
+def tenant_in(token: str) -> str | None:
+    """Return whose key a token says that it is, which nobody has checked yet; None: no tenant's."""
+    name, parted, _ = token.removeprefix(PREFIX).partition(OF_TENANT)
+    return name if parted and token.startswith(PREFIX) else None
 
 
 def revoke_key(home: Home, key_id: str) -> Key:
@@ -114,7 +124,7 @@ class Keys:
         self._home = home
         self._required = required
         self._keys: tuple[Key, ...] | None = None
-        self._seen: tuple[int, ...] | None = ()  # what the file looked like when it was read
+        self._seen: Appearance = ()  # what the file looked like when it was read
         self._reading = threading.Lock()
 
     def asked_for(self) -> bool:
@@ -133,11 +143,7 @@ class Keys:
         return found
 
     def _follow(self) -> None:
-        try:
-            status = os.lstat(self._home.keys)
-            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
-        except FileNotFoundError:
-            seen = None
+        seen = appearance(self._home.keys)
         if seen == self._seen:
             return
         with self._reading:
@@ -151,6 +157,15 @@ class Keys:
                 self._keys = self._keys or ()
                 _LOG.error("The keys stay as they were. %s", error)
             self._seen = seen
+
+
+def appearance(path: Path) -> Appearance:
+    """Return what a file looks like without being read, which changes when it is replaced; None: it is not there."""
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _write(home: Home, keys: Iterable[Key]) -> None:

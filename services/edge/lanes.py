@@ -25,6 +25,7 @@ from services.edge.context import (
     QUEUE,
     WORK,
     asking_key,
+    asking_tenant,
     checkpoint,
     end_stage,
     end_stage_after,
@@ -71,8 +72,8 @@ class Lane:
 
     Keys that wait share the threads' time equally (start-time fair queueing, Goyal and others, 1996), and a key's
     requests are served in the order of their arrival: who asks a little does not wait behind who asks for everything,
-    nor behind a flood of small questions. Where no more may wait, the newest request of the key that has most waiting
-    makes room for one of a key that has fewer.
+    nor behind a flood of small questions. Of a tenant all keys are as one. Where no more may wait, the newest request
+    of the key that has most waiting makes room for one of a key that has fewer.
 
     A thread is free again when its work has ended, not when whoever asked has gone.
 
@@ -119,10 +120,10 @@ class Lane:
     @property
     def contended(self) -> bool:
         """Whether another key waits than that of the current request; for work in a thread, which may stop for it."""
-        return any(key != (asking_key() or "") for key in list(self._waiting))
+        return any(key != _asking() for key in list(self._waiting))
 
     async def _once(self, work: Callable[..., T], *arguments: Any) -> T:
-        context, key = CURRENT.get(), asking_key() or ""
+        context, key = CURRENT.get(), _asking()
         await self._enter(key)
         loop, started = asyncio.get_running_loop(), time.monotonic()
         future = self._threads.submit(copy_context().run, _begun, work, *arguments)
@@ -251,6 +252,10 @@ class Considerate:
             checkpoint(QUEUE)
             self._since = time.monotonic()
             self._owed = max(0.0, self._owed - (self._since - begun))
+
+
+def _asking() -> str:
+    return asking_tenant() or asking_key() or ""
 
 
 def _arrival() -> float:

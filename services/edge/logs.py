@@ -176,5 +176,7 @@ class RequestLog:
         }
         if left_out:
             said["left_out"] = left_out
+        if context.tenant:
+            said["tenant"] = context.tenant
         level = logging.ERROR if status >= 500 else logging.WARNING if slow else logging.INFO
         _LOG.log(level, "%s %s %d", method, route, status, extra=said)

@@ -7,14 +7,18 @@ decides at its first import whether it does so; hence everything here is importe
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from copy import copy
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from anyio import to_thread
 
 STAGE_BUCKETS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 4.0)
 BUCKETS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # seconds
+TENANT = "tenant"  # a label
 NO_FALLBACK = "none"
 COLD, WARM = "cold", "warm"
 REST = 4.0  # of the time that it took to make the numbers, before they are made again
@@ -22,60 +26,106 @@ SHARES = tuple(tenth / 10 for tenth in range(11))
 
 
 class Metrics:
-    """The numbers of one worker."""
+    """The numbers of one worker: of all that it does, or of one tenant.
 
-    def __init__(self) -> None:
+    Args:
+        tenant: whose they are, a label of each; empty: nobody's; None: there are no tenants, nor such a label.
+    """
+
+    def __init__(self, tenant: str | None = None) -> None:
+        self._families: dict[str, Any] = {}
+        self._tenants: dict[str, Metrics] = {}
+        self._bind(tenant)
+
+    def of(self, tenant: str) -> "Metrics":
+        """Return the numbers of another tenant of this worker."""
+        if tenant not in self._tenants:
+            made = copy(self)
+            made._bind(tenant)
+            self._tenants[tenant] = made
+        return self._tenants[tenant]
+
+    def _bind(self, tenant: str | None) -> None:
         from prometheus_client import Counter, Gauge, Histogram
 
-        self.requests = Histogram(
+        def made(kind: Any, name: str, meaning: str, labels: Sequence[str] = (), **options: Any) -> Any:
+            if name not in self._families:  # a process registers each once
+                own = () if tenant is None else (TENANT,)
+                self._families[name] = kind(name, meaning, (*own, *labels), **options)
+            family = self._families[name]
+            return family if tenant is None else Own(family, tenant) if labels else family.labels(tenant)
+
+        self.requests = made(
+            Histogram,
             "recsys_request_duration_seconds",
             "Time to answer, by route and status.",
             ["route", "status"],
             buckets=BUCKETS,
         )
-        stages = Histogram(
-            "recsys_stage_duration_seconds", "Time of a request's stages.", ["stage"], buckets=STAGE_BUCKETS
+        stages = made(
+            Histogram, "recsys_stage_duration_seconds", "Time of a request's stages.", ["stage"], buckets=STAGE_BUCKETS
         )
         self.stage = cache(stages.labels)  # looking up labels takes as long as counting, and a request has a dozen
-        self.answers = Counter(
+        self.answers = made(
+            Counter,
             "recsys_answers",
             "Users's lists, by the link of the chain that made them; none: the whole ranking.",
             ["fallback"],
         )
-        self.items = Counter(
-            "recsys_recommended_items", "Items of recommended lists, by whether training saw events of them.", ["kind"]
+        self.items = made(
+            Counter,
+            "recsys_recommended_items",
+            "Items of recommended lists, by whether training saw events of them.",
+            ["kind"],
         )
-        self.lists = Counter("recsys_lists", "Lists that were shown, by what answered.", ["generation", "adapter"])
-        self.clicks = Counter(
+        self.lists = made(
+            Counter, "recsys_lists", "Lists that were shown, by what answered.", ["generation", "adapter"]
+        )
+        self.clicks = made(
+            Counter,
             "recsys_clicks",
             "Events that name an answer, by its generation; counted: the first of the answer and an item that it held.",
             ["generation", "outcome"],
         )
-        self.events = Counter("recsys_events", "Events received, by what became of them.", ["outcome"])
-        self.event_lag = Histogram(
+        self.events = made(Counter, "recsys_events", "Events received, by what became of them.", ["outcome"])
+        self.event_lag = made(
+            Histogram,
             "recsys_event_lag_seconds",
             "From the arrival of new events to their being readable by every answer, once a request.",
             buckets=BUCKETS,
         )
-        self.loads = Counter("recsys_generation_loads", "Attempts to load a generation.", ["outcome"])
-        self.serving = Gauge(
+        self.loads = made(Counter, "recsys_generation_loads", "Attempts to load a generation.", ["outcome"])
+        self.serving = made(
+            Gauge,
             "recsys_generation_workers",
             "Workers that answer from a generation.",
             ["generation", "adapter"],
             multiprocess_mode="livesum",
         )
-        self.items_version = Gauge(
+        self.items_version = made(
+            Gauge,
             "recsys_live_items_version",
             "Changes to live items that every worker's answers know; behind what a PUT answered while texts wait.",
             multiprocess_mode="livemin",
         )
-        self.impressions = Counter("recsys_impressions", "Answers to be recorded, by what became of it.", ["outcome"])
-        self.shadows = Counter("recsys_shadow_answers", "Answers of the shadow, by what became of them.", ["outcome"])
-        self.shadow_overlap = Histogram(
-            "recsys_shadow_overlap", "Share of the items that live and shadow agree on.", buckets=SHARES
+        self.impressions = made(
+            Counter, "recsys_impressions", "Answers to be recorded, by what became of it.", ["outcome"]
         )
-        self.shadow_duration = Histogram("recsys_shadow_duration_seconds", "The shadow's time.", buckets=BUCKETS)
-        self.shed = Counter("recsys_shed", "Requests turned away because too many waited, by what for.", ["lane"])
+        self.shadows = made(
+            Counter, "recsys_shadow_answers", "Answers of the shadow, by what became of them.", ["outcome"]
+        )
+        self.shadow_overlap = made(
+            Histogram, "recsys_shadow_overlap", "Share of the items that live and shadow agree on.", buckets=SHARES
+        )
+        self.shadow_duration = made(Histogram, "recsys_shadow_duration_seconds", "The shadow's time.", buckets=BUCKETS)
+        self.shed = made(Counter, "recsys_shed", "Requests turned away because too many waited, by what for.", ["lane"])
+        self.openings = made(
+            Counter, "recsys_tenant_openings", "Tenants whose catalogue was opened or closed, and why.", ["outcome"]
+        )
+        if tenant is not None and not tenant:
+            self.tenants = made(
+                Gauge, "recsys_tenants_open", "Tenants whose catalogue is loaded.", multiprocess_mode="livesum"
+            )
         for fallback in (
             NO_FALLBACK,
             "filled",
@@ -94,6 +144,22 @@ class Metrics:
             self.events.labels(outcome)
         for outcome in ("loaded", "failed"):
             self.loads.labels(outcome)
+
+
+class Own:
+    """A family of numbers of which one tenant's are meant.
+
+    Args:
+        family: of Prometheus' client, whose first label is the tenant.
+        tenant: whose.
+    """
+
+    def __init__(self, family: Any, tenant: str) -> None:
+        self._family, self._tenant = family, tenant
+
+    def labels(self, *values: Any) -> Any:
+        """Return the tenant's number with these labels."""
+        return self._family.labels(self._tenant, *values)
 
 
 class Exposition:

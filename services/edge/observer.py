@@ -44,9 +44,9 @@ class Observer:
     """What becomes of a worker's requests: numbers, log lines, traces."""
 
     def __init__(self, metrics: Metrics, log: RequestLog, tracing: Tracing | None) -> None:
-        self.metrics = metrics
         self.tracing = tracing
         self._log = log
+        self._metrics = metrics
 
     @classmethod
     def from_environment(cls, metrics: Metrics) -> "Observer":
@@ -76,9 +76,10 @@ class Observer:
         path, found = scope["path"], scope.get("route")
         probe = path in PROBES
         route = getattr(found, "path_format", "") or "other"
-        self.metrics.requests.labels(route, status).observe(seconds)
+        metrics = self._metrics.of(context.tenant) if context.tenant else self._metrics
+        metrics.requests.labels(route, status).observe(seconds)
         for stage, part in context.timer.totals().items():
-            self.metrics.stage(stage).observe(part)
+            metrics.stage(stage).observe(part)
         if not probe:
             self._log.write(context, scope["method"], route, status, seconds)
         if self.tracing is not None:

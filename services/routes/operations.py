@@ -9,12 +9,9 @@ from recsys_client.schemas.problems import TYPES, Code
 from recsys_client.schemas.readiness import Readiness
 from services.edge.auth import OPEN, guarded_router
 from services.edge.description import documented
-from services.edge.paths import without_paths
 from services.edge.problems import Refused
 from services.edge.representations import etag_of
 from services.worker.answering import json_response
-from services.worker.loading import FAILED
-from services.worker.state import Worker, WorkerOfApp
 
 EXPLAINED = {str(code): f"{code} ({code.status} {HTTPStatus(code.status).phrase})\n{code.meaning}\n" for code in Code}
 DOCS, LIVEZ, READYZ = "/docs.json", "/livez", "/readyz"
@@ -23,15 +20,16 @@ router = guarded_router("operations")
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}, **OPEN)
 async def metrics(request: Request) -> Response:
-    """Return the numbers of all workers in Prometheus' text format."""
+    """Return the numbers of all workers in Prometheus' text format; those of tenants to an operator's key alone."""
+    request.app.state.workers.check_numbers(request.scope)
     content, media_type = await request.app.state.exposition.read()
     return Response(content, media_type=media_type)
 
 
 @router.get(DOCS, include_in_schema=False, **OPEN)
-async def docs(request: Request, worker: WorkerOfApp) -> Response:
+async def docs(request: Request) -> Response:
     """Return the OpenAPI document."""
-    document = request.app.state.document(worker.guard.asks_for_keys())
+    document = request.app.state.document(request.app.state.workers.asks_for_keys())
     return Response(document, headers={"ETag": _etag(document)}, media_type="application/json")
 
 
@@ -50,32 +48,14 @@ async def livez() -> Response:
 
 
 @router.get(READYZ, response_model=Readiness, responses=documented(503), **OPEN)
-async def readyz(worker: WorkerOfApp) -> Response:
+async def readyz(request: Request) -> Response:
     """Can it answer, lists and texts? 503 says what is missing.
 
     A service with ``RECSYS_TEXTS=off`` is ready without what texts need.
     """
-    return json_response(_readiness(worker))
+    return json_response(request.app.state.workers.readiness())
 
 
 @cache
 def _etag(document: bytes) -> str:
     return etag_of(document)
-
-
-def _readiness(worker: Worker) -> Readiness:
-    generation_id = worker.generation.recommender().generation_id
-    states = (worker.encoders.state(generation_id), worker.classifiers.state)
-    texts, classifier = map(without_paths, states)
-    found = Readiness(generation=generation_id, texts=texts, classifier=classifier)
-    if not worker.encoders.ahead:
-        return found
-    lists = f"Generation {generation_id} answers lists;"
-    if worker.encoders.find(worker.encoders.answering or generation_id) is None:
-        if texts.startswith(FAILED):
-            why = texts.removeprefix(f"{FAILED}: ")
-            raise Refused(Code.TEXTS_UNAVAILABLE, f"{lists} texts cannot be encoded: {why}", {"Retry-After": "10"})
-        raise Refused(Code.LOADING, f"{lists} the encoder of its texts is still being loaded.", {"Retry-After": "2"})
-    if not worker.classifiers.settled:
-        raise Refused(Code.LOADING, f"{lists} the classifier of texts is still being loaded.", {"Retry-After": "2"})
-    return found

@@ -133,6 +133,8 @@ class CurrentGeneration:
     def stop(self) -> None:
         """Stop following; a load that is under way is left to itself."""
         self._stopping.set()
+        if (base := self._base) is not None:
+            self._metrics.serving.labels(base.generation_id, base.adapter_id).set(0)
 
     def check(self) -> None:
         """Load what the pointer names unless it is served already; whatever goes wrong, the old one stays."""

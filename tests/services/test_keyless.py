@@ -9,7 +9,7 @@ import pytest
 
 from recsys.home import Home
 from services.api import create_app
-from services.edge.auth import Guard
+from services.edge.guard import Guard
 from services.edge.keyless import PROXY_HEADERS
 from services.edge.keys import Keys, create_key
 

@@ -13,7 +13,8 @@ import pytest
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from services import serve
-from services.edge.auth import Guard, guarded_router
+from services.edge.auth import guarded_router
+from services.edge.guard import Guard
 from services.edge.keys import PREFIX, SCOPES, Keys, create_key, read_keys, revoke_key
 from services.serve import running
 

@@ -20,8 +20,8 @@ from recsys_client.schemas.problems import PROBLEM_JSON, Code
 from recsys_client.schemas.recommend import RecommendRequest
 from services.api import create_app
 from services.edge import problems
-from services.edge.auth import Guard
 from services.edge.context import AbandonedError
+from services.edge.guard import Guard
 from services.edge.keys import Keys, create_key
 from services.edge.lanes import Lane
 from services.edge.metrics import Metrics

@@ -21,7 +21,7 @@ from recsys.store.attempts import find_attempt
 from recsys.store.generations import current_id
 from recsys_client import AsyncClient, Conflict
 from services.api import create_app
-from services.edge.auth import Guard
+from services.edge.guard import Guard
 from services.edge.keys import Keys
 from services.edge.lanes import Lane
 from services.edge.metrics import Metrics

@@ -20,8 +20,8 @@ from recsys.database.live_items import _ITEMS, ItemStore, Room
 from recsys.home import Home
 from recsys.serving.live_columns import MAX_BYTES
 from services.api import create_app
-from services.edge.auth import Guard
 from services.edge.bodies import AN_ITEM, EVENTS, ITEMS, BodyLimit
+from services.edge.guard import Guard
 from services.edge.keys import Key, Keys, create_key
 from services.edge.lanes import Lane
 from services.edge.metrics import Metrics

@@ -10,7 +10,7 @@ STATES = 'or "failed: " and why, or "off" where it is loaded when a text needs i
 class Readiness(BaseModel):
     """What the worker that was asked has loaded; lists need the generation alone."""
 
-    generation: Annotated[str, Field(description="What answers.")]
+    generation: Annotated[str, Field(description="What answers; empty where there are tenants, each with its own.")]
     texts: Annotated[
         str,
         Field(
@@ -21,3 +21,6 @@ class Readiness(BaseModel):
     classifier: Annotated[
         str, Field(description=f'The newest classifier: "ready", "loading", "none" where there is none, {STATES}.')
     ]
+    tenants: Annotated[
+        int | None, Field(description="Tenants whose catalogues are loaded; null where there are no tenants.")
+    ] = None
