@@ -53,7 +53,7 @@ MODULES = (
 
 
 def create_app() -> FastAPI:
-    """Return the application with all routes; whoever runs it sets ``app.state.worker`` first."""
+    """Return the application with all routes; whoever runs it sets ``app.state.workers`` first."""
     app = FastAPI(
         title="recsys",
         version=version("recsys"),

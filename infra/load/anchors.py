@@ -37,7 +37,7 @@ async def search(asked: Asked) -> dict[str, Any]:
 
 
 def _search(users: list[str], nprobes: int, judge: bool) -> dict[str, Any]:
-    recommender = app.state.worker.generation.recommender()
+    recommender = app.state.workers.worker.generation.recommender()
     rows = [recommender.catalogue.split(recommender.history(user))[0] for user in users]
     source = recommender.scoring.source
     times, shares = [], []

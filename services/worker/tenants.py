@@ -244,8 +244,11 @@ class TenantWorkers:
                 _LOG.error("The tenants cannot be looked after.", exc_info=error)
 
     def _make_room(self) -> None:
-        """Close those who have asked longest ago and have nothing under way, until less is held than may be."""
-        for name, place in list(self._places.items()):
+        """Close those who have asked longest ago and have nothing under way, until less is held than may be.
+
+        Who has asked last stays: more room than for one there is none to be made.
+        """
+        for name, place in list(self._places.items())[:-1]:
             if self._memory() <= self._most:
                 return
             if time.monotonic() - place.asked >= RESIDENCE_SECONDS:

@@ -12,6 +12,7 @@ from services.api import create_app
 from services.edge.guard import Guard
 from services.edge.keyless import PROXY_HEADERS
 from services.edge.keys import Keys, create_key
+from services.worker.state import OneWorker
 
 JSON = {"Content-Type": "application/json"}
 STATES = ("/v1/generations", "/v1/shadow", "/v1/adapters")
@@ -163,7 +164,7 @@ def test_other_headers_are_no_proxys(name: str) -> None:
 def ask(home: Home, client: str, path: str, headers: list[tuple[str, str]] | None = None) -> httpx.Response:
     """Ask the application of a home from an address."""
     app = create_app()
-    app.state.worker = type("Worker", (), {"guard": Guard(Keys(home))})
+    app.state.workers = OneWorker(type("Worker", (), {"guard": Guard(Keys(home))}))
 
     async def request() -> httpx.Response:
         transport = httpx.ASGITransport(app, client=(client, 1), raise_app_exceptions=False)

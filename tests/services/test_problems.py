@@ -25,6 +25,7 @@ from services.edge.guard import Guard
 from services.edge.keys import Keys, create_key
 from services.edge.lanes import Lane
 from services.edge.metrics import Metrics
+from services.worker.state import OneWorker
 
 Ask = Callable[..., httpx.Response]
 JSON = {"Content-Type": "application/json"}
@@ -53,7 +54,7 @@ class Faulty:
 def ask(metrics: Metrics) -> Callable[[Exception], httpx.Response]:
     def post(fault: Exception) -> httpx.Response:
         app = create_app()
-        app.state.worker = Faulty(fault, metrics)
+        app.state.workers = OneWorker(Faulty(fault, metrics))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
 
         async def request() -> httpx.Response:
@@ -68,8 +69,8 @@ def ask(metrics: Metrics) -> Callable[[Exception], httpx.Response]:
 def sender(metrics: Metrics, home: Home = NO_KEYS) -> Ask:
     """Return what sends a request to an application whose worker fails: what is refused, is refused before."""
     app = create_app()
-    app.state.worker = Faulty(RuntimeError("not asked"), metrics)
-    app.state.worker.guard = Guard(Keys(home))
+    app.state.workers = OneWorker(Faulty(RuntimeError("not asked"), metrics))
+    app.state.workers.worker.guard = Guard(Keys(home))
 
     def send(method: str, path: str, **arguments: Any) -> httpx.Response:
         async def request() -> httpx.Response:
@@ -112,7 +113,7 @@ def test_an_answer_that_nobody_waits_for_is_no_fault(
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/users"), ("POST", "/v1/recommend/")])
 def test_a_slash_too_few_or_too_many_is_a_404_and_no_redirect(method: str, path: str, metrics: Metrics) -> None:
     app = create_app()
-    app.state.worker = Faulty(RuntimeError("not asked"), metrics)
+    app.state.workers = OneWorker(Faulty(RuntimeError("not asked"), metrics))
 
     async def request() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:

@@ -33,6 +33,7 @@ from services.worker.encoders import Encoders
 from services.worker.generation_cache import GenerationCache
 from services.worker.live_items import LiveItems
 from services.worker.promotions import GATE, Promotions, limits_from_environment
+from services.worker.state import OneWorker
 
 URL = "http://localhost"
 PATIENCE_SECONDS = 60
@@ -68,7 +69,7 @@ def ask(worker: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Ask], Any]:
     """Runs what asks the application that has the worker; it waits for as long as a busy machine takes."""
     monkeypatch.setattr(routes, "LOADED_SECONDS", PATIENCE_SECONDS)
     app = create_app()
-    app.state.worker = worker
+    app.state.workers = OneWorker(worker)
 
     def run(asking: Ask) -> Any:
         async def asked() -> Any:

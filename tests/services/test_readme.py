@@ -4,12 +4,12 @@ import json
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
+from curl_commands import SCRIPT, Command
 from synthetic import people
 from variants import describe_users, make_variant
 
@@ -23,7 +23,6 @@ POST = re.compile(
     r"^curl -s localhost:3000/v1/([a-z/]+) -H 'content-type: application/json'(?: \\\n +| )-d '(\{.*\})'$", re.MULTILINE
 )
 REQUESTS = re.findall(r"ask ([a-z/]+) '(\{.*\})'", PAGE) + POST.findall(README + OPERATORS + PAGE)
-CURL = re.findall(r"<!-- curl -->\n```bash\n(.*?)```", PAGE, re.DOTALL)
 ANSWERS = dict(re.findall(r"^\| `([a-z/]+)` \| (`.*) \|$", PAGE, re.MULTILINE))
 
 
@@ -56,33 +55,6 @@ def test_the_page_shows_every_route_of_this_kind() -> None:
     assert {path for path, _ in REQUESTS} | {"similar"} == set(ANSWERS)
 
 
-@dataclass(frozen=True)
-class Command:
-    """A curl command of the page, its variables set."""
-
-    method: str
-    url: str
-    body: str | None
-    json: bool
-
-    @classmethod
-    def parse(cls, line: str) -> "Command":
-        program, *words = shlex.split(line, comments=True)
-        assert program == "curl"
-        options = {"-X": None, "-d": None, "-H": None}
-        urls = []
-        rest = iter(words)
-        for word in rest:
-            if word in options:
-                options[word] = next(rest)
-            else:
-                urls.append(word)
-        (url,) = urls
-        body = options["-d"]
-        method = options["-X"] or ("POST" if body else "GET")
-        return cls(method, url, body, options["-H"] == "content-type: application/json")
-
-
 def has_ended(client: httpx.Client, promotion: str) -> bool:
     return bool(client.get(promotion).json()["state"] != "running")
 
@@ -100,7 +72,6 @@ def test_every_route_has_a_curl_that_works(
     promote(home, first)
     second, other = make_variant(home, {"content": 1.0})
     promote(home, second)  # so that there is a way back
-    (script,) = CURL
     asked: set[tuple[str, str]] = set()
     with running(home) as url, httpx.Client(timeout=30) as client:
         document = client.get(f"{url}/docs.json").json()
@@ -108,7 +79,7 @@ def test_every_route_has_a_curl_that_works(
         variables = {"u": "http://localhost:3000", "j": "content-type: application/json"}
         chosen = {"GENERATION": second, "ADAPTER": adapter, "OTHER": other}
         values = {"REC_ID": rec_id, **chosen, **variables}
-        for line in script.splitlines():
+        for line in SCRIPT.splitlines():
             if match := re.fullmatch(r"(\w)=(.*)", line):
                 assert shlex.split(match[2]) == [variables[match[1]]]
                 continue

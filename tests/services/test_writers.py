@@ -30,6 +30,7 @@ from services.worker.current import CurrentGeneration
 from services.worker.encoders import Encoders
 from services.worker.generation_cache import GenerationCache
 from services.worker.live_items import LiveItems
+from services.worker.state import OneWorker
 
 UNCHANGED = {"available": False}  # an item that is hidden needs no encoder, so nothing waits for one
 
@@ -211,13 +212,15 @@ def test_events_and_reading_wait_for_no_item(tmp_path: Path, metrics: Any) -> No
     from recsys.database.events import EventStore
 
     app = create_app()
-    app.state.worker = SimpleNamespace(
-        guard=Guard(Keys(Home(tmp_path))),
-        generation=generation,
-        items=SimpleNamespace(store=SimpleNamespace(put=put, find=lambda item_id: None), crowded=lambda _: False),
-        events=EventStore(database),
-        metrics=metrics,
-        **{name: Lane(1, 8, list) for name in ("reading", "writing", "changing")},
+    app.state.workers = OneWorker(
+        SimpleNamespace(
+            guard=Guard(Keys(Home(tmp_path))),
+            generation=generation,
+            items=SimpleNamespace(store=SimpleNamespace(put=put, find=lambda item_id: None), crowded=lambda _: False),
+            events=EventStore(database),
+            metrics=metrics,
+            **{name: Lane(1, 8, list) for name in ("reading", "writing", "changing")},
+        )
     )
 
     async def main() -> None:
