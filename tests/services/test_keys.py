@@ -289,7 +289,7 @@ def test_no_boost_of_a_key_without_admin_singles_an_item_out(guarded: Guarded, k
         [{"filter": {"not": titled}, "strength": -3}],
         [{"filter": {"any": [titled, {"field": "year", "lt": 1990}]}, "strength": 3},
          {"filter": {"any": [titled, {"field": "year", "gte": 1990}]}, "strength": 3},
-             {"filter": {"field": "year", "gte": 0}, "strength": -3}],
+         {"filter": {"field": "year", "gte": 0}, "strength": -3}],
         [{"filter": rest, "strength": -1}, {"filter": {"not": rest}, "strength": 2}],
     ):  # fmt: skip
         told = asked(guarded, "admin", **person, boosts=boosts).json()["items"]
