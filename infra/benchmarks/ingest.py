@@ -121,18 +121,20 @@ def measure(work: Path, rows: int, options: argparse.Namespace) -> dict[str, Any
             limit = options.memory_limit if side == "ours" else None
             code = OURS if side == "ours" else DUCKDB
             runs.append(run(code, [events, items, str(place), further], options.threads, limit))
-            if not options.alone:
-                digests[side] = digest(runs[-1].pop("written"))
+            digests[side] = digest(runs[-1].pop("written"))
     if len(set(digests.values())) > 1:
         raise SystemExit(f"What was written differs: {digests}")
     shutil.rmtree(place, ignore_errors=True)
     first = run(OURS, [events, items, str(place), ""], options.threads, options.memory_limit)
+    digests.setdefault("ours", digest(first["written"]))
     day = run(OURS, [str(data / "day"), "", str(place), "latest"], options.threads, options.memory_limit)
+    for one in (first, day):
+        one.pop("written", None)
     shutil.rmtree(place, ignore_errors=True)
     sides["ours"] = sides["ours"] or [first]
     limited = {"memory_limit": options.memory_limit} if options.memory_limit else {}
     return {
-        "runs": sides, "first": first, "day": day, "digest": digests.get("ours"), "threads": options.threads, **limited
+        "runs": sides, "first": first, "day": day, "digest": digests["ours"], "threads": options.threads, **limited
     }  # fmt: skip
 
 
