@@ -27,6 +27,7 @@ from recsys.artifacts import (
     unheld,
 )
 from recsys.data.mapped_sequences import discard_sequences
+from recsys.data.segments.counted import discard_counted
 from recsys.home import Home
 from recsys.store.generations import clean_up, discard_generation, list_generations, release_index
 from recsys.store.manifests import CARD
@@ -201,6 +202,7 @@ def _snapshot(home: Home, _rule: Rule, entry: Entry) -> None:
             raise ArtifactError("bound meanwhile")
         discard_folder(home.root / entry.place)
         discard_sequences(home, entry.name)
+        discard_counted(home, entry.name)
 
 
 def _run(home: Home, _rule: Rule, entry: Entry) -> None:
