@@ -25,6 +25,7 @@ from recsys.data.sources import FILE, ROW, Location, read_table
 BATCH_ROWS = 250_000
 SMALL_ROWS = 500_000  # of Parquet, which are read in one go
 SMALL_BYTES = 32 << 20  # likewise of text that is not packed
+_HEAD_ROWS = 1_000
 _PACKING = 10  # times that packed text may grow, to be small all the same
 _WHOLE, _NUMBER, _FLAG = r"^(0|-?[1-9]\d{0,17})$", r"^-?(0|[1-9]\d{0,17})(\.\d+)?$", r"^(?i:true|false)$"
 _FLOAT_ID = r"^-?\d+\.0+$"
@@ -168,7 +169,10 @@ def _told(source: reading.Source) -> Iterator[None]:
 
 
 def _witnesses(scan: pl.LazyFrame, source: reading.Source, mapping: Mapping[str, str]) -> pl.DataFrame:
-    """Return the first rows that speak against each type that a column might seem to have in a part."""
+    """Return rows that speak against each type that a column might seem to have in a part, the first that do.
+
+    Most show among a file's first rows; the whole file is looked through for the others alone.
+    """
     schema, called = scan.collect_schema(), {origin: name for name, origin in mapping.items()}
     wanted = []
     for name, kind in schema.items():
@@ -191,5 +195,11 @@ def _witnesses(scan: pl.LazyFrame, source: reading.Source, mapping: Mapping[str,
     if not wanted:
         return scan.head(0).collect()
     rows = [pl.when(one).then(pl.col(ROW)).min().alias(str(number)) for number, one in enumerate(wanted)]
-    found = {row for row in scan.select(rows).collect(engine="streaming").row(0) if row is not None}
-    return compact(scan.filter(pl.col(ROW).is_in(sorted(found))).collect(engine="streaming").sort(ROW))
+    head = scan.head(_HEAD_ROWS).collect()
+    found = head.select(rows).row(0)
+    left = [row for row, there in zip(rows, found, strict=True) if there is None]
+    if not left:
+        return compact(head.filter(pl.col(ROW).is_in(found)))
+    found += scan.select(left).collect(engine="streaming").row(0)
+    meant = sorted({row for row in found if row is not None})
+    return compact(scan.filter(pl.col(ROW).is_in(meant)).collect(engine="streaming").sort(ROW))

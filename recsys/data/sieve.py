@@ -18,7 +18,7 @@ from recsys.data.segments.room import Room
 from recsys.data.segments.scatter import Scatter
 from recsys.data.set_aside import SetAside
 from recsys.data.sifting import BASE, Check, Sifted, cleared, quality_of, sift, without_duplicates
-from recsys.data.signal_kinds import distinct_kinds
+from recsys.data.signal_kinds import further_kinds
 from recsys.data.sources import FILE, ROW
 
 Complete = Callable[[pl.DataFrame], pl.DataFrame]
@@ -64,7 +64,7 @@ class EventSieve:
         self._live: pl.DataFrame | None = None
         self._candidates: list[pl.DataFrame] = []
         self._hashes: list[pl.Series] = []
-        self._kinds: list[pl.DataFrame] = []
+        self._kinds: pl.DataFrame | None = None
         self._values: dict[str, Values] = {}
         self.joined = self.late = self.passed_over = self.known = self.good = 0
 
@@ -123,9 +123,12 @@ class EventSieve:
         for unit in self._scatter.units():
             good, repeated = without_duplicates(self._names.without_surplus(unit, self._scatter), "events", self._read)
             self._put_aside(repeated)
-            earlier, new = good.filter(pl.col(FILE) == BASE), good.filter(pl.col(FILE) != BASE)
-            new = complete(cleared(new)) if new.height or earlier.is_empty() else cleared(new)
-            good = new if earlier.is_empty() else pl.concat([cleared(earlier), new], how="diagonal_relaxed")
+            if self._base is None:
+                good = complete(cleared(good))
+            else:
+                earlier, new = good.filter(pl.col(FILE) == BASE), good.filter(pl.col(FILE) != BASE)
+                new = complete(cleared(new)) if new.height or earlier.is_empty() else cleared(new)
+                good = new if earlier.is_empty() else pl.concat([cleared(earlier), new], how="diagonal_relaxed")
             self._summarise(good)
             yield good
 
@@ -139,7 +142,7 @@ class EventSieve:
     @property
     def kinds(self) -> pl.DataFrame:
         """A few events of each type, as many as tell what values there are."""
-        return distinct_kinds(pl.concat(self._kinds, how="diagonal_relaxed")) if self._kinds else self.like
+        return self.like if self._kinds is None else self._kinds
 
     def _take(self, good: pl.DataFrame) -> None:
         self._scatter.add(good)
@@ -175,7 +178,7 @@ class EventSieve:
         self._set_aside.add(sifted.quarantine)
 
     def _summarise(self, good: pl.DataFrame) -> None:
-        self._kinds.append(compact(distinct_kinds(good)))
+        self._kinds = further_kinds(self._kinds, good)
         self._look(good)
 
     def _look(self, events: pl.DataFrame) -> None:

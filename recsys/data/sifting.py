@@ -128,8 +128,9 @@ def sift(raw: pl.DataFrame, kind: Kind, checks: list[Check]) -> Sifted:
     floats = [name for name, dtype in typed.schema.items() if dtype.is_float() and not name.startswith(_RAW)]
     checks = [check for check in checks if check.column in raw.columns]
     checks += [Check(name, "not a finite number", ~pl.col(name).is_finite()) for name in floats]
-    is_bad = typed.select(pl.any_horizontal([check.bad.fill_null(False) for check in checks])).to_series()
-    bad = _findings(typed.filter(is_bad), checks)
+    failed = typed.select(check.bad.fill_null(False).alias(str(number)) for number, check in enumerate(checks))
+    is_bad = failed.select(pl.any_horizontal(pl.all())).to_series()
+    bad = _findings(typed[_INDEX].filter(is_bad), failed.filter(is_bad), checks)
     read = [raw[name].alias(_READ + name) for name in parsers if not _same(raw[name], typed[name])]
     good = typed.drop(*(_RAW + name for name in parsers), _INDEX).with_columns(read)
     good = good.filter(~is_bad) if is_bad.any() else good
@@ -197,13 +198,12 @@ def _reasons(bad: pl.DataFrame) -> Counter[tuple[str, str]]:
     return Counter({(column, why): count for column, why, count in counts.iter_rows()})
 
 
-def _findings(rows: pl.DataFrame, checks: list[Check]) -> pl.DataFrame:
+def _findings(index: pl.Series, failed: pl.DataFrame, checks: list[Check]) -> pl.DataFrame:
     """Return for every bad row the column and the reason of the first check it fails."""
-    first = pl.coalesce(pl.when(check.bad).then(pl.lit(number, pl.UInt32)) for number, check in enumerate(checks))
-    failed = rows.select(first).to_series()
+    first = pl.coalesce(pl.when(pl.col(name)).then(pl.lit(int(name), pl.UInt32)) for name in failed.columns)
     schema = {"column": pl.String, "reason": pl.String}
-    named = pl.DataFrame([(check.column, check.reason) for check in checks], schema=schema, orient="row")[failed]
-    return named.with_columns(rows[_INDEX], pl.col("reason").alias("kind"))
+    named = pl.DataFrame([(check.column, check.reason) for check in checks], schema=schema, orient="row")
+    return named[failed.select(first).to_series()].with_columns(index, pl.col("reason").alias("kind"))
 
 
 def _blank(column: str) -> pl.Expr:
