@@ -157,6 +157,7 @@ def run(code: str, given: list[str], threads: int, limit: int | None = None) -> 
     if limit is not None:
         said["group_peak_mib"] = int((group / "memory.max_usage_in_bytes").read_text()) >> 20
         group.rmdir()
+    print(json.dumps(said), file=sys.stderr, flush=True)  # a large size takes long, and may end before the last of it
     return said
 
 
