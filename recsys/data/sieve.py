@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 
 import polars as pl
 
@@ -19,6 +18,7 @@ from recsys.data.segments.scatter import Scatter
 from recsys.data.set_aside import SetAside
 from recsys.data.sifting import BASE, Check, Sifted, cleared, quality_of, sift, without_duplicates
 from recsys.data.signal_kinds import further_kinds
+from recsys.data.since import Since
 from recsys.data.sources import FILE, ROW
 
 Complete = Callable[[pl.DataFrame], pl.DataFrame]
@@ -40,7 +40,7 @@ class EventSieve:
         checks: what makes a row bad.
         context: columns that a request may give.
         base: the events that these join; None: there are none before.
-        since: events before that time are passed over; None: none is.
+        since: passes over events before a time.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class EventSieve:
         checks: list[Check],
         context: Sequence[str] = (),
         base: EarlierEvents | None = None,
-        since: datetime | None = None,
+        since: Since | None = None,
     ) -> None:
         self._set_aside = set_aside
         self._checks = checks
         self._context = context
         self._base = base
-        self._since = since
+        self._since = since or Since(None)
         self._scatter, self._names = Scatter(room), Names(room)
         self._read, self._typed = pl.Schema(), pl.DataFrame()
         self._rows = 0
@@ -66,7 +66,7 @@ class EventSieve:
         self._hashes: list[pl.Series] = []
         self._kinds: pl.DataFrame | None = None
         self._values: dict[str, Values] = {}
-        self.joined = self.late = self.passed_over = self.known = self.good = 0
+        self.joined = self.late = self.known = self.good = 0
 
     def expect(self, live: pl.DataFrame) -> None:
         """Join live events, with the columns of ``recsys.data.live.EVENTS``, that the batches do not hold."""
@@ -75,11 +75,8 @@ class EventSieve:
     def add(self, raw: pl.DataFrame) -> None:
         """Take a batch as it was read; all have the same columns."""
         self._read = raw.schema
-        sifted = sift(raw, "events", self._checks)
+        sifted = sift(self._since.remain(raw), "events", self._checks)
         good = sifted.good
-        if self._since is not None:
-            good = good.filter(pl.col(columns.TIMESTAMP) >= self._since)
-            self.passed_over += sifted.good.height - good.height
         self._rows += good.height + sifted.quarantine.height
         self.good += good.height
         self._typed = good.clear()
@@ -88,6 +85,11 @@ class EventSieve:
             self.late += self._base.late(good)
             self._note(good)
         self._take(good)
+
+    @property
+    def passed_over(self) -> int:
+        """Rows before the time from which on events are wanted."""
+        return self._since.passed_over
 
     @property
     def quality(self) -> TableQuality:
