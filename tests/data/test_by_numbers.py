@@ -1,4 +1,4 @@
-"""The order of events: by user, time and what else parts them, whatever the ids look like."""
+"""What is done by numbers in an ingest is what looking at each text would do: order, plain ids, rows that repeat."""
 
 from datetime import UTC, datetime
 
@@ -6,6 +6,7 @@ import polars as pl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from recsys.data import sifting
 from recsys.data.content import ORDER, canonical
 from recsys.data.signal_kinds import distinct_kinds, further_kinds
 
@@ -44,3 +45,21 @@ def test_kinds_found_part_by_part_are_those_of_all(
         found = further_kinds(found, frame)
     assert found is not None
     assert found.equals(distinct_kinds(pl.concat(frames)))
+
+
+SOME_IDS = st.text(st.sampled_from("aZ0~! \t\x7f\x85é中"), max_size=3) | st.sampled_from(["x" * 256, "x" * 257, None])
+
+
+@given(ids=st.lists(SOME_IDS, min_size=1, max_size=6))
+def test_ids_that_need_no_second_look_would_pass_it(ids: list[str | None]) -> None:
+    rows = pl.DataFrame({"user_id": ids}, {"user_id": pl.String})
+    bad = rows.select(pl.any_horizontal(check.bad for check in sifting._id_checks("user_id"))).to_series()
+    plain = sifting._plain(rows, "user_id")
+    assert not (plain and bad.fill_null(True).any())
+    assert plain or not all(one and one.isascii() and one.isalnum() and len(one) <= 256 for one in ids)
+
+
+@given(numbers=st.lists(st.integers(0, 9)))
+def test_hashes_that_come_twice_are_found(numbers: list[int]) -> None:
+    hashes = pl.Series(numbers, dtype=pl.UInt64)
+    assert sifting._twice(hashes).to_list() == hashes.is_duplicated().to_list()
