@@ -1,19 +1,26 @@
 """What is interrupted, and what must hold afterwards: each runs in a process of its own, see ``faults.py``.
 
-All of it is the product's own: ingest, train, bind, publish, prune. ``whole`` opens everything that a home lists.
+All of it is the product's own: ingest (of few events, of many in segments, of a day that joins these), train, bind,
+publish, prune. ``whole`` opens everything that a home lists.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
+
+import polars as pl
 
 from infra.benchmarks.rebinding import Trained
 from recsys.artifacts import ArtifactError
 from recsys.config import TEMPORAL, AdapterConfig, EvaluationConfig, ModelConfig, TowerConfig
-from recsys.data.snapshot import list_snapshots, open_snapshot
+from recsys.data import batches
+from recsys.data.segments import keys, spill, trie
+from recsys.data.snapshot import Snapshot, list_snapshots, open_snapshot
 from recsys.home import Home
 from recsys.interactive.data import ingest
 from recsys.publishing.admission import publish
@@ -38,6 +45,7 @@ from recsys.store.promotions import Cause
 from recsys.store.retention import prune
 
 WORLD = SimulationConfig(users=60, items=50, events=1_500, days=60)
+DAY_EVENTS = 100
 TINY = ModelConfig(
     adapter=AdapterConfig(rounds=2, items_per_round=16),
     tower=TowerConfig(dimensions=16, epochs=2),
@@ -47,8 +55,11 @@ LATER = timedelta(days=30)
 
 
 def make_data(work: Path) -> None:
-    """Write the raw files of a small shop."""
+    """Write the raw files of a small shop; the last hundred events once more, as those of a day."""
     write_world(World(WORLD), work / "shop")
+    events = pl.concat(map(pl.read_parquet, sorted((work / "shop" / "events").rglob("*.parquet")))).sort("timestamp")
+    events[:-DAY_EVENTS].write_parquet(work / "shop" / "before.parquet")
+    events[-DAY_EVENTS:].write_parquet(work / "shop" / "day.parquet")
 
 
 def make_served(work: Path) -> None:
@@ -57,6 +68,9 @@ def make_served(work: Path) -> None:
     _ingest(home, work)
     shutil.copytree(home.root, work / "empty")
     promote(home, train_generation(home, list_snapshots(home)[0].id, TINY).generation)
+    segmented = Home(work / "segmented").make()
+    with _small_parts():
+        ingest(*_tables(work, "before.parquet"), home=segmented, progress=False)
 
 
 def make_more(work: Path) -> None:
@@ -70,9 +84,41 @@ def make_more(work: Path) -> None:
             promote(home, bound[-1])
 
 
+def _tables(work: Path, events: str) -> tuple[str, str]:
+    return str(work / "shop" / events), str(work / "shop" / "items.parquet")
+
+
+@contextmanager
+def _small_parts() -> Iterator[None]:
+    """Let a small shop be ingested as a large one is: in batches, by way of the disk, and into segments."""
+    with (
+        patch.multiple(trie, LEAF_ROWS=100),
+        patch.multiple(batches, BATCH_ROWS=300, SMALL_ROWS=0, SMALL_BYTES=0),
+        patch.multiple(spill, MOST_HELD=20_000),
+        patch.multiple(keys, MOST_HELD=4_000),
+    ):
+        yield
+
+
 def _ingest(home: Home, work: Path) -> dict[str, Any]:
-    events, items = str(work / "shop" / "events"), str(work / "shop" / "items.parquet")
-    return {"snapshot": ingest(events, items, home=home, progress=False).id}
+    return {"snapshot": ingest(*_tables(work, "events"), home=home, progress=False).id}
+
+
+def _segments(home: Home, work: Path) -> dict[str, Any]:
+    with _small_parts():
+        return _counts(ingest(*_tables(work, "events"), home=home, progress=False))
+
+
+def _append(home: Home, work: Path) -> dict[str, Any]:
+    day, _ = _tables(work, "day.parquet")
+    with _small_parts():
+        return _counts(ingest(day, home=home, append=list_snapshots(home)[0].id, progress=False))
+
+
+def _counts(snapshot: Snapshot) -> dict[str, Any]:
+    repeats, segments = snapshot.manifest.repeats, snapshot.manifest.segments or []
+    found = {"snapshot": snapshot.id, "users": snapshot.manifest.counts.users, "segments": len(segments)}
+    return found | {"repeats": 0.0 if repeats is None else repeats.share}
 
 
 def _train(home: Home, work: Path) -> dict[str, Any]:
@@ -100,6 +146,8 @@ def _prune(home: Home, work: Path) -> dict[str, Any]:
 # the operation, and the home that it begins with
 OPERATIONS: dict[str, tuple[Callable[[Home, Path], dict[str, Any]], str]] = {
     "ingest": (_ingest, "none"),
+    "segments": (_segments, "none"),
+    "append": (_append, "segmented"),
     "train": (_train, "empty"),
     "bind": (_bind, "served"),
     "publish": (_publish, "candidate"),

@@ -1,11 +1,11 @@
 """What the promises are worth when things break: ``python infra/benchmarks/faults.py --out infra/results/faults.json``.
 
-Ingest, train, bind, publish and prune are killed (SIGKILL) at seeded ones of their changes to the home (writes,
-renames, removals, by Python as by Rust) and at seeded moments. Then everything that the home lists must be whole, what
-is served must answer, and the same operation must end with what an undisturbed one ends with. The disk is full from
-such a change on; files are cut short; a clock goes back; changes are slow, and a commit is made whose answer is lost;
-the same is done twice at once. It needs a C compiler, and no root but for the home that cannot be written to.
-``tables.py`` makes the table.
+Ingest (of few events, of many into segments, of a day that joins these), train, bind, publish and prune are killed
+(SIGKILL) at seeded ones of their changes to the home (writes, renames, removals, by Python as by Rust) and at seeded
+moments. Then everything that the home lists must be whole, what is served must answer, and the same operation must end
+with what an undisturbed one ends with. The disk is full from such a change on; files are cut short; a clock goes back;
+changes are slow, and a commit is made whose answer is lost; the same is done twice at once. It needs a C compiler, and
+no root but for the home that cannot be written to. ``tables.py`` makes the table.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from infra.benchmarks.fault_runs import Ended, Fault, begun
 from recsys.artifacts import read_json, write_json
 from recsys.home import Home
 
-NAMES = ("ingest", "train", "bind", "publish", "prune")
-SHARES = {"train": 0.02, "ingest": 0.245, "bind": 0.245, "publish": 0.245, "prune": 0.245}  # a training is long
+NAMES = ("ingest", "segments", "append", "train", "bind", "publish", "prune")
+SHARES = {name: 0.02 if name == "train" else 0.98 / (len(NAMES) - 1) for name in NAMES}  # a training is long
 FAULTS = (
     "clock_back",
     "read_only",

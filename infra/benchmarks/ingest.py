@@ -121,18 +121,20 @@ def measure(work: Path, rows: int, options: argparse.Namespace) -> dict[str, Any
             limit = options.memory_limit if side == "ours" else None
             code = OURS if side == "ours" else DUCKDB
             runs.append(run(code, [events, items, str(place), further], options.threads, limit))
-            if not options.alone:
-                digests[side] = digest(runs[-1].pop("written"))
+            digests[side] = digest(runs[-1].pop("written"))
     if len(set(digests.values())) > 1:
         raise SystemExit(f"What was written differs: {digests}")
     shutil.rmtree(place, ignore_errors=True)
     first = run(OURS, [events, items, str(place), ""], options.threads, options.memory_limit)
+    digests.setdefault("ours", digest(first["written"]))
     day = run(OURS, [str(data / "day"), "", str(place), "latest"], options.threads, options.memory_limit)
+    for one in (first, day):
+        one.pop("written", None)
     shutil.rmtree(place, ignore_errors=True)
     sides["ours"] = sides["ours"] or [first]
     limited = {"memory_limit": options.memory_limit} if options.memory_limit else {}
     return {
-        "runs": sides, "first": first, "day": day, "digest": digests.get("ours"), "threads": options.threads, **limited
+        "runs": sides, "first": first, "day": day, "digest": digests["ours"], "threads": options.threads, **limited
     }  # fmt: skip
 
 
@@ -155,6 +157,7 @@ def run(code: str, given: list[str], threads: int, limit: int | None = None) -> 
     if limit is not None:
         said["group_peak_mib"] = int((group / "memory.max_usage_in_bytes").read_text()) >> 20
         group.rmdir()
+    print(json.dumps(said), file=sys.stderr, flush=True)  # a large size takes long, and may end before the last of it
     return said
 
 

@@ -20,12 +20,15 @@ from recsys.data.limits import Budget, UnreadableError
 from recsys.data.locations import HTTP, Sources, scheme_of, shown
 from recsys.data.notation import PLAIN, Notation
 from recsys.data.parsing import DECIMALS, MARKED, MARKS, NO_NUMBERS
+from recsys.data.since import Since
 from recsys.data.sources import FILE, ROW, Location, read_table
 
 BATCH_ROWS = 250_000
 SMALL_ROWS = 500_000  # of Parquet, which are read in one go
 SMALL_BYTES = 32 << 20  # likewise of text that is not packed
+_HEAD_ROWS = 1_000
 _PACKING = 10  # times that packed text may grow, to be small all the same
+_ALL = Since(None)
 _WHOLE, _NUMBER, _FLAG = r"^(0|-?[1-9]\d{0,17})$", r"^-?(0|[1-9]\d{0,17})(\.\d+)?$", r"^(?i:true|false)$"
 _FLOAT_ID = r"^-?\d+\.0+$"
 
@@ -36,8 +39,11 @@ def read_batches(
     limits: LimitsConfig,
     allowed: Sources,
     notation: Notation = PLAIN,
+    since: Since = _ALL,
 ) -> Iterator[pl.DataFrame]:
     """Yield all rows of a table of events as ``read_table`` gives them, all with the same columns.
+
+    Large Parquet files are asked for the rows alone that ``since`` may want.
 
     Raises:
         SourceError: see ``read_table``; a table need not fit into memory, unless ``limits`` says how much it may take.
@@ -59,11 +65,16 @@ def read_batches(
             ]
             yield _some(reading.stack(tables, shown(str(location))), shown(str(location)))
             return
-        yield from _streamed(sources, mapping, notation, budget, shown(str(location)))
+        yield from _streamed(sources, mapping, notation, budget, shown(str(location)), since)
 
 
 def _streamed(
-    sources: list[reading.Source], mapping: Mapping[str, str], notation: Notation, budget: Budget, named: str
+    sources: list[reading.Source],
+    mapping: Mapping[str, str],
+    notation: Notation,
+    budget: Budget,
+    named: str,
+    since: Since,
 ) -> Iterator[pl.DataFrame]:
     files = []
     for source in sources:
@@ -73,13 +84,13 @@ def _streamed(
                 budget.admit(source.name, Path(source.path), source.form)
             files.append(_File.of(source, mapping, notation, budget))
     schema = reading.stack([one.like for one in files], named).clear()
-    rows = 0
+    rows = -since.passed_over
     for file in files:
-        for batch in file.batches(budget):
+        for batch in file.batches(budget, since):
             rows += batch.height
             if not batch.is_empty():
                 yield reading.stack([schema, batch], named)
-    if not rows:
+    if not rows + since.passed_over:
         _some(schema, named)
 
 
@@ -120,15 +131,23 @@ class _File:
         like = like.clear() if source.form == "Parquet" else like  # which has types where it has no values
         return cls(source, scan, mapping, notation, witnesses, like)
 
-    def batches(self, budget: Budget) -> Iterator[pl.DataFrame]:
+    def batches(self, budget: Budget, since: Since) -> Iterator[pl.DataFrame]:
         first: dict[str, int] = {}
         with _told(self.source):
-            for part in self.scan.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+            scan = self._wanted(since)
+            if self.source.remote and scan is not self.scan:  # the first row of a file may be left out
+                starts = self.scan.select(FILE, ROW).group_by(FILE).agg(pl.col(ROW).min())
+                first = dict(starts.collect(engine="streaming").iter_rows())
+            for part in scan.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
                 budget.check(self.source.name, part.drop(FILE, ROW))
                 if self.source.remote:
                     for file, row in part.group_by(FILE).agg(pl.col(ROW).min()).iter_rows():
                         first.setdefault(file, row)
                 yield self._conformed(part, first)
+
+    def _wanted(self, since: Since) -> pl.LazyFrame:
+        name = self.mapping.get(columns.TIMESTAMP, columns.TIMESTAMP)
+        return since.among(self.scan, name) if self.source.form == "Parquet" else self.scan
 
     def _conformed(self, part: pl.DataFrame, first: Mapping[str, int]) -> pl.DataFrame:
         rows = reading.completed(pl.concat([self.witnesses, part]), self.source, first)
@@ -168,7 +187,10 @@ def _told(source: reading.Source) -> Iterator[None]:
 
 
 def _witnesses(scan: pl.LazyFrame, source: reading.Source, mapping: Mapping[str, str]) -> pl.DataFrame:
-    """Return the first rows that speak against each type that a column might seem to have in a part."""
+    """Return rows that speak against each type that a column might seem to have in a part, the first that do.
+
+    Most show among a file's first rows; the whole file is looked through for the others alone.
+    """
     schema, called = scan.collect_schema(), {origin: name for name, origin in mapping.items()}
     wanted = []
     for name, kind in schema.items():
@@ -191,5 +213,11 @@ def _witnesses(scan: pl.LazyFrame, source: reading.Source, mapping: Mapping[str,
     if not wanted:
         return scan.head(0).collect()
     rows = [pl.when(one).then(pl.col(ROW)).min().alias(str(number)) for number, one in enumerate(wanted)]
-    found = {row for row in scan.select(rows).collect(engine="streaming").row(0) if row is not None}
-    return compact(scan.filter(pl.col(ROW).is_in(sorted(found))).collect(engine="streaming").sort(ROW))
+    head = scan.head(_HEAD_ROWS).collect()
+    found = head.select(rows).row(0)
+    left = [row for row, there in zip(rows, found, strict=True) if there is None]
+    if not left:
+        return compact(head.filter(pl.col(ROW).is_in(found)))
+    found += scan.select(left).collect(engine="streaming").row(0)
+    meant = sorted({row for row in found if row is not None})
+    return compact(scan.filter(pl.col(ROW).is_in(meant)).collect(engine="streaming").sort(ROW))

@@ -4,9 +4,13 @@ The hash covers values, not how a version of Polars lays them out in memory, and
 """
 
 import hashlib
+import itertools
+import operator
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from recsys.data import columns
 
@@ -50,18 +54,44 @@ def canonical(frame: pl.DataFrame, table: str) -> pl.DataFrame:
 
 
 def _by_user_and_time(events: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Return events by all keys: by user and time first, one column after the other, which few events are left of."""
-    rows = events.sort(columns.TIMESTAMP, nulls_last=True).sort(columns.USER_ID, nulls_last=True, maintain_order=True)
-    same = rows.select(
-        pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in (columns.USER_ID, columns.TIMESTAMP))
-    ).to_series()
-    tied = same.fill_null(False) | same.shift(-1).fill_null(False)
-    if not tied.any():
-        return rows
-    places = tied.arg_true()
-    order = rows[places].with_columns(places.alias(_PLACE)).sort(keys, nulls_last=True)[_PLACE]
-    every = pl.int_range(rows.height, dtype=pl.UInt32, eager=True)
-    return rows[every.scatter(places, order.cast(pl.UInt32))]
+    """Return events by all keys: as numbers first, of user and time, and by the keys those that numbers do not part."""
+    users, times = events[columns.USER_ID], events[columns.TIMESTAMP]
+    if users.null_count() or times.null_count():
+        return events.sort(keys, nulls_last=True)
+    numbers, instants = _first_bytes(users), times.to_physical().to_numpy()
+    order = np.lexsort((instants, numbers))
+    numbers, instants, users = numbers[order], instants[order], users[order]
+    same = numbers[1:] == numbers[:-1]
+    several = np.zeros(len(order), dtype=bool)  # whether the numbers of several users are the same
+    several[1:] = same & (users[1:] != users[:-1]).to_numpy()
+    if several.any():
+        groups = np.cumsum(np.append(0, ~same))
+        several = np.bincount(groups, several)[groups] > 0
+    tied = several
+    together = same & (instants[1:] == instants[:-1])
+    tied[1:] |= together
+    tied[:-1] |= together
+    if tied.any():
+        places = np.flatnonzero(tied)
+        rows = events[order[places]].select(*keys, pl.Series(_PLACE, order[places]))
+        order[places] = rows.sort(keys, nulls_last=True)[_PLACE].to_numpy()
+    return events[order]
+
+
+def _first_bytes(texts: pl.Series) -> NDArray[np.uint64]:
+    """Return of each text the first eight bytes behind those that all have in common, as a number that sorts as it."""
+    if texts.is_empty():
+        return np.zeros(0, dtype=np.uint64)
+    ends = str(texts.min()).encode(), str(texts.max()).encode()
+    common = sum(itertools.accumulate((one == other for one, other in zip(*ends, strict=False)), operator.and_))
+    lengths = texts.str.len_bytes().to_numpy().astype(np.int64)
+    together = np.frombuffer(texts.str.join("").item().encode(), dtype=np.uint8)
+    starts = np.cumsum(lengths) - lengths + common
+    found = np.zeros((len(texts), 8), dtype=np.uint8)
+    for place in range(8):
+        there = np.flatnonzero(lengths > common + place)
+        found[there, place] = together[starts[there] + place]
+    return found.view(">u8").ravel().astype(np.uint64)
 
 
 def schema_of(frame: pl.DataFrame) -> dict[str, str]:

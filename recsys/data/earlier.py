@@ -8,9 +8,11 @@ from recsys.data import columns
 from recsys.data.forgetting import Forgotten
 from recsys.data.segments import trie
 from recsys.data.segments.base import Base
+from recsys.data.segments.counted import read_counted
 from recsys.data.sifting import BASE
 from recsys.data.snapshot import Snapshot
 from recsys.data.sources import FILE, ROW
+from recsys.home import Home
 
 
 class EarlierEvents:
@@ -26,7 +28,9 @@ class EarlierEvents:
         self._forgotten = forgotten
         self.segments: Base | None = None
         if snapshot.segments is not None:
-            self.segments = Base(snapshot.segments, snapshot.manifest.totals, snapshot.times_known)
+            counted = read_counted(Home(snapshot.path.parents[1]), snapshot.id, snapshot.manifest.content_digest)
+            known = (snapshot.manifest.totals, snapshot.times_known, counted)
+            self.segments = Base(snapshot.segments, *known)
         self.watermark = snapshot.newest()
         self.like = pl.DataFrame(schema=snapshot.event_schema)
         if self.segments is not None and forgotten.times:

@@ -25,6 +25,7 @@ from recsys.data.set_aside import SetAside
 from recsys.data.sieve import Complete, EventSieve, unchanged
 from recsys.data.sifting import cleared, event_checks, item_checks, quality_of, sift, user_checks, without_duplicates
 from recsys.data.signals import suggested
+from recsys.data.since import Since
 from recsys.data.snapshot import Snapshot, write_snapshot
 from recsys.data.sources import Kind, Location, read_table
 from recsys.errors import DataError
@@ -84,7 +85,8 @@ def ingest(
         live: what was collected while the service ran, which joins what the sources hold; None: nothing does.
         append: a snapshot that the tables join, which stays as it is; None: they are all there is. What results is what
             one ingest of all rows gives, but for rows that the earlier one has set aside.
-        since: events before that time are passed over; None: none is.
+        since: rows before that time are passed over, good ones and bad ones; None: none is. Of large Parquet files what
+            their statistics exclude is not read.
 
     Raises:
         SourceError: a table cannot be read, or may not be, or is too large.
@@ -188,12 +190,13 @@ def _check(
         items, changed = joined_items(items, live.items)
     earlier = None if before is None else EarlierEvents(before, forgotten)
     checks = event_checks(items[columns.ITEM_ID], given.latest)
-    sieve = EventSieve(room, set_aside, checks, config.context_columns or (), earlier, given.since)
+    since = Since(given.since)
+    sieve = EventSieve(room, set_aside, checks, config.context_columns or (), earlier, since)
     if live is not None:
         sieve.expect(forgotten.remain(live.known(items[columns.ITEM_ID], given.latest)))
     if given.events is not None:
         notation = Notation.of(config)
-        for batch in read_batches(given.events, config.event_columns, config.limits, given.sources, notation):
+        for batch in read_batches(given.events, config.event_columns, config.limits, given.sources, notation, since):
             sieve.add(forgotten.remain(batch))
     known_users = None if before is None else before.users()
     users, unused = None, {}

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 
 import polars as pl
 
@@ -18,7 +17,8 @@ from recsys.data.segments.room import Room
 from recsys.data.segments.scatter import Scatter
 from recsys.data.set_aside import SetAside
 from recsys.data.sifting import BASE, Check, Sifted, cleared, quality_of, sift, without_duplicates
-from recsys.data.signal_kinds import distinct_kinds
+from recsys.data.signal_kinds import further_kinds
+from recsys.data.since import Since
 from recsys.data.sources import FILE, ROW
 
 Complete = Callable[[pl.DataFrame], pl.DataFrame]
@@ -40,7 +40,7 @@ class EventSieve:
         checks: what makes a row bad.
         context: columns that a request may give.
         base: the events that these join; None: there are none before.
-        since: events before that time are passed over; None: none is.
+        since: passes over events before a time.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class EventSieve:
         checks: list[Check],
         context: Sequence[str] = (),
         base: EarlierEvents | None = None,
-        since: datetime | None = None,
+        since: Since | None = None,
     ) -> None:
         self._set_aside = set_aside
         self._checks = checks
         self._context = context
         self._base = base
-        self._since = since
+        self._since = since or Since(None)
         self._scatter, self._names = Scatter(room), Names(room)
         self._read, self._typed = pl.Schema(), pl.DataFrame()
         self._rows = 0
@@ -64,9 +64,9 @@ class EventSieve:
         self._live: pl.DataFrame | None = None
         self._candidates: list[pl.DataFrame] = []
         self._hashes: list[pl.Series] = []
-        self._kinds: list[pl.DataFrame] = []
+        self._kinds: pl.DataFrame | None = None
         self._values: dict[str, Values] = {}
-        self.joined = self.late = self.passed_over = self.known = self.good = 0
+        self.joined = self.late = self.known = self.good = 0
 
     def expect(self, live: pl.DataFrame) -> None:
         """Join live events, with the columns of ``recsys.data.live.EVENTS``, that the batches do not hold."""
@@ -75,11 +75,8 @@ class EventSieve:
     def add(self, raw: pl.DataFrame) -> None:
         """Take a batch as it was read; all have the same columns."""
         self._read = raw.schema
-        sifted = sift(raw, "events", self._checks)
+        sifted = sift(self._since.remain(raw), "events", self._checks)
         good = sifted.good
-        if self._since is not None:
-            good = good.filter(pl.col(columns.TIMESTAMP) >= self._since)
-            self.passed_over += sifted.good.height - good.height
         self._rows += good.height + sifted.quarantine.height
         self.good += good.height
         self._typed = good.clear()
@@ -88,6 +85,11 @@ class EventSieve:
             self.late += self._base.late(good)
             self._note(good)
         self._take(good)
+
+    @property
+    def passed_over(self) -> int:
+        """Rows before the time from which on events are wanted."""
+        return self._since.passed_over
 
     @property
     def quality(self) -> TableQuality:
@@ -123,9 +125,12 @@ class EventSieve:
         for unit in self._scatter.units():
             good, repeated = without_duplicates(self._names.without_surplus(unit, self._scatter), "events", self._read)
             self._put_aside(repeated)
-            earlier, new = good.filter(pl.col(FILE) == BASE), good.filter(pl.col(FILE) != BASE)
-            new = complete(cleared(new)) if new.height or earlier.is_empty() else cleared(new)
-            good = new if earlier.is_empty() else pl.concat([cleared(earlier), new], how="diagonal_relaxed")
+            if self._base is None:
+                good = complete(cleared(good))
+            else:
+                earlier, new = good.filter(pl.col(FILE) == BASE), good.filter(pl.col(FILE) != BASE)
+                new = complete(cleared(new)) if new.height or earlier.is_empty() else cleared(new)
+                good = new if earlier.is_empty() else pl.concat([cleared(earlier), new], how="diagonal_relaxed")
             self._summarise(good)
             yield good
 
@@ -139,7 +144,7 @@ class EventSieve:
     @property
     def kinds(self) -> pl.DataFrame:
         """A few events of each type, as many as tell what values there are."""
-        return distinct_kinds(pl.concat(self._kinds, how="diagonal_relaxed")) if self._kinds else self.like
+        return self.like if self._kinds is None else self._kinds
 
     def _take(self, good: pl.DataFrame) -> None:
         self._scatter.add(good)
@@ -175,7 +180,7 @@ class EventSieve:
         self._set_aside.add(sifted.quarantine)
 
     def _summarise(self, good: pl.DataFrame) -> None:
-        self._kinds.append(compact(distinct_kinds(good)))
+        self._kinds = further_kinds(self._kinds, good)
         self._look(good)
 
     def _look(self, events: pl.DataFrame) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 
 from recsys.data import columns
@@ -44,6 +45,7 @@ class Check:
     column: str
     reason: str
     bad: pl.Expr  # true for a bad row
+    of_id: bool = False  # none is bad where all ids are plain
 
 
 def event_checks(catalogue: pl.Series, latest: datetime) -> list[Check]:
@@ -126,10 +128,12 @@ def sift(raw: pl.DataFrame, kind: Kind, checks: list[Check]) -> Sifted:
         pl.int_range(pl.len(), dtype=pl.UInt32).alias(_INDEX),
     )
     floats = [name for name, dtype in typed.schema.items() if dtype.is_float() and not name.startswith(_RAW)]
-    checks = [check for check in checks if check.column in raw.columns]
+    plain = {name for name in {check.column for check in checks if check.of_id} if _plain(raw, name)}
+    checks = [one for one in checks if one.column in raw.columns and not (one.of_id and one.column in plain)]
     checks += [Check(name, "not a finite number", ~pl.col(name).is_finite()) for name in floats]
-    is_bad = typed.select(pl.any_horizontal([check.bad.fill_null(False) for check in checks])).to_series()
-    bad = _findings(typed.filter(is_bad), checks)
+    failed = typed.select(check.bad.fill_null(False).alias(str(number)) for number, check in enumerate(checks))
+    is_bad = failed.select(pl.any_horizontal(pl.all())).to_series()
+    bad = _findings(typed[_INDEX].filter(is_bad), failed.filter(is_bad), checks)
     read = [raw[name].alias(_READ + name) for name in parsers if not _same(raw[name], typed[name])]
     good = typed.drop(*(_RAW + name for name in parsers), _INDEX).with_columns(read)
     good = good.filter(~is_bad) if is_bad.any() else good
@@ -197,13 +201,12 @@ def _reasons(bad: pl.DataFrame) -> Counter[tuple[str, str]]:
     return Counter({(column, why): count for column, why, count in counts.iter_rows()})
 
 
-def _findings(rows: pl.DataFrame, checks: list[Check]) -> pl.DataFrame:
+def _findings(index: pl.Series, failed: pl.DataFrame, checks: list[Check]) -> pl.DataFrame:
     """Return for every bad row the column and the reason of the first check it fails."""
-    first = pl.coalesce(pl.when(check.bad).then(pl.lit(number, pl.UInt32)) for number, check in enumerate(checks))
-    failed = rows.select(first).to_series()
+    first = pl.coalesce(pl.when(pl.col(name)).then(pl.lit(int(name), pl.UInt32)) for name in failed.columns)
     schema = {"column": pl.String, "reason": pl.String}
-    named = pl.DataFrame([(check.column, check.reason) for check in checks], schema=schema, orient="row")[failed]
-    return named.with_columns(rows[_INDEX], pl.col("reason").alias("kind"))
+    named = pl.DataFrame([(check.column, check.reason) for check in checks], schema=schema, orient="row")
+    return named[failed.select(first).to_series()].with_columns(index, pl.col("reason").alias("kind"))
 
 
 def _blank(column: str) -> pl.Expr:
@@ -212,10 +215,21 @@ def _blank(column: str) -> pl.Expr:
 
 def _id_checks(column: str) -> list[Check]:
     return [
-        Check(column, "missing", _blank(column)),
-        Check(column, "control character in an id", pl.col(column).str.contains(r"\p{Cc}")),
-        Check(column, _TOO_LONG, pl.col(column).str.len_chars() > MAX_ID_CHARACTERS),
+        Check(column, "missing", _blank(column), of_id=True),
+        Check(column, "control character in an id", pl.col(column).str.contains(r"\p{Cc}"), of_id=True),
+        Check(column, _TOO_LONG, pl.col(column).str.len_chars() > MAX_ID_CHARACTERS, of_id=True),
     ]
+
+
+def _plain(rows: pl.DataFrame, column: str) -> bool:
+    """Tell whether all ids are of printable ASCII without blanks, none of them empty or long: one look at all bytes."""
+    ids = rows[column] if column in rows.columns else pl.Series(dtype=pl.String)
+    if ids.is_empty() or ids.null_count() or ids.dtype != pl.String:
+        return False
+    lengths, together = ids.str.len_bytes(), np.frombuffer(ids.str.join("").item().encode(), dtype=np.uint8)
+    if lengths.min() == 0 or lengths.max() > MAX_ID_CHARACTERS:  # type: ignore[operator]
+        return False
+    return bool(together.min() > ord(" ") and together.max() <= ord("~"))
 
 
 def _parse_check(column: str, reason: str) -> Check:
@@ -251,7 +265,7 @@ def _duplicate_ids(good: pl.DataFrame, key: str) -> pl.DataFrame:
 
 def _surplus(good: pl.DataFrame, keys: list[str], order: list[pl.Expr], reason: str, column: str) -> pl.DataFrame:
     """Return the rows that repeat another one's keys, except the one of each group that stays."""
-    suspected = good.select(keys).hash_rows().is_duplicated()  # a fraction of what comparing all keys takes
+    suspected = _twice(good.select(keys).hash_rows())  # a fraction of what comparing all keys takes
     group = good.filter(suspected) if suspected.any() else good.clear()
     group = group.filter(group.select(keys).is_duplicated())
     content = [name for name in good.columns if name not in (FILE, ROW, _INDEX) and not name.startswith(_READ)]
@@ -271,6 +285,12 @@ def _surplus(good: pl.DataFrame, keys: list[str], order: list[pl.Expr], reason: 
         pl.lit(reason).alias("kind"),
         pl.col(f"first {FILE}").alias(_STAYS),
     )
+
+
+def _twice(hashes: pl.Series) -> pl.Series:
+    """Return which hashes come more than once; sorted, few of them are left to look for."""
+    ordered = np.sort(hashes.to_numpy())
+    return hashes.is_in(pl.Series(ordered[1:][ordered[1:] == ordered[:-1]]).implode())
 
 
 def _quarantine(rows: pl.DataFrame, kind: Kind, bad: pl.DataFrame) -> pl.DataFrame:

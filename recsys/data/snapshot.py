@@ -52,6 +52,7 @@ from recsys.data.manifest import (
 from recsys.data.quality import TableQuality
 from recsys.data.segments.building import Building, EventTable
 from recsys.data.segments.coding import CodedEvents, as_sequences, coded_events, meaningful, real_times, ties
+from recsys.data.segments.counted import keep_counted
 from recsys.data.segments.leaf import SUFFIX, Segment, leaf_hash
 from recsys.data.segments.reading import SegmentFiles
 from recsys.data.segments.room import Room
@@ -276,7 +277,10 @@ def write_snapshot(
         )
         write_json(staging / MANIFEST, manifest.to_dict())
         commit_folder(staging, home.snapshots / snapshot_id)
-    return open_snapshot(home, snapshot_id, verify=False)
+    made = open_snapshot(home, snapshot_id, verify=False)
+    if events.counted is not None:
+        keep_counted(home, snapshot_id, made.manifest.content_digest, events.counted)
+    return made
 
 
 def open_snapshot(home: Home, snapshot_id: str, verify: bool = True, content_digest: str | None = None) -> Snapshot:

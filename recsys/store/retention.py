@@ -5,9 +5,9 @@ then tables, records, reports and checkpoints. A crash anywhere leaves each of t
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -23,14 +23,16 @@ from recsys.artifacts import (
     locked,
     make_room,
     read_json,
-    stored_bytes,
     unheld,
 )
 from recsys.data.mapped_sequences import discard_sequences
+from recsys.data.segments.counted import discard_counted
 from recsys.home import Home
+from recsys.store import occupied
 from recsys.store.generations import clean_up, discard_generation, list_generations, release_index
 from recsys.store.manifests import CARD
 from recsys.store.names import ADAPTER, forget_names, read_names, steady_names
+from recsys.store.occupied import Link, links_of
 from recsys.store.standing import KEEP, MIN_AGE, Rule, Standing, check_generation, standing, stored_ids
 
 UNFINISHED = timedelta(days=30)  # unfinished trainings, records of what made nothing, reports of a watch, lists
@@ -62,7 +64,7 @@ class Entry:
         kind: what it is; ``other`` is never pruned.
         name: its id, or what it is called.
         place: its path below the home.
-        bytes: on disk.
+        bytes: that become free as it goes, after those before it; or that it holds and none before it that stays.
         why: it stays, or goes.
     """
 
@@ -107,7 +109,8 @@ def plan(home: Home, rule: Rule) -> Retention:
     stays: list[Entry] = []
     for entry, needed in _entries(home, rule, kept):
         (stays if needed else goes).append(entry)
-    return Retention(_ordered(goes), _ordered(stays))
+    links = {entry.place: links_of(home.root / entry.place) for entry in (*goes, *stays)}
+    return Retention(_sized(goes, links, occupied.freed), _sized(stays, links, occupied.held))
 
 
 def prune(
@@ -135,6 +138,7 @@ def prune(
         return plan(home, rule)
     with locked(make_room(home.make().root) / LOCK, mode=PRIVATE):  # of two at once the second finds little to do
         found: dict[str, Entry] = {}
+        links: dict[str, list[Link]] = {}
         spared: dict[str, str] = {}
         for kinds in (
             ("generation",),
@@ -143,7 +147,8 @@ def prune(
             ("record", "report", "lists", "checkpoint"),
         ):
             for entry in plan(home, rule).goes:
-                found.setdefault(entry.place, entry)
+                if entry.place not in found:
+                    found[entry.place], links[entry.place] = entry, links_of(home.root / entry.place)
                 if entry.kind in kinds:
                     why = _removed(partial(_REMOVE[entry.kind], home, rule, entry))
                     if why is not None:
@@ -155,7 +160,7 @@ def prune(
         Entry(one.kind, one.name, one.place, one.bytes, spared.get(one.place, "in use; goes another time"))
         for one in after.goes
     )
-    return Retention(_ordered(gone), _ordered([*after.stays, *left]))
+    return Retention(_sized(gone, links, occupied.freed), _ordered([*after.stays, *left]))
 
 
 def _removed(remove: Callable[[], None]) -> str | None:
@@ -201,6 +206,7 @@ def _snapshot(home: Home, _rule: Rule, entry: Entry) -> None:
             raise ArtifactError("bound meanwhile")
         discard_folder(home.root / entry.place)
         discard_sequences(home, entry.name)
+        discard_counted(home, entry.name)
 
 
 def _run(home: Home, _rule: Rule, entry: Entry) -> None:
@@ -327,7 +333,18 @@ def _last_written(path: Path) -> datetime:
 
 
 def _entry(home: Home, kind: Any, name: str, path: Path, why: str) -> Entry:
-    return Entry(kind, name, path.relative_to(home.root).as_posix(), stored_bytes(path), why)
+    return Entry(kind, name, path.relative_to(home.root).as_posix(), 0, why)
+
+
+def _sized(
+    entries: list[Entry],
+    links: Mapping[str, list[Link]],
+    count: Callable[[Sequence[Sequence[Link]]], list[int]],
+) -> tuple[Entry, ...]:
+    """Return entries in their order, with their bytes."""
+    ordered = _ordered(entries)
+    sizes = count([links[entry.place] for entry in ordered])
+    return tuple(replace(entry, bytes=size) for entry, size in zip(ordered, sizes, strict=True))
 
 
 def _ordered(entries: list[Entry] | Any) -> tuple[Entry, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 from recsys.artifacts import MANIFEST, ArtifactError, check_id, discard_folder, refuse_links, stored_bytes, unheld
 from recsys.data.manifest import SnapshotManifest
 from recsys.data.mapped_sequences import discard_sequences
+from recsys.data.segments.counted import discard_counted
 from recsys.home import Home
 from recsys.store.adapters import list_adapters
 from recsys.store.generations import list_generations
@@ -85,6 +86,7 @@ def delete_snapshot(home: Home, snapshot_id: str) -> None:
             refuse_users(home, snapshot_id)
             discard_folder(folder)
             discard_sequences(home, snapshot_id)
+            discard_counted(home, snapshot_id)
     except FileNotFoundError:
         raise ArtifactError(
             f"There is no snapshot {snapshot_id!r}. `recsys snapshots` lists those that exist."

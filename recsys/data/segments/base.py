@@ -1,5 +1,6 @@
 """The segments that another snapshot has, while events join them: which stay as they are, and which are made anew."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from recsys.data import columns
 from recsys.data.segments import trie
+from recsys.data.segments.counted import Counted
+from recsys.data.segments.keys import in_order
 from recsys.data.segments.leaf import Segment
 from recsys.data.segments.reading import SegmentFiles
-from recsys.data.segments.tally import marks
 from recsys.data.segments.totals import Totals
 from recsys.data.segments.trie import TIME_BITS, USER_BITS, Node, node_named
 
@@ -42,13 +44,21 @@ class Base:
         files: of the segments.
         totals: counts of all events in them; None: nobody knows.
         times_known: whether every event's time is real.
+        counted: the keys of all events in them; None: nobody knows.
     """
 
-    def __init__(self, files: SegmentFiles, totals: Totals | None = None, times_known: bool = False) -> None:
+    def __init__(
+        self,
+        files: SegmentFiles,
+        totals: Totals | None = None,
+        times_known: bool = False,
+        counted: Counted | None = None,
+    ) -> None:
         self.files = files
         self.totals = totals
         self.times_known = times_known
-        self.marks: list[pl.DataFrame] = []  # of the events that were given out
+        self.counted = counted
+        self.taken: Counter[str | None] = Counter()  # events that were given out, by type
         self.removed = 0  # events that were given out and are not among those that come back
         self._all = [_Kept(one, node_named(one.node)) for one in files.segments]
         self._touched = np.zeros(len(self._all), dtype=bool)
@@ -67,7 +77,7 @@ class Base:
     def touch(self, events: pl.DataFrame) -> None:
         """Take note of events that join: the segments where they belong are made anew."""
         steps = trie.steps(events[columns.TIMESTAMP])
-        distinct = np.unique(steps)
+        distinct = in_order(steps)
         places = np.searchsorted(self._last_steps, distinct)
         for step, place in zip(distinct.tolist(), places.tolist(), strict=True):
             hashes: NDArray[np.uint64] | None = None
@@ -117,8 +127,15 @@ class Base:
         """Yield the events of the segments that are made anew."""
         touched = [one.segment for one, gone in zip(self._all, self._touched, strict=True) if gone]
         for part in self.files.of(touched).verified().frames():
-            self.marks.append(marks(part))
+            self.take(part)
             yield part
+
+    def take(self, events: pl.DataFrame) -> None:
+        """Take note of events that are given out, all of a segment's."""
+        if columns.EVENT_TYPE in events.columns:
+            self.taken.update(dict(events[columns.EVENT_TYPE].value_counts().iter_rows()))
+        else:
+            self.taken[None] += events.height
 
     def among(self, units: Iterable[pl.DataFrame]) -> Iterator[tuple[int, "pl.DataFrame | Segment"]]:
         """Yield events and the segments that stay, from the oldest, each with a path into it.
@@ -133,7 +150,7 @@ class Base:
         marks = [path for path, _ in kept]
         for unit in () if first is None else chain([first], coming):
             places = _places(unit, marks)
-            for place in np.unique(places).tolist():
+            for place in in_order(places).tolist():
                 yield from kept[done:place]
                 done = max(done, place)
                 own = unit.filter(pl.Series(places == place))
@@ -151,7 +168,7 @@ def _parted(events: pl.DataFrame, before: int | None, behind: int | None) -> Ite
     near = _shared(before, steps, events)
     far = _shared(behind, steps, events)
     groups = np.where(near >= far, -near, trie.BITS + far)
-    for group in np.unique(groups).tolist():
+    for group in in_order(groups).tolist():
         own = events.filter(pl.Series(groups == group))
         yield trie.path_of(own), own
 

@@ -11,14 +11,13 @@ from recsys.data.content import arranged, canonical, schema_of
 from recsys.data.repeats import Repeats, measure_repeats
 from recsys.data.segments import trie
 from recsys.data.segments.base import Base
+from recsys.data.segments.counted import Counted
 from recsys.data.segments.leaf import SUFFIX, Segment, as_leaf, leaf_hash, share, write_leaf
 from recsys.data.segments.reading import SCHEMA
 from recsys.data.segments.room import Room
 from recsys.data.segments.settling import Settling
-from recsys.data.segments.tally import TALLIED, Tally, marks
+from recsys.data.segments.tally import TALLIED, Tally
 from recsys.data.segments.totals import Totals
-
-_MOST_BESIDE = 1 << 22  # events whose counts are made beside those of others
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class EventTable:
         folder: where the files of the segments lie, and ``SCHEMA``; None: nowhere.
         newest: time of the newest event that was looked at, microseconds since 1970; None: none was.
         totals: counts by which others that join are counted; None: events are few.
+        counted: keys by which others that join are counted, with the digests of files that are shared; None: none are.
         shared: by node those files of it that another snapshot has as well, under the name that they have there.
     """
 
@@ -50,6 +50,7 @@ class EventTable:
     shared: dict[str, str] = field(default_factory=dict)
     newest: int | None = None
     totals: Totals | None = None
+    counted: Counted | None = None
 
     @classmethod
     def of(cls, events: pl.DataFrame) -> "EventTable":
@@ -85,7 +86,7 @@ class Building:
         self._room = room
         self._keep = keep
         self._base = base
-        self._tally = Tally(room)
+        self._tally = Tally(room, () if base is None or base.counted is None else base.counted.types)
         self._settling = Settling(self)
         self._leaves: list[tuple[int, str, Segment]] = []
         self._newest: int | None = None
@@ -125,7 +126,7 @@ class Building:
             return EventTable.of(canonical(pl.concat([self._columns, whole], how="diagonal_relaxed"), "events"))
         if not self._leaves:
             return EventTable.of(self._columns)
-        totals = self._totals()
+        totals, keys = self._counts()
         ordered = sorted(self._leaves, key=lambda one: one[0])
         folder, shared = self._room.folder("leaves"), {}
         segments = []
@@ -138,20 +139,26 @@ class Building:
         kept = arranged(self._columns, "events")
         kept.write_parquet(folder / SCHEMA)
         counted = (totals.all.rows, totals.all.users, self._tally.times_known, schema_of(kept), totals.repeats)
-        return EventTable(*counted, None, segments, folder if self._keep else None, shared, self._newest, totals)
+        if not self._keep:
+            return EventTable(*counted, None, segments, None, shared, self._newest, totals)
+        return EventTable(*counted, None, segments, folder, shared, self._newest, totals, keys)
 
-    def _totals(self) -> Totals:
-        """Return the counts of all events; those of segments that are shared are looked at as little as may be."""
-        base, few = self._base, self._tally.rows <= _MOST_BESIDE
-        if base is None or not self._shared:
-            return self._tally.totals()
-        names = [name for name in TALLIED if name in base.files.schema]
-        rest = base.files.of(self._shared).scans(*names)
-        if few and base.totals is not None and base.times_known and not base.removed:
-            return self._tally.beside(base.totals, pl.concat([marks(self._columns), *base.marks]), rest)
-        for scan in rest:
-            self._tally.add(scan.collect())
-        return self._tally.totals()
+    def _counts(self) -> tuple[Totals, Counted | None]:
+        """Return the counts and keys of all events; segments that are shared are read if theirs are not known."""
+        base, folder = self._base, self._room.folder("counted") if self._keep else None
+        known = None if base is None or not base.times_known or base.removed or not self._shared else base.counted
+        if base is not None and base.totals is not None and known is not None:
+            self._tally.leave(base.taken)
+            totals = self._tally.totals(folder, base.totals, known)
+        else:
+            known = None
+            if base is not None:
+                names = [name for name in TALLIED if name in base.files.schema]
+                for part in base.files.of(self._shared).frames(names):
+                    self._tally.add(part)
+            totals = self._tally.totals(folder)
+        shared = {} if known is None else known.digests
+        return totals, None if folder is None else Counted(folder, self._tally.types, shared)
 
     def write(self, path: int, events: pl.DataFrame, ordered: bool = True) -> None:
         """See ``settling.Keeper``."""
@@ -176,7 +183,7 @@ class Building:
         if self._base is None:
             raise LookupError(f"There is no segment {segment.node}.")
         events = next(self._base.files.of([segment]).verified().frames())
-        self._base.marks.append(marks(events))
+        self._base.take(events)
         return events
 
     def _take(self, path: int, segment: Segment) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import polars as pl
 
 from recsys.data import columns
@@ -32,15 +33,18 @@ class Scatter:
     def add(self, good: pl.DataFrame) -> None:
         """Take good events, with ``FILE`` and ``ROW``."""
         self.rows += good.height
-        for name in good[FILE].unique().to_list():
+        runs = good[FILE].rle().struct.unnest()  # a batch is of one file, or of a few
+        for name in runs["value"].to_list():
             self._files.setdefault(name, len(self._files))
-        numbers = good[FILE].replace_strict(self._files, return_dtype=pl.UInt32)
+        numbers = np.array([self._files[name] for name in runs["value"]], dtype=np.uint32).repeat(
+            runs["len"].to_numpy()
+        )
         windows = self.window_of(good)
         while windows.n_unique() > _MOST_WINDOWS:
             self._shift += 1
             self._spill.coarsen(1)
             windows = self.window_of(good)
-        self._spill.add(good.with_columns(numbers), windows)
+        self._spill.add(good.with_columns(pl.Series(FILE, numbers)), windows)
 
     @property
     def is_one(self) -> bool:
