@@ -34,13 +34,16 @@ class Job(Protocol[Taken, Given]):
 class Executor(Protocol):
     """Does jobs."""
 
-    def map(self, job: Job[Shard, Result], shards: Sequence[Shard], advance: Advance) -> Iterator[Result]:
+    def map(
+        self, job: Job[Shard, Result], shards: Sequence[Shard], advance: Advance, trains: bool = False
+    ) -> Iterator[Result]:
         """Yield the result of each shard, in their order.
 
         Args:
             job: what is done.
             shards: with what.
             advance: is told of units as they are done, by a cluster as shards are.
+            trains: whether torch trains, whose sums hang on threads and device: those are this process's everywhere.
 
         Raises:
             ClusterError: a cluster cannot do it; shards that are done stay done.
@@ -51,7 +54,9 @@ class Executor(Protocol):
 class InProcess:
     """Does all shards here, one after another."""
 
-    def map(self, job: Job[Shard, Result], shards: Sequence[Shard], advance: Advance) -> Iterator[Result]:
+    def map(
+        self, job: Job[Shard, Result], shards: Sequence[Shard], advance: Advance, trains: bool = False
+    ) -> Iterator[Result]:
         """See ``Executor``."""
         with job.opened() as work:
             for shard in shards:
