@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,9 +50,7 @@ class Watched:
         return self.executor.map(job, shards, advance, trains)
 
 
-def test_experts_and_their_settings_are_the_same(
-    nodes: Nodes, split: Split, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_experts_and_their_settings_are_the_same(nodes: Nodes, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     config = ExpertsConfig(max_ease_items=None)
     features = np.random.default_rng(0).normal(size=(split.catalogue, 8)).astype(np.float32)
     monkeypatch.setattr("recsys.experts.sparse.ENTRIES_AT_ONCE", 400)
@@ -81,13 +78,10 @@ def test_experts_and_their_settings_are_the_same(
             np.testing.assert_array_equal(getattr(together[name].matrix, part), getattr(expert.matrix, part))
 
 
-def test_a_cluster_is_shared_for_the_block_and_known_before_it(
-    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cluster_is_shared_for_the_block_and_known_before_it(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ADDRESS, raising=False)
-    with sharing(nodes.address):
-        with sharing(None), executor_at() as executor:
-            assert isinstance(executor, RayCluster)
+    with sharing(nodes.address), sharing(None), executor_at() as executor:
+        assert isinstance(executor, RayCluster)
     with sharing(None), executor_at() as executor:
         assert isinstance(executor, InProcess)
     with pytest.raises(ClusterError, match="Nobody answers"), sharing("127.0.0.1:9"):
