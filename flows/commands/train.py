@@ -150,6 +150,10 @@ def tune(
     snapshot: Snapshot = None,
     config: ModelFile = None,
     trials: Annotated[int | None, typer.Option(min=1, help="In all; those of a killed search count.")] = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(min=1, help="Drawn together, for nodes of a cluster to try side by side; 1 by default."),
+    ] = None,
     train: Annotated[bool, typer.Option("--train/--no-train", help="Train with the best settings.")] = True,
     seed: Seed = None,
     ray: RayOption = None,
@@ -160,7 +164,8 @@ def tune(
 ) -> None:
     """Search settings of adapter and towers by validation, and train a generation with the best."""
     with shell(home, as_json, debug, log_file) as session:
-        search, begin = TuneConfig(trials=trials or TuneConfig().trials), settings(config, seed)
+        search = TuneConfig(trials=trials or TuneConfig().trials, at_once=at_once)
+        begin = settings(config, seed)
         chosen = named_snapshot(session, snapshot)
         from flows.tune import tune_settings
 
