@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from recsys.callbacks import Progress
+
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
 Taken = TypeVar("Taken", contravariant=True)
@@ -61,3 +63,18 @@ class InProcess:
         with job.opened() as work:
             for shard in shards:
                 yield work(shard, advance)
+
+
+def shards_done(executor: Executor, progress: Progress | None, shards: int) -> Advance:
+    """Return what tells how many shards are done elsewhere; work that is done here tells of itself, and more finely."""
+    if progress is None or isinstance(executor, InProcess):
+        return lambda _: None
+    done = 0
+
+    def advance(units: int) -> None:
+        nonlocal done
+        done += units
+        progress(done, shards)
+
+    progress(0, shards)
+    return advance

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from recsys.artifacts import Hold, mark_used, short_id, write_json
-from recsys.callbacks import RunStage, StageProgress, call, step
+from recsys.callbacks import RunStage, StageProgress, call, stage, step
 from recsys.config import ModelConfig, Protocol, to_dict
 from recsys.data.mapped_sequences import mapped_sequences
 from recsys.data.signals import signals_of, with_signals
 from recsys.data.snapshot import Snapshot, open_snapshot
 from recsys.distributed.cluster import executor_at
-from recsys.distributed.executor import InProcess
+from recsys.distributed.executor import InProcess, shards_done
 from recsys.evaluation.held_out import allowed_protocols
 from recsys.evaluation.objective import objective_values
 from recsys.evaluation.report import HEADLINE, METRICS_FILE, OURS, Learning, MetricsDocument, Section, slices
@@ -132,7 +132,8 @@ def train_generation(
         snapshot, protocols[0], texts, frozen, config, systems, checkpoints, parent, pretrained, progress, run
     )
     with executor_at() if len(protocols) > 1 else nullcontext(InProcess()) as executor:
-        parts = executor.map(job, protocols, lambda _: None, trains=True)
+        advance = shards_done(executor, stage(progress, "Train by protocols"), len(protocols))
+        parts = executor.map(job, protocols, advance, trains=True)
         for protocol in protocols:
             figures[protocol], measured = next(parts)
             own, measured = own or measured, None

@@ -13,7 +13,7 @@ from recsys.callbacks import StageProgress, stage, told_here
 from recsys.config import ExpertsConfig, ModelConfig
 from recsys.data.sequences import Scorer, Sequences
 from recsys.distributed.cluster import executor_at
-from recsys.distributed.executor import Advance, InProcess, Work
+from recsys.distributed.executor import Advance, InProcess, Work, shards_done
 from recsys.errors import SettingError
 from recsys.evaluation.full_ranking import Ranking, evaluate
 from recsys.evaluation.report import OURS
@@ -87,7 +87,8 @@ def rank_systems(
     job = SystemsJob(split, frozen, trained.encoding, trained.system, validation, config, "blend" in systems, progress)
     many = len(TRAINED.intersection(single)) > 1
     with executor_at() if many else nullcontext(InProcess()) as executor:
-        for name, (ranking, scorer) in zip(single, executor.map(job, single, lambda _: None, trains=True), strict=True):
+        advance = shards_done(executor, stage(progress, "Train and rank systems"), len(single))
+        for name, (ranking, scorer) in zip(single, executor.map(job, single, advance, trains=True), strict=True):
             rankings += [] if ranking is None else [ranking]
             if scorer is not None:
                 baselines[name] = scorer

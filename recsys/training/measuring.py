@@ -10,13 +10,13 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from recsys.callbacks import RunStage, StageProgress, call, under
+from recsys.callbacks import RunStage, StageProgress, call, stage, under
 from recsys.config import ModelConfig, Protocol, to_dict
 from recsys.data.signals import with_signals
 from recsys.data.snapshot import Snapshot
 from recsys.data.text import item_texts
 from recsys.distributed.cluster import executor_at
-from recsys.distributed.executor import InProcess
+from recsys.distributed.executor import InProcess, shards_done
 from recsys.errors import DataError
 from recsys.evaluation.full_ranking import Ranking
 from recsys.evaluation.held_out import make_split, read_sequences
@@ -172,7 +172,8 @@ def measure(
     goes_on = None if parent is None else (parent, parent.rows(snapshot), parent.learnt(snapshot, split))
     job = SeedsJob(split, texts, frozen, config, systems, checkpoints, goes_on, pretrained, callback)
     with executor_at() if seeds > 1 else nullcontext(InProcess()) as executor:
-        (first, *others) = executor.map(job, range(config.seed, config.seed + seeds), lambda _: None, trains=True)
+        advance = shards_done(executor, stage(callback, "Train and rank by seeds"), seeds)
+        (first, *others) = executor.map(job, range(config.seed, config.seed + seeds), advance, trains=True)
     trained, rankings, cpu_seconds = first.trained, first.rankings, weighed + first.cpu_seconds
     assert trained is not None
     samples, repeated = config.evaluation.bootstrap_samples, [ranking for one in others for ranking in one.rankings]

@@ -20,12 +20,12 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from recsys.artifacts import ArtifactError
-from recsys.callbacks import StageProgress
+from recsys.callbacks import StageProgress, stage
 from recsys.config import ModelConfig, TuneConfig, from_dict
 from recsys.data.sequences import Sequences
 from recsys.database.files import sqlite_url
 from recsys.distributed.cluster import executor_at
-from recsys.distributed.executor import InProcess
+from recsys.distributed.executor import InProcess, shards_done
 from recsys.evaluation.splits import Targets, sample
 from recsys.models.towers.training import tower_shape
 from recsys.training.encoding import TextEncoding
@@ -91,7 +91,7 @@ def tune(
         search: how long.
         storage: the SQLite file of the search; one that was killed goes on from there.
         pretrained: the PEFT folder that every adapter begins with; None: anew.
-        progress: called with stage, done, total, but not by a cluster.
+        progress: called with stage, done, total, by a cluster as trials are done.
         each: called with a trial and the number of all, as each is done.
 
     Returns:
@@ -121,8 +121,10 @@ def tune(
         asked = [Asked(number, with_settings(config, settings)) for number, settings in left]
         wanted = adapters.missing([one.config.adapter for one in asked])
         with executor_at() if len(asked) > 1 else nullcontext(InProcess()) as executor:
-            deque(executor.map(adapters, wanted, lambda _: None, trains=True), maxlen=0)
-            results = executor.map(TrialsJob(adapters, judged, search, before), asked, lambda _: None, trains=True)
+            advance = shards_done(executor, stage(progress, "Train adapters"), len(wanted))
+            deque(executor.map(adapters, wanted, advance, trains=True), maxlen=0)
+            advance = shards_done(executor, stage(progress, "Try settings"), len(asked))
+            results = executor.map(TrialsJob(adapters, judged, search, before), asked, advance, trains=True)
             for (number, settings), tried in zip(left, results, strict=True):
                 study.add_trial(_finished(tried, settings, space))
                 if each:
