@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from flows.evaluate import evaluate_systems
-from flows.forms import Count, Folder, Seed, some_of
+from flows.forms import Address, Count, Folder, Seed, some_of
 from flows.ingest import ingest_tables
 from flows.runs import flow
 from flows.runtime import open_home
@@ -36,6 +36,7 @@ def run_benchmark(
     systems: Annotated[tuple[str, ...], some_of(SYSTEMS)] | None = None,
     seeds: Count = 1,
     shuffle_ties: bool = False,
+    ray: Address | None = None,
 ) -> MetricsDocument:
     """Ingest a folder, train and rank all systems, write ``metrics.json``, ``lists.parquet`` and a page.
 
@@ -49,18 +50,22 @@ def run_benchmark(
         systems: which to train and rank; empty: all.
         seeds: how many trainings from ``seed`` on; figures are their means.
         shuffle_ties: put one user's events at equal times in random order, to see that no figure hangs on it.
+        ray: host:port of a Ray cluster whose nodes share the home and this work; empty: RECSYS_RAY_ADDRESS of whoever
+            runs this, or no cluster.
 
     Raises:
         SourceError: the folder does not hold one table of each kind, or a table cannot be read.
         QualityError: most rows are bad.
         DataError, SettingError: the data does not allow the protocol, there are no ties to shuffle, or a system does
             not exist.
+        ClusterError: the cluster cannot be joined, or cannot do its part.
     """
     root, folder = str(open_home(home).root), Path(data)
     snapshot_id = ingest_tables(find_table(folder, "events"), find_table(folder, "items"), root, _INGEST)
     config = replace(PRESETS[preset], seed=seed)
     name = folder.resolve().name
-    return evaluate_systems(snapshot_id, out, root, protocol, config, systems or SYSTEMS, name, seeds, shuffle_ties)
+    wanted = systems or SYSTEMS
+    return evaluate_systems(snapshot_id, out, root, protocol, config, wanted, name, seeds, shuffle_ties, ray)
 
 
 def find_table(folder: Path, name: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from flows import progress
-from flows.forms import Count, Folder, SnapshotId, Text, some_of
+from flows.forms import Address, Count, Folder, SnapshotId, Text, some_of
 from flows.reports import report_metrics
 from flows.runs import as_tasks, flow, stage
 from flows.runtime import open_home
@@ -12,6 +12,7 @@ from flows.work import TRAINING
 from recsys.artifacts import ArtifactError, write_atomic
 from recsys.config import LEAVE_ONE_OUT, ModelConfig, Protocol
 from recsys.data.snapshot import list_snapshots, open_snapshot
+from recsys.distributed.cluster import sharing
 from recsys.evaluation.held_out import allowed_protocols
 from recsys.evaluation.page import PAGE_FILE, page
 from recsys.evaluation.report import LISTS_FILE, METRICS_FILE, MetricsDocument, write_lists, write_metrics
@@ -38,6 +39,7 @@ def evaluate_systems(
     name: Text | None = None,
     seeds: Count = 1,
     shuffle_ties: bool = False,
+    ray: Address | None = None,
 ) -> MetricsDocument:
     """Train all systems on a snapshot, write metrics, top lists and a page, and return the metrics document.
 
@@ -52,20 +54,24 @@ def evaluate_systems(
         name: what the report calls the data; empty: the snapshot's id.
         seeds: how many trainings, with this many seeds from ``config.seed`` on; figures are means, lists the first's.
         shuffle_ties: put one user's events at equal times in random order, to see that no figure hangs on it.
+        ray: host:port of a Ray cluster whose nodes share the home and this work; empty: RECSYS_RAY_ADDRESS of whoever
+            runs this, or no cluster.
 
     Raises:
         ArtifactError: there is no such snapshot.
         DataError, SettingError: the data does not allow the protocol, there are no ties to shuffle, or a system does
             not exist.
+        ClusterError: the cluster cannot be joined, or cannot do its part.
     """
     place = open_home(home)
     snapshot = open_snapshot(place, snapshot_id or _newest(place))
     folder = Path(out) if out else place.runs / f"evaluate-{snapshot.id}-{protocol}"
     folder.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be written is known at once
-    document, rankings = measuring.evaluate_systems(
-        place, snapshot, protocol, config, systems, name, seeds, shuffle_ties,
-        progress=progress.report, run=as_tasks(encode_texts, measure),
-    )  # fmt: skip
+    with sharing(ray):
+        document, rankings = measuring.evaluate_systems(
+            place, snapshot, protocol, config, systems, name, seeds, shuffle_ties,
+            progress=progress.report, run=as_tasks(encode_texts, measure),
+        )  # fmt: skip
     write_lists(folder / LISTS_FILE, rankings, snapshot.user_ids(), snapshot.item_ids())
     write_atomic(folder / PAGE_FILE, page(document).encode())
     write_metrics(folder / METRICS_FILE, document)

@@ -5,7 +5,7 @@ Run ``recsys demo`` for it on MovieLens 100K, deploy it with ``recsys deploy``, 
 
 from pathlib import Path
 
-from flows.forms import Folder, Reason
+from flows.forms import Address, Folder, Reason
 from flows.ingest import fetch_movielens, ingest_tables
 from flows.locations import TableLocation, located_flow
 from flows.publish import publish_generation
@@ -37,6 +37,7 @@ def pipeline(
     reason: Reason | None = None,
     live: bool = True,
     gate: GateConfig = _GATE,
+    ray: Address | None = None,
 ) -> Training:
     """Ingest, train, measure and publish; what was done before with the same inputs is found, not done again.
 
@@ -53,6 +54,8 @@ def pipeline(
         reason: why the gate is overruled, or this is published; the log of promotions keeps it; empty: it is not said.
         live: join what the service has collected: events, items that were put or deleted, what was said of users.
         gate: what the gate lets pass.
+        ray: host:port of a Ray cluster whose nodes share the home and the training; empty: RECSYS_RAY_ADDRESS of
+            whoever runs this, or no cluster.
 
     Raises:
         DataError, SettingError: only one of events and items is given, or users without them, or the data cannot be
@@ -70,7 +73,7 @@ def pipeline(
         events, items = fetch_movielens(place.cache)
 
     snapshot_id = ingest_tables(events, items, str(place.root), ingest, users, live)
-    training = train_generation(snapshot_id, str(place.root), model)
+    training = train_generation(snapshot_id, str(place.root), model, ray=ray)
     report_metrics(read_json(Path(training.metrics)))
     report_samples(place, training.generation)
     if publish:

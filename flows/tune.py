@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flows import progress
 from flows.evaluate import encode_texts
-from flows.forms import Folder, SnapshotId
+from flows.forms import Address, Folder, SnapshotId
 from flows.reports import report_found
 from flows.runs import flow, show_image, show_table, stage
 from flows.runtime import open_home
@@ -18,6 +18,7 @@ from recsys.config import ModelConfig, TuneConfig, to_dict
 from recsys.data.mapped_sequences import mapped_sequences
 from recsys.data.signals import signals_of, with_signals
 from recsys.data.snapshot import Snapshot, open_snapshot
+from recsys.distributed.cluster import sharing
 from recsys.evaluation.held_out import allowed_protocols, make_split
 from recsys.home import Home
 from recsys.training.pretrained import pretrained_folder, with_adapter
@@ -54,6 +55,7 @@ def tune_settings(
     config: ModelConfig = _MODEL,
     search: TuneConfig = _SEARCH,
     train: bool = True,
+    ray: Address | None = None,
 ) -> Tuned:
     """Search settings of adapter and towers by validation, and train a generation with the best.
 
@@ -65,17 +67,21 @@ def tune_settings(
         config: where the search begins, and what it leaves as it is.
         search: how many trials, and when they are pruned.
         train: train with the best settings afterwards.
+        ray: host:port of a Ray cluster whose nodes share the home and this work; empty: RECSYS_RAY_ADDRESS of whoever
+            runs this, or no cluster.
 
     Raises:
         ArtifactError: there is no such snapshot.
         DataError: the data allows none of the protocols, or holds too few events.
+        ClusterError: the cluster cannot be joined, or cannot do its part.
     """
     place = open_home(home)
     snapshot = open_snapshot(place, snapshot_id)
     config = with_signals(snapshot, with_adapter(place, config))
     key = short_id(snapshot.id, to_dict(config), to_dict(search) | {"trials": 0}, version("recsys"))
     base = place.runs / f"tune-{key}"
-    trials = run_trials(snapshot, place, config, search, base.with_suffix(".db"))
+    with sharing(ray):
+        trials = run_trials(snapshot, place, config, search, base.with_suffix(".db"))
     best = best_of(trials)
     chosen = with_settings(config, best.settings)
     write_json(base.with_suffix(".json"), to_dict(chosen))
@@ -89,7 +95,7 @@ def tune_settings(
     )
     picture = base64.b64encode(drawing).decode()
     show_image(f"data:image/png;base64,{picture}", key="trials-plot", description="Trials by setting.")
-    training = train_generation(snapshot_id, str(place.root), chosen) if train else None
+    training = train_generation(snapshot_id, str(place.root), chosen, ray=ray) if train else None
     return Tuned(
         trials=trials,
         best=best.number,

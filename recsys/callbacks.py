@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 Progress = Callable[[int, int], None]  # done, total
 StageProgress = Callable[[str, int, int], None]  # stage, done, total
@@ -48,6 +48,11 @@ def stage(progress: StageProgress | None, name: str) -> Progress | None:
     if progress is None:
         return None
     return lambda done, total: progress(name, done, total)
+
+
+def told_here(job: Any) -> dict[str, Any]:
+    """Return the state of a dataclass that is carried to another process, as its ``__getstate__``: nobody is told."""
+    return {**job.__dict__, "progress": None}
 
 
 def under(progress: StageProgress | None, title: str) -> StageProgress | None:

@@ -341,6 +341,9 @@ class TuneConfig(Settings):
     trials: Count = 20  # in all, those of an earlier search with the same settings included
     startup_trials: Count = 5  # drawn at random, and complete, before TPE draws and the median prunes
     warmup_epochs: CountOrNone = 2  # of every trial, before it can be pruned
+    at_once: Count | None = field(
+        default=None, metadata=LATER
+    )  # trials that are drawn and pruned by what was before all of them, for a cluster to try side by side; None: one
 
 
 @dataclass(frozen=True)

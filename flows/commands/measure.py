@@ -7,7 +7,7 @@ import typer
 
 from flows import progress
 from flows.commands.tables import show_metrics, show_report
-from flows.commands.terminal import DebugOption, HomeOption, JsonOption, LogOption, Seed, shell
+from flows.commands.terminal import DebugOption, HomeOption, JsonOption, LogOption, RayOption, Seed, shell
 from recsys.artifacts import ArtifactError, read_json
 from recsys.config import LEAVE_ONE_OUT, Protocol
 from recsys.errors import SettingError
@@ -23,6 +23,7 @@ def evaluate(
     report: Annotated[
         bool, typer.Option("--report", help="Write the generation's page again; nothing is trained.")
     ] = False,
+    ray: RayOption = None,
     log_file: LogOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -33,6 +34,8 @@ def evaluate(
         from recsys.evaluation.headline import METRICS_FILE, measured_by
         from recsys.store.generations import newest_id, read_generation
 
+        if ray is not None and out is None:
+            raise SettingError("Give --out beside --ray: without it nothing is trained.")
         chosen = newest_id(session.home) if generation is None else meant(session.home, GENERATION, generation)
         folder, manifest = read_generation(session.home, chosen)
         if out is None and not measured_by(folder):
@@ -46,7 +49,7 @@ def evaluate(
             settings = manifest.config
             wanted = protocol or allowed_protocols(open_snapshot(session.home, manifest.snapshot), settings)[0]
             root = str(session.home.root)
-            document = evaluate_systems(manifest.snapshot, str(out), root, wanted, settings)
+            document = evaluate_systems(manifest.snapshot, str(out), root, wanted, settings, ray=ray)
         elif protocol:
             document |= {"protocols": {name: part for name, part in document["protocols"].items() if name == protocol}}
             if not document["protocols"]:
@@ -74,6 +77,7 @@ def benchmark(
     shuffle_ties: Annotated[
         bool, typer.Option("--shuffle-ties", help="Shuffle a user's events of equal time.")
     ] = False,
+    ray: RayOption = None,
     log_file: LogOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -85,7 +89,9 @@ def benchmark(
 
         chosen = tuple(systems.split(",")) if systems else None
         root = str(session.home.root)
-        document = run_benchmark(str(data), str(out), root, protocol, preset, seed or 0, chosen, seeds, shuffle_ties)
+        document = run_benchmark(
+            str(data), str(out), root, protocol, preset, seed or 0, chosen, seeds, shuffle_ties, ray
+        )
         show_metrics(session, document)
         session.show(f"Written to {out.absolute()}.")
         session.result = {"out": out.absolute(), **document}

@@ -15,6 +15,7 @@ from flows.commands.terminal import (
     JsonOption,
     LogOption,
     ModelFile,
+    RayOption,
     Seed,
     Snapshot,
     named_snapshot,
@@ -43,6 +44,7 @@ def train(
     adapter: Annotated[
         str | None, typer.Option(metavar="ADAPTER", help="Fit all but BERT on this one's vectors; it stays as it is.")
     ] = None,
+    ray: RayOption = None,
     log_file: LogOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -61,7 +63,7 @@ def train(
         chosen = named_snapshot(session, snapshot)
         from flows.train import train_generation
 
-        done = train_generation(chosen, str(session.home.root), model, resume_from)
+        done = train_generation(chosen, str(session.home.root), model, resume_from, ray)
         show_metrics(session, read_json(Path(done.metrics)))
         parts = Parts.read(session.home.generations / done.generation)
         if parts is not None:
@@ -148,8 +150,13 @@ def tune(
     snapshot: Snapshot = None,
     config: ModelFile = None,
     trials: Annotated[int | None, typer.Option(min=1, help="In all; those of a killed search count.")] = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(min=1, help="Drawn together, for nodes of a cluster to try side by side; 1 by default."),
+    ] = None,
     train: Annotated[bool, typer.Option("--train/--no-train", help="Train with the best settings.")] = True,
     seed: Seed = None,
+    ray: RayOption = None,
     log_file: LogOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -157,11 +164,12 @@ def tune(
 ) -> None:
     """Search settings of adapter and towers by validation, and train a generation with the best."""
     with shell(home, as_json, debug, log_file) as session:
-        search, begin = TuneConfig(trials=trials or TuneConfig().trials), settings(config, seed)
+        search = TuneConfig(trials=trials or TuneConfig().trials, at_once=at_once)
+        begin = settings(config, seed)
         chosen = named_snapshot(session, snapshot)
         from flows.tune import tune_settings
 
-        done = tune_settings(chosen, str(session.home.root), begin, search, train)
+        done = tune_settings(chosen, str(session.home.root), begin, search, train, ray)
         names = list(done.trials[0].settings)
         shown = (name.replace(".", " ").replace("_", " ") for name in names)
         headings = dict.fromkeys(("trial", "N@10", "epochs", *shown), "right")

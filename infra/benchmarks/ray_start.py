@@ -2,9 +2,11 @@
 
     python infra/benchmarks/ray_start.py HOME --out infra/results/ray.json [--users 2000] [--texts 512] [--rounds 3]
 
-Needs ``pip install 'recsys[ray]'``, and a home that ``infra/load/homes.py`` has made or a training has published. The
-same work is done alone and by the cluster, by turns, first of two shards with next to nothing in them: what the cluster
-takes longer over these is its start. Two machines then win from ``2 × rate × start`` on, with the rate of one.
+Needs ``pip install 'recsys[ray]'``, root on Linux with the controller ``cpuacct`` of cgroups, and a home that
+``infra/load/homes.py`` has made or a training has published. The same work is done alone and by the cluster, by turns,
+first of two shards with next to nothing in them: what the cluster takes longer over these is its start, of both workers
+and of all that Ray does beside them. Two machines then win from ``rate × start`` on, with the rate of one: each does
+half of both. All seconds are of the processor, since the clock of a machine that does other work says little.
 ``tables.py`` makes the table.
 """
 
@@ -39,6 +41,7 @@ from recsys.store.generations import current_id, read_generation
 from recsys.texts import tables
 from recsys.texts.vectors import TextVectors
 
+GROUP = Path("/sys/fs/cgroup/cpuacct/recsys-ray")
 HOUSE = Path(__file__).parents[2]
 HEAD = "127.0.0.2"  # Ray takes 127.0.0.1 for one that others cannot reach, and looks for another
 STORE_BYTES = 100_000_000
@@ -56,6 +59,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     home = Home(options.home.absolute())
+    GROUP.mkdir(exist_ok=True)
+    (GROUP / "cgroup.procs").write_text(str(os.getpid()))  # and whatever this process starts
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as place, nodes(Path(place)) as address:
         started = time.monotonic()
         with executor_at(address) as cluster:
@@ -64,7 +69,7 @@ def main() -> None:
             found = [measure(name, run, many, cluster, options.rounds) for name, (run, many) in work.items()]
     import ray
 
-    environment = {"device": device_name(), "ray": ray.__version__}
+    environment = {"device": device_name(), "ray": ray.__version__, "load": os.getloadavg()}
     write_json(options.out, {"task": "ray", "environment": environment, "joined": joined, "work": found})
 
 
@@ -87,20 +92,33 @@ def nodes(place: Path) -> Iterator[str]:
 
 
 def measure(name: str, run: Any, many: int, cluster: Executor, rounds: int) -> dict[str, Any]:
-    """Return seconds of few and many, alone and by the cluster, and from where on it pays."""
+    """Return seconds of the processor for few and many, alone and by the cluster, and from where on it pays."""
     seconds: dict[str, list[float]] = {"few alone": [], "few": [], "many alone": [], "many": []}
     for _ in range(rounds):
         for key, taken in seconds.items():
-            executor = InProcess() if key.endswith("alone") else cluster
-            started = time.monotonic()
-            run(SHARDS if key.startswith("few") else many, executor)
-            taken.append(time.monotonic() - started)
-    spent = {key: statistics.median(taken) for key, taken in seconds.items()}
-    start = spent["few"] - spent["few alone"]
-    rate = (many - SHARDS) / (spent["many alone"] - spent["few alone"])
-    found = {"what": name, "many": many, "seconds": spent, "start": start, "rate": rate, "pays_from": 2 * rate * start}
-    print(found)
+            alone = key.endswith("alone")
+            spent = time.process_time if alone else processor_seconds
+            started = spent()
+            run(SHARDS if key.startswith("few") else many, InProcess() if alone else cluster)
+            taken.append(spent() - started)
+    middle = {key: statistics.median(taken) for key, taken in seconds.items()}
+    start = middle["few"] - middle["few alone"]
+    rate = (many - SHARDS) / (middle["many alone"] - middle["few alone"])
+    found = {
+        "what": name,
+        "many": many,
+        "cpu_seconds": seconds,
+        "start": start,
+        "rate": rate,
+        "pays_from": rate * start,
+    }
+    print(found, flush=True)
     return found
+
+
+def processor_seconds() -> float:
+    """Return what all processes of the group have used, those that have ended among them."""
+    return int((GROUP / "cpuacct.usage").read_text()) / 1e9
 
 
 def lists(home: Home, users: int, executor: Executor) -> None:

@@ -173,9 +173,10 @@ def ray(path: Path) -> str:
     document = json.loads(path.read_text())
     about, joined = document["environment"], document["joined"]
     lines = [
-        f"Ray {about['ray']}, two nodes of one thread on one {about['device']}. Joining takes {joined:.1f} s.",
+        f"Ray {about['ray']}, two nodes of one thread on one {about['device']}; seconds of the processor, the median "
+        f"of rounds, beside a load of {about['load'][0]:.0f}. Joining took {joined:.1f} s of the clock.",
         "",
-        "| work | a second, one thread | start of the workers, s | two machines win from |",
+        "| work | a second, one thread | start of both workers, s | two machines win from |",
         "|---|---|---|---|",
     ]
     for row in document["work"]:

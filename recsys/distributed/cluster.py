@@ -3,11 +3,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from recsys.distributed.executor import Executor, InProcess
 from recsys.errors import RecsysError
 
 ADDRESS = "RECSYS_RAY_ADDRESS"
+
+_shared: ContextVar[str | None] = ContextVar("cluster", default=None)
 
 
 class ClusterError(RecsysError):
@@ -19,12 +22,12 @@ def executor_at(address: str | None = None) -> Iterator[Executor]:
     """Connect with the Ray cluster at an address, ``host:port``; without any, work is done in this process.
 
     Args:
-        address: of its head; None: the environment's.
+        address: of its head; None: that of ``sharing``, else the environment's.
 
     Raises:
         ClusterError: Ray is not installed, nobody answers there, or Python or Ray are other versions.
     """
-    address = address or os.environ.get(ADDRESS)
+    address = address or _shared.get() or os.environ.get(ADDRESS)
     if not address:
         yield InProcess()
         return
@@ -32,3 +35,24 @@ def executor_at(address: str | None = None) -> Iterator[Executor]:
 
     with RayCluster.at(address) as cluster:
         yield cluster
+
+
+@contextmanager
+def sharing(address: str | None) -> Iterator[None]:
+    """Have the work of a block that a cluster can share done by the one at an address, each piece when it comes.
+
+    In between nothing holds to the cluster: hours of training outlive its head.
+
+    Args:
+        address: of its head; None: the environment's, if there is one.
+
+    Raises:
+        ClusterError: it cannot be joined now, which is known before the work.
+    """
+    with executor_at(address):
+        pass
+    before = _shared.set(address or _shared.get())
+    try:
+        yield
+    finally:
+        _shared.reset(before)

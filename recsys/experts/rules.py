@@ -2,16 +2,18 @@
 
 Weights as in the sequential rules of Ludewig and Jannach, "Evaluation of session-based recommendation algorithms"
 (2018). Pairs are counted by blocks of antecedents, of each of which the strongest rules are kept before the next one:
-memory follows the block and what is kept, not the number of pairs.
+memory follows the block and what is kept, not the number of pairs. A cluster may share the blocks.
 """
 
-from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy import sparse
 
 from recsys.data.sequences import Sequences
-from recsys.experts.sparse import ItemMatrixScorer, keep_largest, row_blocks, stacked
+from recsys.experts.blocks import Counted, by_blocks
+from recsys.experts.sparse import ItemMatrixScorer, keep_largest
 
 
 def fit_rules(train: Sequences, catalogue: int, window: int, neighbours: int, decay: float) -> ItemMatrixScorer:
@@ -22,11 +24,14 @@ def fit_rules(train: Sequences, catalogue: int, window: int, neighbours: int, de
     A rule's weights are divided by the root of how often its antecedent occurs, so that frequent items of a history
     do not drown the rest.
     """
-    return ItemMatrixScorer(stacked(_strongest(train.liked(), catalogue, window, neighbours), catalogue), decay, window)
+    liked = replace(train.liked(), times=None)
+    most = window * np.bincount(liked.items, minlength=catalogue)
+    matrix = by_blocks(partial(_strongest, liked, catalogue, window, neighbours), most, catalogue)
+    return ItemMatrixScorer(matrix, decay, window)
 
 
-def _strongest(train: Sequences, catalogue: int, window: int, neighbours: int) -> Iterator[sparse.csr_matrix]:
-    """Yield blocks of the (catalogue, catalogue) rules, antecedents by row, the strongest of each."""
+def _strongest(train: Sequences, catalogue: int, window: int, neighbours: int) -> Counted:
+    """Return what makes blocks of the (catalogue, catalogue) rules, antecedents by row, the strongest of each."""
     signals = train.signals
     weights = None if signals is None else signals.weights
     counts = np.bincount(train.items, weights, minlength=catalogue).astype(np.float32)
@@ -35,7 +40,8 @@ def _strongest(train: Sequences, catalogue: int, window: int, neighbours: int) -
     lasts = np.repeat(train.offsets[1:] - 1, train.lengths)[places]  # of the rows that they stand in
     occurs = np.bincount(train.items, minlength=catalogue)
     ends = np.cumsum(occurs)
-    for block in row_blocks(window * occurs):
+
+    def counted(block: slice) -> sparse.csr_matrix:
         own = slice(int(ends[block.start] - occurs[block.start]), int(ends[block.stop - 1]))
         before, last = places[own], lasts[own]
         total = sparse.csr_matrix((block.stop - block.start, catalogue), dtype=np.float32)
@@ -51,4 +57,6 @@ def _strongest(train: Sequences, catalogue: int, window: int, neighbours: int) -
             coordinates = (train.items[pairs] - block.start, train.items[pairs + distance])
             total += sparse.csr_matrix((values, coordinates), shape=total.shape)
         total.data *= np.repeat(scale[block], np.diff(total.indptr))
-        yield keep_largest(total, neighbours)
+        return keep_largest(total, neighbours)
+
+    return counted

@@ -7,6 +7,7 @@ runs a stage is the caller's choice: a plain call by default, a task with retrie
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from recsys.artifacts import Hold, mark_used, short_id, write_json
-from recsys.callbacks import RunStage, StageProgress, call, step
+from recsys.callbacks import RunStage, StageProgress, call, stage, step
 from recsys.config import ModelConfig, Protocol, to_dict
 from recsys.data.mapped_sequences import mapped_sequences
 from recsys.data.signals import signals_of, with_signals
 from recsys.data.snapshot import Snapshot, open_snapshot
+from recsys.distributed.cluster import executor_at
+from recsys.distributed.executor import InProcess, shards_done
 from recsys.evaluation.held_out import allowed_protocols
 from recsys.evaluation.objective import objective_values
 from recsys.evaluation.report import HEADLINE, METRICS_FILE, OURS, Learning, MetricsDocument, Section, slices
@@ -36,8 +39,9 @@ from recsys.store.manifests import RECOMMENDATION, AdapterCard
 from recsys.store.names import ADAPTER, meant
 from recsys.training.baselines import FROZEN_TOWERS, QUICK
 from recsys.training.fit_system import refit_system
-from recsys.training.measuring import Measured, describe, encode_texts, measure
+from recsys.training.measuring import Measured, describe, encode_texts
 from recsys.training.pretrained import is_frozen, pretrained_folder, with_adapter
+from recsys.training.protocols import ProtocolsJob
 from recsys.training.resuming import Parent, continue_system, save_training
 
 # slices in which a generation must not be worse
@@ -97,6 +101,7 @@ def train_generation(
         ArtifactError: there is no such snapshot or adapter.
         DataError: the data allows none of the protocols, holds too few events, one text for all items, or nothing new.
         SettingError: the objective is no column of numbers.
+        ClusterError: ``RECSYS_RAY_ADDRESS`` names a cluster that cannot do its part.
     """
     clean_up(home)
     snapshot = open_snapshot(home, snapshot_id)
@@ -122,16 +127,19 @@ def train_generation(
     clock = {"read texts": time.monotonic() - started}
     before = time.monotonic()
     figures: dict[str, Section] = {}
-    measured: Measured | None = None  # by the first protocol; of the others only figures stay in memory
-    for protocol in protocols:
-        part = run(
-            measure, snapshot, protocol, texts, frozen, config, systems,
-            checkpoints=checkpoints.under(protocol), parent=parent, pretrained=pretrained, progress=progress,
-        )  # fmt: skip
-        figures[protocol], measured = part.figures, measured or part
-        del part
-    assert measured is not None
-    protocol, own = protocols[0], measured
+    own: Measured | None = None  # by the first protocol; of the others only figures stay in memory
+    job = ProtocolsJob(
+        snapshot, protocols[0], texts, frozen, config, systems, checkpoints, parent, pretrained, progress, run
+    )
+    with executor_at() if len(protocols) > 1 else nullcontext(InProcess()) as executor:
+        advance = shards_done(executor, stage(progress, "Train by protocols"), len(protocols))
+        parts = executor.map(job, protocols, advance, trains=True)
+        for protocol in protocols:
+            figures[protocol], measured = next(parts)
+            own, measured = own or measured, None
+    del job, parts
+    assert own is not None
+    protocol = protocols[0]
     clock["train and measure"] = time.monotonic() - before
     document = describe(snapshot, config, figures)
     text = parent.maps.text if parent else written_out(snapshot.items(), config.text)
@@ -161,7 +169,7 @@ def train_generation(
     training = Training(generation_id, adapter_id, snapshot.id, str(metrics), seconds, origin)
     write_json(record, asdict(training))
     checkpoints.remove()
-    del measured, own, system, texts, frozen, maps  # the generation is opened, and need not stand beside them in memory
+    del own, system, texts, frozen, maps  # the generation is opened, and need not stand beside them in memory
     with step(progress, "Write the report"):
         try_report(home, generation_id)
     return training

@@ -17,7 +17,7 @@ from recsys.experts.lexical import Lexicon, fit_lexical
 from recsys.experts.rules import fit_rules
 from recsys.experts.sparse import ItemMatrixScorer
 from recsys.ranking.system import AGAIN, EASE, KNN, LEXICAL, RULES, Chosen, System
-from recsys.training.validation import validation_ndcg
+from recsys.training.validation import validation_figures, validation_ndcg
 
 AVERSIONS = (0.0, 0.3, 1.0)
 DECAYS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
@@ -28,7 +28,8 @@ def fit_content(features: NDArray[np.float32], validation: Targets) -> Content:
     """Return content-based filtering over some text features, its history decay chosen by validation NDCG@10."""
     content = Content(features, DECAYS[0])
     scorers = [content.reading(decay, aversion) for decay in DECAYS for aversion in aversions(validation.histories)]
-    return max(scorers, key=lambda scorer: validation_ndcg(scorer, validation))
+    figures = validation_figures(scorers, validation, len(features))
+    return scorers[figures.index(max(figures))]
 
 
 def fit_best_lexical(lexicon: Lexicon, validation: Targets, progress: Progress | None = None) -> ItemMatrixScorer:
@@ -83,12 +84,15 @@ def fit_experts(
         best = -1.0
         for ridge in ridges:
             expert = fit_expert(name, train, catalogue, config, config.history_decay, ridge)
-            for decay, aversion in product(DECAYS, aversions(validation.histories)):
-                candidate = ItemMatrixScorer(expert.matrix, decay, expert.window, aversion)
-                figure = validation_ndcg(candidate, validation)
+            candidates = [
+                ItemMatrixScorer(expert.matrix, decay, expert.window, aversion)
+                for decay, aversion in product(DECAYS, aversions(validation.histories))
+            ]
+            figures = validation_figures(candidates, validation, catalogue)
+            for candidate, figure in zip(candidates, figures, strict=True):
                 if figure > best:
                     best, experts[name] = figure, candidate
-                    chosen["decays"][name], chosen["expert_ndcg@10"][name] = decay, figure
+                    chosen["decays"][name], chosen["expert_ndcg@10"][name] = candidate.decay, figure
                     if name == EASE:
                         chosen["ridge"] = ridge
         if report:

@@ -6,14 +6,17 @@ Who runs a stage is the caller's choice: a plain call by default, a task with a 
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from recsys.callbacks import RunStage, StageProgress, call, under
+from recsys.callbacks import RunStage, StageProgress, call, stage, under
 from recsys.config import ModelConfig, Protocol, to_dict
 from recsys.data.signals import with_signals
 from recsys.data.snapshot import Snapshot
 from recsys.data.text import item_texts
+from recsys.distributed.cluster import executor_at
+from recsys.distributed.executor import InProcess, shards_done
 from recsys.errors import DataError
 from recsys.evaluation.full_ranking import Ranking
 from recsys.evaluation.held_out import make_split, read_sequences
@@ -25,11 +28,12 @@ from recsys.home import Home
 from recsys.models.checkpoints import Checkpoints
 from recsys.models.devices import device_name
 from recsys.selection.scales import robust
-from recsys.training.baselines import SYSTEMS, rank_systems
+from recsys.training.baselines import SYSTEMS
 from recsys.training.encoding import TextEncoding, frozen_encoding
-from recsys.training.fit_system import Trained, train_on
+from recsys.training.fit_system import Trained
 from recsys.training.pretrained import pretrained_folder, with_adapter
-from recsys.training.resuming import Parent, adapt_on
+from recsys.training.resuming import Parent
+from recsys.training.seeds import SeedsJob
 from recsys.training.weighing import as_meant
 
 
@@ -155,6 +159,7 @@ def measure(
     Raises:
         DataError, SettingError: the data does not allow the protocol, there are no ties to shuffle, or a system does
             not exist.
+        ClusterError: ``RECSYS_RAY_ADDRESS`` names a cluster that cannot do its part.
     """
     values = objective_values(snapshot.items(), config)
     sequences, special = read_sequences(snapshot, protocol, config, shuffle_ties)
@@ -163,25 +168,15 @@ def measure(
     callback = under(progress, protocol)
     began = time.process_time()
     split = as_meant(split, sequences, config, None if parent is None else parent.weighing, callback)
-    if parent is None:
-        trained = train_on(split, texts, frozen, config, callback, checkpoints, pretrained)
-    else:
-        rows, learnt = parent.rows(snapshot), parent.learnt(snapshot, split)
-        trained = adapt_on(split, texts, frozen, parent, rows, learnt, config, callback, checkpoints)
-    cpu_seconds = time.process_time() - began
-    rankings = rank_systems(split, frozen, trained, config, systems, callback)
-    repeated = []
-    for seed in range(config.seed + 1, config.seed + seeds):
-        again = replace(config, seed=seed)
-        repeated += rank_systems(
-            split,
-            frozen,
-            train_on(split, texts, frozen, again, callback, pretrained=pretrained),
-            again,
-            systems,
-            callback,
-        )
-    samples = config.evaluation.bootstrap_samples
+    weighed = time.process_time() - began
+    goes_on = None if parent is None else (parent, parent.rows(snapshot), parent.learnt(snapshot, split))
+    job = SeedsJob(split, texts, frozen, config, systems, checkpoints, goes_on, pretrained, callback)
+    with executor_at() if seeds > 1 else nullcontext(InProcess()) as executor:
+        advance = shards_done(executor, stage(callback, "Train and rank by seeds"), seeds)
+        (first, *others) = executor.map(job, range(config.seed, config.seed + seeds), advance, trains=True)
+    trained, rankings, cpu_seconds = first.trained, first.rankings, weighed + first.cpu_seconds
+    assert trained is not None
+    samples, repeated = config.evaluation.bootstrap_samples, [ranking for one in others for ranking in one.rankings]
     figures = section([*rankings, *repeated], split, frozen.vectors, samples=samples, seed=config.seed)
     figures["counts"] |= special
     if config.evaluation.objective is not None and values is not None:

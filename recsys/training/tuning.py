@@ -1,39 +1,41 @@
 """Hyper-parameter search for adapter and towers: Optuna's TPE, judged by validation alone, bad trials stopped early.
 
-Each trial draws with a seed of its own number, so that a search that was killed and started again ends as one that was
-not. Test targets are not within reach of anything here.
+Each trial draws with a seed of its own number, by what was known before those that are tried with it. So a search that
+was killed and started again ends as one that was not, and one whose trials a cluster tries as one without. Test targets
+are not within reach of anything here.
 """
 
-import io
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from recsys.artifacts import ArtifactError, short_id, write_atomic
+from recsys.artifacts import ArtifactError
 from recsys.callbacks import StageProgress, stage
-from recsys.config import ModelConfig, TuneConfig, from_dict, to_dict
+from recsys.config import ModelConfig, TuneConfig, from_dict
 from recsys.data.sequences import Sequences
 from recsys.database.files import sqlite_url
+from recsys.distributed.cluster import executor_at
+from recsys.distributed.executor import InProcess, shards_done
 from recsys.evaluation.splits import Targets, sample
-from recsys.models.towers.tower import TwoTower
-from recsys.models.towers.training import tower_shape, train_towers
-from recsys.models.towers.whitening import text_features
-from recsys.training.encoding import TextEncoding, adapted_encoding
-from recsys.training.validation import tower_validation
+from recsys.models.towers.training import tower_shape
+from recsys.training.encoding import TextEncoding
+from recsys.training.trying import AdaptersJob, Asked, TrialsJob, Tried
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 STUDY = "towers"  # its name in the file of a search
 # A LoRA training is dear, so few adapters are looked at and each is trained once; towers are cheap and vary freely.
-SPACE: dict[str, BaseDistribution] = {
+Space = dict[str, BaseDistribution]
+SPACE: Space = {
     "adapter.lora.rank": CategoricalDistribution((4, 8, 16)),
     "adapter.learning_rate": CategoricalDistribution((2e-4, 5e-4, 1e-3)),
     "tower.learning_rate": FloatDistribution(5e-4, 8e-3, log=True),
@@ -89,59 +91,86 @@ def tune(
         search: how long.
         storage: the SQLite file of the search; one that was killed goes on from there.
         pretrained: the PEFT folder that every adapter begins with; None: anew.
-        progress: called with stage, done, total.
+        progress: called with stage, done, total, by a cluster as trials are done.
         each: called with a trial and the number of all, as each is done.
 
     Returns:
         All finished trials, in order.
+
+    Raises:
+        ClusterError: a cluster is to try several at once and cannot; those that are finished stay so.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
-        storage=sqlite_url(storage.absolute()),
-        study_name=STUDY,
-        direction="maximize",
-        load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=search.startup_trials, n_warmup_steps=search.warmup_epochs),
+        storage=sqlite_url(storage.absolute()), study_name=STUDY, direction="maximize", load_if_exists=True
     )
-    for left in study.get_trials(states=(TrialState.RUNNING,)):
-        study.tell(left.number, state=TrialState.FAIL)  # killed: it is done anew
     judged = sample(validation, config.evaluation.max_validation_users, config.seed)
-    judge = tower_validation(judged, config)
-    encodings = _Encodings(storage.with_suffix(""), texts, frozen, train, config, pretrained, progress)
+    adapters = AdaptersJob(storage, texts, frozen, train, config, pretrained, progress)
     given = _as_given(train, frozen, config)
     space = {name: _including(kind, given[name]) for name, kind in SPACE.items()}
     if pretrained is not None:
         del space["adapter.lora.rank"], given["adapter.lora.rank"]  # that of weights that go on is what it is
-    for number in range(len(study.get_trials(states=FINISHED)), search.trials):
-        study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=search.startup_trials, seed=(config.seed * 10_000 + number) % 2**32
-        )
-        if number == 0 and not study.get_trials(states=(TrialState.WAITING,)):
-            study.enqueue_trial(given)
-        trial = study.ask(space)
-        chosen = with_settings(config, trial.params)
-        figures: list[float] = []
-
-        def validate(towers: TwoTower, trial: optuna.Trial = trial, figures: list[float] = figures) -> float:
-            figures.append(judge(towers))
-            trial.report(figures[-1], len(figures) - 1)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-            return figures[-1]
-
-        state = TrialState.COMPLETE
-        try:
-            train_towers(
-                encodings.of(chosen).features, train, len(texts), chosen.tower, config.seed, validate,
-                progress=stage(progress, f"Trial {number + 1} of {search.trials}"),
-            )  # fmt: skip
-        except optuna.TrialPruned:
-            state = TrialState.PRUNED
-        study.tell(trial, max(figures) if state is TrialState.COMPLETE else None, state)
-        if each:
-            each(_trial(number, study.get_trials(states=FINISHED)[-1]), search.trials)
+    for batch in _batches(search):
+        finished = study.get_trials(states=FINISHED)
+        if len(finished) >= batch.stop:
+            continue
+        before = finished[: batch.start]
+        drawn = _drawn(batch, before, space, given, search, config.seed)
+        left = list(zip(batch, drawn, strict=True))[len(finished) - batch.start :]
+        asked = [Asked(number, with_settings(config, settings)) for number, settings in left]
+        wanted = adapters.missing([one.config.adapter for one in asked])
+        with executor_at() if len(asked) > 1 else nullcontext(InProcess()) as executor:
+            advance = shards_done(executor, stage(progress, "Train adapters"), len(wanted))
+            deque(executor.map(adapters, wanted, advance, trains=True), maxlen=0)
+            advance = shards_done(executor, stage(progress, "Try settings"), len(asked))
+            results = executor.map(TrialsJob(adapters, judged, search, before), asked, advance, trains=True)
+            for (number, settings), tried in zip(left, results, strict=True):
+                study.add_trial(_finished(tried, settings, space))
+                if each:
+                    each(_trial(number, study.get_trials(states=FINISHED)[-1]), search.trials)
     return [_trial(number, one) for number, one in enumerate(study.get_trials(states=FINISHED))]
+
+
+def _batches(search: TuneConfig) -> Iterator[range]:
+    """Yield numbers of trials that know nothing of one another: those that are drawn at random, then ``at_once``."""
+    start = 0
+    while start < search.trials:
+        stop = start + (search.at_once or 1) if start else max(search.startup_trials, 1)
+        yield range(start, min(stop, search.trials))
+        start = stop
+
+
+def _drawn(
+    batch: range, before: list[FrozenTrial], space: Space, given: Settings, search: TuneConfig, seed: int
+) -> list[Settings]:
+    """Return what the trials of a batch try, by the finished trials before it; the very first is what was given."""
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(before)
+    if not before:
+        study.enqueue_trial(given)
+    drawn = []
+    for number in batch:
+        study.sampler = optuna.samplers.TPESampler(
+            n_startup_trials=search.startup_trials,
+            constant_liar=search.at_once is not None,  # keeps away from what is being tried
+            seed=(seed * 10_000 + number) % 2**32,
+        )
+        drawn.append(study.ask(space).params)
+    return drawn
+
+
+def _finished(tried: Tried, settings: Settings, space: Space) -> FrozenTrial:
+    """Return a trial as the file of a search has it: a pruned one counts by its last epoch."""
+    trial = optuna.trial.create_trial(
+        state=TrialState.PRUNED if tried.pruned else TrialState.COMPLETE,
+        value=tried.figures[-1] if tried.pruned else max(tried.figures),
+        params=settings,
+        distributions=space,
+        intermediate_values=dict(enumerate(tried.figures)),
+    )
+    trial.datetime_start = tried.began.astimezone().replace(tzinfo=None)  # as Optuna has times: local ones
+    return trial
 
 
 @dataclass(frozen=True)
@@ -199,39 +228,6 @@ def with_settings(config: ModelConfig, settings: Settings) -> ModelConfig:
             place = place.setdefault(part, {})
         place[last] = value
     return from_dict(ModelConfig, changed, defaults=config)
-
-
-class _Encodings:
-    """The catalogue under the adapters that trials ask for, each trained once and kept on disk."""
-
-    def __init__(
-        self,
-        folder: Path,
-        texts: list[str],
-        frozen: TextEncoding,
-        train: Sequences,
-        config: ModelConfig,
-        pretrained: Path | None,
-        progress: StageProgress | None,
-    ) -> None:
-        self._folder = folder
-        self._texts, self._frozen, self._train = texts, frozen, train
-        self._config, self._pretrained, self._progress = config, pretrained, progress
-
-    def of(self, chosen: ModelConfig) -> TextEncoding:
-        """Return base and adapter side by side; the adapter is trained with the towers' settings as given."""
-        config = replace(self._config, adapter=chosen.adapter)
-        path = self._folder / f"{short_id(to_dict(chosen.adapter))}.npy"
-        if not path.is_file():
-            encoding, _, _ = adapted_encoding(
-                self._texts, self._frozen, self._train, config, self._progress, pretrained=self._pretrained
-            )
-            buffer = io.BytesIO()
-            np.save(buffer, encoding.vectors)
-            write_atomic(path, buffer.getvalue())
-        vectors = np.load(path)
-        features, whitening = text_features([vectors])
-        return TextEncoding(vectors, features, whitening)
 
 
 def _as_given(train: Sequences, frozen: TextEncoding, config: ModelConfig) -> Settings:

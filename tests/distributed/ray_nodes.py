@@ -33,6 +33,7 @@ def two_nodes(folder: Path) -> Iterator["Nodes"]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, [*FOLDERS, *filter(None, sys.path)])))
         patch.setenv("RAY_TMPDIR", str(folder))
+        patch.setenv("RAY_worker_niceness", "0")  # of 15, workers would wait for whatever else the machine does
         cluster = Cluster(
             initialize_head=True,
             head_node_args={

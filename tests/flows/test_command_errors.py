@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic import Dataset
 from test_cli import run, shown
 
 from flows.cli import app
@@ -152,3 +153,12 @@ def test_what_is_no_text_is_refused_and_what_cannot_be_shown_is_escaped(home: Ho
     told = subprocess.run([*start, "jürgen", "--json"], env=place, capture_output=True, check=True)
     assert json.loads(told.stdout)["user_id"] == "jürgen"
     assert b"j\\xfcrgen is unknown" in told.stderr
+
+
+def test_every_command_that_trains_takes_a_cluster(home: Home, dataset: Dataset, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is an extra: pip install 'recsys[ray]'")
+    for name, *others in (["train"], ["tune", "--no-train"], ["evaluate", "--out", tmp_path]):
+        assert "Nobody answers" in run(name, *others, "--ray", "127.0.0.1:9", "--home", home.root, code=1)["error"]
+    data = ("benchmark", dataset.folder, "--out", tmp_path)
+    assert "Nobody answers" in run(*data, "--ray", "127.0.0.1:9", "--home", home.root, code=1)["error"]
+    assert "Give --out" in run("evaluate", "--ray", "127.0.0.1:9", "--home", home.root, code=1)["error"]
