@@ -35,7 +35,8 @@ def _maybe(name: str, kind: sql.types.TypeEngine[Any] = TEXT) -> sql.Column[Any]
     return sql.Column(name, kind)
 
 
-LONG, FLOAT = sql.BigInteger(), sql.Double()
+LONG = sql.BigInteger()
+FLOAT: sql.types.TypeEngine[Any] = sql.Double()
 _table("changes", _key("name"), _given("version", LONG))
 _EVENTS = _table(
     "events",
