@@ -13,7 +13,7 @@ NAMED = 3  # of many that are alike
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found by the check of a name; ``todo`` is empty where nothing is to be done."""
+    """What was found by the check of a name; ``todo`` is empty where ``found`` says it, or nothing is to do."""
 
     name: str
     state: State
@@ -68,9 +68,14 @@ def examine(checks: Sequence[Check], progress: Progress | None = None) -> list[F
         try:
             seen.extend(check.look())
         except RecsysError as error:
-            seen.append(failed(str(error), "The sentence before says it."))
+            seen.append(failed(str(error), ""))  # which says what to do
         except Exception as error:  # a broken home is what this is for
-            seen.append(failed(f"{type(error).__name__}: {error}", "See what it names; --debug shows where it arose."))
+            seen.append(
+                failed(
+                    f"{type(error).__name__}: {error}",
+                    "Look at what it names; a file of a backup, or none, may take its place.",
+                )
+            )
         findings += [Finding(check.name, one.state, one.found, one.todo) for one in seen]
     if progress is not None:
         progress(len(checks), len(checks))
