@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flows import progress
-from flows.commands.terminal import FAILED, DebugOption, HomeOption, JsonOption, shell, table
+from flows.commands.terminal import FAILED, DebugOption, HomeOption, JsonOption, shell
 
 
 def doctor(
@@ -23,8 +23,10 @@ def doctor(
         states = ("ok", "warning", "failed")
         counts = {state: sum(one.state == state for one in found) for state in states}
         session.result = {"home": str(session.home.root), **counts, "checks": [asdict(one) for one in found]}
-        rows = [[one.name, one.state, one.found, one.todo] for one in found]
-        session.show(table({"check": "", "state": "", "found": "", "what to do": ""}, rows))
+        for one in found:
+            session.show(f"{one.state:<8} {one.name:<12} {one.found}")
+            if one.todo:
+                session.show(f"{'':<21} → {one.todo}")
         session.show(f"{counts['ok']} ok, {counts['warning']} warnings, {counts['failed']} failed.")
         if counts["failed"]:
             raise typer.Exit(FAILED)

@@ -37,7 +37,10 @@ def look_at_database(home: Home, quick: bool) -> Iterator[Seen]:
         else:
             yield fine(f"{path} is not there yet; the service makes it")
         return
-    yield from _sqlite(home, path, quick)
+    try:
+        yield from _sqlite(home, path, quick)
+    except sql.exc.DatabaseError as error:
+        yield _damaged(path, str(error.orig))
 
 
 def _sqlite(home: Home, path: Path, quick: bool) -> Iterator[Seen]:
@@ -57,10 +60,7 @@ def _sqlite(home: Home, path: Path, quick: bool) -> Iterator[Seen]:
         check = "quick_check" if quick else "integrity_check"
         said = [str(row[0]) for row in connection.exec_driver_sql(f"PRAGMA {check}(5)")]
         if said != ["ok"]:
-            yield failed(
-                f"{path} is damaged: {some(said)}.",
-                "Stop the service, keep the file, restore the newest backup; `sqlite3 FILE .recover` saves rows.",
-            )
+            yield _damaged(path, some(said))
             return
         wrong = False
         for one in (*_version(connection), *_salt(home, connection)):
@@ -68,6 +68,11 @@ def _sqlite(home: Home, path: Path, quick: bool) -> Iterator[Seen]:
             yield one
         if not wrong:
             yield fine(f"{path}: whole, version {schema.version(connection) or 'none yet'}, log {size / 2**20:.1f} MiB")
+
+
+def _damaged(path: Path, said: str) -> Seen:
+    todo = "Stop the service, keep the file, restore the newest backup; `sqlite3 FILE .recover` saves rows."
+    return failed(f"{path} is damaged: {said}.", todo)
 
 
 def _postgresql(home: Home, url: str) -> Iterator[Seen]:

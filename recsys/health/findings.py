@@ -73,7 +73,7 @@ def examine(checks: Sequence[Check], progress: Progress | None = None) -> list[F
             seen.append(
                 failed(
                     f"{type(error).__name__}: {error}",
-                    "Look at what it names; a file of a backup, or none, may take its place.",
+                    "Look at what it names, or restore it from a backup.",
                 )
             )
         findings += [Finding(check.name, one.state, one.found, one.todo) for one in seen]
