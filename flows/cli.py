@@ -16,6 +16,7 @@ from flows.commands.batch import batch
 from flows.commands.data import export_events, ingest, validate
 from flows.commands.demo import demo
 from flows.commands.deploy import deploy
+from flows.commands.doctor import doctor
 from flows.commands.experiments import experiments
 from flows.commands.generations import generations
 from flows.commands.measure import benchmark, evaluate
@@ -96,7 +97,7 @@ def main(
 for command in (
     *(demo, ingest, validate, train, pretrain, teach, tune, classify, evaluate, benchmark),
     *(publish, rollback, promotions, generations, adapters, experiments, snapshots, prune),
-    *(serve, bento, recommend, batch, monitor, embed, export, export_events, simulate, ui, deploy),
+    *(serve, bento, recommend, batch, monitor, embed, export, export_events, simulate, ui, deploy, doctor),
 ):
     app.command()(command)
 app.add_typer(keys, name="keys")

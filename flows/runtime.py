@@ -26,12 +26,16 @@ def open_home(home: str | None) -> Home:
     return Home.of(home or None).make()
 
 
-def prepare(home: Home) -> None:
+def prepare(home: Home, make: bool = True) -> None:
     """Set what Prefect and matplotlib read when they are imported; what the user has set stays.
 
     Runs go to the server at PREFECT_API_URL. Without one a command needs no server, but for a Prefect block of type
     Secret, or a flow that is called from Python: Prefect then starts one for as long, which nobody else can call and
     whose database lies below the home.
+
+    Args:
+        home: where state lives.
+        make: whether it is made where it is missing; without, nothing is written.
     """
     settings = {
         # Errors reach the user as the exception that the flow raises; all logs go to Prefect's database.
@@ -45,6 +49,8 @@ def prepare(home: Home) -> None:
         settings["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = str(SERVER_START_SECONDS)
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    if not make:
+        return
     home.make()
     if "PREFECT_HOME" in settings and os.access(
         home.root, os.W_OK

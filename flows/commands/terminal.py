@@ -78,14 +78,17 @@ class Shell:
 
 
 @contextlib.contextmanager
-def shell(home: Path | None, as_json: bool, debug: bool, log: Path | None = None) -> Iterator[Shell]:
-    """Run a command's body: progress on stderr, the outcome on stdout, an error as one line and an exit code."""
+def shell(home: Path | None, as_json: bool, debug: bool, log: Path | None = None, make: bool = True) -> Iterator[Shell]:
+    """Run a command's body: progress on stderr, the outcome on stdout, an error as one line and an exit code.
+
+    Without ``make`` a home that is missing stays so.
+    """
     session, started = Shell(), time.time()
     errors = _console(stderr=True)
     code, place = 0, None
     try:
         session.home = place = Home.of(home)
-        prepare(session.home)
+        prepare(session.home, make)
         with contextlib.ExitStack() as stack:
             if as_json:
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # for libraries that print

@@ -7,13 +7,13 @@ from datetime import datetime
 import numpy as np
 import sqlalchemy as sql
 
-from recsys.database.engine import TEXT, Database
+from recsys.database.engine import METADATA, TEXT, Database
 from recsys.database.moments import microseconds
 
 SUMMARISED = 10_000  # newest comparisons that a summary reads
 COMPARISONS = sql.Table(
     "shadow_answers",
-    sql.MetaData(),
+    METADATA,
     sql.Column("rec_id", TEXT, primary_key=True),
     sql.Column("shadow", TEXT, primary_key=True),
     sql.Column("live", TEXT, nullable=False),
@@ -62,7 +62,6 @@ class ShadowStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._engine = database.engine
-        database.create([COMPARISONS])
 
     def add(self, comparisons: Sequence[Comparison]) -> None:
         """Store comparisons in one transaction, each at most once."""

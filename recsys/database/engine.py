@@ -7,7 +7,6 @@ when it returns: SQLite writes ahead (WAL) and syncs at every commit.
 import os
 import sqlite3
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from stat import S_IRWXO
@@ -20,6 +19,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from recsys.artifacts import PRIVATE
+from recsys.database import schema
 from recsys.database.tenancy import schema_of
 from recsys.errors import SettingError
 from recsys.home import ALONE, SALT, Home
@@ -28,7 +28,6 @@ URL = "RECSYS_DATABASE_URL"  # names a PostgreSQL for several machines
 DISCREET: dict[str, bool] = {"hide_parameters": True}  # messages name statements, never the ids in them
 BUSY_TIMEOUT_MILLISECONDS = 5_000  # how long a SQLite writer waits for its turn; half of a request's time
 REACH_SECONDS = 3  # for a PostgreSQL to answer; without, a lost network holds a request for minutes
-SCHEMA_LOCK = 0x72656373  # any constant: names the PostgreSQL lock under which the tables are made
 TRUNCATE_TRIES = 40
 WAL_PAUSE_SECONDS = 0.01  # another process makes the file, which takes a few milliseconds
 TRUNCATE_PAUSE_SECONDS = 0.05  # a reader that looks at the log is gone within a request's time
@@ -36,9 +35,10 @@ TRUNCATE_PAUSE_SECONDS = 0.05  # a reader that looks at the log is gone within a
 # Bytes decide the order of ids in SQLite and in Python; PostgreSQL would ask the language of its server.
 TEXT = sql.String().with_variant(sql.String(collation="C"), "postgresql")
 
+METADATA = sql.MetaData()  # of all tables; ``migrations`` leads to them
 _CHANGES = sql.Table(
     "changes",
-    sql.MetaData(),
+    METADATA,
     sql.Column("name", TEXT, primary_key=True),
     sql.Column("version", sql.BigInteger, nullable=False),
 )
@@ -56,18 +56,21 @@ class Database:
     Args:
         url: of SQLAlchemy: SQLite or, with psycopg installed, PostgreSQL (``postgresql+psycopg://…``).
         salt: for a PostgreSQL; None: in the environment's home. A SQLite has it beside its file.
-        schema: of a PostgreSQL, made where it is missing, and all that its connections see; None: the usual one.
+        own: schema of a PostgreSQL, made where it is missing, and all that its connections see; None: the usual one.
 
     Raises:
         SettingError: the URL is none, or names another kind of database or a driver that is not installed.
+        ArtifactError: the database is of a newer recsys, or its tables are another program's.
         sqlalchemy.exc.SQLAlchemyError: the database cannot be reached; every method raises it likewise.
     """
 
-    def __init__(self, url: str | sql.URL, salt: Path | None = None, schema: str | None = None) -> None:
+    def __init__(self, url: str | sql.URL, salt: Path | None = None, own: str | None = None) -> None:
         location = _location(url)
         self.salt = salt or Home.from_environment().salt
         self.read_only = False
-        self._missing: list[str] = []  # statements that make tables, where they cannot be made for all
+        self._missing: list[
+            str
+        ] = []  # statements that make tables for one connection, where they cannot be made for all
         match location.get_backend_name():
             case "sqlite":
                 self.insert: Any = sqlite.insert
@@ -80,8 +83,8 @@ class Database:
                 self.insert = postgresql.insert
                 # pre_ping: a pooled connection that the server has closed is replaced instead of failing a request
                 reach: dict[str, Any] = {"connect_timeout": REACH_SECONDS, "tcp_user_timeout": REACH_SECONDS * 1_000}
-                if schema is not None:
-                    reach["options"] = f"-csearch_path={schema}"
+                if own is not None:
+                    reach["options"] = f"-csearch_path={own}"
                 try:
                     self.engine = sql.create_engine(
                         location, pool_pre_ping=True, pool_timeout=REACH_SECONDS, connect_args=reach, **DISCREET
@@ -92,9 +95,17 @@ class Database:
                     ) from None
             case other:
                 raise SettingError(f"Events are kept in SQLite or PostgreSQL, not in {other} ({location!r}).")
-        if schema is not None:
-            self._make_schema(schema)
-        self.create([_CHANGES])
+        try:
+            if self.read_only:
+                self._missing = schema.stand_ins(self.engine)
+                self.engine.dispose()  # for connections that have them
+            else:
+                if own is not None:
+                    schema.make_own(self.engine, own)
+                schema.upgrade(self.engine)
+        except BaseException:
+            self.engine.dispose()
+            raise
 
     @classmethod
     def at(cls, path: Path) -> "Database":
@@ -121,53 +132,10 @@ class Database:
     def is_sqlite(self) -> bool:
         return self.engine.dialect.name == "sqlite"
 
-    def create(self, tables: Iterable[sql.Table]) -> None:
-        """Make tables, their columns and their indexes where they are missing.
-
-        Safe for many processes at the same moment. A column that a table of an older version lacks is added, empty in
-        the rows that there are, so it must be nullable. Where nothing can be written, what is missing is empty.
-        """
-        if self.read_only:
-            self._stand_in(tables)
-            return
-        with self.engine.begin() as connection:
-            if self.is_sqlite:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")  # else two could both miss the same column
-            else:
-                # IF NOT EXISTS is no protection there: two workers that start together would both create the table
-                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
-            for table in tables:
-                connection.execute(sql.schema.CreateTable(table, if_not_exists=True))
-                self._add_columns(connection, table)
-                for index in sorted(table.indexes, key=lambda index: str(index.name)):
-                    connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
-
-    def _make_schema(self, schema: str) -> None:
-        with self.engine.begin() as connection:
-            connection.execute(sql.select(sql.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
-            if not sql.inspect(connection).has_schema(schema):  # who may make none is given one
-                connection.execute(sql.schema.CreateSchema(schema))
-
-    def _stand_in(self, tables: Iterable[sql.Table]) -> None:
-        """Give every connection an empty table of its own in the place of each that is missing."""
-        with self.engine.connect() as connection:
-            there = set(sql.inspect(connection).get_table_names())
-        made = [str(sql.schema.CreateTable(table).compile(self.engine)) for table in tables if table.name not in there]
-        self._missing += [statement.replace("CREATE TABLE", "CREATE TEMPORARY TABLE", 1) for statement in made]
-        self.engine.dispose()  # for connections that have them
-
     def _configure_to_read(self, connection: Any, _: ConnectionPoolEntry) -> None:
         for statement in self._missing:
             connection.execute(statement)
         connection.execute("PRAGMA query_only=ON")  # or what is written to these would be accepted, and lost
-
-    def _add_columns(self, connection: sql.Connection, table: sql.Table) -> None:
-        there = {column["name"] for column in sql.inspect(connection).get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in there:
-                quoted = self.engine.dialect.identifier_preparer.quote
-                kind = column.type.compile(self.engine.dialect)
-                connection.exec_driver_sql(f"ALTER TABLE {quoted(table.name)} ADD COLUMN {quoted(column.name)} {kind}")
 
     def bump(self, connection: sql.Connection, name: str) -> int:
         """Count one more change of something, in the transaction that changes it; return the new version.

@@ -19,17 +19,16 @@ import sqlalchemy as sql
 
 from recsys.artifacts import canonical_json, digest
 from recsys.data import columns
-from recsys.database.engine import TEXT, Database
+from recsys.database.engine import METADATA, TEXT, Database
 from recsys.database.moments import EPOCH, LATEST, microseconds, moment
 from recsys.errors import RequestError
 
 HISTORY_LIMIT = 1_000  # newest events of one user that an answer looks at
 IDS_AT_ONCE = 500  # in one statement
 
-_METADATA = sql.MetaData()
 EVENTS = sql.Table(
     "events",
-    _METADATA,
+    METADATA,
     sql.Column(columns.EVENT_ID, TEXT, primary_key=True),
     sql.Column(columns.USER_ID, TEXT, nullable=False),
     sql.Column(columns.ITEM_ID, TEXT, nullable=False),
@@ -49,7 +48,7 @@ _CONTENT = (columns.USER_ID, columns.ITEM_ID, columns.EVENT_TYPE, columns.VALUE,
 # Ids of others' events that a sender has used: told a second time, it has to hear of a duplicate.
 _REPEATED = sql.Table(
     "repeated_events",
-    _METADATA,
+    METADATA,
     sql.Column(columns.EVENT_ID, TEXT, primary_key=True),
     sql.Column("sender", TEXT, primary_key=True),
     sql.Column(columns.USER_ID, TEXT, nullable=False),  # of the event that was left out
@@ -154,7 +153,6 @@ class EventStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._engine = database.engine
-        database.create([EVENTS, _REPEATED])
 
     def add(self, events: Iterable[Event], sender: str | None = None, openly: bool = False) -> AddResult:
         """Store events in one transaction, each at most once; all of them are on disk on return, or none is.

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 
 import sqlalchemy as sql
 
-from recsys.database.engine import TEXT, Database
+from recsys.database.engine import METADATA, TEXT, Database
 
 AT_ONCE = 500  # ids in one statement
 _EXPOSURES = sql.Table(
     "exposures",
-    sql.MetaData(),
+    METADATA,
     sql.Column("item_id", TEXT, primary_key=True),
     sql.Column("shown", sql.BigInteger, nullable=False),  # lists
     sql.Column("brought", sql.BigInteger, nullable=False),  # events that name these lists
@@ -29,7 +29,6 @@ class ExposureStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        database.create([_EXPOSURES])
 
     def show(self, counts: Mapping[str, int]) -> None:
         """Count in how many lists more each of some items was shown."""

@@ -17,7 +17,7 @@ import sqlalchemy as sql
 
 from recsys.artifacts import canonical_json, digest
 from recsys.data.forgetting import Forgotten
-from recsys.database.engine import TEXT, Database
+from recsys.database.engine import METADATA, TEXT, Database
 from recsys.database.moments import microseconds, moment
 from recsys.database.tombstones import Tombstones
 
@@ -25,10 +25,9 @@ PURGE_ROWS = 5_000  # deleted in one transaction, so that events wait for it but
 MAX_OPTIONS_BYTES = 64 * 2**10  # of what a list was asked to be like; of more the hash alone is kept
 MAX_KNOWN_BYTES = 32 * 2**10  # of what else is known of a record's events; more of it is left out
 MAX_IDS_BYTES = 32 * 2**10  # of a record's history, and of its items; what does not fit is counted and left out
-_METADATA = sql.MetaData()
 IMPRESSIONS = sql.Table(
     "impressions",
-    _METADATA,
+    METADATA,
     sql.Column("rec_id", TEXT, primary_key=True),
     sql.Column("time", sql.BigInteger, nullable=False),  # microseconds since 1970, UTC
     sql.Column("user_id", TEXT),
@@ -45,13 +44,13 @@ sql.Index("impressions_by_origin", *(IMPRESSIONS.c[name] for name in ("time", "g
 sql.Index("impressions_by_options", IMPRESSIONS.c.options)
 _OPTIONS = sql.Table(
     "impression_options",
-    _METADATA,
+    METADATA,
     sql.Column("hash", TEXT, primary_key=True),
     sql.Column("content", TEXT),  # JSON; null: too large
 )
 _SIZE = sql.Table(
     "impression_size",
-    _METADATA,
+    METADATA,
     sql.Column("id", sql.Integer, primary_key=True),
     sql.Column("characters", sql.BigInteger, nullable=False),  # of all records and contents
 )
@@ -248,7 +247,6 @@ class ImpressionStore:
         self._database = database
         self._tombstones = tombstones
         self._engine = database.engine
-        database.create([IMPRESSIONS, _OPTIONS, _SIZE])
         if database.read_only:
             return
         with self._engine.begin() as connection:

@@ -15,7 +15,7 @@ import sqlalchemy as sql
 from numpy.typing import NDArray
 
 from recsys.artifacts import canonical_json
-from recsys.database.engine import TEXT, Database
+from recsys.database.engine import METADATA, TEXT, Database
 from recsys.database.moments import microseconds
 from recsys.errors import RequestError
 
@@ -23,10 +23,9 @@ CHANGE = "items"
 MOST_DELETED = 10_000  # deletions that are remembered, beside those of items that a catalogue holds
 BYTES_EACH = 4 * 2**10  # for which there is room, on average
 IDS_AT_ONCE = 1_000  # in one statement
-_METADATA = sql.MetaData()
 _ITEMS = sql.Table(
     "live_items",
-    _METADATA,
+    METADATA,
     sql.Column("item_id", TEXT, primary_key=True),
     sql.Column("version", sql.BigInteger, nullable=False),  # of the change that made it what it is
     sql.Column("record", TEXT),  # JSON columns; null: deleted
@@ -38,7 +37,7 @@ sql.Index("live_items_by_version", _ITEMS.c.version)
 sql.Index("live_items_by_sender", _ITEMS.c.sender, _ITEMS.c.bytes)  # holds all that room is counted by
 _VECTORS = sql.Table(
     "live_item_vectors",
-    _METADATA,
+    METADATA,
     sql.Column("item_id", TEXT, primary_key=True),
     sql.Column("adapter", TEXT, primary_key=True),
     sql.Column("text_digest", TEXT, nullable=False),
@@ -128,7 +127,6 @@ class ItemStore:
         self._database = database
         self._engine = database.engine
         self._room = room
-        database.create([_ITEMS, _VECTORS])
         self._measure()
 
     def _measure(self) -> None:

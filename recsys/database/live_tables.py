@@ -35,7 +35,6 @@ class EventExport:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        database.create([TABLE])
 
     def close_batch(self) -> int:
         """Number all events that have no number yet, and return the newest number; 0: there was never an event."""

@@ -10,15 +10,13 @@ from pathlib import Path
 import sqlalchemy as sql
 
 from recsys.artifacts import PRIVATE, ArtifactError, digest, locked, write_atomic
-from recsys.database.engine import TEXT, Database
+from recsys.database.engine import METADATA, TEXT, Database
 from recsys.home import ALONE
 
 SALT_BYTES = 32
 CHECK = "sha256:"  # before the salt's digest, where older versions have kept the salt: they cannot read it, and stop
 _LOCK = 0x73616C74  # any constant, as ``SCHEMA_LOCK``
-_SALT = sql.Table(
-    "forgotten_salt", sql.MetaData(), sql.Column("id", sql.Integer, primary_key=True), sql.Column("salt", TEXT)
-)
+_SALT = sql.Table("forgotten_salt", METADATA, sql.Column("id", sql.Integer, primary_key=True), sql.Column("salt", TEXT))
 
 
 def agreed_salt(database: Database) -> bytes:
@@ -30,7 +28,6 @@ def agreed_salt(database: Database) -> bytes:
     Raises:
         ArtifactError: the file is missing or is not the salt of this database.
     """
-    database.create([_SALT])
     path = database.salt
     if database.read_only:
         return _agreed_to_read(database, path)

@@ -11,17 +11,16 @@ from datetime import UTC, datetime
 import sqlalchemy as sql
 
 from recsys.data.forgetting import Forgotten, hash_user
-from recsys.database.engine import TEXT, Database
+from recsys.database.engine import METADATA, TEXT, Database
 from recsys.database.moments import microseconds
 from recsys.database.salt import agreed_salt
 
 CHANGE = "forgotten"
 FORGET_ROWS = 5_000  # deleted in one transaction, so that other writers wait for it but shortly
 Deletion = Callable[[sql.Connection, str, int], int]  # deletes so many of a user's rows at most, returns how many
-_METADATA = sql.MetaData()
 _FORGOTTEN = sql.Table(
     "forgotten",
-    _METADATA,
+    METADATA,
     sql.Column("user_hash", TEXT, primary_key=True),
     sql.Column("time", sql.BigInteger, nullable=False),  # microseconds since 1970, UTC
 )
@@ -52,7 +51,6 @@ class Tombstones:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._read: tuple[int, Forgotten] = (-1, Forgotten())
-        database.create([_FORGOTTEN])
         with database.engine.begin() as connection:
             database.count_from_zero(connection, CHANGE)
         self._salt = agreed_salt(database)

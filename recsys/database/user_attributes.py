@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from recsys.artifacts import canonical_json
-from recsys.database.engine import TEXT, Database
+from recsys.database.engine import METADATA, TEXT, Database
 from recsys.database.moments import microseconds
 from recsys.errors import RequestError
 
@@ -21,7 +21,7 @@ MOST_USERS = 1_000_000
 MOST_BYTES = 4 * 2**10  # of one user's attributes, as JSON in UTF-8
 _TABLE = sql.Table(
     "user_attributes",
-    sql.MetaData(),
+    METADATA,
     sql.Column("user_id", TEXT, primary_key=True),
     sql.Column("record", TEXT, nullable=False),  # JSON
     sql.Column("time", sql.BigInteger, nullable=False),  # microseconds since 1970, UTC
@@ -29,7 +29,7 @@ _TABLE = sql.Table(
 )
 _SIZE = sql.Table(
     "user_attributes_size",
-    sql.MetaData(),
+    METADATA,
     sql.Column("id", sql.Integer, primary_key=True),
     sql.Column("users", sql.BigInteger, nullable=False),
 )
@@ -62,7 +62,6 @@ class AttributeStore:
         self._database = database
         self._engine = database.engine
         self._most = most
-        database.create([_TABLE, _SIZE])
         if database.read_only:
             return
         with self._engine.begin() as connection:

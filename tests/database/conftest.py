@@ -8,10 +8,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sql
 
 from recsys.database.engine import Database
 from recsys.home import SALT
@@ -73,3 +74,28 @@ def database(url: str, tmp_path: Path) -> Iterator[Database]:
     database = Database(url, tmp_path / SALT)
     yield database
     database.close()
+
+
+Older = Callable[..., Database]
+
+
+@pytest.fixture
+def older(url: str, tmp_path: Path) -> Iterator[Older]:
+    """Opens the database that an older version has left: made by statements, or what else is done by a connection."""
+    opened: list[Database] = []
+
+    def left_by(*statements: str | Callable[[sql.Connection], object]) -> Database:
+        engine = sql.create_engine(url)
+        with engine.begin() as connection:
+            for statement in statements:
+                if isinstance(statement, str):
+                    connection.exec_driver_sql(statement)
+                else:
+                    statement(connection)
+        engine.dispose()
+        opened.append(Database(url, tmp_path / SALT))
+        return opened[-1]
+
+    yield left_by
+    for one in opened:
+        one.close()

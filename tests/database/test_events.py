@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -277,12 +277,13 @@ def test_forgetting_leaves_no_id_of_an_event(store: EventStore) -> None:
     assert store.add([event("second", event_id="secret 1")], "two") == AddResult(accepted=1, duplicates=0)
 
 
-def test_a_table_without_senders_gets_them(database: Database) -> None:
+def test_a_table_without_senders_gets_them(older: Callable[..., Database]) -> None:
     text, columns = "VARCHAR NOT NULL", "timestamp BIGINT NOT NULL, value DOUBLE PRECISION, position BIGINT"
     ids = ", ".join(f"{name} {text}" for name in ("user_id", "item_id", "event_type"))
-    with database.engine.begin() as connection:
-        connection.exec_driver_sql(f"CREATE TABLE events (event_id {text} PRIMARY KEY, {ids}, {columns})")
-        connection.exec_driver_sql("INSERT INTO events VALUES ('1', 'u', 'i', 'view', 1, NULL, NULL)")
+    database = older(
+        f"CREATE TABLE events (event_id {text} PRIMARY KEY, {ids}, {columns})",
+        "INSERT INTO events VALUES ('1', 'u', 'i', 'view', 1, NULL, NULL)",
+    )
     store = EventStore(database)
     assert [old.event_id for old in store.history("u")] == ["1"]
     assert store.add([event(event_id="1"), event(event_id="2")], "one") == AddResult(1, 1, foreign=1)
@@ -319,11 +320,12 @@ def test_conflicts_tell_a_sender_nothing_of_others(store: EventStore) -> None:
     assert store.add([event(item="a", event_id="1")], "two") == AddResult(accepted=0, duplicates=1, foreign=1)
 
 
-def test_repetitions_noted_by_an_older_version_conflict_with_nothing(database: Database) -> None:
+def test_repetitions_noted_by_an_older_version_conflict_with_nothing(older: Callable[..., Database]) -> None:
     ids = "event_id VARCHAR NOT NULL, sender VARCHAR NOT NULL, user_id VARCHAR NOT NULL"
-    with database.engine.begin() as connection:
-        connection.exec_driver_sql(f"CREATE TABLE repeated_events ({ids}, PRIMARY KEY (event_id, sender))")
-        connection.exec_driver_sql("INSERT INTO repeated_events VALUES ('1', 'two', 'u')")
+    database = older(
+        f"CREATE TABLE repeated_events ({ids}, PRIMARY KEY (event_id, sender))",
+        "INSERT INTO repeated_events VALUES ('1', 'two', 'u')",
+    )
     store = EventStore(database)
     store.add([event(event_id="1")], "one")
     added = store.add([event(item="b", event_id="1")], "two")

@@ -1,7 +1,7 @@
 """Impressions: what a request leaves on disk, however much it asks for, and what older versions have left."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -141,18 +141,18 @@ def test_who_is_forgotten_takes_along_what_only_they_asked_for(
     assert store.find("3") is not None
 
 
-def test_what_an_older_version_wrote_is_read_and_counted(database: Database, tombstones: Tombstones) -> None:
+def test_what_an_older_version_wrote_is_read_and_counted(older: Callable[..., Database]) -> None:
     request = {"user_id": None, "history": ["i1"], "k": 7}
     record = {"lineage": {}, "request": request, "history": ["i1"], "items": shown(["i2"]), "fallback": None}
-    with database.engine.begin() as connection:
-        for statement in (
-            "CREATE TABLE impressions (rec_id TEXT PRIMARY KEY, time BIGINT NOT NULL, user_id TEXT, "
-            "generation TEXT NOT NULL, adapter TEXT NOT NULL, record TEXT NOT NULL)",
-            "CREATE INDEX impressions_by_user ON impressions (user_id)",
-        ):
-            connection.execute(sql.text(statement))
-        insert = "INSERT INTO impressions VALUES ('old', :time, NULL, 'g', 'a', :record)"
-        connection.execute(sql.text(insert), {"time": int(NOON.timestamp() * 1e6), "record": json.dumps(record)})
+    insert = sql.text("INSERT INTO impressions VALUES ('old', :time, NULL, 'g', 'a', :record)")
+    row = {"time": int(NOON.timestamp() * 1e6), "record": json.dumps(record)}
+    database = older(
+        "CREATE TABLE impressions (rec_id TEXT PRIMARY KEY, time BIGINT NOT NULL, user_id TEXT, "
+        "generation TEXT NOT NULL, adapter TEXT NOT NULL, record TEXT NOT NULL)",
+        "CREATE INDEX impressions_by_user ON impressions (user_id)",
+        lambda connection: connection.execute(insert, row),
+    )
+    tombstones = Tombstones(database)
     store = ImpressionStore(database, tombstones)
     ImpressionStore(database, tombstones)  # as another worker does
     found = store.find("old")

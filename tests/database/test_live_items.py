@@ -1,11 +1,11 @@
 """Live items in every database: how much room there is for them, and what is kept of those that are gone."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import numpy as np
 import pytest
-import sqlalchemy as sql
 
 from recsys.artifacts import canonical_json
 from recsys.database import live_items
@@ -155,17 +155,15 @@ def test_of_two_that_put_at_once_the_last_place_is_ones(database: Database) -> N
         assert sum(threads.map(put, range(PROCESSES))) == 4
 
 
-def test_a_table_of_before_gets_its_columns_once_and_its_items_are_counted(database: Database, url: str) -> None:
-    with database.engine.begin() as connection:
-        connection.exec_driver_sql(
-            "CREATE TABLE live_items (item_id VARCHAR NOT NULL PRIMARY KEY, version BIGINT NOT NULL, record VARCHAR)"
-        )
-        table = sql.table("live_items", *(sql.column(name) for name in ("item_id", "version", "record")))
-        rows = [
-            {"item_id": "a", "version": database.bump(connection, live_items.CHANGE), "record": '{"title":"Ж"}'},
-            {"item_id": "b", "version": database.bump(connection, live_items.CHANGE), "record": None},
-        ]
-        connection.execute(sql.insert(table), rows)
+def test_a_table_of_before_gets_its_columns_once_and_its_items_are_counted(
+    older: Callable[..., Database], url: str
+) -> None:
+    database = older(
+        "CREATE TABLE live_items (item_id VARCHAR NOT NULL PRIMARY KEY, version BIGINT NOT NULL, record VARCHAR)",
+        """INSERT INTO live_items VALUES ('a', 1, '{"title":"Ж"}'), ('b', 2, NULL)""",
+        "CREATE TABLE changes (name VARCHAR NOT NULL PRIMARY KEY, version BIGINT NOT NULL)",
+        f"INSERT INTO changes VALUES ('{live_items.CHANGE}', 2)",
+    )
     ready = Barrier(PROCESSES)
 
     def start(_: int) -> dict[str | None, Taken]:

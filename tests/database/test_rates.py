@@ -1,9 +1,10 @@
 """What answers have brought: counted by hand, for every database, and what of it is not counted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sql
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,15 +99,18 @@ def test_a_forgotten_user_has_clicked_nothing(world: tuple[EventStore, Impressio
     assert rates.read(NOON) == Rates([Rate("g", "of g", lists=1, clicks=1, clicked=1)], unknown=0, unlisted=0)
 
 
-def test_answers_of_an_older_version_count_as_shown(database: Database) -> None:
+def test_answers_of_an_older_version_count_as_shown(older: Callable[..., Database]) -> None:
     record = '{"items":[{"item_id":"a","propensity":1.0,"score":0.5}],"request":{}}'
     columns = (
         "time BIGINT NOT NULL, user_id TEXT, generation TEXT NOT NULL, adapter TEXT NOT NULL, record TEXT NOT NULL"
     )
-    with database.engine.begin() as connection:
-        connection.exec_driver_sql(f"CREATE TABLE impressions (rec_id TEXT PRIMARY KEY, {columns})")
-        row = f"('1', {int(NOON.timestamp())}000000, 'u', 'g', 'of g', '{record}')"
-        connection.exec_driver_sql(f"INSERT INTO impressions VALUES {row}")
+    row = {"time": int(NOON.timestamp()) * 1_000_000, "record": record}
+    database = older(
+        f"CREATE TABLE impressions (rec_id TEXT PRIMARY KEY, {columns})",
+        lambda connection: connection.execute(
+            sql.text("INSERT INTO impressions VALUES ('1', :time, 'u', 'g', 'of g', :record)"), row
+        ),
+    )
     events, _ = EventStore(database), ImpressionStore(database, Tombstones(database))
     events.add([click("1", "a")])
     assert RateStore(database).read(NOON).generations == [Rate("g", "of g", lists=1, clicks=1, clicked=1)]

@@ -28,8 +28,6 @@ def with_salt_inside(database: Database) -> str:
     salt = secrets.token_hex(32)
     rows = {"salt": salt, "hash": hash_user(bytes.fromhex(salt), "gone"), "time": NOW}
     with database.engine.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE forgotten (user_hash VARCHAR PRIMARY KEY, time BIGINT NOT NULL)")
-        connection.exec_driver_sql("CREATE TABLE forgotten_salt (id INTEGER PRIMARY KEY, salt VARCHAR)")
         connection.execute(sql.text("INSERT INTO forgotten_salt VALUES (1, :salt)"), rows)
         connection.execute(sql.text("INSERT INTO forgotten VALUES (:hash, :time)"), rows)
         connection.execute(sql.text("INSERT INTO changes VALUES ('forgotten', 1)"))

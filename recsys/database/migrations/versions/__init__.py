@@ -1,0 +1,1 @@
+"""The revisions, from ``r0001`` on."""
