@@ -27,6 +27,7 @@ from recsys.config import ModelConfig, read_settings
 from recsys.errors import RecsysError, RefusedError, SettingError
 from recsys.evaluation.plain import cell, visible
 from recsys.home import Home
+from recsys.remote.following import reached
 from recsys.store.names import SNAPSHOT, meant
 
 FAILED, REFUSED = 1, 3  # 0 is done, 2 bad usage
@@ -84,7 +85,7 @@ def shell(home: Path | None, as_json: bool, debug: bool, log: Path | None = None
     errors = _console(stderr=True)
     code, place = 0, None
     try:
-        session.home = place = Home.of(home)
+        session.home = place = reached(home)
         prepare(session.home)
         with contextlib.ExitStack() as stack:
             if as_json:

@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from recsys.artifacts import digest
-from recsys.data.fetched import advice
 from recsys.data.ingest import ingest
 from recsys.data.locations import UnreachableError
 from recsys.data.sources import SourceError, read_table
 from recsys.home import Home
+from recsys.remote.advice import advice
 
 
 class Store:
