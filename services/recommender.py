@@ -10,11 +10,12 @@ from functools import partial
 import bentoml
 
 from recsys.database.comparisons import ShadowStore
-from recsys.database.engine import Database
+from recsys.database.engine import Database, check_shared
 from recsys.database.exposures import ExposureStore
 from recsys.database.live_items import ItemStore
 from recsys.database.rates import RateStore
 from recsys.home import Home
+from recsys.remote.following import follow
 from services.api import create_app
 from services.edge.auth import Guard
 from services.edge.connections import guard_connections
@@ -101,6 +102,8 @@ class RecommenderService:
         torch.set_num_threads(1)  # one request is small; threads would only take turns with the other workers
         sys.setswitchinterval(SWITCH_SECONDS)
         home = Home.from_environment()
+        check_shared(home)
+        follow(home)
         serve_bundled(home)
         warn_if_open(home)
         metrics = Metrics()

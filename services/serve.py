@@ -54,6 +54,7 @@ def serve(home: Home, host: str = LOOPBACK, port: int = 3000, workers: int = 1) 
 
     Raises:
         ServeError: the host is not loopback and there are no keys, or the port is taken.
+        SettingError: the home is on an object store, and no database is named that its machines share.
     """
     command, environment = _prepare(home, host, port, workers)
     sys.stdout.flush()
@@ -147,6 +148,9 @@ def _prepare(
     home: Home, host: str, port: int, workers: int, service: str = SERVICE
 ) -> tuple[list[str], dict[str, str]]:
     """Check the address, make an empty working folder; return the command line and the environment of the server."""
+    from recsys.database.engine import check_shared
+
+    check_shared(home)
     host = LOOPBACK if host == "localhost" else host
     loopback = is_loopback(host)
     if not loopback and not read_keys(home):

@@ -7,7 +7,8 @@ parts, lists by pages, one and many deletions.
 import hashlib
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -43,12 +44,12 @@ class Store:
 
             def handle_all(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                key = unquote(urlsplit(self.path).path).lstrip("/")
+                store.asked.append((self.command, key))
+                wrong = store.faults(self.command, key)
+                if isinstance(wrong, int):
+                    return self.answer(*_refused(wrong, "SlowDown"))
                 with store._one:
-                    key = unquote(urlsplit(self.path).path).lstrip("/")
-                    store.asked.append((self.command, key))
-                    wrong = store.faults(self.command, key)
-                    if isinstance(wrong, int):
-                        return self.answer(*_refused(wrong, "SlowDown"))
                     answer = store.done(self.command, self.path, dict(self.headers.items()), body)
                 if wrong == LOST:
                     self.close_connection = True
@@ -78,6 +79,18 @@ class Store:
         self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.bucket = folder / f"raw-{self.server.server_port}"  # Polars keeps one client a bucket, wherever that is
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What names it, and credentials that it takes."""
+        settings = {"ENDPOINT_URL": self.url, "ALLOW_HTTP": "true", "REGION": "nowhere"}
+        settings |= {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}
+        return {f"AWS_{name}": value for name, value in settings.items()}
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys of the bucket that begin so, below it."""
+        found = (path.relative_to(self.bucket).as_posix() for path in self.bucket.rglob("*") if path.is_file())
+        return sorted(key for key in found if key.startswith(prefix))
 
     def done(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes, dict[str, str]]:
         """Do what a request asks; return status, body and headers of the answer."""
@@ -130,6 +143,20 @@ class Store:
         token = f"<NextContinuationToken>{escape(found[PAGE - 1])}</NextContinuationToken>" if more else ""
         cut = f"<IsTruncated>{str(more).lower()}</IsTruncated>{token}"
         return f"<ListBucketResult>{cut}{objects}</ListBucketResult>".encode()
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Store]:
+    """Run a server for the length of a ``with`` block."""
+    store = Store(folder)
+    thread = threading.Thread(target=store.server.serve_forever, args=[0.01])
+    thread.start()
+    try:
+        yield store
+    finally:
+        store.server.shutdown()
+        store.server.server_close()
+        thread.join()
 
 
 def _etag(path: Path) -> str:
