@@ -37,7 +37,10 @@ DATABASE = "RECSYS_DATABASE_URL"  # as ``recsys/database/engine.py`` has it, whi
 KEPT = ("*.checkpoint", "tune-*.db")  # below ``runs``: where trainings and searches stand
 WIDTH_OF_A_FILE = 120  # where the output is no terminal
 
-HomeOption = Annotated[Path | None, typer.Option("--home", help="Folder of all state; else RECSYS_HOME, else .recsys.")]
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", help="Folder of all state, or s3://bucket/prefix; else RECSYS_HOME, else .recsys."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
 RayOption = Annotated[
     str | None,
