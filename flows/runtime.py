@@ -16,14 +16,15 @@ from typing import Any
 
 from flows.server import passing_secret, prefect_state, private_folder
 from recsys.home import Home
+from recsys.remote.following import reached
 
 SERVER_START_SECONDS = 300  # the server that Prefect starts for a single command is slow beside other work
 _alone = False  # of this process, before a command has begun
 
 
 def open_home(home: str | None) -> Home:
-    """Return the home at a path, or the environment's where there is none; it is made where it is missing."""
-    return Home.of(home or None).make()
+    """Return the home at a path or URL, or the environment's where there is none; it is made where it is missing."""
+    return reached(home or None).make()
 
 
 def prepare(home: Home, make: bool = True) -> None:

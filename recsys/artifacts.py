@@ -152,8 +152,13 @@ def stream_atomic(path: Path, write: Callable[[BinaryIO], object], mode: int = R
 
 def write_json(path: Path, value: Any, mode: int = READABLE) -> None:
     """Write a value as indented JSON, atomically, with sorted keys."""
+    write_atomic(path, as_json(value), mode)
+
+
+def as_json(value: Any) -> bytes:
+    """Return a value as ``write_json`` writes it."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_atomic(path, text.encode() + b"\n", mode)
+    return text.encode() + b"\n"
 
 
 def read_json(path: Path) -> Any:

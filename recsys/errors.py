@@ -21,6 +21,9 @@
     │   ├── DivergedError    its loss is no longer a number
     │   ├── OutOfMemoryError not even its smallest batch fits
     │   └── VectorError      a text has a vector that is zero or not finite
+    ├── StoreError           an object store refuses; what was put and brought before stays
+    │   ├── StoreAwayError   it does not answer now
+    │   └── OvertakenError   somebody has replaced an object since it was read
     ├── ClusterError         a cluster cannot be reached, or its nodes are not made as who asks them
     ├── UnreadableError      LanceDB cannot read its index; answers do without
     └── RefusedError         the gate said no; what was served still is

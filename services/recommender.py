@@ -9,7 +9,10 @@ from functools import partial
 
 import bentoml
 
+from recsys.database.engine import check_shared
+from recsys.errors import SettingError
 from recsys.home import Home
+from recsys.remote.following import follow
 from services.api import create_app
 from services.edge.connections import guard_connections
 from services.edge.context import asking_tenant
@@ -104,7 +107,11 @@ def _workers_of(home: Home, tenants: bool) -> OneWorker | TenantWorkers:
     app.state.observer = Observer.from_environment(metrics)
     opening = partial(open_worker, lanes=lanes(metrics))
     if tenants:
+        if home.store is not None:
+            raise SettingError("Tenants live in folders: let RECSYS_HOME name one, not an object store.")
         return TenantWorkers(home, opening, metrics, memory_from_environment()).start()
+    check_shared(home)
+    follow(home)
     serve_bundled(home)
     guard = Guard(Keys(home, required=bool(os.environ.get(REQUIRE_KEYS))))
     return OneWorker(opening(home, guard, metrics).start())

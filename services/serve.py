@@ -58,6 +58,7 @@ def serve(home: Home, host: str = LOOPBACK, port: int = 3000, workers: int = 1, 
 
     Raises:
         ServeError: the host is not loopback and there are no keys, or the port is taken.
+        SettingError: the home is on an object store, and no database is named that its machines share.
     """
     command, environment = _prepare(home, host, port, workers, tenants=tenants)
     sys.stdout.flush()
@@ -154,6 +155,9 @@ def _prepare(
     home: Home, host: str, port: int, workers: int, service: str = SERVICE, tenants: bool = False
 ) -> tuple[list[str], dict[str, str]]:
     """Check the address, make an empty working folder; return the command line and the environment of the server."""
+    from recsys.database.engine import check_shared
+
+    check_shared(home)
     host = LOOPBACK if host == "localhost" else host
     loopback = is_loopback(host)
     tenants = tenants or tenants_asked_for()

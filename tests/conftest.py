@@ -9,9 +9,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from object_store import Store, serving
 from processes import end, wait_until_healthy
 from synthetic import SMALL, Dataset, write_dataset
 
@@ -76,3 +78,12 @@ def home(dataset: Dataset, prefect_server: str, tmp_path_factory: pytest.TempPat
     place = Home(tmp_path_factory.mktemp("home"))
     pipeline(dataset.events, dataset.items, str(place.root), model=SMALL)
     return place
+
+
+@pytest.fixture
+def object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A server that speaks S3, which the environment names."""
+    with serving(tmp_path / "store") as store:
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        yield store

@@ -184,14 +184,14 @@ def validate(
         settings = _noted(settings, timezone, timestamp_unit, timestamp_format, decimal)
         from flows.locations import named, resolved
         from recsys.data import ingest
-        from recsys.data.snapshot import list_snapshots
+        from recsys.data.snapshot import brought, list_snapshots
 
         def at(location: Any, name: str) -> Any:
             return resolved(named(location, name)) if isinstance(location, str) else location
 
         with located(session, events, items, users, dataset, path, settings.limits, kept=False) as place:
             tables = at(place.events, "events"), at(place.items, "items")
-            before = next(reversed(list_snapshots(session.home)), None)
+            before = next(map(brought, reversed(list_snapshots(session.home))), None)
             users_at = at(place.users, "users")
             report: QualityReport = ingest.validate(*tables, settings, users=users_at, before=before)
         refusal = report.refusal()

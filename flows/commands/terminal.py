@@ -27,6 +27,7 @@ from recsys.config import ModelConfig, read_settings
 from recsys.errors import RecsysError, RefusedError, SettingError
 from recsys.evaluation.plain import cell, visible
 from recsys.home import Home
+from recsys.remote.following import reached
 from recsys.store.names import SNAPSHOT, meant
 
 FAILED, REFUSED = 1, 3  # 0 is done, 2 bad usage
@@ -36,7 +37,10 @@ DATABASE = "RECSYS_DATABASE_URL"  # as ``recsys/database/engine.py`` has it, whi
 KEPT = ("*.checkpoint", "tune-*.db")  # below ``runs``: where trainings and searches stand
 WIDTH_OF_A_FILE = 120  # where the output is no terminal
 
-HomeOption = Annotated[Path | None, typer.Option("--home", help="Folder of all state; else RECSYS_HOME, else .recsys.")]
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", help="Folder of all state, or s3://bucket/prefix; else RECSYS_HOME, else .recsys."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
 RayOption = Annotated[
     str | None,
@@ -87,7 +91,7 @@ def shell(home: Path | None, as_json: bool, debug: bool, log: Path | None = None
     errors = _console(stderr=True)
     code, place = 0, None
     try:
-        session.home = place = Home.of(home)
+        session.home = place = reached(home)
         prepare(session.home, make)
         with contextlib.ExitStack() as stack:
             if as_json:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from infra.supply.locks import CONSTRAINTS, LOCKS, Pin, environments, read, written
 
 ROOT = Path(__file__).parents[2]
-OPERATORS = ("postgres", "onnx", "otlp")  # the extras that a running house may have
+OPERATORS = ("postgres", "remote", "onnx", "otlp")  # the extras that a running house may have
 DEVELOPERS = ("test", "dev", "ray", "supply")
 CUDA = ("cuda-", "nvidia-", "triton")  # what the public index's torch brings on Linux
 NOT_CUDA = ("nvidia-ml-py",)  # BentoML asks it for cards

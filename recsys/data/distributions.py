@@ -11,7 +11,7 @@ import polars as pl
 
 from recsys.config import TextConfig
 from recsys.data import columns
-from recsys.data.snapshot import Snapshot
+from recsys.data.snapshot import Snapshot, brought
 from recsys.data.text import item_texts
 
 MOST_ROWS = 31  # of events over time: a month by day
@@ -197,7 +197,7 @@ def previous(snapshots: Sequence[Snapshot], snapshot: Snapshot) -> Snapshot | No
     """Return the snapshot that was made last before one, of all in the order of their making; None: there is none."""
     ids = [one.id for one in snapshots]
     place = ids.index(snapshot.id) if snapshot.id in ids else len(ids)
-    return snapshots[place - 1] if place else None
+    return brought(snapshots[place - 1]) if place else None
 
 
 def _ids(snapshot: Snapshot, column: str) -> pl.DataFrame:

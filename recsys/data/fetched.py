@@ -4,7 +4,6 @@ Polars unpacks gzip and zstd on the way, takes the credentials that it takes for
 ends: a line end within a quoted field is a line feed afterwards.
 """
 
-import re
 import shutil
 import tempfile
 import weakref
@@ -16,29 +15,6 @@ import polars as pl
 from recsys.data.limits import Budget
 
 _FILE, _LINE = "file", "line"
-# What object stores and Polars say, and what it means for people; the first that fits.
-_ADVICE = {
-    r"ExpiredToken|TokenRefreshRequired|expired": "The credentials have expired. Renew them where this runs.",
-    r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|401|Unauthenticated|Unauthorized": (
-        "The credentials are none that the store knows. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what "
-        "your store has in their place, where this runs."
-    ),
-    r"AccessDenied|Forbidden|\b403\b|PermissionDenied": (
-        "The credentials may not read it, or there are none. Ask for the right to read and to list, or set them where "
-        "this runs."
-    ),
-    r"NoSuchBucket": "There is no such bucket, or it is another store's. Check the URL and AWS_ENDPOINT_URL.",
-    r"169\.254\.169\.254|metadata/|credential|No provider": (
-        "There are no credentials. Set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, or what your store has "
-        "in their place, where this runs."
-    ),
-    r"NoSuchKey|NotFound|not found|No such file|expanded paths were empty": "There is no such file. Check the URL.",
-}
-
-
-def advice(failure: str) -> str | None:
-    """Return what an object store's words mean for people; None: nobody knows."""
-    return next((said for pattern, said in _ADVICE.items() if re.search(pattern, failure)), None)
 
 
 class Fetched:

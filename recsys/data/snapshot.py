@@ -60,6 +60,8 @@ from recsys.data.sequences import Sequences
 from recsys.data.set_aside import SetAside
 from recsys.data.signal_kinds import distinct_kinds
 from recsys.home import Home
+from recsys.remote.folders import fetch, push
+from recsys.remote.listing import SNAPSHOTS
 
 if TYPE_CHECKING:
     from recsys.data.signals import Signals
@@ -247,7 +249,9 @@ def write_snapshot(
         snapshot_id = content_id(events.frame, items, users, context)
     if (home.snapshots / snapshot_id).exists():
         mark_used(home.snapshots / snapshot_id)
-        return open_snapshot(home, snapshot_id)
+        found = open_snapshot(home, snapshot_id)
+        push(home, SNAPSHOTS, snapshot_id)
+        return found
     with staged_folder(home.make().snapshots) as staging:
         for name, frame in tables.items():
             frame.write_parquet(staging / _FILES[name])
@@ -277,6 +281,7 @@ def write_snapshot(
         )
         write_json(staging / MANIFEST, manifest.to_dict())
         commit_folder(staging, home.snapshots / snapshot_id)
+    push(home, SNAPSHOTS, snapshot_id)
     made = open_snapshot(home, snapshot_id, verify=False)
     if events.counted is not None:
         keep_counted(home, snapshot_id, made.manifest.content_digest, events.counted)
@@ -297,20 +302,35 @@ def open_snapshot(home: Home, snapshot_id: str, verify: bool = True, content_dig
             too many, or the tables are not those of the id or of the digest.
     """
     check_id(snapshot_id, "snapshot")
+    fetch(home, SNAPSHOTS, snapshot_id)
+    snapshot = _found(home, snapshot_id)
+    if verify:
+        path, repair = snapshot.path, _repair(snapshot.path)
+        verify_folder(path, snapshot.manifest.files | {MANIFEST: digest_file(path / MANIFEST)}, repair)
+        if not _is_meant(snapshot, content_digest):
+            raise ArtifactError(f"{path} holds other events or items than when it was written. {repair}")
+    return snapshot
+
+
+def _found(home: Home, snapshot_id: str) -> Snapshot:
+    """Return a snapshot by its manifest; of one on an object store the tables may not be here yet.
+
+    Raises:
+        ArtifactError: there is none, or the manifest is another's.
+    """
     path = home.snapshots / snapshot_id
     refuse_links(home.snapshots, path)
     if not path.is_dir():
         raise ArtifactError(f"There is no snapshot {snapshot_id} in {home.snapshots}. Run `recsys ingest` first.")
-    repair = f"Delete the folder {path} and ingest the same files again."
+    repair = _repair(path)
     manifest = SnapshotManifest.read(path / MANIFEST, repair)
     if manifest.format != (FORMAT if manifest.segments is None else SEGMENTED) or manifest.id != snapshot_id:
         raise ArtifactError(f"{path / MANIFEST} is not the manifest of snapshot {snapshot_id}. {repair}")
-    snapshot = Snapshot(path, manifest, Hold(path))
-    if verify:
-        verify_folder(path, manifest.files | {MANIFEST: digest_file(path / MANIFEST)}, repair)
-        if not _is_meant(snapshot, content_digest):
-            raise ArtifactError(f"{path} holds other events or items than when it was written. {repair}")
-    return snapshot
+    return Snapshot(path, manifest, Hold(path))
+
+
+def _repair(path: Path) -> str:
+    return f"Delete the folder {path} and ingest the same files again."
 
 
 def joined_snapshot(home: Home, name: str) -> Snapshot:
@@ -339,9 +359,22 @@ def joined_snapshot(home: Home, name: str) -> Snapshot:
 
 
 def list_snapshots(home: Home) -> list[Snapshot]:
-    """Return all snapshots, unverified, the oldest first; a folder that is none of ours is left out."""
-    found = read_each(home.snapshots, MANIFEST, lambda name: open_snapshot(home, name, verify=False))
+    """Return all snapshots, unverified, the oldest first; a folder that is none of ours is left out.
+
+    Of a home on an object store these are manifests: ``open_snapshot`` brings the tables.
+    """
+    found = read_each(home.snapshots, MANIFEST, lambda name: _found(home, name))
     return sorted(found, key=lambda one: (made_at(one.manifest.made, one.path / MANIFEST), one.id))
+
+
+def brought(snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot of a list with its tables here, unverified.
+
+    Raises:
+        StoreError: the object store of its home does not answer.
+    """
+    fetch(Home(snapshot.path.parents[1]), SNAPSHOTS, snapshot.id)
+    return snapshot
 
 
 def _is_meant(snapshot: Snapshot, content_digest: str | None) -> bool:

@@ -20,7 +20,7 @@ from recsys.config import LimitsConfig
 from recsys.data import columns
 from recsys.data.delimited import first_wide_record, glob_free, how_written
 from recsys.data.download import CONNECT_SECONDS, downloaded
-from recsys.data.fetched import Fetched, advice, fetch
+from recsys.data.fetched import Fetched, fetch
 from recsys.data.kept import TEXT, Kind, kept
 from recsys.data.limits import SEPARATORS, Budget, UnreadableError, unpacked
 from recsys.data.locations import HTTP, SourceError, Sources, UnreachableError, scheme_of, shown, without_credentials
@@ -28,6 +28,7 @@ from recsys.data.notation import PLAIN, Notation
 from recsys.data.objects import scan_objects
 from recsys.data.parsing import infer_type
 from recsys.data.stacking import stacked
+from recsys.remote.advice import advice
 
 __all__ = ["FILE", "ROW", "Kind", "Location", "SourceError", "has_form", "read_columns", "read_lines", "read_table"]
 

@@ -192,6 +192,19 @@ class Database:
         self.engine.dispose()
 
 
+def check_shared(home: Home) -> None:
+    """Check that what a service collects is kept where all machines of its home find it.
+
+    Raises:
+        SettingError: the home is on an object store, and the database would be a file of this machine's cache.
+    """
+    if home.store is not None and not os.environ.get(URL):
+        raise SettingError(
+            f"{home.store} keeps what never changes; events, live items and who is forgotten need a PostgreSQL, which "
+            f"all its machines share. Name it by {URL} (postgresql+psycopg://user@host/name)."
+        )
+
+
 def _location(url: str | sql.URL) -> sql.URL:
     try:
         return sql.make_url(url)

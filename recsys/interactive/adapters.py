@@ -8,8 +8,9 @@ from typing import Any, Literal
 import polars as pl
 
 from recsys.evaluation.report import HEADLINE, OURS
-from recsys.home import Home, Place
+from recsys.home import Place
 from recsys.ranking.parts import Parts
+from recsys.remote.following import reached
 from recsys.store.adapters import list_adapters, read_card, when_made
 from recsys.store.generations import current_id, read_generation
 from recsys.store.manifests import AdapterCard
@@ -38,7 +39,7 @@ def adapters(*, home: Place = None) -> pl.DataFrame:
         lists hangs on it; null where its card does not say), ``served``, ``made``, and their ``aliases``,
         ``tags`` and ``note``, which ``recsys.interactive.names`` gives; sorted by id.
     """
-    place = Home.of(home)
+    place = reached(home)
     current, names = current_id(place), read_names(place, ADAPTER)
     served = read_generation(place, current)[1].adapter if current else None
     texts = ("task", "base", "snapshot", "protocol", "parent")
@@ -90,7 +91,7 @@ def compare(first: str, second: str, *, home: Place = None) -> pl.DataFrame:
     Raises:
         ArtifactError: there is no such adapter.
     """
-    place = Home.of(home)
+    place = reached(home)
     one, other = (read_card(place, meant(place, ADAPTER, name)) for name in (first, second))
     rows = compared(one, other)
     words = dict.fromkeys(("name", "first", "second"), pl.String)
@@ -114,7 +115,7 @@ def import_adapter(folder: str | Path, *, base: str | None = None, max_tokens: i
     """
     from recsys.store.imports import import_adapter as stored  # brings torch
 
-    return stored(Home.of(home), Path(folder), base, max_tokens).id
+    return stored(reached(home), Path(folder), base, max_tokens).id
 
 
 def merge(
@@ -139,7 +140,7 @@ def merge(
     """
     from recsys.store.merges import merge_adapters  # brings torch
 
-    place = Home.of(home)
+    place = reached(home)
     return merge_adapters(place, [meant(place, ADAPTER, name) for name in names], weights, method, rank).id
 
 

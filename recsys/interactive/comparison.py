@@ -19,6 +19,7 @@ from recsys.evaluation.report import OURS
 from recsys.home import Home, Place
 from recsys.publishing.binding import SLICE
 from recsys.publishing.held_out import protocol_of, read_table
+from recsys.remote.following import reached
 from recsys.store.adapters import list_adapters, read_card
 from recsys.store.generations import newest_with, read_generation
 from recsys.store.names import ADAPTER, meant
@@ -149,7 +150,7 @@ def side_by_side(first: str, second: str, *, home: Place = None) -> pl.DataFrame
         ArtifactError: there is no such adapter.
         SettingError: they have no target in common, or one has made no generation.
     """
-    place = Home.of(home)
+    place = reached(home)
     found = measure(place, *(meant(place, ADAPTER, name) for name in (first, second)))
     return pl.DataFrame([one.to_dict() for one in found.slices])
 
@@ -200,7 +201,7 @@ def examples(first: str, second: str, *, users: int = 3, home: Place = None) -> 
     """
     from recsys.interactive.generation import load  # brings torch, which figures have no use for
 
-    place = Home.of(home)
+    place = reached(home)
     found = measure(place, *(meant(place, ADAPTER, name) for name in (first, second)))
     loaded = [load(generation, home=place, progress=False) for generation in found.generations]
     known = set(loaded[0].users) & set(loaded[1].users)

@@ -14,6 +14,7 @@ from recsys.database.tombstones import Tombstones
 from recsys.home import Home, Place
 from recsys.interactive.display import reporting
 from recsys.interactive.frames import Table, as_table
+from recsys.remote.following import reached
 from recsys.store.names import ADAPTER, meant
 
 _DEFAULT = IngestConfig()
@@ -57,7 +58,7 @@ def ingest(
         QualityError: too many rows are bad.
         ArtifactError: a classifier of ``config`` is missing, or the snapshot that is to be joined.
     """
-    place = Home.of(home)
+    place = reached(home)
     tables = [None if one is None else as_table(one, name) for one, name in ((events, "events"), (items, "items"))]
     before = None if append is None else joined_snapshot(place, append)
     with reporting(progress) as report, step(report, "Ingest"):

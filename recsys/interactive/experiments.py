@@ -13,6 +13,7 @@ from recsys.artifacts import ArtifactError
 from recsys.config import ModelConfig, to_dict
 from recsys.evaluation.headline import HEADLINE, OURS, measured_by
 from recsys.home import Home, Place
+from recsys.remote.following import reached
 from recsys.store.adapters import list_adapters
 from recsys.store.adapters import when_made as adapter_made
 from recsys.store.generations import current_id, newest_last, when_made
@@ -54,7 +55,7 @@ def experiments(*, home: Place = None) -> pl.DataFrame:
         ``seconds`` of a training, then a column ``settings.…`` for each setting that anywhere is not the default: null
         where it is. What is no number or flag everywhere is text.
     """
-    place = Home.of(home)
+    place = reached(home)
     rows = [*_generations(place), *_adapters(place), *_trials(place)]
     rows.sort(key=lambda row: row["experiment"])
     rows.sort(key=lambda row: row["made"].timestamp() if row["made"] else 0.0, reverse=True)

@@ -24,6 +24,7 @@ from recsys.interactive.stages import Made, generation_id
 from recsys.interactive.texts import embed_with
 from recsys.ranking.system import System
 from recsys.ranking.text_maps import TextMaps
+from recsys.remote.following import reached
 from recsys.selection.filters import Condition
 from recsys.serving.answers import Answer, ListRequest, Seen
 from recsys.serving.batch.changes import write_changes
@@ -70,7 +71,7 @@ def load(
         ArtifactError: nothing is served, there is no such generation or adapter, or something of it has changed.
         SettingError: both a generation and an adapter are named.
     """
-    place = Home.of(home)
+    place = reached(home)
     chosen = generation_id(place, generation)
     if adapter is not None:
         if chosen is not None:

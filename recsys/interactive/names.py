@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from recsys.home import Home, Place
+from recsys.remote.following import reached
 from recsys.store.names import ADAPTER, GENERATION, Kind, meant, set_alias, set_note, set_tags
 
 
@@ -22,14 +23,14 @@ def name_adapter(
         ArtifactError: there is no such adapter.
         SettingError: a name may not look like that.
     """
-    return _name(Home.of(home), ADAPTER, adapter, alias, tags, note)
+    return _name(reached(home), ADAPTER, adapter, alias, tags, note)
 
 
 def name_generation(
     generation: str, *, alias: str | None = None, tags: Sequence[str] = (), note: str | None = None, home: Place = None
 ) -> str:
     """Name a generation; return its id. Arguments and errors are those of ``name_adapter``."""
-    return _name(Home.of(home), GENERATION, generation, alias, tags, note)
+    return _name(reached(home), GENERATION, generation, alias, tags, note)
 
 
 def _name(home: Home, kind: Kind, name: str, alias: str | None, tags: Sequence[str], note: str | None) -> str:

@@ -17,6 +17,7 @@ from recsys.interactive.display import reporting
 from recsys.publishing import admission
 from recsys.publishing.gate import Verdict
 from recsys.publishing.training_run import Training, train_generation
+from recsys.remote.following import reached
 from recsys.store.generations import newest_id, read_generation
 from recsys.store.names import GENERATION, meant
 from recsys.store.promotions import Cause
@@ -67,7 +68,7 @@ def train(
         ArtifactError: there is no such snapshot or adapter.
         DataError: the data allows none of the protocols, holds too few events, or nothing new.
     """
-    place = Home.of(home)
+    place = reached(home)
     if snapshot is None:
         snapshots = list_snapshots(place)
         if not snapshots:
@@ -115,7 +116,7 @@ def evaluate(
         ArtifactError: there is no such generation.
         SettingError: it was not measured by that protocol, or there is no such system or slice.
     """
-    place = Home.of(home)
+    place = reached(home)
     folder, manifest = read_generation(place, generation_id(place, generation) or newest_id(place))
     settings = manifest.config
     if systems is None:
@@ -165,7 +166,7 @@ def publish(
         ArtifactError: the generation is missing or broken; likewise.
         SettingError: ``force`` has no reason; likewise.
     """
-    place = Home.of(home)
+    place = reached(home)
     chosen = generation_id(place, generation) or newest_id(place, served=False)
     with reporting(progress) as report, step(report, "Gate"):
         verdict = admission.publish(place, chosen, force=force, cause=Cause(reason=reason), limits=gate)

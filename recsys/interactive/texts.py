@@ -13,6 +13,7 @@ from recsys.home import Home, Place
 from recsys.interactive.display import reporting
 from recsys.interactive.frames import Table, as_table
 from recsys.ranking.text_maps import TextMaps
+from recsys.remote.following import reached
 from recsys.store.generations import current_id, read_generation
 from recsys.store.names import ADAPTER, meant
 from recsys.texts.tables import ID, TEXT, VECTOR, read_texts, texts_of
@@ -56,7 +57,7 @@ def embed(
     """
     with reporting(progress) as report:
         with step(report, "Open the encoder"):
-            encoder, reading = open_vectors(Home.of(home), adapter, base, max_tokens)
+            encoder, reading = open_vectors(reached(home), adapter, base, max_tokens)
         return embed_with(encoder, texts, reading, report)
 
 

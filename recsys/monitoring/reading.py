@@ -22,7 +22,7 @@ from recsys.data.parsing import parse_timestamps
 from recsys.data.quality import TableQuality
 from recsys.data.sifting import event_checks, item_checks, split
 from recsys.data.signals import signals_of, suggested
-from recsys.data.snapshot import Snapshot, list_snapshots
+from recsys.data.snapshot import Snapshot, brought, list_snapshots
 from recsys.data.sources import Location, read_table
 from recsys.database.engine import Database
 from recsys.database.events import EVENTS, EventStore
@@ -83,7 +83,7 @@ def subject(home: Home) -> Subject:
     snapshots = list_snapshots(home)
     if not snapshots:
         raise ArtifactError(f"There is no snapshot in {home.snapshots} to compare with. Run `recsys ingest` first.")
-    return Subject(snapshots[-1], None)
+    return Subject(brought(snapshots[-1]), None)
 
 
 def read(

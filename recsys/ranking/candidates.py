@@ -22,9 +22,7 @@ from recsys.store.index import (
     APPROXIMATE_FROM,
     BATCH,
     ROW,
-    TABLE_FOLDER,
     TEXT,
-    IndexReference,
     UnreadableError,
     map_vectors,
     nearest,
@@ -36,6 +34,7 @@ from recsys.store.index import (
     whole,
 )
 from recsys.store.index_parts import IndexParts, read_parts
+from recsys.store.manifests import TABLE_FOLDER, IndexReference
 
 EXACT_ALLOWED = APPROXIMATE_FROM  # with a filter: up to so many allowed items are scored exactly
 PROBED = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 1.0)  # shares of the index, to be tried

@@ -13,7 +13,6 @@ from recsys.artifacts import (
     commit_folder,
     digest_file,
     digest_folder,
-    discard_folder,
     made_at,
     now,
     read_each,
@@ -23,6 +22,9 @@ from recsys.artifacts import (
     write_json,
 )
 from recsys.home import Home
+from recsys.remote.claims import deleting
+from recsys.remote.folders import discard_stored, fetch, found, push
+from recsys.remote.listing import ADAPTERS
 from recsys.store.generations import list_generations
 from recsys.store.manifests import CARD, MADE, AdapterCard
 from recsys.store.names import ADAPTER, forget_names
@@ -41,6 +43,7 @@ def save_adapter(home: Home, write: Callable[[Path], None], card: AdapterCard) -
         sealed = card.sealed(digest_folder(staging))
         write_json(staging / CARD, sealed.to_dict() | {MADE: now()})
         commit_folder(staging, home.adapters / sealed.id)
+    push(home, ADAPTERS, sealed.id)
     return sealed.id
 
 
@@ -51,6 +54,7 @@ def read_card(home: Home, adapter_id: str) -> AdapterCard:
         ArtifactError: there is no adapter of that id, or its card is not what it was.
     """
     check_id(adapter_id, "adapter")
+    found(home, ADAPTERS, adapter_id)
     path = home.adapters / adapter_id / CARD
     refuse_links(home.adapters, path.parent)
     if not path.is_file():
@@ -68,6 +72,7 @@ def verify_adapter(home: Home, adapter_id: str) -> Path:
         ArtifactError: a file is missing, changed, a link, or one too many.
     """
     card = read_card(home, adapter_id)
+    fetch(home, ADAPTERS, adapter_id)
     folder = home.adapters / adapter_id
     verify_folder(folder, card.files | {CARD: digest_file(folder / CARD)})
     if card.content_id != adapter_id:
@@ -95,5 +100,6 @@ def delete_adapter(home: Home, adapter_id: str) -> None:
     users = [one.id for one in list_generations(home) if adapter_id in (one.adapter, one.search_adapter)]
     if users:
         raise ArtifactError(f"Generation {users[0]} uses adapter {adapter_id}. Delete the generation first.")
-    discard_folder(home.adapters / adapter_id)
+    with deleting(home):
+        discard_stored(home, ADAPTERS, adapter_id)
     forget_names(home, ADAPTER, adapter_id)

@@ -15,8 +15,8 @@ from recsys.home import Home
 from recsys.record import Record
 from recsys.store.adapters import verify_adapter
 from recsys.store.generations import ConflictError, current_id, generation_snapshot, promote, read_generation
-from recsys.store.index import TABLE_FOLDER, indexing
-from recsys.store.manifests import GenerationManifest
+from recsys.store.index import indexing
+from recsys.store.manifests import TABLE_FOLDER, GenerationManifest
 from recsys.store.promotions import Cause, Promotion
 
 BUNDLE = "bundle.json"

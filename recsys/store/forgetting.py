@@ -12,7 +12,7 @@ from recsys.callbacks import Progress
 from recsys.data import columns
 from recsys.data.forgetting import Forgotten
 from recsys.data.ingest import ingest
-from recsys.data.snapshot import Snapshot, joined_snapshot, list_snapshots
+from recsys.data.snapshot import Snapshot, brought, joined_snapshot, list_snapshots
 from recsys.home import Home
 
 
@@ -47,7 +47,7 @@ def forget_in_snapshots(home: Home, forgotten: Forgotten, progress: Progress | N
     found = list_snapshots(home)
     renewed: list[Renewed] = []
     for number, one in enumerate(found, start=1):
-        renewed += _renewed(home, one, forgotten)
+        renewed += _renewed(home, brought(one), forgotten)
         if progress is not None:
             progress(number, len(found))
     return renewed

@@ -20,7 +20,6 @@ from recsys.artifacts import (
     commit_folder,
     digest_file,
     digest_folder,
-    discard_folder,
     made_at,
     now,
     read_each,
@@ -30,7 +29,11 @@ from recsys.artifacts import (
     write_json,
 )
 from recsys.home import Home
-from recsys.store.manifests import MADE, GenerationManifest, IndexReference
+from recsys.remote.bucket import OvertakenError
+from recsys.remote.claims import deleting, putting
+from recsys.remote.folders import discard_stored, fetch, found, push_generation, withdraw
+from recsys.remote.listing import GENERATIONS, TABLES, known
+from recsys.store.manifests import MADE, TABLE_FOLDER, GenerationManifest, IndexReference
 from recsys.store.names import GENERATION, forget_names, steady_names
 from recsys.store.pointer import leave_trail, pointer_lock, read_pointer, switch, trail_of
 from recsys.store.promotions import Cause, Promotion
@@ -60,6 +63,7 @@ def commit_generation(home: Home, staging: Path, manifest: GenerationManifest) -
     sealed = replace(sealed, notes={**sealed.notes, MADE: now()})
     write_json(staging / MANIFEST, sealed.to_dict())
     commit_folder(staging, home.generations / sealed.id)
+    _keep(home, sealed)
     return sealed.id
 
 
@@ -70,6 +74,24 @@ def read_generation(home: Home, generation_id: str, verify: bool = False) -> tup
         ArtifactError: there is no such generation, or it is not what it was.
     """
     check_id(generation_id, "generation")
+    fetch(home, GENERATIONS, generation_id)
+    folder, manifest = home.generations / generation_id, read_manifest(home, generation_id)
+    if verify:
+        path = folder / MANIFEST
+        verify_folder(folder, manifest.files | {MANIFEST: digest_file(path)})
+        if manifest.content_id != generation_id:
+            raise ArtifactError(f"{path} has changed since it was written. Publish again, or roll back.")
+    return folder, manifest
+
+
+def read_manifest(home: Home, generation_id: str) -> GenerationManifest:
+    """Return a generation's manifest; of a home on an object store its other files may not be here.
+
+    Raises:
+        ArtifactError: there is no such generation, or the manifest is another's.
+    """
+    check_id(generation_id, "generation")
+    found(home, GENERATIONS, generation_id)
     folder = home.generations / generation_id
     path = folder / MANIFEST
     refuse_links(home.generations, folder)
@@ -78,11 +100,7 @@ def read_generation(home: Home, generation_id: str, verify: bool = False) -> tup
     manifest = GenerationManifest.read(path, "Publish again, or roll back.")
     if manifest.id != generation_id:
         raise ArtifactError(f"{path} has changed since it was written: it names another. Roll back.")
-    if verify:
-        verify_folder(folder, manifest.files | {MANIFEST: digest_file(path)})
-        if manifest.content_id != generation_id:
-            raise ArtifactError(f"{path} has changed since it was written. Publish again, or roll back.")
-    return folder, manifest
+    return manifest
 
 
 def generation_snapshot(home: Home, manifest: GenerationManifest) -> "Snapshot":
@@ -98,7 +116,7 @@ def generation_snapshot(home: Home, manifest: GenerationManifest) -> "Snapshot":
 
 def list_generations(home: Home) -> list[GenerationManifest]:
     """Return the manifests of all generations, by id; a folder without a manifest of ours is left out."""
-    return read_each(home.generations, MANIFEST, lambda generation_id: read_generation(home, generation_id)[1])
+    return read_each(home.generations, MANIFEST, lambda generation_id: read_manifest(home, generation_id))
 
 
 def newest_last(home: Home) -> list[GenerationManifest]:
@@ -164,9 +182,10 @@ def promote(
         ArtifactError: the generation is missing or broken; the pointer stays.
         ConflictError: another one than ``expected`` is served; the pointer stays.
     """
-    read_generation(home, generation_id, verify=True)
-    with pointer_lock(home):
-        read_generation(home, generation_id)  # somebody may have deleted it while its files were read
+    _, manifest = read_generation(home, generation_id, verify=True)
+    with putting(home), pointer_lock(home):
+        _keep(home, manifest)
+        read_manifest(home, generation_id)  # somebody may have deleted it while its files were read
         trail = trail_of(home)
         served = trail[-1] if trail else None
         if served == generation_id:
@@ -177,7 +196,7 @@ def promote(
                 f"{expected or 'nothing'}. Publish again to have it judged against {served}."
             )
         decided = promotion or Promotion.make("publish", generation_id, served, Cause())
-        switch(home, [*trail, generation_id], replace(decided, previous=served))
+        _switch(home, [*trail, generation_id], replace(decided, previous=served))
 
 
 def rollback(
@@ -204,18 +223,38 @@ def rollback(
     """
     cause = cause or Cause()
     cause.check()
-    with pointer_lock(home):
+    with putting(home), pointer_lock(home):
         served = current_id(home)
         if expected is not ... and served != expected:
             raise ConflictError(
                 f"Generation {served} is served, no longer {expected}. Look again before you roll back."
             )
         target = previous_id(home) if to is None else to
-        read_generation(home, target, verify=True)
+        _keep(home, read_generation(home, target, verify=True)[1])
         if target != served:
             back = Promotion.make("rollback", target, served, cause)
-            switch(home, _trail_back(trail_of(home), target), back)
+            _switch(home, _trail_back(trail_of(home), target), back)
         return target
+
+
+def _switch(home: Home, trail: list[str], promotion: Promotion) -> None:
+    """Move the pointer.
+
+    Raises:
+        ConflictError: another machine has moved it in the same moment.
+    """
+    try:
+        switch(home, trail, promotion)
+    except OvertakenError:
+        raise ConflictError(
+            f"Another machine has served another generation than {trail[-1]} meanwhile. Look again, and repeat it."
+        ) from None
+
+
+def _keep(home: Home, manifest: GenerationManifest) -> None:
+    """Have the store of a home keep a generation, with what it stands on."""
+    adapters = [one for one in (manifest.adapter, manifest.search_adapter) if one is not None]
+    push_generation(home, manifest.id, manifest.snapshot, adapters, f"{manifest.index.table}{TABLE_FOLDER}")
 
 
 def _trail_back(trail: list[str], target: str) -> list[str]:
@@ -277,9 +316,11 @@ def delete_generation(home: Home, generation_id: str) -> None:
     Raises:
         ArtifactError: it is the current one or the shadow, or does not exist.
     """
-    manifest = discard_generation(home, generation_id)
-    _drop_indexes(home)
-    release_index(home, manifest)
+    with deleting(home):
+        manifest = discard_generation(home, generation_id)
+        _drop_indexes(home)
+        release_index(home, manifest)
+        withdraw_tables(home)
 
 
 def discard_generation(
@@ -297,7 +338,7 @@ def discard_generation(
     Raises:
         ArtifactError: it is the current one or the shadow, or does not exist.
     """
-    folder, manifest = read_generation(home, generation_id)
+    manifest = read_manifest(home, generation_id)
     with pointer_lock(home), steady_names(home, GENERATION), guard():
         trail = trail_of(home)
         if trail and trail[-1] == generation_id:
@@ -309,7 +350,7 @@ def discard_generation(
                 f"DELETE /v1/generations/{generation_id}/shadow."
             )
         leave_trail(home, generation_id)
-        discard_folder(folder)
+        discard_stored(home, GENERATIONS, generation_id)
     forget_names(home, GENERATION, generation_id)
     report_path(home, generation_id).unlink(missing_ok=True)
     return manifest
@@ -324,6 +365,13 @@ def release_index(home: Home, manifest: GenerationManifest) -> None:
             release_version(home.lance, manifest.index, manifest.id)
     except (ValueError, RuntimeError, OSError) as error:  # a tag too many costs some disk, and nothing else
         _LOG.warning("The table %s keeps the tag of %s: %s", manifest.index.table, manifest.id, error)
+
+
+def withdraw_tables(home: Home) -> None:
+    """Take from a home's store the tables that no generation names; for who lets nobody put meanwhile."""
+    names = {path.stem for path in known(home, TABLES, "x").parent.glob("*.json")}
+    for name in sorted(names - {f"{one.table}{TABLE_FOLDER}" for one in _named_indexes(home)} if names else ()):
+        withdraw(home, TABLES, name)
 
 
 def _drop_indexes(home: Home) -> list[str]:
@@ -343,4 +391,4 @@ def _named_indexes(home: Home) -> list[IndexReference]:
         ArtifactError: one of them cannot be read.
     """
     folders = [path.parent.name for path in home.generations.glob(f"[!.]*/{MANIFEST}")]
-    return [read_generation(home, generation_id)[1].index for generation_id in folders]
+    return [read_manifest(home, generation_id).index for generation_id in folders]

@@ -39,7 +39,10 @@ from recsys.artifacts import (
 )
 from recsys.data.columns import ITEM_ID
 from recsys.errors import RecsysError, VectorError
-from recsys.store.manifests import IndexReference
+from recsys.home import Home
+from recsys.remote.folders import fetch
+from recsys.remote.listing import TABLES as TABLE_ROOM
+from recsys.store.manifests import TABLE_FOLDER, IndexReference
 
 VECTOR = "vector"
 ROW = "row"
@@ -52,7 +55,6 @@ TAG = "served"
 GENERATION_TAG = "generation-"  # before an id: the version that this generation names, once it was served
 LOCK, BUILDING = ".lock", ".building.lock"
 TABLES = "items-"  # how the names of all tables begin
-TABLE_FOLDER = ".lance"  # behind a table's name: LanceDB's folder of it
 _LOG = logging.getLogger(__name__)
 
 
@@ -86,6 +88,7 @@ def _found_or_built(
     name = f"{TABLES}{content[:16]}"
     connection = lancedb.connect(folder)
     dimensions = vectors.shape[1]
+    fetch(Home(folder.parent), TABLE_ROOM, f"{name}{TABLE_FOLDER}")  # else two machines have two of one name
     if name in _table_names(connection):
         try:
             return _reference(connection, name, item_ids, dimensions, content)
@@ -140,6 +143,7 @@ def open_index(folder: Path, reference: IndexReference) -> lancedb.table.Table:
             link.
     """
     stored = folder / f"{reference.table}{TABLE_FOLDER}"
+    fetch(Home(folder.parent), TABLE_ROOM, stored.name)
     refuse_links(folder, stored, *stored.rglob("*"))
     connection = lancedb.connect(folder)
     if reference.table not in _table_names(connection):

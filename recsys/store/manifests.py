@@ -12,6 +12,7 @@ from recsys.config import ModelConfig, Protocol, TextConfig, from_stored
 from recsys.record import Record
 
 CARD = "card.json"
+TABLE_FOLDER = ".lance"  # behind a table's name: LanceDB's folder of it
 GOING_ON, GOING_ON_SETTINGS = "training", "training.json"  # of an adapter: its towers as they were measured
 MADE = "made"  # when, as ``artifacts.now`` has it: no part of an id
 # An adapter's tasks; of an imported one it is whatever it was trained for elsewhere, of a merged one what its parents'.

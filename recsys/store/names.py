@@ -15,10 +15,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from recsys.artifacts import ID_DIGITS, MANIFEST, ArtifactError, locked, make_room, write_json
+from recsys.artifacts import ID_DIGITS, MANIFEST, ArtifactError, as_json, locked, make_room
 from recsys.errors import SettingError
 from recsys.home import Home
 from recsys.record import Record
+from recsys.remote.state import adopt, share
 from recsys.store.manifests import CARD
 
 FILE, LOCK = "names.json", ".names.lock"
@@ -210,6 +211,7 @@ def forget_names(home: Home, kind: Kind, artifact_id: str) -> None:
 def steady_names(home: Home, kind: Kind) -> Iterator[None]:
     """Let nobody change a name of a kind meanwhile."""
     with locked(make_room(home.make().root / kind.room) / LOCK):
+        adopt(home, f"{kind.room}/{FILE}")
         yield
 
 
@@ -224,7 +226,7 @@ def _changing(home: Home, kind: Kind, artifact_id: str | None = None) -> Iterato
         if artifact_id is not None and artifact_id not in _ids(home, kind):
             raise ArtifactError(f"There is no {kind.name} {artifact_id!r}. `recsys {kind.room}` lists what exists.")
         names = replace(read_names(home, kind), absent=frozenset())  # or what the file lacked would not be written
-        yield names, lambda names: write_json(home.root / kind.room / FILE, names.to_dict())
+        yield names, lambda names: share(home, f"{kind.room}/{FILE}", as_json(names.to_dict()))
 
 
 @lru_cache(maxsize=8)

@@ -12,12 +12,16 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from recsys.artifacts import ArtifactError, locked, make_room, write_json
+from recsys.artifacts import ArtifactError, as_json, locked, make_room
 from recsys.home import Home
 from recsys.record import Record
-from recsys.store.promotions import Promotion, append, is_written, read_log
+from recsys.remote.bucket import StoreError
+from recsys.remote.state import adopt, merge_lines, share
+from recsys.store import promotions
+from recsys.store.promotions import LOG, Promotion, is_written, read_log
 
 POINTER = "current.json"
+_PLACE, _LOG_PLACE = f"generations/{POINTER}", f"generations/{LOG}"  # below a home
 MAX_TRAIL = 50  # generations that rollback can go back through
 _LOG = logging.getLogger(__name__)
 
@@ -61,20 +65,33 @@ def trail_of(home: Home) -> list[str]:
 
 @contextmanager
 def pointer_lock(home: Home) -> Iterator[None]:
-    """Hold the pointer's lock, and write into the log what a crash has kept from it."""
+    """Hold the pointer's lock, and write into the log what a crash has kept from it.
+
+    A home on an object store has the pointer and the log as they are there now.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
     with locked(make_room(home.generations) / ".lock"):
+        adopt(home, _PLACE)
+        merge_lines(home, _LOG_PLACE)
         # Who asks for a broken pointer is told of it; a log that cannot be read keeps nobody from switching.
         with suppress(ArtifactError, OSError):
             last = _last(home)
             if last is not None and not is_written(home, last):
-                append(home, last)
+                _append(home, last)
         yield
 
 
 def switch(home: Home, trail: list[str], promotion: Promotion) -> None:
-    """Replace the pointer, by which it is decided, then write the log; only for who holds the lock."""
+    """Replace the pointer, by which it is decided, then write the log; only for who holds the lock.
+
+    Raises:
+        OvertakenError: another machine has replaced it in the store since the lock was taken; nothing is changed.
+        StoreError: the store does not answer; the pointer here stays, the one there is the old one or the new.
+    """
     _write(home, trail, promotion.to_dict())
-    append(home, promotion)
+    _append(home, promotion)
 
 
 def leave_trail(home: Home, generation_id: str) -> None:
@@ -92,8 +109,8 @@ def refuse(home: Home, promotion: Promotion) -> None:
     """
     try:
         with pointer_lock(home):
-            append(home, promotion)
-    except OSError as error:
+            _append(home, promotion)
+    except (OSError, StoreError) as error:
         _LOG.warning("That %s was refused is not in the log of promotions: %s", promotion.generation, error)
 
 
@@ -124,6 +141,15 @@ def _last(home: Home) -> Promotion | None:
         return None
 
 
+def _append(home: Home, promotion: Promotion) -> None:
+    """Add a line to the log. A store that does not take it gets it with the next one."""
+    promotions.append(home, promotion)
+    try:
+        merge_lines(home, _LOG_PLACE)
+    except StoreError as error:
+        _LOG.warning("The log of promotions in the store lacks a line: %s", error)
+
+
 def _write(home: Home, trail: list[str], promotion: dict[str, Any]) -> None:
     pointer = {"generation": trail[-1], "trail": trail[-MAX_TRAIL:], "promotion": promotion}
-    write_json(home.generations / POINTER, pointer)
+    share(home, _PLACE, as_json(pointer))

@@ -28,8 +28,19 @@ from recsys.artifacts import (
 from recsys.data.mapped_sequences import discard_sequences
 from recsys.data.segments.counted import discard_counted
 from recsys.home import Home
+from recsys.remote.claims import deleting
+from recsys.remote.folders import discard_stored
+from recsys.remote.following import refresh
+from recsys.remote.listing import ADAPTERS, SNAPSHOTS
+from recsys.remote.sweep import sweep
 from recsys.store import occupied
-from recsys.store.generations import clean_up, discard_generation, list_generations, release_index
+from recsys.store.generations import (
+    clean_up,
+    discard_generation,
+    list_generations,
+    release_index,
+    withdraw_tables,
+)
 from recsys.store.manifests import CARD
 from recsys.store.names import ADAPTER, forget_names, read_names, steady_names
 from recsys.store.occupied import Link, links_of
@@ -132,11 +143,16 @@ def prune(
     Raises:
         SettingError: ``keep`` or ``min_age`` is too small.
         ArtifactError: a file that says what is needed is broken; nothing is removed.
+        StoreError: the home's object store does not answer, or somebody puts something into it at the moment.
     """
     rule = Rule(keep, min_age, now or datetime.now(UTC))
     if dry_run:
         return plan(home, rule)
-    with locked(make_room(home.make().root) / LOCK, mode=PRIVATE):  # of two at once the second finds little to do
+    with (
+        locked(make_room(home.make().root) / LOCK, mode=PRIVATE),  # of two at once the second finds little to do
+        deleting(home),
+    ):
+        refresh(home)
         found: dict[str, Entry] = {}
         links: dict[str, list[Link]] = {}
         spared: dict[str, str] = {}
@@ -154,6 +170,8 @@ def prune(
                     if why is not None:
                         spared[entry.place] = why
         clean_up(home)  # tables, and what ended processes have left
+        withdraw_tables(home)
+        sweep(home)
         gone = [entry for place, entry in found.items() if not (home.root / place).exists()]
         after = plan(home, rule)
     left = (
@@ -196,7 +214,7 @@ def _adapter(home: Home, _rule: Rule, entry: Entry) -> None:
         bound = [one.id for one in list_generations(home) if entry.name in (one.adapter, one.search_adapter)]
         if bound or any(read_names(home, ADAPTER).of(entry.name).values()):
             raise ArtifactError("bound or named meanwhile")
-        discard_folder(home.root / entry.place)
+        discard_stored(home, ADAPTERS, entry.name)
     forget_names(home, ADAPTER, entry.name)
 
 
@@ -204,7 +222,7 @@ def _snapshot(home: Home, _rule: Rule, entry: Entry) -> None:
     with unheld(home.root / entry.place):
         if any(one.snapshot == entry.name for one in list_generations(home)):
             raise ArtifactError("bound meanwhile")
-        discard_folder(home.root / entry.place)
+        discard_stored(home, SNAPSHOTS, entry.name)
         discard_sequences(home, entry.name)
         discard_counted(home, entry.name)
 

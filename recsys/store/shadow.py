@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from recsys.artifacts import write_json
+from recsys.artifacts import as_json, locked, make_room
 from recsys.home import Home
 from recsys.record import Record
+from recsys.remote.state import adopt, share
 
 STATE = "shadow.json"
 
@@ -33,10 +34,16 @@ def begin_shadow(home: Home, generation_id: str, share: float) -> ShadowState:
     """Make a generation the shadow, in the place of any other; workers follow within a second."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     state = ShadowState(generation=generation_id, share=share, since=since)
-    write_json(home.generations / STATE, state.to_dict())
+    _share(home, as_json(state.to_dict()))
     return state
 
 
 def end_shadow(home: Home) -> None:
     """Let no generation be the shadow."""
-    (home.generations / STATE).unlink(missing_ok=True)
+    _share(home, b"")
+
+
+def _share(home: Home, content: bytes) -> None:
+    with locked(make_room(home.generations) / ".lock"):  # the pointer's
+        adopt(home, f"generations/{STATE}")
+        share(home, f"generations/{STATE}", content)

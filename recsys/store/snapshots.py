@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from recsys.artifacts import MANIFEST, ArtifactError, check_id, discard_folder, refuse_links, stored_bytes, unheld
+from recsys.artifacts import MANIFEST, ArtifactError, check_id, refuse_links, stored_bytes, unheld
 from recsys.data.manifest import SnapshotManifest
 from recsys.data.mapped_sequences import discard_sequences
 from recsys.data.segments.counted import discard_counted
 from recsys.home import Home
+from recsys.remote.claims import deleting
+from recsys.remote.folders import discard_stored
+from recsys.remote.listing import SNAPSHOTS
 from recsys.store.adapters import list_adapters
 from recsys.store.generations import list_generations
 from recsys.store.standing import list_manifests, snapshot_made, stored_ids
@@ -82,9 +85,9 @@ def delete_snapshot(home: Home, snapshot_id: str) -> None:
     folder = home.snapshots / snapshot_id
     refuse_links(home.snapshots, folder)
     try:
-        with unheld(folder):
+        with deleting(home), unheld(folder):
             refuse_users(home, snapshot_id)
-            discard_folder(folder)
+            discard_stored(home, SNAPSHOTS, snapshot_id)
             discard_sequences(home, snapshot_id)
             discard_counted(home, snapshot_id)
     except FileNotFoundError:

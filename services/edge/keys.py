@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from recsys.artifacts import PRIVATE, ArtifactError, digest, locked, read_json, refuse_links, write_json
+from recsys.artifacts import PRIVATE, ArtifactError, as_json, digest, locked, read_json, refuse_links
 from recsys.errors import SettingError
 from recsys.home import Home
+from recsys.remote.state import adopt, share
 
 SCOPES = ("recommend", "write", "admin")
 ADMIN = "admin"
@@ -169,10 +170,11 @@ def appearance(path: Path) -> Appearance:
 
 
 def _write(home: Home, keys: Iterable[Key]) -> None:
-    write_json(home.keys, {"keys": [asdict(key) for key in keys]}, PRIVATE)
+    share(home, home.keys.name, as_json({"keys": [asdict(key) for key in keys]}))
 
 
 @contextmanager
 def _lock(home: Home) -> Iterator[None]:
     with locked(home.make().keys.with_suffix(".lock"), mode=PRIVATE):
+        adopt(home, home.keys.name)
         yield

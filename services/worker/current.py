@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
+from recsys.remote.following import follow
 from recsys.store.generations import current_id, earlier_ids
 from recsys_client.schemas.problems import Code
 from services.edge.metrics import Metrics
@@ -143,6 +144,7 @@ class CurrentGeneration:
 
     def _check(self) -> None:
         wanted = None
+        follow(self._home)
         try:
             wanted = current_id(self._home)
             if wanted is None:

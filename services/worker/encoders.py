@@ -5,7 +5,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from recsys.home import Home
-from recsys.store.generations import read_generation
+from recsys.store.generations import read_manifest
 from recsys_client.schemas.problems import Code
 from services.edge.lanes import StillLoadingError
 from services.edge.problems import Refused
@@ -122,7 +122,7 @@ class Encoders:
         from recsys.serving.search import TextSearch
         from recsys.texts.vectors import TextVectors
 
-        adapter_id = read_generation(self._home, generation_id)[1].adapter
+        adapter_id = read_manifest(self._home, generation_id).adapter
         same = next((one for one in self._loader.loaded() if one.adapter_id == adapter_id), None)
         vectors = same.vectors if same else TextVectors.of_adapter(self._home, adapter_id)
         base = self._cache.open(generation_id)  # at a start it is loaded while the vectors are

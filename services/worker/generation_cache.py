@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from recsys.store.adapters import read_card
-from recsys.store.generations import newest_last, read_generation
+from recsys.store.generations import newest_last, read_manifest
 from recsys_client.schemas.problems import Code
 from services.edge.problems import Refused
 from services.worker.loading import BackgroundLoader
@@ -45,7 +45,7 @@ class GenerationCache:
             ArtifactError: it is not what it was.
         """
         try:
-            read_generation(self._home, generation_id)
+            read_manifest(self._home, generation_id)
         except ArtifactError:
             detail = f"There is no generation {generation_id!r}; GET /v1/generations lists them."
             raise Refused(Code.UNKNOWN_GENERATION, detail) from None

@@ -2,114 +2,25 @@
 
 import gzip
 import json
-import threading
-from collections.abc import Iterator
-from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
 
 import polars as pl
 import pytest
+from object_store import Store
 from typer.testing import CliRunner
 
 from flows.cli import app
-from recsys.artifacts import digest
-from recsys.data.fetched import advice
 from recsys.data.ingest import ingest
 from recsys.data.locations import UnreachableError
 from recsys.data.sources import SourceError, read_table
 from recsys.home import Home
-
-
-class Store:
-    """S3 over a folder, a bucket a folder of it: objects, parts of them, and lists.
-
-    Attributes:
-        folder: what it holds.
-        fault: status and code of its answer to everything; None: it answers.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.fault: tuple[int, str] | None = None
-        store = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                self.answer(*store.found(self.path, self.headers.get("Range")))
-
-            def do_HEAD(self) -> None:
-                self.do_GET()
-
-            def answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(content)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(content)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.bucket = folder / f"raw-{self.server.server_port}"  # Polars keeps one client a bucket, wherever that is
-
-    def found(self, path: str, span: str | None) -> tuple[int, bytes, dict[str, str]]:
-        """Return status, body and headers of an answer."""
-        asked = urlsplit(path)
-        if self.fault is not None:
-            return _refused(*self.fault)
-        query, place = parse_qs(asked.query, keep_blank_values=True), self.folder / unquote(asked.path).lstrip("/")
-        if "list-type" in query:
-            return 200, self._list(place, query.get("prefix", [""])[0]), {"Content-Type": "application/xml"}
-        if not place.is_file():
-            return _refused(404, "NoSuchKey")
-        content = place.read_bytes()
-        headers = {"ETag": f'"{digest(content)}"', "Last-Modified": formatdate(place.stat().st_mtime, usegmt=True)}
-        if span is None or not content:
-            return 200, content, headers
-        first, _, last = span.removeprefix("bytes=").partition("-")
-        start = int(first) if first else max(0, len(content) - int(last))
-        end = int(last) + 1 if first and last else len(content)
-        shown = f"bytes {start}-{min(end, len(content)) - 1}/{len(content)}"
-        return 206, content[start:end], headers | {"Content-Range": shown}
-
-    def _list(self, bucket: Path, prefix: str) -> bytes:
-        keys = sorted(file.relative_to(bucket).as_posix() for file in bucket.rglob("*") if file.is_file())
-        objects = "".join(
-            f"<Contents><Key>{escape(key)}</Key><LastModified>2024-01-01T00:00:00Z</LastModified><ETag>1</ETag>"
-            f"<Size>{(bucket / key).stat().st_size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
-            for key in keys
-            if key.startswith(prefix)
-        )
-        return f"<ListBucketResult><IsTruncated>false</IsTruncated>{objects}</ListBucketResult>".encode()
-
-
-def _refused(status: int, code: str) -> tuple[int, bytes, dict[str, str]]:
-    said = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>"
-    return status, said.encode(), {"Content-Type": "application/xml"}
+from recsys.remote.advice import advice
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    store = Store(tmp_path / "store")
-    settings = {"ENDPOINT_URL": store.url, "ALLOW_HTTP": "true", "REGION": "nowhere"}
-    settings |= {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}
-    for name, value in settings.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    thread = threading.Thread(target=store.server.serve_forever, args=[0.01])
-    thread.start()
-    yield store
-    store.server.shutdown()
-    store.server.server_close()
-    thread.join()
+def store(object_store: Store) -> Store:
+    return object_store
 
 
 @pytest.fixture
