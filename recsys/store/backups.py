@@ -37,7 +37,6 @@ from recsys.home import ALONE, Home
 from recsys.record import Record
 from recsys.store.backup_files import StoredFile, copy_file, files, hold, link_file, parts
 from recsys.store.generations import current_id
-from recsys.store.index import indexing
 from recsys.store.pointer import pointer_lock
 from recsys.store.retention import LOCK as PRUNING
 
@@ -199,6 +198,8 @@ def _fill(
     home: Home, staging: Path, before: tuple[Path, Backup] | None, progress: StageProgress | None
 ) -> tuple[Backup, int]:
     """Copy or link everything; return what is there now, and how many bytes were copied."""
+    from recsys.store.index import indexing  # brings LanceDB, for which a restore has no use
+
     made = now()
     stored: dict[str, StoredFile] = {}
     copied = 0
