@@ -66,7 +66,7 @@ def test_a_copy_holds_every_row_and_leaves_the_database_alone(
     with closing(Database.at(copy)) as copied:
         assert rows(copied) == before
         assert Tombstones(copied).read().when("gone") == known.read().when("gone")
-        assert [one.user_id for one in EventStore(copied).read("ä")] == ["ä"]
+        assert [one.event_id for one in EventStore(copied).history("ä")] == ["one"]
     assert rows(database) == before
 
 

@@ -53,6 +53,7 @@ COMMANDS = {
     *("generations", "adapters"),
     *("serve", "recommend", "benchmark", "classify", "embed", "export", "pretrain", "teach", "tune", "ui"),
     *("simulate", "batch", "bento", "monitor", "experiments", "snapshots", "prune", "deploy", "export-events"),
+    *("backup", "restore"),
 }
 
 
