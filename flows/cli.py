@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from flows.commands.adapters import adapters
+from flows.commands.backup import backup, restore
 from flows.commands.batch import batch
 from flows.commands.data import export_events, ingest, validate
 from flows.commands.demo import demo
@@ -96,7 +97,7 @@ def main(
 # in the order in which `recsys --help` lists them
 for command in (
     *(demo, ingest, validate, train, pretrain, teach, tune, classify, evaluate, benchmark),
-    *(publish, rollback, promotions, generations, adapters, experiments, snapshots, prune),
+    *(publish, rollback, promotions, generations, adapters, experiments, snapshots, prune, backup, restore),
     *(serve, bento, recommend, batch, monitor, embed, export, export_events, simulate, ui, deploy, doctor),
 ):
     app.command()(command)

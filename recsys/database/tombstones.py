@@ -4,7 +4,7 @@ The served snapshot is immutable; its events of a forgotten user are invisible f
 them out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -78,6 +78,34 @@ class Tombstones:
             insert = self._database.insert(_FORGOTTEN).values(tombstone)
             connection.execute(insert.on_conflict_do_update(index_elements=["user_hash"], set_=tombstone))
             rows = [delete(connection, user_id, FORGET_ROWS) for delete in deletions]
+        return Removal(now, self._rest(user_id, deletions, rows), self._database.erase())
+
+    def join(self, times: Mapping[str, int], user_ids: Iterable[str], deletions: Sequence[Deletion]) -> None:
+        """Take over tombstones of a later database with the same salt, and delete what this one has of those users.
+
+        Args:
+            times: microseconds since 1970 by hash of the user id.
+            user_ids: everybody whom the database may hold rows of.
+            deletions: as for ``forget``.
+        """
+        rows = [{"user_hash": user_hash, "time": time} for user_hash, time in times.items()]
+        with self._database.engine.begin() as connection:
+            self._database.bump(connection, CHANGE)
+            for row in rows:
+                insert = self._database.insert(_FORGOTTEN).values(row)
+                connection.execute(insert.on_conflict_do_update(index_elements=["user_hash"], set_=row))
+        for user_id in user_ids:
+            if hash_user(self._salt, user_id) in times:
+                self._rest(user_id, deletions, [FORGET_ROWS] * len(deletions))
+        self._database.erase()
+
+    def _rest(self, user_id: str, deletions: Sequence[Deletion], done: list[int]) -> tuple[int, ...]:
+        """Delete what is left of a user's rows, a few thousand a transaction; return how many went in all.
+
+        Args:
+            done: rows that the first transaction has deleted; less than ``FORGET_ROWS``: no more are left.
+        """
+        rows = list(done)
         for place, delete in enumerate(deletions):
             went = rows[place]
             while went == FORGET_ROWS:
@@ -85,7 +113,7 @@ class Tombstones:
                     self._database.hold(connection, CHANGE)
                     went = delete(connection, user_id, FORGET_ROWS)
                 rows[place] += went
-        return Removal(now, tuple(rows), self._database.erase())
+        return tuple(rows)
 
     def _of(self, connection: sql.Connection, version: int) -> Forgotten:
         known, forgotten = self._read

@@ -62,6 +62,12 @@ class Metrics:
             ["route", "status"],
             buckets=BUCKETS,
         )
+        self.in_flight = made(
+            Gauge,
+            "recsys_requests_in_flight",
+            "Requests that have arrived and are not answered, without probes and /metrics itself.",
+            multiprocess_mode="livesum",
+        )
         stages = made(
             Histogram, "recsys_stage_duration_seconds", "Time of a request's stages.", ["stage"], buckets=STAGE_BUCKETS
         )

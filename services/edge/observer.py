@@ -18,6 +18,7 @@ REQUEST_ID = b"x-request-id"
 # What a caller's id may be, so that it can stand in logs and headers as it is; any other is replaced.
 ACCEPTED = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 PROBES = ("/livez", "/readyz")  # no log line each
+UNCOUNTED = (*PROBES, "/metrics")  # among those in flight, by whose number replicas are added
 
 
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
@@ -61,6 +62,8 @@ class Observer:
     def begin(self, scope: Scope) -> RequestContext:
         """Return the context of a request that has arrived."""
         context = RequestContext(request_id(scope["headers"]))
+        if scope["path"] not in UNCOUNTED:
+            self.metrics.in_flight.inc()
         if self.tracing is not None:
             context.span = self.tracing.begin(scope, context.request_id)
         return context
@@ -70,6 +73,8 @@ class Observer:
 
         Never under its path, which a caller may invent, or which holds an id.
         """
+        if scope["path"] not in UNCOUNTED:
+            self.metrics.in_flight.dec()
         if context.timer.ends and status < 400:
             context.timer.end_stage(SERIALISE)  # first of all: the stages are parts of the whole
         seconds = time.perf_counter() - context.timer.started

@@ -54,6 +54,7 @@ COMMANDS = {
     *("serve", "recommend", "benchmark", "classify", "embed", "export", "pretrain", "teach", "tune", "ui"),
     *("simulate", "batch", "bento", "monitor", "experiments", "snapshots", "prune", "deploy", "export-events"),
     "doctor",
+    *("backup", "restore"),
 }
 
 

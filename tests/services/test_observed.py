@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -327,3 +328,21 @@ def test_the_logs_of_a_process_are_so_bounded() -> None:
     written = [json.loads(line) for line in done.stdout.splitlines()]
     assert 1 <= len(written) < 1_000
     assert "ZeroDivisionError" in written[0]["exception"]
+
+
+def test_a_request_is_in_flight_until_it_is_answered_and_probes_never_are(watched: Watched) -> None:
+    def in_flight() -> float:
+        lines = watched.client.get("/metrics").text.splitlines()
+        (found,) = [line.split()[1] for line in lines if line.startswith("recsys_requests_in_flight ")]
+        return float(found)
+
+    watched.eventually(lambda: in_flight() == 0)  # of the numbers that ask for it among them
+    body = json.dumps({"history": ["i000"], "k": 1}).encode()
+    headers = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    url = watched.client.base_url
+    with socket.create_connection((url.host, url.port or 80), timeout=PATIENCE_SECONDS) as connection:
+        connection.sendall(f"POST /v1/recommend HTTP/1.1\r\n{headers}\r\n\r\n".encode())
+        watched.eventually(lambda: in_flight() == 1)
+        connection.sendall(body)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+    watched.eventually(lambda: in_flight() == 0)
