@@ -1,0 +1,120 @@
+"""The layers of an image without Docker: each instruction's is an overlay over those before it, and RUN runs in there."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from infra.images.dockerfile import IGNORE, ROOT, Instruction, Stage, environment, sent
+
+PATH = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}  # as the base image has it
+
+
+class Layers:
+    """The layers of every stage that was asked for, below a folder.
+
+    Args:
+        stages: of a Dockerfile.
+        base: a folder with what the base image holds.
+        work: an empty folder, of a file system that overlays may lie on.
+        lent: paths of this machine that RUN may read: what pip needs to find packages.
+    """
+
+    def __init__(self, stages: dict[str, Stage], base: Path, work: Path, lent: list[Path]) -> None:
+        self.stages, self.base, self.work, self.lent = stages, base, work, lent
+        self.made: dict[str, list[tuple[Instruction, Path]]] = {}
+        for path in lent:  # places to bind them to, which are then in no layer
+            place = base / path.relative_to("/")
+            (place if path.is_dir() else place.parent).mkdir(parents=True, exist_ok=True)
+            if not place.exists():
+                place.touch()
+
+    def build(self, name: str) -> None:
+        """Build a stage, and those that it is made from, once.
+
+        Raises:
+            subprocess.CalledProcessError: a command failed; it has said why.
+        """
+        if name in self.made:
+            return
+        stage = self.stages[name]
+        if stage.base in self.stages:
+            self.build(stage.base)
+        self.made[name] = list(self.made.get(stage.base, []))
+        folder = "/"
+        for number, one in enumerate(stage.instructions):
+            layer = self.work / f"{name}-{number}"
+            match one.name:
+                case "RUN":
+                    self._run(name, one.value, layer, folder)
+                case "COPY":
+                    self._copy(one, layer, folder)
+                case "WORKDIR":
+                    folder = one.value
+                    (layer / folder.strip("/")).mkdir(parents=True)
+                case _:
+                    continue
+            self.made[name].append((one, layer))
+
+    def lower(self, name: str) -> str:
+        """Return a stage's layers as overlayfs takes them: the newest first, the base last."""
+        return ":".join([*(str(layer) for _, layer in reversed(self.made[name])), str(self.base)])
+
+    def _run(self, name: str, command: str, layer: Path, folder: str) -> None:
+        layer.mkdir()
+        scratch = self.work / f"{layer.name}.work"
+        scratch.mkdir()
+        passed = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
+        variables = environment(self.stages, name, PATH) | passed
+        options = f"lowerdir={self.lower(name)},upperdir={layer},workdir={scratch}"
+        within = mounted(options, {str(path): path for path in self.lent}, variables, folder, ["sh", "-ec", command])
+        subprocess.run(["unshare", "--mount", "--pid", "--fork", "--kill-child", *within], check=True)
+
+    def _copy(self, one: Instruction, layer: Path, folder: str) -> None:
+        stage, sources, target = one.copied()
+        place = layer / os.path.normpath(os.path.join(folder, target)).strip("/")
+        if stage:
+            self.build(stage)
+            (source,) = sources
+            for _, found in self.made[stage]:
+                if (found / source.strip("/")).exists():
+                    shutil.copytree(found / source.strip("/"), place, symlinks=True, dirs_exist_ok=True)
+            return
+        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+        for path in sent(listed, IGNORE.read_text()):
+            for source in sources:
+                if path == source:
+                    final = place / Path(path).name if target.endswith("/") or len(sources) > 1 else place
+                elif path.startswith(f"{source}/"):
+                    final = place / os.path.relpath(path, source)
+                else:
+                    continue
+                final.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / path, final)
+
+
+def mounted(
+    options: str, bound: dict[str, Path], variables: dict[str, str], folder: str, command: list[str]
+) -> list[str]:
+    """Return a command that mounts an overlay, for itself alone, and becomes ``command`` in there.
+
+    Args:
+        options: of the overlay.
+        bound: what of this machine is in there, by its path inside.
+        variables: all that ``command`` has.
+        folder: its working folder.
+        command: what runs; its number is 1 where the namespace of processes is new.
+    """
+    root = tempfile.mkdtemp(prefix="recsys-root-")
+    steps = [
+        f"mount -t overlay overlay -o {options} {root}",
+        *(f"mount --bind {source} {root}{target}" for target, source in bound.items()),
+        f"mount -t proc proc {root}/proc",
+        f"mount --rbind /dev {root}/dev",
+        f"mount -t tmpfs -o mode=1777 tmpfs {root}/tmp",
+        f'exec chroot {root} "$@"',
+    ]
+    given = [f"{name}={value}" for name, value in variables.items()]
+    inside = ["/usr/bin/env", "-i", *given, "sh", "-c", f'cd {folder}; exec "$@"', "sh", *command]
+    return ["sh", "-ec", "\n".join(steps), "sh", *inside]
