@@ -37,6 +37,7 @@ def pipeline(
     reason: Reason | None = None,
     live: bool = True,
     gate: GateConfig = _GATE,
+    bento: bool = False,
 ) -> Training:
     """Ingest, train, measure and publish; what was done before with the same inputs is found, not done again.
 
@@ -53,6 +54,7 @@ def pipeline(
         reason: why the gate is overruled, or this is published; the log of promotions keeps it; empty: it is not said.
         live: join what the service has collected: events, items that were put or deleted, what was said of users.
         gate: what the gate lets pass.
+        bento: build a Bento that carries what was published, into BentoML's store of whoever runs this.
 
     Raises:
         DataError, SettingError: only one of events and items is given, or users without them, or the data cannot be
@@ -74,5 +76,5 @@ def pipeline(
     report_metrics(read_json(Path(training.metrics)))
     report_samples(place, training.generation)
     if publish:
-        publish_generation(training.generation, str(place.root), force, reason, gate)
+        publish_generation(training.generation, str(place.root), force, reason, gate, bento)
     return training

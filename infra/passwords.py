@@ -52,16 +52,22 @@ def make(folder: Path, webhook: str = NOBODY) -> list[str]:
         return []
     if there:
         missing = ", ".join(sorted(set(made) - set(there)))
-        raise FileExistsError(f"{folder} lacks {missing}. Passwords stand in several files: bring these back, or move all away.")
+        raise FileExistsError(
+            f"{folder} lacks {missing}. Passwords stand in several files: bring these back, or move all away."
+        )
     for name, text in made.items():
         # Alertmanager reads its file as another user; the folder keeps everybody else out.
-        with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644 if name == WEBHOOK else 0o600), "w") as file:
+        with open(
+            os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644 if name == WEBHOOK else 0o600), "w"
+        ) as file:
             file.write(text)
     return list(made)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--webhook", default=NOBODY, metavar="URL", help="whom alerts are posted to, as Alertmanager's JSON")
+    parser.add_argument(
+        "--webhook", default=NOBODY, metavar="URL", help="whom alerts are posted to, as Alertmanager's JSON"
+    )
     done = make(FOLDER, parser.parse_args().webhook)
     print(f"{FOLDER}: {', '.join(done) or 'all of them were there'}")

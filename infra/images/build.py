@@ -46,7 +46,9 @@ def size(folder: Path) -> float:
 
 def measured(layers: Layers, target: str) -> dict[str, Any]:
     """Return an image's layers and largest packages in MB, without its base."""
-    made = [{"instruction": f"{one.name} {one.value}", "mb": round(size(layer), 1)} for one, layer in layers.made[target]]
+    made = [
+        {"instruction": f"{one.name} {one.value}", "mb": round(size(layer), 1)} for one, layer in layers.made[target]
+    ]
     packages: dict[str, float] = {}
     for _, layer in layers.made[target]:
         for record in layer.glob("opt/recsys/lib/python3*/site-packages/*.dist-info/RECORD"):
@@ -69,6 +71,7 @@ def tried(layers: Layers, home: Path) -> dict[str, Any]:
         RuntimeError: it does not start, or makes no key.
     """
     volume, log = layers.work / "volume", layers.work / "service.log"
+    shutil.rmtree(volume, ignore_errors=True)
     shutil.copytree(home, volume)
     user = int(last(layers.stages, "service", "USER").value.partition(":")[0])
     for path in (volume, *volume.rglob("*")):
@@ -77,7 +80,7 @@ def tried(layers: Layers, home: Path) -> dict[str, Any]:
     make = ["recsys", "keys", "create", "--name", "shop", "--scope", "recommend", "--json"]
     if Container(layers, "service", volume, log, make).process.wait(START_SECONDS):
         raise RuntimeError(f"No key was made:\n{log.read_text()}")
-    key = json.loads(log.read_text())["key"]
+    key = json.loads(log.read_text().splitlines()[-1])["key"]
 
     begun = time.monotonic()
     service = Container(layers, "service", volume, log)
@@ -114,9 +117,9 @@ def imported(layers: Layers, target: str) -> str:
     """Import in an image what a worker imports; return what was said, which is Prefect's version."""
     log = layers.work / f"{target}.log"
     volume = layers.work / f"{target}-volume"
-    volume.mkdir()
+    volume.mkdir(exist_ok=True)
     os.chown(volume, 10001, 10001)
-    said = "import flows.pipeline, recsys.training.tuning, torch, prefect; print(torch.__version__, prefect.__version__)"
+    said = "import flows.pipeline, recsys.training.tuning as _, torch, prefect; print(torch.__version__, prefect.__version__)"
     code = Container(layers, target, volume, log, ["python", "-W", "ignore", "-c", said]).process.wait(START_SECONDS)
     if code:
         raise RuntimeError(f"{target} does not import what a worker needs:\n{log.read_text()}")
@@ -127,12 +130,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("base", type=Path)
     parser.add_argument("--home", type=Path, help="a home with a generation that is served, over whose copy it starts")
-    parser.add_argument("--work", type=Path, default=Path("/tmp/recsys-images"), help="new folder for all layers")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("/tmp/recsys-images"),
+        help="folder for all layers, which are found the next time",
+    )
     parser.add_argument("--lend", type=Path, action="append", default=[], help="a path that RUN may read")
     parser.add_argument("--target", action="append", choices=TARGETS, help="one, or several; else all")
     parser.add_argument("--out", type=Path, default=OUT)
     chosen = parser.parse_args()
-    chosen.work.mkdir(parents=True)
+    chosen.work.mkdir(parents=True, exist_ok=True)
     layers = Layers(read_stages(DOCKERFILE.read_text()), chosen.base.absolute(), chosen.work.absolute(), chosen.lend)
     found = json.loads(chosen.out.read_text()) if chosen.out.exists() else {"targets": {}}
     for target in chosen.target or TARGETS:
@@ -145,7 +153,9 @@ def main() -> None:
             image["tried"] = tried(layers, chosen.home)
         found["targets"][target] = image
         print(json.dumps(image, indent=1))
-    proc = subprocess.run(["chroot", chosen.base, "cat", "/etc/debian_version"], capture_output=True, text=True, check=True)
+    proc = subprocess.run(
+        ["chroot", chosen.base, "cat", "/etc/debian_version"], capture_output=True, text=True, check=True
+    )
     found["environment"] = {
         "base": f"Debian {proc.stdout.strip()} by debootstrap, {round(size(chosen.base / 'usr'))} MB",
         "kernel": platform.release(),

@@ -1,4 +1,4 @@
-"""An image as Docker would run it: read-only, as its user, by its command, with its variables, in a network of its own."""
+"""An image as Docker would run it: read-only, as its user, by its command and variables, in a network of its own."""
 
 import subprocess
 import sys
@@ -23,9 +23,7 @@ class Container:
         command: what runs in the place of the image's own command.
     """
 
-    def __init__(
-        self, layers: Layers, target: str, volume: Path, log: Path, command: list[str] | None = None
-    ) -> None:
+    def __init__(self, layers: Layers, target: str, volume: Path, log: Path, command: list[str] | None = None) -> None:
         stages = layers.stages
         self._user = last(stages, target, "USER").value.split(":")
         self._variables = environment(stages, target, PATH)

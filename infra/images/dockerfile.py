@@ -103,7 +103,7 @@ def last(stages: dict[str, Stage], name: str, instruction: str) -> Instruction:
 
 
 def sent(paths: Iterable[str], ignore: str) -> list[str]:
-    """Return which paths of the clone Docker is sent, by the text of a .dockerignore: its last pattern that fits counts.
+    """Return which paths of the clone Docker is sent by a .dockerignore's text: the last pattern that fits counts.
 
     A pattern fits a path and all that lies below it; ``**`` stands for any number of folders.
     """

@@ -1,5 +1,9 @@
-"""The layers of an image without Docker: each instruction's is an overlay over those before it, and RUN runs in there."""
+"""The layers of an image without Docker: each instruction's is an overlay over those before it, and RUN runs in there.
 
+A layer is named by the hash of all that it is made of, so that one that is there is not made again.
+"""
+
+import hashlib
 import os
 import shutil
 import subprocess
@@ -17,7 +21,7 @@ class Layers:
     Args:
         stages: of a Dockerfile.
         base: a folder with what the base image holds.
-        work: an empty folder, of a file system that overlays may lie on.
+        work: a folder, of a file system that overlays may lie on.
         lent: paths of this machine that RUN may read: what pip needs to find packages.
     """
 
@@ -43,27 +47,46 @@ class Layers:
             self.build(stage.base)
         self.made[name] = list(self.made.get(stage.base, []))
         folder = "/"
-        for number, one in enumerate(stage.instructions):
-            layer = self.work / f"{name}-{number}"
-            match one.name:
-                case "RUN":
-                    self._run(name, one.value, layer, folder)
-                case "COPY":
-                    self._copy(one, layer, folder)
-                case "WORKDIR":
-                    folder = one.value
-                    (layer / folder.strip("/")).mkdir(parents=True)
-                case _:
-                    continue
+        for one in stage.instructions:
+            if one.name == "WORKDIR":
+                folder = one.value
+            if one.name not in ("RUN", "COPY", "WORKDIR"):
+                continue
+            copied = self._copied(one, folder) if one.name == "COPY" else []
+            layer = self.work / self._digest(name, one, copied)
+            if not layer.exists():
+                unfinished = self.work / "unfinished"
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir()
+                if one.name == "RUN":
+                    self._run(name, one.value, unfinished, folder)
+                for target, source in copied:
+                    (unfinished / target).parent.mkdir(parents=True, exist_ok=True)
+                    if source.is_dir():
+                        shutil.copytree(source, unfinished / target, symlinks=True, dirs_exist_ok=True)
+                    else:
+                        shutil.copy2(source, unfinished / target)
+                if one.name == "WORKDIR":
+                    (unfinished / folder.strip("/")).mkdir(parents=True, exist_ok=True)
+                unfinished.rename(layer)
             self.made[name].append((one, layer))
+
+    def _digest(self, name: str, one: Instruction, copied: list[tuple[str, Path]]) -> str:
+        before = [layer.name for _, layer in self.made[name]]
+        content = [  # of another stage: its layer, which is named by what it is made of
+            (target, hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path))
+            for target, path in copied
+        ]
+        variables = sorted(environment(self.stages, name, PATH).items())
+        return hashlib.sha256(repr([before, one, content, variables]).encode()).hexdigest()[:16]
 
     def lower(self, name: str) -> str:
         """Return a stage's layers as overlayfs takes them: the newest first, the base last."""
         return ":".join([*(str(layer) for _, layer in reversed(self.made[name])), str(self.base)])
 
     def _run(self, name: str, command: str, layer: Path, folder: str) -> None:
-        layer.mkdir()
-        scratch = self.work / f"{layer.name}.work"
+        scratch = self.work / "scratch"
+        shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         passed = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
         variables = environment(self.stages, name, PATH) | passed
@@ -71,27 +94,27 @@ class Layers:
         within = mounted(options, {str(path): path for path in self.lent}, variables, folder, ["sh", "-ec", command])
         subprocess.run(["unshare", "--mount", "--pid", "--fork", "--kill-child", *within], check=True)
 
-    def _copy(self, one: Instruction, layer: Path, folder: str) -> None:
+    def _copied(self, one: Instruction, folder: str) -> list[tuple[str, Path]]:
+        """Return what a COPY brings: where it goes to, and where from."""
         stage, sources, target = one.copied()
-        place = layer / os.path.normpath(os.path.join(folder, target)).strip("/")
+        place = os.path.normpath(os.path.join(folder, target)).strip("/")
         if stage:
             self.build(stage)
             (source,) = sources
-            for _, found in self.made[stage]:
-                if (found / source.strip("/")).exists():
-                    shutil.copytree(found / source.strip("/"), place, symlinks=True, dirs_exist_ok=True)
-            return
-        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+            found = [layer / source.strip("/") for _, layer in self.made[stage]]
+            return [(place, path) for path in found if path.exists()]
+        listed = subprocess.run(
+            ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
+        ).stdout.split()
+        copied = []
         for path in sent(listed, IGNORE.read_text()):
             for source in sources:
                 if path == source:
-                    final = place / Path(path).name if target.endswith("/") or len(sources) > 1 else place
+                    whole = target.endswith("/") or len(sources) > 1
+                    copied.append((os.path.join(place, Path(path).name) if whole else place, ROOT / path))
                 elif path.startswith(f"{source}/"):
-                    final = place / os.path.relpath(path, source)
-                else:
-                    continue
-                final.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / path, final)
+                    copied.append((os.path.join(place, os.path.relpath(path, source)), ROOT / path))
+        return copied
 
 
 def mounted(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from infra.supply.locks import CONSTRAINTS, LOCKS, Pin, environments, read, written
+from infra.supply.locks import CONSTRAINTS, LOCKS, REQUIREMENTS, Pin, environments, read, written
 from services.requirements import EXTRAS, LEFT_OUT
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +38,8 @@ BUILDS = {
         "0b8f7d0423027ae8b90c7977c627f3379f325363a08224dffad9b4b2d684a83d",
     )
 }
+CONSTRAINTS_TITLE = "The versions of supply/lock*.txt."
+SERVICE_TITLE = "What a Bento of the service installs: the versions of lock-service.txt, and torch."
 TITLES = {
     "lock": "What the service, the flows and their extras install beside torch, by hash.",
     "lock-service": "What the service needs of lock.txt, and nothing that trains, draws or schedules, by hash.",
@@ -134,12 +136,14 @@ def main(upgrade: list[str] | None) -> None:
     for name, path in LOCKS.items():
         path.write_text(written(parts[name], TITLES[name]))
     CONSTRAINTS.write_text(constraints(pins))
+    torch = [pin for pin in parts["lock-cuda"] if pin.name == "torch"]
+    REQUIREMENTS.write_text(constraints([*parts["lock-service"], *torch], SERVICE_TITLE))
 
 
-def constraints(pins: Iterable[Pin]) -> str:
+def constraints(pins: Iterable[Pin], title: str = CONSTRAINTS_TITLE) -> str:
     """Return the locked versions without hashes: with hashes, pip refuses to install a folder."""
     lines = sorted(pin.constraint for pin in pins)
-    return "\n".join(["# The versions of supply/lock*.txt. Written by `python infra/supply/lock.py`.", *lines, ""])
+    return "\n".join([f"# {title} Written by `python infra/supply/lock.py`.", *lines, ""])
 
 
 if __name__ == "__main__":

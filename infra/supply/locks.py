@@ -16,7 +16,10 @@ from packaging.markers import Marker
 from packaging.utils import canonicalize_name
 
 HERE = Path(__file__).parent
-LOCKS = {name: HERE / f"{name}.txt" for name in ("lock", "lock-service", "lock-build", "lock-dev", "lock-cpu", "lock-cuda")}
+LOCKS = {
+    name: HERE / f"{name}.txt" for name in ("lock", "lock-service", "lock-build", "lock-dev", "lock-cpu", "lock-cuda")
+}
+REQUIREMENTS = HERE / "service.txt"  # lock-service.txt and torch without hashes, as BentoML takes requirements
 CONSTRAINTS = HERE.parent / "constraints.txt"  # the same versions without hashes, for pip's --constraint
 
 PYTHONS = ("3.11.0", "3.11.9", "3.12.9", "3.13.9")  # markers tell 3.11.2 from 3.11.3
