@@ -119,7 +119,7 @@ def imported(layers: Layers, target: str) -> str:
     volume = layers.work / f"{target}-volume"
     volume.mkdir(exist_ok=True)
     os.chown(volume, 10001, 10001)
-    said = "import flows.pipeline, recsys.training.tuning as _, torch, prefect; print(torch.__version__, prefect.__version__)"
+    said = "import flows.pipeline, recsys.training.tuning, torch, prefect as p; print(torch.__version__, p.__version__)"
     code = Container(layers, target, volume, log, ["python", "-W", "ignore", "-c", said]).process.wait(START_SECONDS)
     if code:
         raise RuntimeError(f"{target} does not import what a worker needs:\n{log.read_text()}")

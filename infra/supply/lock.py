@@ -53,7 +53,8 @@ TITLES = {
 def wanted() -> dict[str, list[str]]:
     """Return the requirements of operators, of developers, of the service and of who builds the projects.
 
-    They are as ``pyproject.toml`` and the client's have them. The builder of the two projects is among the operators': pip cannot check hashes of what it builds apart.
+    They are as ``pyproject.toml`` and the client's have them. The builder of the two projects is among the operators':
+    pip cannot check hashes of what it builds apart.
     """
     house = tomllib.loads((ROOT / "pyproject.toml").read_text())
     client = tomllib.loads((ROOT / "services" / "python-client" / "pyproject.toml").read_text())

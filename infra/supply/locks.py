@@ -2,8 +2,9 @@
 
 ``lock.txt`` has what the service, the flows and their extras need, all but torch, and ``lock-dev.txt`` what tests and
 checks add. ``lock-service.txt`` and ``lock-build.txt`` are parts of it, for images: what the service alone needs, and
-what makes wheels of the two projects. Torch is in two, of which one is installed: ``lock-cpu.txt`` has its builds for the CPU, ``lock-cuda.txt``
-the public index's, with what that needs on Linux. Beside one another pip would always take the index's.
+what makes wheels of the two projects. Torch is in two, of which one is installed: ``lock-cpu.txt`` has its builds for
+the CPU, ``lock-cuda.txt`` the public index's, with what that needs on Linux. Beside one another pip would always take
+the index's.
 """
 
 import re

@@ -118,7 +118,7 @@ class House:
 
     def command(self, name: str) -> list[str]:
         """Return what a service runs."""
-        return [self.placed(name, word) for word in self.services[name]["command"]]
+        return [self.placed(name, word) for word in self.services[name]["command"] or []]
 
     def environment(self, name: str) -> dict[str, str]:
         """Return all variables that a service has: its image's, where it is one of ours, and those of compose.yaml."""
