@@ -20,9 +20,9 @@ FILE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, Any] = FILE["services"]
 OURS = {"recsys-service", "recsys-worker", "recsys-worker-cuda"}
 DIGEST = r":[\w.-]+@sha256:[0-9a-f]{64}"
-PROFILES = ("watch", "small", "full", "cuda")
+PROFILES = ("watch", "small", "command", "full", "cuda")
 # Of others' images; ours have the check of their Dockerfile, and what runs once has none.
-UNCHECKED = {"prometheus-here", "grafana-here", "deploy", "bucket"}
+UNCHECKED = {"prometheus-here", "grafana-here", "command", "deploy", "bucket"}
 
 
 def resolved(folder: Path, *profiles: str) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def test_a_service_may_write_its_volumes_and_gain_nothing(name: str) -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["mem_limit"]
     assert service["pids_limit"]
-    assert service["restart"] in ("unless-stopped", "on-failure:3")
+    assert service["restart"] in ("unless-stopped", "on-failure:3", "no")
     assert not {"privileged", "pid", "cap_add", "ipc", "devices"} & service.keys()
     for volume in service.get("volumes", []):
         source, target, *mode = volume.split(":")
