@@ -142,7 +142,7 @@ def main() -> None:
     chosen = parser.parse_args()
     chosen.work.mkdir(parents=True, exist_ok=True)
     layers = Layers(read_stages(DOCKERFILE.read_text()), chosen.base.absolute(), chosen.work.absolute(), chosen.lend)
-    found = json.loads(chosen.out.read_text()) if chosen.out.exists() else {"targets": {}}
+    found = json.loads(chosen.out.read_text()) if chosen.out.exists() else {"task": "images", "targets": {}}
     for target in chosen.target or TARGETS:
         begun = time.monotonic()
         layers.build(target)

@@ -103,7 +103,7 @@ class House:
                 text = re.sub(rf"(?<![\w./-]){re.escape(target)}(?=/|$)", str(self.folder(name, target)), text)
             text = re.sub(r"^0\.0\.0\.0$", "127.0.0.1", text)
         if name in self.ports:
-            text = re.sub(rf"^{PORTS.get(name, WORKER_PORT)}$", str(self.ports[name]), text)
+            text = re.sub(rf"^(-\S+=)?{PORTS.get(name, WORKER_PORT)}$", rf"\g<1>{self.ports[name]}", text)
             text = text.replace(f"127.0.0.1:{WORKER_PORT}", f"127.0.0.1:{self.ports[name]}")
         for other, port in PORTS.items():
             here = f"127.0.0.1:{self.ports[other]}"

@@ -198,7 +198,7 @@ def main() -> None:
                 day = live_day(found.variables("worker-train"), service)
             day["postgres"] = events_in_postgres(found.variables("service"), found.variables("prefect"))
             day["watched"] = watched(house)
-        document = {"up_after_s": up, "services": found.seen, "day": day}
+        document = {"task": "topology", "up_after_s": up, "services": found.seen, "day": day}
     chosen.out.write_text(json.dumps(document, indent=1) + "\n")
     print(json.dumps(document, indent=1))
 

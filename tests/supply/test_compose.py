@@ -157,6 +157,8 @@ def test_where_services_listen_is_where_they_are_looked_for(tmp_path: Path) -> N
     assert {name for name, _ in named if name in SERVICES} == set(composed.PORTS)
     assert all(composed.PORTS[name] == int(port) for name, port in named if name in SERVICES)
     assert house.order().index("prefect") < house.order().index("deploy") < house.order().index("worker-light")
+    for name in house.ports:
+        assert any(str(house.ports[name]) in word for word in house.health(name) or []), name
     for name in house.services:
         for value in (*house.environment(name).values(), *house.command(name)):
             assert not re.search(r"\b(postgres|prefect|store|service|alertmanager):\d", value), (name, value)
