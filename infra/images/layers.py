@@ -63,7 +63,9 @@ class Layers:
                 for target, source in copied:
                     (unfinished / target).parent.mkdir(parents=True, exist_ok=True)
                     if source.is_dir():
-                        shutil.copytree(source, unfinished / target, symlinks=True, dirs_exist_ok=True)
+                        shutil.copytree(
+                            source, unfinished / target, symlinks=True, copy_function=os.link, dirs_exist_ok=True
+                        )
                     else:
                         shutil.copy2(source, unfinished / target)
                 if one.name == "WORKDIR":

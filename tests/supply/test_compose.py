@@ -168,6 +168,18 @@ def test_where_services_listen_is_where_they_are_looked_for(tmp_path: Path) -> N
 PROMETHEUS = (images.INFRA / "prometheus" / "house.yaml").read_text()
 
 
+def test_the_page_names_services_and_profiles_that_there_are() -> None:
+    page = (images.INFRA / "README.md").read_text()
+    house = [line for line in page.splitlines() if re.match(r"(PIP_\S+ )?(house|docker compose) ", line)]
+    assert len(house) > 8
+    for line in house:
+        assert set(re.findall(r"--profile (\S+)", line)) <= set(PROFILES), line
+        for name in re.findall(r"(?:run --rm(?: --volume \S+)?|exec) (\S+) ", line):
+            assert name in SERVICES, line
+    built = re.findall(r"^docker build .*--target (\S+)", page, re.MULTILINE)
+    assert {f"recsys-{target}" for target in built} == OURS
+
+
 def test_grafana_asks_its_makers_nothing_and_wants_a_login() -> None:
     for name in ("grafana", "grafana-here"):
         settings = SERVICES[name]["environment"]
