@@ -38,6 +38,7 @@ def pipeline(
     live: bool = True,
     gate: GateConfig = _GATE,
     ray: Address | None = None,
+    bento: bool = False,
 ) -> Training:
     """Ingest, train, measure and publish; what was done before with the same inputs is found, not done again.
 
@@ -56,6 +57,7 @@ def pipeline(
         gate: what the gate lets pass.
         ray: host:port of a Ray cluster whose nodes share the home and the training; empty: RECSYS_RAY_ADDRESS of
             whoever runs this, or no cluster.
+        bento: build a Bento that carries what was published, into BentoML's store of whoever runs this.
 
     Raises:
         DataError, SettingError: only one of events and items is given, or users without them, or the data cannot be
@@ -77,5 +79,5 @@ def pipeline(
     report_metrics(read_json(Path(training.metrics)))
     report_samples(place, training.generation)
     if publish:
-        publish_generation(training.generation, str(place.root), force, reason, gate)
+        publish_generation(training.generation, str(place.root), force, reason, gate, bento)
     return training

@@ -1,8 +1,8 @@
 """Artifacts: what a run leaves for people to look at in the Prefect UI.
 
 Keys are fixed, so that the UI shows the history of each: the metrics by protocol, the chart, how a training learnt,
-where its report lies, sample recommendations before and after, the gate's verdict and the log of promotions. The
-input's are in ``flows.quality_report``.
+where its report lies, sample recommendations before and after, the gate's verdict, the log of promotions and the
+Bento. The input's are in ``flows.quality_report``.
 """
 
 import base64
@@ -144,6 +144,14 @@ def report_verdict(generation_id: str, verdict: "Verdict", force: bool) -> None:
     heading = ["| verdict | check | figure | limit | finding |", "| --- | --- | ---: | --- | --- |"]
     lines = [f"Generation {generation_id}: **{outcome}**.", "", *heading, *rows]
     show_markdown("\n".join(lines), key="gate", description=f"The gate on {generation_id}: {outcome}.")
+
+
+@for_the_ui
+def report_bento(generation_id: str, tag: str) -> None:
+    """Show which Bento carries a generation, and what to do with it."""
+    lines = [f"Bento `{tag}` carries generation {generation_id}.", "", f"    bentoml serve {tag}"]
+    lines += [f"    bentoml containerize {tag}", f"    bentoml export {tag} recsys.bento"]
+    show_markdown("\n".join(lines), key="bento", description=f"The Bento of {generation_id}: {tag}.")
 
 
 def _inline(picture: bytes) -> str:

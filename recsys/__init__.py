@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from recsys import telemetry
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from recsys.config import ModelConfig
     from recsys.home import Home

@@ -2,10 +2,10 @@
 
 import json
 from functools import cache
-from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from recsys import __version__
 from services.edge.auth import GuardedRoute
 from services.edge.description import INFORMATION, TAGS, describe
 from services.edge.keyless import OwnMachine
@@ -56,7 +56,7 @@ def create_app() -> FastAPI:
     """Return the application with all routes; whoever runs it sets ``app.state.workers`` first."""
     app = FastAPI(
         title="recsys",
-        version=version("recsys"),
+        version=__version__,
         summary="Recommendations from user behaviour and item texts.",
         openapi_tags=[{"name": name, "description": meaning} for name, meaning in TAGS.items()],
         generate_unique_id_function=lambda route: route.name,  # as the method of the client is called

@@ -13,19 +13,16 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import yaml
-from packaging.markers import Marker
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from recsys import telemetry
 from recsys.errors import RecsysError
 from recsys.home import Home
 from recsys.store.bundles import bundle_generation
 from services.edge.keys import REQUIRE_KEYS
+from services.requirements import requirements
 from services.serve import SERVICE
 from services.worker.bundled import BUNDLED, MODEL
 
@@ -114,7 +111,7 @@ def _settings(model: str | None) -> dict[str, object]:
         "description": f"Recommendations over HTTP, {'with' if model else 'without'} a generation.",
         "labels": {"project": "recsys"},
         "include": [f"{package}/**" for package in PACKAGES],
-        "python": {"packages": _requirements(), "lock_packages": False},
+        "python": {"packages": requirements(), "lock_packages": False},
         # In a container every interface, and only with keys; the home is a volume.
         "envs": [
             {"name": "BENTOML_HOST", "value": "0.0.0.0"},
@@ -124,30 +121,6 @@ def _settings(model: str | None) -> dict[str, object]:
         ],
     }
     return settings | ({"models": [model]} if model else {})
-
-
-def _requirements() -> list[str]:
-    """Return what the service needs, each at the version that is installed here, by name."""
-    found: dict[str, str] = {}
-    asked = [("recsys", frozenset({"postgres"}))]
-    seen = set()
-    while asked:
-        name, extras = asked.pop()
-        if (name, extras) in seen:
-            continue
-        seen.add((name, extras))
-        distribution = metadata.distribution(name)
-        found[name] = distribution.version.partition("+")[0]  # a local build is on no public index
-        for line in distribution.requires or ():
-            needed = Requirement(line)
-            if needed.marker is None or any(_holds(needed.marker, extra) for extra in extras or ("",)):
-                asked.append((canonicalize_name(needed.name), frozenset(needed.extras)))
-    own = {"recsys", "recsys-client"}
-    return [f"{name}=={version}" for name, version in sorted(found.items()) if name not in own]
-
-
-def _holds(marker: Marker, extra: str) -> bool:
-    return marker.evaluate({"extra": extra})
 
 
 def _copy_package(name: str, target: Path) -> None:

@@ -23,11 +23,12 @@ def a_package_in_the_place_of_another(target: Target) -> Outcome:
 
 @attack("code")
 def an_image_in_the_place_of_another(target: Target) -> Outcome:
-    """Every image is named by its digest."""
+    """Every image of others is named by its digest; ours are built here."""
+    files = [*INFRA.rglob("*.y*ml"), *INFRA.rglob("Dockerfile")]
     images = [
         line
-        for path in INFRA.rglob("*.y*ml")
-        for line in re.findall(r"^\s*image:\s*(\S+)", path.read_text(), re.MULTILINE)
+        for path in files
+        for line in re.findall(r"^(?:\s*image:\s*|FROM )([^\s:@]+[:@]\S+)", path.read_text(), re.MULTILINE)
     ]
     loose = [image for image in images if "@sha256:" not in image]
     return judged(not loose, f"{len(images)} images; by tag alone: {', '.join(loose) or 'none'}")
@@ -40,6 +41,7 @@ def a_board_without_a_password(target: Target) -> Outcome:
     open_ones = []
     if re.search(r"GF_AUTH_ANONYMOUS_ENABLED:\s*\"?true", text):
         open_ones.append("anonymous visitors")
-    if "grafana" in text and not re.search(r"GF_SECURITY_ADMIN_PASSWORD(__FILE)?:\s*\S", text):
+    given = r"GF_SECURITY_ADMIN_PASSWORD(__FILE)?:\s*\S|env_file: \[secrets/grafana\.env\]"  # without it nothing starts
+    if "grafana" in text and not re.search(given, text):
         open_ones.append("admin's well-known password")
     return judged(not open_ones, f"let in: {', '.join(open_ones) or 'nobody'}")

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from infra.attack import report as attacks
 from infra.benchmarks.plan import plan
 from infra.benchmarks.tables_of_events import audience, monitoring, new_items, repeats, signals
+from infra.benchmarks.tables_of_images import images, topology
 from infra.benchmarks.tables_of_operations import faults, ingest, lists, night, ray, retention, scale
 from infra.load import report
 from infra.supply import lift
@@ -28,7 +29,7 @@ RESULTS = ROOT / "infra" / "results"
 KINDS = (
     "quality", "tried", "audience", "speed", "encoding", "throughput", "standalone", "life", "search", "small",
     "repeats", "signals", "classification", "attacks", "lifting", "new items", "monitoring", "retention", "faults",
-    "lists", "night", "ingest", "scale", "storage", "ray",
+    "lists", "night", "ingest", "scale", "storage", "ray", "images", "topology",
 )  # fmt: skip
 SHORT = ("beauty", "ml-1m", "scientific")  # the results of the short table
 SHOWN = ("recsys", "blend", "recsys.towers", "sasrec", "rules", "ease", "knn", "ials", "bert-whitened", "popularity")
@@ -341,6 +342,8 @@ def pages() -> dict[Path, str]:
         "faults": "\n".join(map(faults, of["faults"])),
         "night": "\n".join(map(night, of["night"])),
         "ray": "\n".join(map(ray, of["ray"])),
+        "images": "\n".join(map(images, of["images"])),
+        "topology": "\n".join(map(topology, of["topology"])),
     }
     running = {"scale": "\n".join(map(scale, of["scale"])), "plan": plan(RESULTS)}
     readme, results, infra = ROOT / "README.md", RESULTS / "README.md", ROOT / "infra" / "README.md"

@@ -17,10 +17,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from infra.supply.locks import CONSTRAINTS, LOCKS, Pin, environments, read, written
+from infra.supply.locks import CONSTRAINTS, LOCKS, REQUIREMENTS, Pin, environments, read, written
+from services.requirements import EXTRAS, LEFT_OUT
 
 ROOT = Path(__file__).parents[2]
 OPERATORS = ("postgres", "remote", "onnx", "otlp")  # the extras that a running house may have
+WHOLE = ("lock", "lock-dev", "lock-cuda")  # what is locked; the others are parts of it, or written down here
 DEVELOPERS = ("test", "dev", "ray", "supply")
 CUDA = ("cuda-", "nvidia-", "triton")  # what the public index's torch brings on Linux
 NOT_CUDA = ("nvidia-ml-py",)  # BentoML asks it for cards
@@ -36,8 +38,12 @@ BUILDS = {
         "0b8f7d0423027ae8b90c7977c627f3379f325363a08224dffad9b4b2d684a83d",
     )
 }
+CONSTRAINTS_TITLE = "The versions of supply/lock*.txt."
+SERVICE_TITLE = "What a Bento of the service installs: the versions of lock-service.txt, and torch."
 TITLES = {
     "lock": "What the service, the flows and their extras install beside torch, by hash.",
+    "lock-service": "What the service needs of lock.txt, and nothing that trains, draws or schedules, by hash.",
+    "lock-build": "What makes wheels of the projects, of lock.txt, by hash.",
     "lock-dev": "What tests, checks and a Ray cluster add to lock.txt, by hash.",
     "lock-cpu": "Torch's builds for the CPU, which are not on the public index, by hash.",
     "lock-cuda": "The public index's torch and what it needs on Linux, by hash.",
@@ -45,9 +51,10 @@ TITLES = {
 
 
 def wanted() -> dict[str, list[str]]:
-    """Return the requirements of operators and of developers, as ``pyproject.toml`` and the client's have them.
+    """Return the requirements of operators, of developers, of the service and of who builds the projects.
 
-    The builder of the two projects is among the operators': pip cannot check hashes of what it builds apart.
+    They are as ``pyproject.toml`` and the client's have them. The builder of the two projects is among the operators':
+    pip cannot check hashes of what it builds apart.
     """
     house = tomllib.loads((ROOT / "pyproject.toml").read_text())
     client = tomllib.loads((ROOT / "services" / "python-client" / "pyproject.toml").read_text())
@@ -57,31 +64,42 @@ def wanted() -> dict[str, list[str]]:
     def others(requirements: Iterable[str]) -> list[str]:
         return [line for line in requirements if not line.startswith(own)]
 
+    running = [*others(house["project"]["dependencies"]), *client["project"]["dependencies"]]
     return {
         "operators": [
-            *others(house["project"]["dependencies"]),
-            *client["project"]["dependencies"],
+            *running,
             *house["build-system"]["requires"],
             "editables",  # hatchling asks for it to install a folder as editable
             *others(line for extra in OPERATORS for line in extras[extra]),
         ],
         "developers": others(line for extra in DEVELOPERS for line in extras[extra]),
+        "service": [*running, *others(line for extra in sorted(EXTRAS) for line in extras[extra])],
+        "builders": house["build-system"]["requires"],
     }
 
 
-def resolved(requirements: Iterable[str], keep: str, upgrade: list[str] | None) -> list[Pin]:
-    """Return what uv locks for requirements; ``keep`` is the text of the locks whose versions stay.
+def resolved(
+    requirements: Iterable[str], keep: str, upgrade: list[str] | None = None, without: Iterable[str] = ()
+) -> list[Pin]:
+    """Return what uv locks for requirements, as if nobody asked for what it is to be ``without``.
+
+    Args:
+        requirements: as pip takes them.
+        keep: the text of the locks whose versions stay.
+        upgrade: the names of those that are lifted all the same; none: all of them; None: nothing.
+        without: names.
 
     Raises:
         subprocess.CalledProcessError: uv found no solution; it has said why.
     """
     with tempfile.TemporaryDirectory() as place:
-        asked, out = Path(place, "asked.in"), Path(place, "locked.txt")
+        asked, left, out = (Path(place, name) for name in ("asked.in", "left-out.in", "locked.txt"))
         asked.write_text("\n".join(requirements) + "\n")
+        left.write_text("\n".join(without) + "\n")
         out.write_text(keep)
         command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
         command += ["--no-strip-extras", "--no-header", "--no-annotate", "--python-version=3.11"]
-        command += [f"--output-file={out}"]
+        command += [f"--output-file={out}", f"--excludes={left}"]
         if upgrade is not None:
             command += [f"--upgrade-package={name}" for name in upgrade] or ["--upgrade"]
         subprocess.run([*command, str(asked)], check=True, stdout=subprocess.DEVNULL)
@@ -96,11 +114,12 @@ def main(upgrade: list[str] | None) -> None:
             and the hashes of its builds for the CPU are not known.
     """
     asked = wanted()
-    old = "\n".join(path.read_text() for name, path in LOCKS.items() if path.exists() and name != "lock-cpu")
+    old = "\n".join(LOCKS[name].read_text() for name in WHOLE if LOCKS[name].exists())
     everything = resolved([*asked["operators"], *asked["developers"]], old, upgrade)
     covered = environments()
     pins = [pin for pin in everything if any(pin.needed(machine) for machine in covered)]
-    running = {pin.name: pin for pin in resolved(asked["operators"], written(everything, "kept"), None)}
+    kept = written(everything, "kept")
+    running = {pin.name: pin for pin in resolved(asked["operators"], kept)}
     parts: dict[str, list[Pin]] = {name: [] for name in LOCKS}
     for pin in pins:
         cuda = pin.name == "torch" or (pin.name.startswith(CUDA) and pin.name not in NOT_CUDA)
@@ -112,15 +131,20 @@ def main(upgrade: list[str] | None) -> None:
             if build not in BUILDS:
                 raise ValueError(f"Add the hashes of torch {build} to BUILDS, or keep torch where it is.")
             parts["lock-cpu"].append(replace(pin, version=build, hashes=BUILDS[build]))
+    for name, whose, without in (("lock-service", "service", sorted(LEFT_OUT)), ("lock-build", "builders", ())):
+        named = {pin.name for pin in resolved(asked[whose], kept, without=without)}
+        parts[name] = [pin for pin in parts["lock"] if pin.name in named]
     for name, path in LOCKS.items():
         path.write_text(written(parts[name], TITLES[name]))
     CONSTRAINTS.write_text(constraints(pins))
+    torch = [pin for pin in parts["lock-cuda"] if pin.name == "torch"]
+    REQUIREMENTS.write_text(constraints([*parts["lock-service"], *torch], SERVICE_TITLE))
 
 
-def constraints(pins: Iterable[Pin]) -> str:
+def constraints(pins: Iterable[Pin], title: str = CONSTRAINTS_TITLE) -> str:
     """Return the locked versions without hashes: with hashes, pip refuses to install a folder."""
     lines = sorted(pin.constraint for pin in pins)
-    return "\n".join(["# The versions of supply/lock*.txt. Written by `python infra/supply/lock.py`.", *lines, ""])
+    return "\n".join([f"# {title} Written by `python infra/supply/lock.py`.", *lines, ""])
 
 
 if __name__ == "__main__":

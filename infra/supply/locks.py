@@ -1,8 +1,10 @@
 """Read the lock files of this folder: what is pinned, for which machines, and by which hashes.
 
 ``lock.txt`` has what the service, the flows and their extras need, all but torch, and ``lock-dev.txt`` what tests and
-checks add. Torch is in two, of which one is installed: ``lock-cpu.txt`` has its builds for the CPU, ``lock-cuda.txt``
-the public index's, with what that needs on Linux. Beside one another pip would always take the index's.
+checks add. ``lock-service.txt`` and ``lock-build.txt`` are parts of it, for images: what the service alone needs, and
+what makes wheels of the two projects. Torch is in two, of which one is installed: ``lock-cpu.txt`` has its builds for
+the CPU, ``lock-cuda.txt`` the public index's, with what that needs on Linux. Beside one another pip would always take
+the index's.
 """
 
 import re
@@ -15,7 +17,10 @@ from packaging.markers import Marker
 from packaging.utils import canonicalize_name
 
 HERE = Path(__file__).parent
-LOCKS = {name: HERE / f"{name}.txt" for name in ("lock", "lock-dev", "lock-cpu", "lock-cuda")}
+LOCKS = {
+    name: HERE / f"{name}.txt" for name in ("lock", "lock-service", "lock-build", "lock-dev", "lock-cpu", "lock-cuda")
+}
+REQUIREMENTS = HERE / "service.txt"  # lock-service.txt and torch without hashes, as BentoML takes requirements
 CONSTRAINTS = HERE.parent / "constraints.txt"  # the same versions without hashes, for pip's --constraint
 
 PYTHONS = ("3.11.0", "3.11.9", "3.12.9", "3.13.9")  # markers tell 3.11.2 from 3.11.3

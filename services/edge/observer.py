@@ -63,7 +63,7 @@ class Observer:
         """Return the context of a request that has arrived."""
         context = RequestContext(request_id(scope["headers"]))
         if scope["path"] not in UNCOUNTED:
-            self.metrics.in_flight.inc()
+            self._metrics.in_flight.inc()
         if self.tracing is not None:
             context.span = self.tracing.begin(scope, context.request_id)
         return context
@@ -74,7 +74,7 @@ class Observer:
         Never under its path, which a caller may invent, or which holds an id.
         """
         if scope["path"] not in UNCOUNTED:
-            self.metrics.in_flight.dec()
+            self._metrics.in_flight.dec()
         if context.timer.ends and status < 400:
             context.timer.end_stage(SERIALISE)  # first of all: the stages are parts of the whole
         seconds = time.perf_counter() - context.timer.started

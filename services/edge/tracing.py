@@ -7,11 +7,12 @@ SDK reads all others by itself. The stages' spans are made when the request has 
 import os
 import time
 from collections.abc import Mapping
-from importlib.metadata import entry_points, version
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import Scope
 
+from recsys import __version__
 from recsys.errors import RecsysError
 from services.edge.context import RequestContext
 
@@ -73,11 +74,11 @@ class Tracing:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        own = Resource.create({"service.name": "recsys", "service.version": version("recsys")})
+        own = Resource.create({"service.name": "recsys", "service.version": __version__})
         self._provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()))
         for exporter in exporters:
             self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        self._tracer = self._provider.get_tracer("recsys", version("recsys"))
+        self._tracer = self._provider.get_tracer("recsys", __version__)
         self._propagator = TraceContextTextMapPropagator()
 
     @classmethod

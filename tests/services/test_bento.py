@@ -2,21 +2,47 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import bentoml as library
 import httpx
 import pytest
+from bare_environment import link_packages, run_python
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from processes import end, wait_until_ready
 
 from recsys.home import Home
 from recsys.store.generations import current_id
+from services import bento as built_by_us
+from services.requirements import LEFT_OUT, requirements
 from services.serve import free_port
 from services.worker.loading import OFF, TEXTS
 
 NAME = "recommender_service"
+CLONE = Path(__file__).parents[2]
+PUBLISH = """
+import sys
+from flows.publish import publish_generation
+publish_generation(sys.argv[1], sys.argv[2], bento=True)
+"""
+# Everything that a worker may import, and what a Bento of a clone leaves for a caller to see.
+IMPORT = """
+import importlib, pkgutil, sys
+import services.recommender, recsys_client
+rooms = ("services", "recsys.serving", "recsys.ranking", "recsys.texts", "recsys.publishing", "recsys.models.encoder")
+for room in rooms:
+    for module in pkgutil.walk_packages(importlib.import_module(room).__path__, f"{room}."):
+        if "python-client" not in module.name:
+            importlib.import_module(module.name)
+import openvino, peft
+print(services.recommender.RecommenderService.name, recsys_client.__file__)
+"""
 
 
 @pytest.fixture
@@ -38,13 +64,24 @@ def bentoml(*words: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def test_a_bento_with_a_generation_answers_from_an_empty_folder(store: Path, home: Home, tmp_path: Path) -> None:
+def shown_bentos() -> list[str]:
+    """Return what the artifacts that tell of Bentos say."""
+    with get_client(sync_client=True) as client:
+        named = ArtifactFilter(key=ArtifactFilterKey(any_=["bento"]))
+        return [str(one.data) for one in client.read_artifacts(artifact_filter=named)]
+
+
+def test_a_published_bento_with_a_generation_answers_from_an_empty_folder(
+    store: Path, home: Home, tmp_path: Path
+) -> None:
     served = str(current_id(home))
+    subprocess.run([sys.executable, "-c", PUBLISH, served, str(home.root)], cwd=CLONE, check=True)
     built = bento(home)
     tag = built["tag"]
-    assert built == {"tag": tag, "generation": served, "found": False, "code": 0}
+    assert built == {"tag": tag, "generation": served, "found": True, "code": 0}
+    assert any(f"`{tag}` carries generation {served}" in said for said in shown_bentos())
     assert tag.startswith(f"{NAME}:{served}-")
-    assert bento(home, served) == built | {"found": True}
+    assert bento(home, served) == built
     assert [one["tag"] for one in json.loads(bentoml("list", "--output", "json"))] == [tag]
     assert [one["tag"] for one in json.loads(bentoml("models", "list", "--output", "json"))] == [
         f"recsys_generation:{served}"
@@ -54,6 +91,7 @@ def test_a_bento_with_a_generation_answers_from_an_empty_folder(store: Path, hom
     needed = (image / "python" / "requirements.txt").read_text().splitlines()
     assert {line.partition("==")[0] for line in needed} >= {"torch", "bentoml", "lancedb", "psycopg"}
     assert not any(line.startswith(("pytest", "ruff", "recsys")) or "+" in line for line in needed)
+    assert LEFT_OUT.isdisjoint(line.partition("==")[0] for line in needed)
 
     empty, other = tmp_path / "empty", tmp_path / "home"
     empty.mkdir()
@@ -67,9 +105,13 @@ def test_a_bento_with_a_generation_answers_from_an_empty_folder(store: Path, hom
         wait_until_ready(server, f"{url}/readyz", tmp_path / "log")
         answer = httpx.post(f"{url}/v1/recommend", json={"user_id": "u1", "k": 3}, timeout=60).json()
         switches = httpx.get(f"{url}/v1/promotions").json()["promotions"]
+        with library.SyncHTTPClient(url) as client:
+            called = client.request("POST", "/v1/recommend", json={"user_id": "u1", "k": 3})
+            named = client.endpoints
     finally:
         end(server)
     assert (answer["generation"], len(answer["items"])) == (served, 3)
+    assert (called.status_code, called.json()["items"], named) == (200, answer["items"], {})
     assert [(one["action"], one["by"], one["previous"]) for one in switches] == [("publish", "bento", None)]
     assert list(empty.iterdir()) == []
 
@@ -85,3 +127,40 @@ def test_without_a_generation_there_is_none_to_carry(store: Path, tmp_path: Path
     said = bento(Home(tmp_path / "nothing"))
     assert (said["code"], said["error"].startswith("There is no generation in ")) == (1, True)
     assert not list(store.glob("bentos/*"))
+
+
+def test_bentoml_build_in_a_clone_makes_what_the_command_makes(store: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    listed = [
+        "git",
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "recsys",
+        "services",
+        "pyproject.toml",
+        "infra",
+    ]
+    done = subprocess.run(listed, cwd=CLONE, capture_output=True, text=True, check=True)
+    for name in done.stdout.split():
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(CLONE / name, clone / name)
+    subprocess.run([sys.executable, "-m", "bentoml", "build", "--version", "clone"], cwd=clone, check=True)
+    made = store / "bentos" / NAME / "clone"
+    needed = (made / "env" / "python" / "requirements.txt").read_text().splitlines()
+    assert {line.partition(" ;")[0] for line in needed} >= set(requirements())
+    build = tomllib.loads((CLONE / "pyproject.toml").read_text())["tool"]["bentoml"]["build"]
+    ours = built_by_us._settings(None)
+    assert {name: build[name] for name in ("service", "name", "envs", "labels")} == {
+        name: ours[name] for name in ("service", "name", "envs", "labels")
+    }
+
+    environment = tmp_path / "environment"
+    environment.mkdir()
+    link_packages([line.partition("==")[0] for line in requirements()], environment)
+    name, client = run_python(
+        environment, "-c", f"import sys; sys.path.insert(0, {str(made / 'src')!r})\n{IMPORT}"
+    ).split()
+    assert name == "RecommenderService"
+    assert client.startswith(str(made / "src"))

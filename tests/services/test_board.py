@@ -217,14 +217,19 @@ def test_every_panel_stands_in_the_grid_and_reads_the_provisioned_source() -> No
     assert len({panel["id"] for panel in BOARD["panels"]}) == len(BOARD["panels"])
 
 
-def test_what_compose_mounts_is_there() -> None:
+@pytest.mark.parametrize("place", ["", "-here"])
+def test_what_compose_mounts_is_there(place: str) -> None:
     services = yaml.safe_load((INFRA / "compose.yaml").read_text())["services"]
-    mounts = [volume.split(":") for service in services.values() for volume in service["volumes"]]
-    assert all((INFRA / source).is_dir() for source, *_ in mounts)
-    inside = {target: INFRA / source for source, target, *_ in mounts}
+    prometheus, grafana = services[f"prometheus{place}"], services[f"grafana{place}"]
+    mounts = [volume.split(":") for service in (prometheus, grafana) for volume in service["volumes"]]
+    inside = {target: INFRA / source for source, target, *_ in mounts if source.startswith(".")}
+    assert all(folder.is_dir() for folder in inside.values())
     provider = yaml.safe_load((INFRA / "grafana/provisioning/dashboards/recsys.yaml").read_text())["providers"][0]
     assert list(inside[provider["options"]["path"]].glob("*.json"))
-    (config,) = [one for one in services["prometheus"]["command"] if one.startswith("--config.file=")]
+    source = yaml.safe_load((INFRA / "grafana/provisioning/datasources/prometheus.yaml").read_text())["datasources"][0]
+    assert source["url"] == "${PROMETHEUS_URL}"
+    assert grafana["environment"]["PROMETHEUS_URL"].endswith(":9090")
+    (config,) = [one for one in prometheus["command"] if one.startswith("--config.file=")]
     folder, _, name = config.removeprefix("--config.file=").rpartition("/")
     assert (inside[folder] / name).exists()
 
@@ -232,7 +237,10 @@ def test_what_compose_mounts_is_there() -> None:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is in Debian's package prometheus")
 @pytest.mark.parametrize(
     "arguments",
-    [("check", "config", "prometheus.yaml"), ("test", "rules", "alerts.test.yaml", "slow-alerts.test.yaml")],
+    [
+        ("check", "config", "prometheus.yaml", "house.yaml"),
+        ("test", "rules", "alerts.test.yaml", "slow-alerts.test.yaml"),
+    ],
     ids=" ".join,
 )
 def test_prometheus_accepts_the_rules_and_each_alert_fires(arguments: tuple[str, ...]) -> None:
