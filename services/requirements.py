@@ -9,7 +9,7 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = frozenset({"postgres", "otlp"})
+EXTRAS = frozenset({"postgres", "otlp", "remote"})
 # Each with what it alone brings. A test starts a service where none of them can be imported.
 LEFT_OUT = frozenset(
     {
