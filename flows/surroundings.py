@@ -117,6 +117,7 @@ def _readers() -> list[Callable[[], object]]:
     from services.worker.live_items import room_from_environment
     from services.worker.loading import loads_ahead
     from services.worker.promotions import limits_from_environment
+    from services.worker.tenants import memory_from_environment, tenants_asked_for
     from services.worker.wording import Wording
 
     return [
@@ -128,6 +129,8 @@ def _readers() -> list[Callable[[], object]]:
         keep_alive_seconds,
         Wording.from_environment,
         limits_from_environment,
+        tenants_asked_for,
+        memory_from_environment,
     ]
 
 

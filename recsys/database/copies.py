@@ -17,6 +17,7 @@ from recsys.artifacts import PRIVATE
 from recsys.callbacks import Progress
 from recsys.database.engine import BUSY_TIMEOUT_MILLISECONDS, DISCREET, REACH_SECONDS, URL, Database
 from recsys.database.files import sqlite_url
+from recsys.database.tenancy import schema_of, search_path
 from recsys.errors import SettingError
 from recsys.home import Home
 
@@ -68,7 +69,7 @@ def copy_database(home: Home, target: Path, progress: Progress | None = None) ->
     """
     url = os.environ.get(URL)
     if url and not url.startswith("sqlite"):
-        _copy_tables(url, target, progress)
+        _copy_tables(url, schema_of(home), target, progress)
         return True
     path = Path(sql.make_url(url).database or "") if url else home.events_database
     if not path.exists():
@@ -151,9 +152,10 @@ def is_unused(database: Database) -> bool:
         )
 
 
-def _copy_tables(url: str, target: Path, progress: Progress | None) -> None:
+def _copy_tables(url: str, own: str | None, target: Path, progress: Progress | None) -> None:
     try:
-        server = sql.create_engine(url, connect_args={"connect_timeout": REACH_SECONDS}, **DISCREET)
+        reach: dict[str, Any] = {"connect_timeout": REACH_SECONDS} | search_path(own)
+        server = sql.create_engine(url, connect_args=reach, **DISCREET)
     except (sql.exc.ArgumentError, ImportError, sql.exc.NoSuchModuleError):  # a password may be in it
         raise SettingError(
             f"The database of {URL} cannot be opened. Install psycopg and write postgresql+psycopg://user@host/name."

@@ -20,7 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from recsys.artifacts import PRIVATE
 from recsys.database import schema
-from recsys.database.tenancy import schema_of
+from recsys.database.tenancy import schema_of, search_path
 from recsys.errors import SettingError
 from recsys.home import ALONE, SALT, Home
 
@@ -83,11 +83,13 @@ class Database:
                 self.insert = postgresql.insert
                 # pre_ping: a pooled connection that the server has closed is replaced instead of failing a request
                 reach: dict[str, Any] = {"connect_timeout": REACH_SECONDS, "tcp_user_timeout": REACH_SECONDS * 1_000}
-                if own is not None:
-                    reach["options"] = f"-csearch_path={own}"
                 try:
                     self.engine = sql.create_engine(
-                        location, pool_pre_ping=True, pool_timeout=REACH_SECONDS, connect_args=reach, **DISCREET
+                        location,
+                        pool_pre_ping=True,
+                        pool_timeout=REACH_SECONDS,
+                        connect_args=reach | search_path(own),
+                        **DISCREET,
                     )
                 except (ImportError, sql.exc.NoSuchModuleError) as error:
                     raise SettingError(

@@ -18,6 +18,11 @@ def schema_of(home: Home) -> str | None:
     return None if home.tenant is None else _schema(home.tenant)
 
 
+def search_path(own: str | None) -> dict[str, str]:
+    """Return the arguments of a PostgreSQL's connections that see one schema alone; None: the usual one."""
+    return {} if own is None else {"options": f"-csearch_path={own}"}
+
+
 def delete_tenant(house: Home, name: str, url: str | None) -> None:
     """Delete a tenant with all that it has. One that is interrupted is gone on with by the next call.
 

@@ -34,16 +34,17 @@ from recsys.database.exposures import ExposureStore
 from recsys.database.impressions import ImpressionStore
 from recsys.database.live_items import ItemStore
 from recsys.database.salt import CHECK
+from recsys.database.tenancy import schema_of
 from recsys.database.tombstones import Deletion, Tombstones
 from recsys.database.user_attributes import AttributeStore
 from recsys.errors import SettingError
-from recsys.home import ALONE, SALT, Home
+from recsys.home import ALONE, SALT, TENANT, TENANTS, Home
 from recsys.store.backup_files import copy_file
 from recsys.store.backups import BACKUP, DATABASE, Backup, list_backups, read_backup, verify
 
 LOCK = ".restore.lock"
 FINISHING = ".restored"  # of a home: whole, and not yet in its place
-_OTHERS = ("prefect", "cache")  # rooms that a command makes, and no backup has
+_OTHERS = ("prefect", "cache", TENANTS, TENANT)  # what a command makes in any home, and no backup has
 _PEOPLE = ("events", "impressions", "user_attributes")  # tables with a column user_id
 
 
@@ -156,7 +157,7 @@ def _finish(home: Home, finishing: Path, backup: Backup, progress: StageProgress
     """Move what is whole to its place; the generations, by which a home serves, are the last."""
     url = os.environ.get(URL)
     if url and (finishing / DATABASE).exists():
-        with closing(Database(url, finishing / SALT)) as database:
+        with closing(Database(url, finishing / SALT, schema_of(home))) as database:
             _stores(database, Tombstones(database))
             load(finishing / DATABASE, database, f"restored-{backup.digest}", stage(progress, "Fill the database"))
         (finishing / DATABASE).unlink()

@@ -1,11 +1,13 @@
 """Tenants that share a PostgreSQL: each has a schema, sees it alone, and takes it along when it is deleted."""
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
 
+from recsys.database.copies import copy_database
 from recsys.database.engine import URL, Database
 from recsys.database.events import Event, EventStore
 from recsys.database.tenancy import delete_tenant, schema_of
@@ -29,7 +31,7 @@ def schemas(url: str) -> set[str]:
         engine.dispose()
 
 
-def test_each_sees_its_own_schema_alone(house: Home, url: str) -> None:
+def test_each_sees_its_own_schema_alone(house: Home, url: str, tmp_path: Path) -> None:
     homes = [create_tenant(house, name) for name in ("a-b", "ab")]
     if url.startswith("sqlite"):
         with pytest.raises(SettingError, match="cannot share one SQLite"):
@@ -48,6 +50,10 @@ def test_each_sees_its_own_schema_alone(house: Home, url: str) -> None:
         for database in databases:
             database.close()
     assert schemas(url) == {"tenant_a_b", "tenant_ab"}
+    copy = tmp_path / "copy.db"
+    assert copy_database(homes[1], copy)
+    with closing(Database.at(copy)) as copied:
+        assert [event.item_id for event in EventStore(copied).history("u")] == ["item-1"]
     delete_tenant(house, "a-b", url)
     assert schemas(url) == {"tenant_ab"}
     assert not homes[0].root.exists()
