@@ -76,7 +76,8 @@ def limit(
     with shell(home, as_json, debug) as session:
         told = _told(limit_tenant(session.home, name, rate, at_once))
         session.result = {"tenant": name} | told
-        limits = [f"{rate:g} requests a second"] * (rate is not None) + [f"{at_once} at once"] * (at_once is not None)
+        given = {f"{rate or 0:g} requests a second": rate, f"{at_once} at once": at_once}
+        limits = [said for said, limit in given.items() if limit is not None]
         session.show(f"Each worker takes from {name}: {' and '.join(limits) or 'as much as its keys may'}.")
 
 

@@ -83,6 +83,7 @@ class Database:
                 self.insert = postgresql.insert
                 # pre_ping: a pooled connection that the server has closed is replaced instead of failing a request
                 reach: dict[str, Any] = {"connect_timeout": REACH_SECONDS, "tcp_user_timeout": REACH_SECONDS * 1_000}
+                reach |= search_path(own)
                 try:
                     self.engine = sql.create_engine(
                         location,
