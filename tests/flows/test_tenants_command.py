@@ -22,6 +22,7 @@ def test_a_tenants_life(tmp_path: Path) -> None:
     assert run("tenants", "set", "acme", "--at-once", "4", *house)["at_once"] == 4
     (listed,) = run("tenants", "list", *house)["tenants"]
     assert (listed["rate"], listed["at_once"]) == (None, 4)
+    assert tenant_in(run("keys", "create", "--name", "operator", "--scope", "admin", *house)["key"]) is None
     backed_up = Path(run("backup", tmp_path / "backups", *house)["backup"])
     assert not [path for path in backed_up.rglob("*") if "acme" in str(path.relative_to(backed_up))]
     for words, said in (
