@@ -78,6 +78,7 @@ said = dict(written=written)
 DIGEST = """
 import duckdb, sys
 con = duckdb.connect(config={"memory_limit": "1GB", "threads": 1})
+con.execute("SET enable_progress_bar = false")
 print(con.execute(f'''
     SELECT count(*), bit_xor(hash(user_id, item_id, epoch_us(timestamp), event_type, value)),
         sum(hash(user_id, item_id, epoch_us(timestamp), event_type, value) % 1000003)

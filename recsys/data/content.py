@@ -56,19 +56,16 @@ def canonical(frame: pl.DataFrame, table: str) -> pl.DataFrame:
 def _by_user_and_time(events: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     """Return events by all keys: as numbers first, of user and time, and by the keys those that numbers do not part."""
     users, times = events[columns.USER_ID], events[columns.TIMESTAMP]
-    if users.null_count() or times.null_count():
+    if events.is_empty() or users.null_count() or times.null_count():
         return events.sort(keys, nulls_last=True)
-    numbers, instants = _first_bytes(users), times.to_physical().to_numpy()
-    order = np.lexsort((instants, numbers))
-    numbers, instants, users = numbers[order], instants[order], users[order]
-    same = numbers[1:] == numbers[:-1]
-    several = np.zeros(len(order), dtype=bool)  # whether the numbers of several users are the same
-    several[1:] = same & (users[1:] != users[:-1]).to_numpy()
-    if several.any():
+    numbers, whole = _first_bytes(users)
+    order, same, together = _order(numbers, times.to_physical().to_numpy())
+    tied = np.zeros(len(order), dtype=bool)
+    if not whole:  # the numbers of several users may be the same
+        several = same & (users[order[1:]] != users[order[:-1]]).to_numpy()
         groups = np.cumsum(np.append(0, ~same))
-        several = np.bincount(groups, several)[groups] > 0
-    tied = several
-    together = same & (instants[1:] == instants[:-1])
+        tied[1:] = several
+        tied = np.bincount(groups, tied)[groups] > 0 if several.any() else tied
     tied[1:] |= together
     tied[:-1] |= together
     if tied.any():
@@ -78,20 +75,43 @@ def _by_user_and_time(events: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     return events[order]
 
 
-def _first_bytes(texts: pl.Series) -> NDArray[np.uint64]:
-    """Return of each text the first eight bytes behind those that all have in common, as a number that sorts as it."""
-    if texts.is_empty():
-        return np.zeros(0, dtype=np.uint64)
+def _order(users: NDArray[np.uint64], times: NDArray[np.int64]) -> tuple[NDArray[np.uint32], Any, Any]:
+    """Return the order by user and time, and for each but the first whether user, or both, are those before."""
+    by_user = _sorted(users)
+    same = users[by_user[1:]] == users[by_user[:-1]]
+    places = np.empty(len(users), dtype=np.uint64)  # of users, each in a few bits
+    places[by_user] = np.cumsum(np.append(False, ~same))
+    since = (times - times.min()).astype(np.uint64)
+    bits = int(since.max()).bit_length()
+    if int(places.max()).bit_length() + bits > 64:
+        order = np.lexsort((times, places)).astype(np.uint32)
+        return order, same, same & (times[order[1:]] == times[order[:-1]])
+    together = places << np.uint64(bits) | since
+    order = _sorted(together)
+    return order, same, together[order[1:]] == together[order[:-1]]
+
+
+def _sorted(numbers: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    return pl.Series(numbers).arg_sort().to_numpy(writable=True)
+
+
+def _first_bytes(texts: pl.Series) -> tuple[NDArray[np.uint64], bool]:
+    """Return of each text eight bytes behind those that all have in common, as a number that sorts as it.
+
+    The second value tells whether no two texts have the same number.
+    """
     ends = str(texts.min()).encode(), str(texts.max()).encode()
     common = sum(itertools.accumulate((one == other for one, other in zip(*ends, strict=False)), operator.and_))
     lengths = texts.str.len_bytes().to_numpy().astype(np.int64)
     together = np.frombuffer(texts.str.join("").item().encode(), dtype=np.uint8)
     starts = np.cumsum(lengths) - lengths + common
     found = np.zeros((len(texts), 8), dtype=np.uint8)
-    for place in range(8):
-        there = np.flatnonzero(lengths > common + place)
+    longest, shortest = int(lengths.max()) - common, int(lengths.min()) - common
+    for place in range(min(8, longest)):
+        there = slice(None) if place < shortest else np.flatnonzero(lengths > common + place)
         found[there, place] = together[starts[there] + place]
-    return found.view(">u8").ravel().astype(np.uint64)
+    whole = longest <= 8 and (not len(together) or bool(together.min()))  # a byte of zero is as good as none
+    return found.view(">u8").ravel().astype(np.uint64), whole
 
 
 def schema_of(frame: pl.DataFrame) -> dict[str, str]:
@@ -114,7 +134,8 @@ def table_hash(frame: pl.DataFrame) -> str:
 
 
 def _feed(sha: Any, values: pl.Series) -> None:
-    sha.update(values.is_null().cast(pl.UInt8).to_numpy().tobytes())
+    some = values.null_count() > 0
+    sha.update(values.is_null().cast(pl.UInt8).to_numpy().tobytes() if some else bytes(len(values)))
     if isinstance(values.dtype, pl.Array):
         values = values.arr.to_list()
     if isinstance(values.dtype, pl.List):
@@ -123,10 +144,10 @@ def _feed(sha: Any, values: pl.Series) -> None:
         inner = values.filter(lengths > 0).explode()
         _feed(sha, inner)
     elif values.dtype == pl.String:
-        present = values.fill_null("")
+        present = values.fill_null("") if some else values
         sha.update(present.str.len_bytes().cast(pl.UInt64).to_numpy().tobytes())
         sha.update(present.str.join("").item().encode())
     else:
         physical = values.to_physical()
         kind = pl.Float64 if physical.dtype.is_float() else pl.UInt64 if physical.dtype == pl.UInt64 else pl.Int64
-        sha.update(physical.cast(kind).fill_null(0).to_numpy().tobytes())
+        sha.update((physical.cast(kind).fill_null(0) if some else physical.cast(kind)).to_numpy().tobytes())

@@ -131,9 +131,9 @@ def sift(raw: pl.DataFrame, kind: Kind, checks: list[Check]) -> Sifted:
     plain = {name for name in {check.column for check in checks if check.of_id} if _plain(raw, name)}
     checks = [one for one in checks if one.column in raw.columns and not (one.of_id and one.column in plain)]
     checks += [Check(name, "not a finite number", ~pl.col(name).is_finite()) for name in floats]
-    failed = typed.select(check.bad.fill_null(False).alias(str(number)) for number, check in enumerate(checks))
-    is_bad = failed.select(pl.any_horizontal(pl.all())).to_series()
-    bad = _findings(typed[_INDEX].filter(is_bad), failed.filter(is_bad), checks)
+    failed = typed.select(_INDEX, *(one.bad.fill_null(False).alias(str(number)) for number, one in enumerate(checks)))
+    is_bad = failed.select(_INDEX, bad=pl.any_horizontal(pl.lit(False), pl.exclude(_INDEX)))["bad"]
+    bad = _findings(failed.filter(is_bad), checks)
     read = [raw[name].alias(_READ + name) for name in parsers if not _same(raw[name], typed[name])]
     good = typed.drop(*(_RAW + name for name in parsers), _INDEX).with_columns(read)
     good = good.filter(~is_bad) if is_bad.any() else good
@@ -201,12 +201,13 @@ def _reasons(bad: pl.DataFrame) -> Counter[tuple[str, str]]:
     return Counter({(column, why): count for column, why, count in counts.iter_rows()})
 
 
-def _findings(index: pl.Series, failed: pl.DataFrame, checks: list[Check]) -> pl.DataFrame:
+def _findings(failed: pl.DataFrame, checks: list[Check]) -> pl.DataFrame:
     """Return for every bad row the column and the reason of the first check it fails."""
-    first = pl.coalesce(pl.when(pl.col(name)).then(pl.lit(int(name), pl.UInt32)) for name in failed.columns)
+    numbers = [pl.when(pl.col(str(number))).then(pl.lit(number, pl.UInt32)) for number in range(len(checks))]
+    first = failed.select(_INDEX, first=pl.coalesce(*numbers, pl.lit(None, pl.UInt32)))["first"]
     schema = {"column": pl.String, "reason": pl.String}
     named = pl.DataFrame([(check.column, check.reason) for check in checks], schema=schema, orient="row")
-    return named[failed.select(first).to_series()].with_columns(index, pl.col("reason").alias("kind"))
+    return named[first].with_columns(failed[_INDEX], pl.col("reason").alias("kind"))
 
 
 def _blank(column: str) -> pl.Expr:

@@ -12,7 +12,8 @@ from recsys.data.signal_kinds import distinct_kinds, further_kinds
 
 LONG = "customer-of-the-shop-"
 IDS = st.sampled_from(["", "a", "ab", "a\0", "é", "e\u0301", "中", LONG, f"{LONG}1", f"{LONG}12", f"{LONG}2", "😀" * 3])
-ROWS = st.lists(st.tuples(IDS, st.integers(-5, 5), st.sampled_from("xyz"), st.sampled_from(["view", "buy", None])))
+TIMES = st.integers(-5, 5) | st.sampled_from([-(2**61), 2**61])  # so far apart that user and time are no one number
+ROWS = st.lists(st.tuples(IDS, TIMES, st.sampled_from("xyz"), st.sampled_from(["view", "buy", None])))
 
 
 @given(rows=ROWS, prefix=st.sampled_from(["", "u", LONG, "ü" * 9]))

@@ -122,6 +122,31 @@ def test_they_go_with_their_snapshot(tmp_path: Path, at_once: Snapshot) -> None:
     assert not list((home.cache / "counted").iterdir())
 
 
+def test_ids_of_events_are_looked_up_before_segments_are_asked_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch)
+    events = EVENTS.with_columns(event_id=pl.format("e{}", pl.int_range(pl.len())))
+    home = Home(tmp_path / "home")
+    first = ingest(events[:500], ITEMS, home, ANYTHING, NOW)
+    asked: list[str] = []
+    scans = SegmentFiles.scans
+
+    def noted(self: SegmentFiles, *names: str) -> Any:
+        asked.extend(names if names == ("event_id",) else ())
+        return scans(self, *names)
+
+    monkeypatch.setattr(SegmentFiles, "scans", noted)
+    found = joined(home, first, events[500:])
+    assert not asked
+    assert found.id == made(events, tmp_path / "once").id
+    again = events[10:20].with_columns(timestamp=events["timestamp"][550], value=pl.lit(9.5))
+    known = joined(home, found, again)
+    assert asked
+    assert known.id == found.id  # of one id the earliest event stays
+    assert known.manifest.totals == found.manifest.totals
+
+
 NUMBERS = st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 50), max_size=30)
 
 

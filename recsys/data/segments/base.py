@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.data import columns
 from recsys.data.segments import trie
-from recsys.data.segments.counted import Counted
+from recsys.data.segments.counted import NAMES, Counted
 from recsys.data.segments.keys import in_order
 from recsys.data.segments.leaf import Segment
 from recsys.data.segments.reading import SegmentFiles
@@ -96,6 +96,8 @@ class Base:
     def touch_named(self, hashes: pl.Series) -> None:
         """Take note of ids of events that join, by their hashes: a segment that has one is made anew."""
         if columns.EVENT_ID not in self.files.schema or hashes.is_empty():
+            return
+        if self.counted is not None and not self.counted.holds(NAMES, in_order(hashes.to_numpy())).any():
             return
         for place, scan in enumerate(self.files.scans(columns.EVENT_ID)):
             if not self._touched[place]:

@@ -1,4 +1,4 @@
-"""The keys of all users and pairs that a snapshot's events have, in order on disk, so that a day looks up its own few.
+"""The keys of what a snapshot's events have: users, pairs, ids; in order on disk, so that a day looks up its own few.
 
 They lie in the cache of the home, below the snapshot's id, and are made from the segments whenever they are not there.
 Each day adds a file of its new keys to those before, which snapshots share; small ones become one. Whoever deletes a
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
@@ -34,7 +34,9 @@ from recsys.home import Home
 
 FOLDER, MEANING = "counted", "meaning.json"
 USERS, TYPED, PAIRS = "users", "typed", "pairs"  # keys of users, of users and types, of users, items and types
+NAMES = "names"  # keys of ids of events
 TYPE_BITS = 12  # the last ones of a key, which say the type
+_FORMAT = 1  # another number: other keys, or of other events
 _MOST_MERGED = 32 << 20  # bytes of files that become one
 _LOG = logging.getLogger(__name__)
 
@@ -54,14 +56,14 @@ class Counted:
     digests: Mapping[str, str]
 
     def files(self, name: str) -> list[Path]:
-        """Return the files of ``USERS``, ``TYPED`` or ``PAIRS``, from the oldest."""
+        """Return the files of ``USERS``, ``TYPED``, ``PAIRS`` or ``NAMES``, from the oldest."""
         return [self.folder / one for one in sorted(self.digests) if one.startswith(f"{name}-")]
 
     def holds(self, name: str, keys: Numbers, of_any_type: bool = False) -> NDArray[np.bool_]:
         """Return which of some keys in order are there.
 
         Args:
-            name: ``USERS``, ``TYPED`` or ``PAIRS``.
+            name: as of ``files``.
             keys: to look up.
             of_any_type: with whatever type.
         """
@@ -80,7 +82,7 @@ class Written:
 
     Args:
         folder: where; None: nothing is written.
-        name: ``USERS``, ``TYPED`` or ``PAIRS``.
+        name: as of ``Counted.files``.
         there: what the keys join, none of which are in it; None: nothing.
     """
 
@@ -143,7 +145,7 @@ def keep_counted(home: Home, snapshot_id: str, content: str, made: Counted) -> N
         make_room(place.parent)
         discard_counted(home, snapshot_id)
         files = digest_folder(made.folder, made.digests)
-        meaning = {"content": content, "types": made.types, "hashed by": _hashed_by(), "files": files}
+        meaning = {"content": content, "types": made.types, **_made_by(), "files": files}
         write_json(made.folder / MEANING, meaning)
         commit_folder(made.folder, place)
     except OSError as error:  # a home that is full
@@ -174,16 +176,16 @@ def discard_counted(home: Home, snapshot_id: str) -> None:
 def _read(place: Path, content: str) -> Counted | None:
     try:
         meaning = read_json(place / MEANING)
-        if (meaning["content"], meaning["hashed by"]) == (content, _hashed_by()):
+        if meaning["content"] == content and {name: meaning[name] for name in _made_by()} == _made_by():
             return Counted(place, tuple(meaning["types"]), dict(meaning["files"]))
     except (ArtifactError, OSError, ValueError, KeyError, TypeError):
         pass
     return None
 
 
-def _hashed_by() -> list[int]:
-    """Return what some texts are hashed to: another version of Polars, or another machine, may hash otherwise."""
-    return pl.Series(["", "recsys", "recommendations"]).hash().to_list()
+def _made_by() -> dict[str, Any]:
+    """Return what keys are, and what texts are hashed to: another version of Polars, or machine, may hash otherwise."""
+    return {"format": _FORMAT, "hashed by": pl.Series(["", "recsys", "recommendations"]).hash().to_list()}
 
 
 def _place(home: Home, snapshot_id: str) -> Path:

@@ -12,14 +12,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data import columns
-from recsys.data.segments.counted import PAIRS, TYPE_BITS, TYPED, USERS, Counted, Written
+from recsys.data.segments.counted import NAMES, PAIRS, TYPE_BITS, TYPED, USERS, Counted, Written
 from recsys.data.segments.keys import Keys, Numbers, changes
 from recsys.data.segments.room import Room
 from recsys.data.segments.totals import Counts, Totals
 
 _MOST_NAMED = (1 << TYPE_BITS) - 1  # types that are told apart
 _OTHER = 0  # the type of those that have none, or one too many
-TALLIED = (columns.USER_ID, columns.ITEM_ID, columns.EVENT_TYPE, columns.TIMESTAMP_KNOWN)
+TALLIED = (columns.USER_ID, columns.ITEM_ID, columns.EVENT_TYPE, columns.TIMESTAMP_KNOWN, columns.EVENT_ID)
 
 
 class Tally:
@@ -31,7 +31,7 @@ class Tally:
     """
 
     def __init__(self, room: Room, types: Sequence[str] = ()) -> None:
-        self._keys = {name: Keys(room, f"tally-{name}") for name in (USERS, TYPED, PAIRS)}
+        self._keys = {name: Keys(room, f"tally-{name}") for name in (USERS, TYPED, PAIRS, NAMES)}
         self._types = list(types)
         self._rows = np.zeros(1 << TYPE_BITS, dtype=np.int64)
         self.times_known = True
@@ -54,6 +54,8 @@ class Tally:
         another |= changes(types)
         self._keys[TYPED].add(_typed(user[another], types[another]))
         self._keys[PAIRS].add(_typed(user ^ item, types))
+        if columns.EVENT_ID in events.columns:
+            self._keys[NAMES].add(events[columns.EVENT_ID].drop_nulls().hash().to_numpy())
 
     def leave(self, rows: Mapping[str | None, int]) -> None:
         """Count rows off, by type: they stood in segments that are made anew, and were taken again."""
@@ -93,8 +95,8 @@ class Tally:
                 for part in keys.distinct():
                     fresh = part if there is None else part[~there.holds(name, part)]
                     written.add(fresh)
-                    if name == USERS:
-                        users += len(fresh)
+                    if name in (USERS, NAMES):
+                        users += len(fresh) if name == USERS else 0
                         continue
                     found[name] += np.bincount((fresh & _TYPES).astype(np.int64), minlength=1 << TYPE_BITS)
                     if name == PAIRS:
