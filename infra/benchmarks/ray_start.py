@@ -1,6 +1,6 @@
 """What a Ray cluster costs before it pays: two nodes of one processor each on this machine, beside this process alone.
 
-    python infra/benchmarks/ray_start.py HOME --out infra/results/ray.json [--users 2000] [--texts 512] [--rounds 3]
+    python infra/benchmarks/ray_start.py HOME --out infra/results/ray.json [--users 1000] [--texts 4096] [--rounds 3]
 
 Needs ``pip install 'recsys[ray]'``, root on Linux with the controller ``cpuacct`` of cgroups, and a home that
 ``infra/load/homes.py`` has made or a training has published. The same work is done alone and by the cluster, by turns,
@@ -53,8 +53,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("home", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--users", type=int, default=2_000)
-    parser.add_argument("--texts", type=int, default=512)
+    parser.add_argument("--users", type=int, default=1_000)
+    parser.add_argument("--texts", type=int, default=4_096)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -78,6 +78,7 @@ def nodes(place: Path) -> Iterator[str]:
     """Start a head without processors and two nodes; yield the address."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HOUSE), str(HOUSE / "services" / "python-client")])
     os.environ["RAY_TMPDIR"] = str(place)
+    os.environ["RAY_worker_niceness"] = "0"  # of 15, workers would wait for whatever else the machine does
     from ray.cluster_utils import Cluster
 
     about = {"object_store_memory": STORE_BYTES, "include_dashboard": False, "node_ip_address": HEAD}

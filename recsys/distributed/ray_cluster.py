@@ -5,6 +5,7 @@ writes goes to folders that all nodes share, and only what it returns travels.
 """
 
 import os
+import pickle
 import socket
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -114,19 +115,22 @@ class Needs:
     """What a worker has to itself.
 
     Attributes:
-        cpus: processors of a node, and threads that it computes with.
+        cpus: processors of a node.
         gpus: of a node.
+        threads: that it computes with; None: as Ray and the node have it, one a processor.
     """
 
     cpus: int = 1
     gpus: int = 0
+    threads: int | None = None
 
     @classmethod
     def of_training(cls) -> "Needs":
         """Return what torch trains with in this process: the same makes the same sums."""
         import torch
 
-        return cls(torch.get_num_threads(), 1 if torch.cuda.is_available() else 0)
+        threads = torch.get_num_threads()
+        return cls(threads, 1 if torch.cuda.is_available() else 0, threads)
 
     def places(self, resources: Mapping[str, float]) -> int:
         """Return how many workers a node has room for."""
@@ -166,29 +170,33 @@ def _different(node: str, what: str, here: str | None, there: str | None) -> str
 class Worker:
     """What works on a node."""
 
-    def __init__(self, environment: dict[str, str], threads: int) -> None:
+    def __init__(self, environment: dict[str, str], threads: int | None) -> None:
         os.environ.pop(ADDRESS, None)
         os.environ.update(environment)
-        if threads > 1:  # else Ray has seen to it before anything was imported
+        if threads is not None:
             import torch
 
             torch.set_num_threads(threads)
         self._stack = ExitStack()
         self._work: Any = None
 
-    def open(self, job: Job[Any, Any]) -> None:
-        """Load what the job stands on."""
-        self._work = self._stack.enter_context(job.opened())
+    def open(self, job: Job[Any, Any] | bytes) -> None:
+        """Load what a job stands on; one that trains comes as bytes, and has arrays that may be written to."""
+        given = pickle.loads(job) if isinstance(job, bytes) else job
+        self._work = self._stack.enter_context(given.opened())
 
-    def do(self, shard: Any) -> tuple[Any, int]:
-        """Return the result of a shard, and units done."""
+    def do(self, shard: Any) -> tuple[bytes, int]:
+        """Return the result of a shard, as bytes since arrays of the object store are not to be written to, and units.
+
+        Both ends are this house's own processes, which trust one another as far as Ray does.
+        """
         done = 0
 
         def advance(units: int) -> None:
             nonlocal done
             done += units
 
-        return self._work(shard, advance), done
+        return pickle.dumps(self._work(shard, advance)), done
 
 
 class _Shift:
@@ -200,10 +208,10 @@ class _Shift:
         self._shards = shards
         self._advance = advance
         self._needs = needs
-        self._job = ray.put(job)
+        self._job = ray.put(job if needs.threads is None else pickle.dumps(job))
         asked: dict[str, Any] = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "max_restarts": 0}
-        if needs.cpus > 1:  # read when numpy is imported, before the worker is made
-            asked["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(needs.cpus)}}
+        if needs.threads is not None:  # read when numpy is imported, before the worker is made
+            asked["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(needs.threads)}}
         self._hire = ray.remote(Worker).options(**asked)
         self._environment = {
             name: value for name, value in os.environ.items() if name.startswith(PREFIX) and name != ADDRESS
@@ -263,7 +271,8 @@ class _Shift:
         except RayTaskError as error:
             raise error.cause from error
         if number is not None:
-            self._done[number], units = given
+            packed, units = given
+            self._done[number] = pickle.loads(packed)
             self._advance(units)
         if self._left:
             following = self._left.popleft()
@@ -285,7 +294,7 @@ class _Shift:
             self._call()
 
     def _call(self) -> None:
-        worker = self._hire.remote(self._environment, self._needs.cpus)
+        worker = self._hire.remote(self._environment, self._needs.threads)
         self._coming[worker.open.remote(self._job)] = worker
 
     def _places(self) -> int:

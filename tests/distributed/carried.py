@@ -25,7 +25,10 @@ class Carried:
 
     def map(self, job: Job[Any, Any], shards: Sequence[Any], advance: Advance, trains: bool = False) -> Iterator[Any]:
         self.shards.setdefault(type(job).__name__, []).extend(shards)
-        copy, given = pickle.loads(pickle.dumps((job, list(shards))))
+        buffers: list[pickle.PickleBuffer] = []  # Ray keeps arrays of a job apart, where they may only be read
+        apart = None if trains else buffers.append
+        packed = pickle.dumps((job, list(shards)), protocol=5, buffer_callback=apart)
+        copy, given = pickle.loads(packed, buffers=[bytes(buffer) for buffer in buffers])
         for path in copy.files():
             assert path.is_file()
         done = pickle.dumps(list(InProcess().map(copy, given[::-1], advance)))

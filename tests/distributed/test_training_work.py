@@ -114,7 +114,9 @@ def test_a_training_that_no_node_is_large_enough_for_is_told(nodes: Nodes, monke
 
 
 def test_a_worker_that_trains_has_what_this_process_has() -> None:
-    assert Needs.of_training().cpus == torch.get_num_threads()
+    needs = Needs.of_training()
+    assert needs.cpus == needs.threads == torch.get_num_threads()
+    assert needs.gpus == torch.cuda.is_available()
     assert Needs(4, 1).places({"CPU": 9.0, "GPU": 1.0}) == 1
     assert Needs(4, 0).places({"CPU": 9.0}) == 2
     assert Needs(4, 1).places({"CPU": 9.0}) == 0
