@@ -109,7 +109,7 @@ def test_the_database_keeps_every_row_and_goes_on(left: Left) -> None:
             }
         assert rows == left.expected["rows"]
         events, tombstones = EventStore(database), Tombstones(database)
-        assert [(one.item_id, one.context) for one in events.history("ann")][0] == ("item-0", {"device": "phone"})
+        assert next((one.item_id, one.context) for one in events.history("ann")) == ("item-0", {"device": "phone"})
         assert tombstones.read().when("gone") is not None
         answer = ImpressionStore(database, tombstones).find("answer")
         assert answer is not None
