@@ -7,6 +7,7 @@ LanceDB is here whole or not at all.
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from os import link, replace
 from pathlib import Path
 
@@ -23,12 +24,14 @@ from recsys.artifacts import (
     write_atomic,
 )
 from recsys.home import Home
-from recsys.remote.bucket import Bucket, OvertakenError, bucket_of
-from recsys.remote.claims import putting
+from recsys.remote.bucket import PATIENT, QUICK, Bucket, OvertakenError, StoreAwayError, bucket_of
+from recsys.remote.claims import check_time, putting
 from recsys.remote.listing import (
+    ADAPTERS,
     FILES,
     GENERATIONS,
     OWN,
+    SNAPSHOTS,
     TABLES,
     Listing,
     folder_of,
@@ -104,23 +107,25 @@ def fetch(home: Home, room: str, name: str) -> None:
 
 
 def found(home: Home, room: str, name: str) -> None:
-    """Learn of a folder that this machine does not know yet, if the home has a store.
+    """Learn of a folder that this machine does not know yet, if the home has a store that answers at once.
 
     Raises:
-        StoreError: the store does not answer.
+        ArtifactError: its listing is none.
+        StoreError: the store refuses.
     """
     if home.store is not None and not folder_of(home, room, name).exists():
-        learn(home, room, name)
+        with suppress(StoreAwayError):  # it is known another time
+            learn(home, room, name, QUICK)
 
 
-def learn(home: Home, room: str, name: str) -> Listing | None:
+def learn(home: Home, room: str, name: str, patience: timedelta = PATIENT) -> Listing | None:
     """Note what the store has of a folder, with its small JSON files; return the listing, or None where it has none.
 
     Raises:
         ArtifactError: the listing is none.
         StoreError: the store does not answer.
     """
-    listing = read_kept(bucket_of(str(home.store)), room, name)
+    listing = read_kept(bucket_of(str(home.store), patience), room, name)
     if listing is not None:
         if room != TABLES:
             folder = folder_of(home, room, name)
@@ -138,6 +143,7 @@ def withdraw(home: Home, room: str, name: str) -> None:
         StoreError: the store does not say that it has.
     """
     if home.store is not None:
+        check_time()
         bucket_of(home.store).delete([key_of(room, name)])
         known(home, room, name).unlink(missing_ok=True)
 
@@ -157,11 +163,12 @@ def push_generation(home: Home, generation_id: str, snapshot: str, adapters: Ite
     """
     if home.store is None:
         return
-    push(home, "snapshots", snapshot)
-    for adapter in adapters:
-        push(home, "adapters", adapter)
-    push(home, TABLES, table)
-    push(home, GENERATIONS, generation_id)
+    with putting(home):
+        push(home, SNAPSHOTS, snapshot)
+        for adapter in adapters:
+            push(home, ADAPTERS, adapter)
+        push(home, TABLES, table)
+        push(home, GENERATIONS, generation_id)
 
 
 def _put(bucket: Bucket, sha: str, path: Path) -> None:

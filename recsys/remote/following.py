@@ -12,11 +12,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from recsys.artifacts import PRIVATE, discard_folder, locked, make_room, unheld
+from recsys.errors import RecsysError
 from recsys.home import SALT, Home, Place
-from recsys.remote.bucket import PATIENT, QUICK, StoreAwayError, StoreError, bucket_of
+from recsys.remote.bucket import PATIENT, QUICK, StoreAwayError, bucket_of
 from recsys.remote.cache import make_space
 from recsys.remote.folders import learn
-from recsys.remote.listing import GENERATIONS, KEPT, OWN, ROOMS, TABLES, folder_of, known
+from recsys.remote.listing import GENERATIONS, KEPT, NAME, OWN, ROOMS, TABLES, folder_of, known
 from recsys.remote.state import STATE, adopt_changed, etag_of, merge_lines
 
 FOLLOW_SECONDS, LOOK_SECONDS = 2.0, 30.0  # between two looks at what changes, and at which folders there are
@@ -63,7 +64,7 @@ def follow(home: Home) -> None:
         try:
             _refresh(home, QUICK, folders=_age(_looked(home)) > LOOK_SECONDS)
             complaint.unlink(missing_ok=True)
-        except (StoreError, OSError) as error:
+        except (RecsysError, OSError) as error:
             _touch(_stamp(home))
             if not complaint.exists():  # once, not every two seconds
                 _LOG.error("The store cannot be followed; what is here goes on serving. %s", error)
@@ -91,6 +92,7 @@ def _refresh(home: Home, patience: timedelta, folders: bool) -> None:
         kept = {
             (key[1], key[2].removesuffix(".json")) for one in bucket.list(KEPT) if len(key := one.key.split("/")) == 3
         }
+        kept = {(room, name) for room, name in kept if room in ROOMS and NAME.fullmatch(name)}
         for room, name in sorted(kept - before):
             if room in ROOMS:
                 learn(home, room, name)
