@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import timedelta
 from os import link, replace
 from pathlib import Path
+from typing import TypeVar
 
 from recsys.artifacts import (
     READABLE,
@@ -42,6 +43,7 @@ from recsys.remote.listing import (
 )
 
 AT_ONCE = 8  # files that are brought or put
+Named = TypeVar("Named")
 
 
 def push(home: Home, room: str, name: str) -> None:
@@ -62,7 +64,7 @@ def push(home: Home, room: str, name: str) -> None:
         with putting(home):
             kept = Listing.of(folder)
             by_hash = {sha: one for one, sha in kept.files.items()}
-            _each(lambda sha: _put(bucket, sha, folder / by_hash[sha]), by_hash)
+            at_once(lambda sha: _put(bucket, sha, folder / by_hash[sha]), by_hash)
             with suppress(OvertakenError):  # another machine has put the same
                 bucket.put(key_of(room, name), kept.content(), None)
             kept = read_kept(bucket, room, name) or kept
@@ -93,7 +95,7 @@ def fetch(home: Home, room: str, name: str) -> None:
         shared = _shared(home, room, name, {listing.files[one] for one in missing})
         for one in missing:
             (staging / one).parent.mkdir(parents=True, exist_ok=True)
-        _each(lambda one: _bring(bucket, listing.files[one], staging / one, shared), missing)
+        at_once(lambda one: _bring(bucket, listing.files[one], staging / one, shared), missing)
         if room == TABLES and missing:
             if folder.exists():
                 raise ArtifactError(f"{folder} lacks {missing[0]}. Remove the folder: it is brought again.")
@@ -202,7 +204,8 @@ def _note(home: Home, room: str, name: str, listing: Listing) -> None:
     write_atomic(make_room(path.parent) / path.name, listing.content())
 
 
-def _each(do: Callable[[str], None], names: Iterable[str]) -> None:
+def at_once(do: Callable[[Named], object], names: Iterable[Named]) -> None:
+    """Do something with each of some names, a few at a time; the first error is raised."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for _ in pool.map(do, names):
             pass

@@ -46,11 +46,8 @@ class Listing(Record):
         refuse_links(folder, *folder.rglob("*"))
         files = digest_folder(folder)
         sizes = {name: (folder / name).stat().st_size for name in files}
-        heads = {
-            name: (folder / name).read_text(encoding="utf-8")
-            for name, size in sizes.items()
-            if name.endswith(HEAD) and size <= LARGEST_HEAD
-        }
+        small = (name for name, size in sizes.items() if name.endswith(HEAD) and size <= LARGEST_HEAD)
+        heads = {name: text for name in small if (text := _text(folder / name)) is not None}
         return cls(files=files, sizes=sizes, heads=heads)
 
     def content(self) -> bytes:
@@ -108,6 +105,13 @@ def read_kept(bucket: Bucket, room: str, name: str) -> Listing | None:
     if any(digest(text.encode()) != listing.files.get(one) for one, text in listing.heads.items()):
         raise ArtifactError(f"{bucket.url}/{key_of(room, name)} has another content than its files. Delete the object.")
     return listing
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode()  # as it is: the end of a line is a part of the hash
+    except UnicodeDecodeError:
+        return None
 
 
 def _size(path: Path) -> int | None:
