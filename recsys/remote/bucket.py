@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from os import environ
 from pathlib import Path
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from recsys.artifacts import ArtifactError
@@ -46,6 +46,13 @@ class OvertakenError(StoreError):
     """Somebody else has replaced an object since it was read; it stays as it is."""
 
     passing = True
+
+
+class Version(NamedTuple):
+    """What an object's content is known by: S3 and Azure compare ETags, GCS numbers of its own."""
+
+    etag: str
+    number: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,13 +101,13 @@ class Bucket:
         except Exception as error:
             raise SettingError(f"{url} cannot be opened: {error}") from None
 
-    def put(self, key: str, content: bytes | Path, expected: str | EllipsisType | None = ...) -> str:
-        """Put an object, whole or not at all; return its ETag.
+    def put(self, key: str, content: bytes | Path, expected: Version | EllipsisType | None = ...) -> Version:
+        """Put an object, whole or not at all; return its version.
 
         Args:
             key: of the object.
             content: bytes, or the file that has them.
-            expected: the ETag of what must be there until now, None for nothing; an ellipsis: whatever is.
+            expected: the version of what must be there until now, None for nothing; an ellipsis: whatever is.
 
         Raises:
             OvertakenError: something else is there.
@@ -108,14 +115,14 @@ class Bucket:
         """
         import obstore
 
-        mode: Any = "overwrite" if expected is ... else "create" if expected is None else {"e_tag": expected}
+        mode: Any = "overwrite" if expected is ... else "create" if expected is None else _condition(expected)
         size = content.stat().st_size if isinstance(content, Path) else 0
         with self._telling(f"put {key}"):
             put = obstore.put(self._store, key, content, mode=mode, chunk_size=max(PART, size // MOST_PARTS))
-        return str(put["e_tag"])
+        return Version(str(put["e_tag"]), put["version"])
 
-    def get(self, key: str) -> tuple[bytes, str] | None:
-        """Return an object's content and ETag; None: there is none.
+    def get(self, key: str) -> tuple[bytes, Version] | None:
+        """Return an object's content and version; None: there is none.
 
         Raises:
             StoreError: the store does not say.
@@ -125,7 +132,7 @@ class Bucket:
         with self._telling(f"read {key}"):
             try:
                 got = obstore.get(self._store, key)
-                return bytes(got.bytes()), str(got.meta["e_tag"])
+                return bytes(got.bytes()), Version(str(got.meta["e_tag"]), got.meta["version"])
             except FileNotFoundError:
                 return None
 
@@ -236,6 +243,10 @@ class Bucket:
 def bucket_of(url: str, patience: timedelta = PATIENT) -> Bucket:
     """Return the bucket of a URL, with its connections, as this process has opened it before."""
     return Bucket(url, patience)
+
+
+def _condition(expected: Any) -> dict[str, str]:
+    return {"e_tag": expected.etag} | ({} if expected.number is None else {"version": expected.number})
 
 
 def _is_loopback(endpoint: str) -> bool:

@@ -20,7 +20,7 @@ PUTTING, DELETING = "claims/putting", "claims/deleting/one"
 PUTS, DELETES = timedelta(days=1), timedelta(hours=1)  # after which a claim was left behind
 PAUSE_SECONDS, WAIT_SECONDS = 1.0, 600
 _LOG = logging.getLogger(__name__)
-_own = threading.local()
+_own = threading.local()  # what this thread claims already
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def putting(home: Home) -> Iterator[None]:
     Raises:
         StoreError: the store does not answer, or somebody deletes for too long.
     """
-    if home.store is None or getattr(_own, "deletes", False):
+    if home.store is None or getattr(_own, "claims", None):
         yield
         return
     bucket, key = bucket_of(home.store), f"{PUTTING}/{token_hex(8)}"
@@ -41,8 +41,10 @@ def putting(home: Home) -> Iterator[None]:
             if time.monotonic() > deadline:
                 raise StoreAwayError(f"Somebody deletes from {bucket.url}. Try again, or delete {DELETING} there.")
             time.sleep(PAUSE_SECONDS)
+        _own.claims = PUTTING
         yield
     finally:
+        _own.claims = None
         _withdraw(bucket, key)
 
 
@@ -54,12 +56,12 @@ def deleting(home: Home) -> Iterator[None]:
         StoreAwayError: somebody puts, or deletes, at the moment.
         StoreError: the store does not answer.
     """
-    if home.store is None or getattr(_own, "deletes", False):
+    if home.store is None or getattr(_own, "claims", None) == DELETING:
         yield
         return
     bucket, mark = bucket_of(home.store), json.dumps(token_hex(8)).encode()
     _begin(bucket, mark)
-    _own.deletes = True
+    _own.claims, _own.until = DELETING, time.monotonic() + DELETES.total_seconds() / 2
     try:
         claims = {one.key: one.modified for one in bucket.list("claims")}
         since = claims.get(DELETING)
@@ -67,8 +69,19 @@ def deleting(home: Home) -> Iterator[None]:
             raise StoreAwayError(f"Somebody puts something into {bucket.url}; nothing is deleted meanwhile. Try again.")
         yield
     finally:
-        _own.deletes = False
+        _own.claims, _own.until = None, None
         _withdraw(bucket, DELETING)
+
+
+def check_time() -> None:
+    """Check that others still respect this thread's claim to delete.
+
+    Raises:
+        StoreAwayError: it is getting too old.
+    """
+    until = getattr(_own, "until", None)
+    if until is not None and time.monotonic() > until:
+        raise StoreAwayError("Deleting has taken so long that others may begin to put. Run it again: it goes on.")
 
 
 def _begin(bucket: Bucket, mark: bytes) -> None:

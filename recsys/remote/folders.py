@@ -7,8 +7,10 @@ LanceDB is here whole or not at all.
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from os import link, replace
 from pathlib import Path
+from typing import TypeVar
 
 from recsys.artifacts import (
     READABLE,
@@ -23,12 +25,14 @@ from recsys.artifacts import (
     write_atomic,
 )
 from recsys.home import Home
-from recsys.remote.bucket import Bucket, OvertakenError, bucket_of
-from recsys.remote.claims import putting
+from recsys.remote.bucket import PATIENT, QUICK, Bucket, OvertakenError, StoreAwayError, bucket_of
+from recsys.remote.claims import check_time, putting
 from recsys.remote.listing import (
+    ADAPTERS,
     FILES,
     GENERATIONS,
     OWN,
+    SNAPSHOTS,
     TABLES,
     Listing,
     folder_of,
@@ -39,6 +43,7 @@ from recsys.remote.listing import (
 )
 
 AT_ONCE = 8  # files that are brought or put
+Named = TypeVar("Named")
 
 
 def push(home: Home, room: str, name: str) -> None:
@@ -59,7 +64,7 @@ def push(home: Home, room: str, name: str) -> None:
         with putting(home):
             kept = Listing.of(folder)
             by_hash = {sha: one for one, sha in kept.files.items()}
-            _each(lambda sha: _put(bucket, sha, folder / by_hash[sha]), by_hash)
+            at_once(lambda sha: _put(bucket, sha, folder / by_hash[sha]), by_hash)
             with suppress(OvertakenError):  # another machine has put the same
                 bucket.put(key_of(room, name), kept.content(), None)
             kept = read_kept(bucket, room, name) or kept
@@ -90,7 +95,7 @@ def fetch(home: Home, room: str, name: str) -> None:
         shared = _shared(home, room, name, {listing.files[one] for one in missing})
         for one in missing:
             (staging / one).parent.mkdir(parents=True, exist_ok=True)
-        _each(lambda one: _bring(bucket, listing.files[one], staging / one, shared), missing)
+        at_once(lambda one: _bring(bucket, listing.files[one], staging / one, shared), missing)
         if room == TABLES and missing:
             if folder.exists():
                 raise ArtifactError(f"{folder} lacks {missing[0]}. Remove the folder: it is brought again.")
@@ -104,23 +109,25 @@ def fetch(home: Home, room: str, name: str) -> None:
 
 
 def found(home: Home, room: str, name: str) -> None:
-    """Learn of a folder that this machine does not know yet, if the home has a store.
+    """Learn of a folder that this machine does not know yet, if the home has a store that answers at once.
 
     Raises:
-        StoreError: the store does not answer.
+        ArtifactError: its listing is none.
+        StoreError: the store refuses.
     """
     if home.store is not None and not folder_of(home, room, name).exists():
-        learn(home, room, name)
+        with suppress(StoreAwayError):  # it is known another time
+            learn(home, room, name, QUICK)
 
 
-def learn(home: Home, room: str, name: str) -> Listing | None:
+def learn(home: Home, room: str, name: str, patience: timedelta = PATIENT) -> Listing | None:
     """Note what the store has of a folder, with its small JSON files; return the listing, or None where it has none.
 
     Raises:
         ArtifactError: the listing is none.
         StoreError: the store does not answer.
     """
-    listing = read_kept(bucket_of(str(home.store)), room, name)
+    listing = read_kept(bucket_of(str(home.store), patience), room, name)
     if listing is not None:
         if room != TABLES:
             folder = folder_of(home, room, name)
@@ -138,6 +145,7 @@ def withdraw(home: Home, room: str, name: str) -> None:
         StoreError: the store does not say that it has.
     """
     if home.store is not None:
+        check_time()
         bucket_of(home.store).delete([key_of(room, name)])
         known(home, room, name).unlink(missing_ok=True)
 
@@ -157,11 +165,12 @@ def push_generation(home: Home, generation_id: str, snapshot: str, adapters: Ite
     """
     if home.store is None:
         return
-    push(home, "snapshots", snapshot)
-    for adapter in adapters:
-        push(home, "adapters", adapter)
-    push(home, TABLES, table)
-    push(home, GENERATIONS, generation_id)
+    with putting(home):
+        push(home, SNAPSHOTS, snapshot)
+        for adapter in adapters:
+            push(home, ADAPTERS, adapter)
+        push(home, TABLES, table)
+        push(home, GENERATIONS, generation_id)
 
 
 def _put(bucket: Bucket, sha: str, path: Path) -> None:
@@ -195,7 +204,8 @@ def _note(home: Home, room: str, name: str, listing: Listing) -> None:
     write_atomic(make_room(path.parent) / path.name, listing.content())
 
 
-def _each(do: Callable[[str], None], names: Iterable[str]) -> None:
+def at_once(do: Callable[[Named], object], names: Iterable[Named]) -> None:
+    """Do something with each of some names, a few at a time; the first error is raised."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for _ in pool.map(do, names):
             pass

@@ -12,12 +12,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from recsys.artifacts import PRIVATE, discard_folder, locked, make_room, unheld
+from recsys.errors import RecsysError
 from recsys.home import SALT, Home, Place
-from recsys.remote.bucket import PATIENT, QUICK, StoreAwayError, StoreError, bucket_of
+from recsys.remote.bucket import PATIENT, QUICK, StoreAwayError, bucket_of
 from recsys.remote.cache import make_space
-from recsys.remote.folders import learn
-from recsys.remote.listing import GENERATIONS, KEPT, OWN, ROOMS, TABLES, folder_of, known
-from recsys.remote.state import STATE, adopt_changed, etag_of, merge_lines
+from recsys.remote.folders import at_once, learn
+from recsys.remote.listing import GENERATIONS, KEPT, NAME, OWN, ROOMS, TABLES, folder_of, known
+from recsys.remote.state import STATE, adopt_changed, is_other, merge_lines
 
 FOLLOW_SECONDS, LOOK_SECONDS = 2.0, 30.0  # between two looks at what changes, and at which folders there are
 LOG = f"{GENERATIONS}/promotions.jsonl"
@@ -56,18 +57,17 @@ def reached(place: Place = None) -> Home:
 
 def follow(home: Home) -> None:
     """Look at the store, unless this machine has done so just now; whatever it says, nothing is raised."""
-    if home.store is None or _age(_stamp(home)) < FOLLOW_SECONDS:
+    complaint = home.root / OWN / ".complaint"
+    if home.store is None or min(_age(_stamp(home)), _age(complaint)) < FOLLOW_SECONDS:
         return
     with suppress(BlockingIOError), locked(_lock(home), fcntl.LOCK_EX | fcntl.LOCK_NB, PRIVATE):
-        complaint = home.root / OWN / ".complaint"
         try:
             _refresh(home, QUICK, folders=_age(_looked(home)) > LOOK_SECONDS)
             complaint.unlink(missing_ok=True)
-        except (StoreError, OSError) as error:
-            _touch(_stamp(home))
+        except (RecsysError, OSError) as error:
             if not complaint.exists():  # once, not every two seconds
                 _LOG.error("The store cannot be followed; what is here goes on serving. %s", error)
-                _touch(complaint)
+            _touch(complaint)
 
 
 def refresh(home: Home) -> None:
@@ -86,14 +86,13 @@ def _refresh(home: Home, patience: timedelta, folders: bool) -> None:
     bucket = bucket_of(str(home.store), patience)
     before = _known(home)  # before the store is asked: what is put meanwhile is not taken for gone
     there = {one.key.removeprefix(f"{STATE}/"): one.etag for one in bucket.list(STATE)}
-    changed = any(there.get(name) != etag_of(home, name) for name in (LOG, *CHANGING) if name in there)
+    changed = any(is_other(home, name, there) for name in (LOG, *CHANGING))
     if folders or changed:
         kept = {
             (key[1], key[2].removesuffix(".json")) for one in bucket.list(KEPT) if len(key := one.key.split("/")) == 3
         }
-        for room, name in sorted(kept - before):
-            if room in ROOMS:
-                learn(home, room, name)
+        kept = {(room, name) for room, name in kept if room in ROOMS and NAME.fullmatch(name)}
+        at_once(lambda one: learn(home, *one), sorted(kept - before))
         if before and not kept:
             _LOG.warning("%s lists nothing that was there before; what is here stays.", bucket.url)
         else:
@@ -106,7 +105,7 @@ def _refresh(home: Home, patience: timedelta, folders: bool) -> None:
             make_room((home.root / lock).parent)
             with locked(home.root / lock, fcntl.LOCK_EX | fcntl.LOCK_NB, PRIVATE):
                 adopt_changed(home, name, there)
-    if LOG in there and there[LOG] != etag_of(home, LOG):
+    if is_other(home, LOG, there):
         with suppress(BlockingIOError), locked(home.root / POINTER_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB):
             merge_lines(home, LOG)
     _touch(_stamp(home))

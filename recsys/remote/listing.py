@@ -4,10 +4,11 @@ A listing is put when all its files are there and never changes, so a folder is 
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recsys.artifacts import ArtifactError, canonical_json, digest_folder, refuse_links
+from recsys.artifacts import ArtifactError, canonical_json, digest, digest_folder, refuse_links
 from recsys.home import Home
 from recsys.record import Record
 from recsys.remote.bucket import Bucket
@@ -16,6 +17,7 @@ SNAPSHOTS, ADAPTERS, TABLES, GENERATIONS = "snapshots", "adapters", "lance", "ge
 ROOMS = (SNAPSHOTS, ADAPTERS, TABLES, GENERATIONS)  # in the order in which things stand on each other
 KEPT, FILES = "kept", "files"  # prefixes of listings, and of files by their hash
 OWN = "store"  # the folder of a cache for what it knows of its store
+NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,80}")  # of a folder that is stored
 HEAD = ".json"  # files that a listing has in it
 LARGEST_HEAD = 1 << 18  # bytes
 
@@ -44,11 +46,8 @@ class Listing(Record):
         refuse_links(folder, *folder.rglob("*"))
         files = digest_folder(folder)
         sizes = {name: (folder / name).stat().st_size for name in files}
-        heads = {
-            name: (folder / name).read_text(encoding="utf-8")
-            for name, size in sizes.items()
-            if name.endswith(HEAD) and size <= LARGEST_HEAD
-        }
+        small = (name for name, size in sizes.items() if name.endswith(HEAD) and size <= LARGEST_HEAD)
+        heads = {name: text for name in small if (text := _text(folder / name)) is not None}
         return cls(files=files, sizes=sizes, heads=heads)
 
     def content(self) -> bytes:
@@ -61,7 +60,13 @@ class Listing(Record):
 
 
 def key_of(room: str, name: str) -> str:
-    """Return the key of a folder's listing."""
+    """Return the key of a folder's listing.
+
+    Raises:
+        ArtifactError: what is stored is not called that.
+    """
+    if not NAME.fullmatch(name):
+        raise ArtifactError(f"{name[:80]!a} is the name of nothing that is stored. Look where it comes from.")
     return f"{KEPT}/{room}/{name}.json"
 
 
@@ -95,9 +100,18 @@ def read_kept(bucket: Bucket, room: str, name: str) -> Listing | None:
         listing = Listing.parsed(json.loads(found[0]))
     except (ValueError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{bucket.url}/{key_of(room, name)} is no listing: {error}. Delete the object.") from None
-    if any(not name or name.startswith("/") or ".." in name.split("/") for name in listing.files):
+    if any({"", ".", ".."} & set(one.split("/")) for one in listing.files):
         raise ArtifactError(f"{bucket.url}/{key_of(room, name)} names files elsewhere. Delete the object.")
+    if any(digest(text.encode()) != listing.files.get(one) for one, text in listing.heads.items()):
+        raise ArtifactError(f"{bucket.url}/{key_of(room, name)} has another content than its files. Delete the object.")
     return listing
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode()  # as it is: the end of a line is a part of the hash
+    except UnicodeDecodeError:
+        return None
 
 
 def _size(path: Path) -> int | None:

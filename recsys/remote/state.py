@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from recsys.artifacts import PRIVATE, READABLE, ArtifactError, make_room, read_json, write_atomic, write_json
 from recsys.home import SALT, Home
-from recsys.remote.bucket import QUICK, Bucket, OvertakenError, bucket_of
+from recsys.remote.bucket import QUICK, Bucket, OvertakenError, Version, bucket_of
 from recsys.remote.listing import OWN
 
 STATE = "state"
@@ -31,7 +31,7 @@ def adopt(home: Home, name: str, bucket: Bucket | None = None) -> None:
     if home.store is None:
         return
     found = (bucket or bucket_of(home.store)).get(f"{STATE}/{name}")
-    if found is not None and found[1] != etag_of(home, name):
+    if found is not None and found[1] != version_of(home, name):
         _write(home, name, *found)
 
 
@@ -47,20 +47,20 @@ def share(home: Home, name: str, content: bytes) -> None:
         OvertakenError: somebody has replaced it since it was adopted; neither is changed.
         StoreError: the store does not answer; what is here stays.
     """
-    etag = None
+    version = None
     if home.store is not None:
         bucket, key = bucket_of(home.store), f"{STATE}/{name}"
         try:
-            etag = bucket.put(key, content, etag_of(home, name))
+            version = bucket.put(key, content, version_of(home, name))
         except OvertakenError:
             found = bucket.get(key)
             if found is None:  # it was lost, and is restored
-                etag = bucket.put(key, content, None)
+                version = bucket.put(key, content, None)
             elif found[0] == content:  # it is ours: the answer to it was lost
-                etag = found[1]
+                version = found[1]
             else:
                 raise
-    _write(home, name, content, etag)
+    _write(home, name, content, version)
 
 
 def merge_lines(home: Home, name: str) -> None:
@@ -106,38 +106,45 @@ def adopt_changed(home: Home, name: str, there: dict[str, str]) -> None:
         StoreError: the store does not answer.
     """
     if name in there:
-        if there[name] != etag_of(home, name):
+        if is_other(home, name, there):
             adopt(home, name, bucket_of(str(home.store), QUICK))
-    elif etag_of(home, name) is None and (home.root / name).is_file():
+    elif version_of(home, name) is None and (home.root / name).is_file():
         share(home, name, (home.root / name).read_bytes())
 
 
-def etag_of(home: Home, name: str) -> str | None:
-    """Return the ETag of a file as this machine has read it last; None: it never has."""
+def is_other(home: Home, name: str, there: dict[str, str]) -> bool:
+    """Tell whether the store has another content of a file than this machine has read."""
+    version = version_of(home, name)
+    return name in there and (version is None or version.etag != there[name])
+
+
+def version_of(home: Home, name: str) -> Version | None:
+    """Return the version of a file that this machine has read last; None: it never has."""
     try:
-        return str(read_json(_etag_file(home, name))["etag"])
+        known = read_json(_version_file(home, name))
+        return Version(str(known["etag"]), known["number"])
     except (ArtifactError, TypeError, KeyError):
         return None
 
 
-def _write(home: Home, name: str, content: bytes, etag: str | None) -> None:
-    """Write a file and then what its ETag is: a crash between the two has it brought again."""
+def _write(home: Home, name: str, content: bytes, version: Version | None) -> None:
+    """Write a file and then what its version is: a crash between the two has it brought again."""
     path = home.root / name
     if content:
         write_atomic(make_room(path.parent) / path.name, content, PRIVATE if name in PRIVATE_FILES else READABLE)
     else:
         path.unlink(missing_ok=True)
-    if etag is not None:
-        _note(home, name, etag)
+    if version is not None:
+        _note(home, name, version)
 
 
-def _note(home: Home, name: str, etag: str) -> None:
-    path = _etag_file(home, name)
-    write_json(make_room(path.parent) / path.name, {"etag": etag})
+def _note(home: Home, name: str, version: Version) -> None:
+    path = _version_file(home, name)
+    write_json(make_room(path.parent) / path.name, version._asdict())
 
 
-def _etag_file(home: Home, name: str) -> Path:
-    return home.root / OWN / "etags" / f"{quote(name, safe='')}.json"
+def _version_file(home: Home, name: str) -> Path:
+    return home.root / OWN / "versions" / f"{quote(name, safe='')}.json"
 
 
 def _lines(content: bytes) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 from recsys.home import Home
 from recsys.remote.bucket import bucket_of
-from recsys.remote.claims import deleting
+from recsys.remote.claims import check_time, deleting
 from recsys.remote.listing import FILES, KEPT, ROOMS, read_kept
 
 
@@ -24,5 +24,6 @@ def sweep(home: Home) -> int:
             listing = read_kept(bucket, room, name.removesuffix(".json")) if room in ROOMS else None
             named |= set(listing.files.values()) if listing else set()
         gone = [one for one in bucket.list(FILES) if one.key.removeprefix(f"{FILES}/") not in named]
+        check_time()
         bucket.delete([one.key for one in gone])
     return sum(one.size for one in gone)

@@ -21,6 +21,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys.artifacts import ArtifactError
+from recsys.remote.bucket import StoreError
 from recsys_client.schemas.problems import PROBLEM_JSON, Code, Problem, Violation, violation
 from services.edge.context import CURRENT, AbandonedError
 from services.edge.paths import without_paths
@@ -119,6 +120,11 @@ def install_handlers(app: FastAPI) -> None:
         detail = "Files of the service are missing or damaged; its log says which. What is loaded goes on answering."
         return problem(Code.FILES_DAMAGED, detail, {"Retry-After": "5"})
 
+    @app.exception_handler(StoreError)
+    async def on_object_store_error(_: Request, error: StoreError) -> Response:
+        _LOG.error("The object store of the home failed. %s", error)  # which names it, as an answer must not
+        return problem(Code.UNAVAILABLE, STORE_FAILS, {"Retry-After": "5"})
+
     @app.exception_handler(ClientDisconnect)
     @app.exception_handler(AbandonedError)
     async def on_abandoned(_: Request, __: Exception) -> Response:
@@ -128,6 +134,9 @@ def install_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def on_fault(_: Request, __: Exception) -> Response:
         return problem(Code.FAULT, "The service failed; its log says why.")  # the server logs what was raised
+
+
+STORE_FAILS = "The object store does not do what was asked; the log says why. What is loaded goes on answering."
 
 
 class Boundary:

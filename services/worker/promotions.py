@@ -16,6 +16,7 @@ from recsys.artifacts import ArtifactError, Hold
 from recsys.config import GateConfig
 from recsys.errors import SettingError
 from recsys.home import Home
+from recsys.remote.bucket import StoreError
 from recsys.settings.reading import read_settings
 from recsys.store.attempts import LOST, Attempt, UnderWayError, begin_attempt, end_attempt, find_attempt
 from recsys.store.generations import ConflictError, current_id
@@ -25,7 +26,7 @@ from recsys_client.schemas.problems import Code
 from services.edge.context import asking_key
 from services.edge.keys import read_keys
 from services.edge.paths import without_paths
-from services.edge.problems import Refused
+from services.edge.problems import STORE_FAILS, Refused
 from services.worker.current import CurrentGeneration
 from services.worker.generation_cache import GenerationCache
 
@@ -200,3 +201,6 @@ def told(broken: Code = Code.CANNOT_ANSWER) -> Iterator[None]:
         raise Refused(Code.SWITCHED_MEANWHILE, str(error)) from None
     except ArtifactError as error:
         raise Refused(broken, str(error)) from None
+    except StoreError as error:
+        _LOG.error("The object store of the home failed. %s", error)
+        raise Refused(Code.UNAVAILABLE, STORE_FAILS) from None
