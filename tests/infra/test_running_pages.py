@@ -57,7 +57,7 @@ def test_what_is_typed_for_a_cluster_names_what_is_in_its_manifests() -> None:
         assert "--namespace" not in words or words[words.index("--namespace") + 1] == "recsys"
         for word in words:
             kind, _, name = word.partition("/")
-            if kind in ("deploy", "service"):
+            if name and kind in ("deploy", "service"):
                 assert ({"deploy": "Deployment", "service": "Service"}[kind], name) in there
             if word.startswith("--from=cronjob/"):
                 assert ("CronJob", word.rpartition("/")[2]) in there

@@ -79,11 +79,11 @@ status, count = apart(f"{target}-undisturbed", 0)
 assert status == 0
 for trial in range(int(trials)):
     # the last of the steps are those by which all comes into its place
-    at = int(count) - trial if trial < 4 else 1 + int(count) * (2 * trial - 7) // (2 * int(trials) - 8)
+    at = int(count) - 2 * trial if trial < 6 else 1 + int(count) * (2 * trial - 11) // (2 * int(trials) - 12)
     status, _ = apart(f"{target}-{trial}" if work == "restore" else target, at)
     assert os.WIFSIGNALED(status), (trial, at, count)
 """
-TRIALS = 8
+TRIALS = 10
 
 
 def event(number: int, user: str = "ann") -> Event:
