@@ -4,6 +4,7 @@ A PostgreSQL is read and written by SQLAlchemy, so no programs of its server's v
 database held can go into the other. What is copied is not opened as a ``Database``, which may change it.
 """
 
+import errno
 import os
 import sqlite3
 from contextlib import closing
@@ -67,6 +68,7 @@ def copy_database(home: Home, target: Path, progress: Progress | None = None) ->
     Raises:
         SettingError: the URL is none.
         sqlalchemy.exc.SQLAlchemyError: the database cannot be reached.
+        OSError: the disk of ``target`` is full, or it cannot be written.
     """
     url = os.environ.get(URL)
     if url and not url.startswith("sqlite"):
@@ -91,7 +93,12 @@ def copy_sqlite(source: Path, target: Path, progress: Progress | None = None) ->
         # A transaction of its own: without, each write of others between two steps would begin the copy anew.
         there.execute("BEGIN")
         there.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        there.backup(here, pages=PAGES, progress=tell)
+        try:
+            there.backup(here, pages=PAGES, progress=tell)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:  # whose disk it is, SQLite does not say
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+            raise
         there.rollback()
         here.execute("PRAGMA journal_mode=DELETE")  # one file, with no log beside it
 

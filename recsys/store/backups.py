@@ -206,12 +206,12 @@ def _fill(
     with locked(home.root / PRUNING, mode=PRIVATE), indexing(home.lance):  # nothing is pruned, and no table dropped
         with pointer_lock(home):
             served = current_id(home)
-            kept = [hold(path.parent) for path in home.generations.glob(f"[!.]*/{MANIFEST}")]
+            kept = {path.parent: hold(path.parent) for path in home.generations.glob(f"[!.]*/{MANIFEST}")}
             pointed = [path for path in home.generations.glob("[!.]*") if path.is_file()]
             stored |= {_inside(home, path): copy_file(path, staging / _inside(home, path)) for path in pointed}
-        todo = [part for part in parts(home) if part not in pointed]
-        total = sum(path.stat().st_size for part in todo for path in files(part))
-        _check_room(home, staging, todo, before, total)
+        # a generation that is younger than the pointer is left to the next backup: nobody keeps what it stands on
+        todo = [part for part in parts(home) if part.parent != home.generations or part in kept]
+        total = _check_room(home, staging, todo, before)
         tell, done = stage(progress, "Copy"), 0
         for part in todo:
             held = hold(part)
@@ -224,7 +224,7 @@ def _fill(
                 if tell is not None:
                     tell(done, max(total, done))
             del held
-        del kept
+        kept.clear()
     found = Contents()
     # the last of all: who was forgotten meanwhile is forgotten in it
     if copy_database(home, staging / DATABASE, stage(progress, "Copy the database")):
@@ -262,17 +262,27 @@ def _known(name: str, path: Path, before: tuple[Path, Backup] | None) -> StoredF
     return known if known is not None and known.is_of(path.stat()) else None
 
 
-def _check_room(home: Home, staging: Path, todo: list[Path], before: tuple[Path, Backup] | None, total: int) -> None:
-    known = (_known(_inside(home, path), path, before) for part in todo for path in files(part))
-    needed = total - sum(one.bytes for one in known if one is not None)
+def _check_room(home: Home, staging: Path, todo: list[Path], before: tuple[Path, Backup] | None) -> int:
+    """Return how many bytes all files have.
+
+    Raises:
+        ArtifactError: what is new of them, and the database, are more than is free.
+    """
+    total = new = 0
+    for path in [path for part in todo for path in files(part)]:
+        with suppress(FileNotFoundError):
+            size = path.stat().st_size
+            total += size
+            new += 0 if _known(_inside(home, path), path, before) else size
     if home.events_database.exists():
-        needed += home.events_database.stat().st_size
+        new += home.events_database.stat().st_size
     free = shutil.disk_usage(staging).free
-    if needed > free:
+    if new > free:
         raise ArtifactError(
-            f"The backup needs {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free below {staging.parent}. "
+            f"The backup needs {new / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free below {staging.parent}. "
             "Make room there, such as by --keep, or name another place. Nothing was written."
         )
+    return total
 
 
 def _copy_salt(home: Home, target: Path) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
+from small_home import make_all
 
+from recsys.artifacts import ArtifactError
 from recsys.database.copies import contents, copy_database, is_unused, load, tombstones
 from recsys.database.engine import URL, Database
 from recsys.database.events import Event, EventStore
@@ -17,6 +19,9 @@ from recsys.database.tombstones import Tombstones
 from recsys.database.user_attributes import AttributeStore
 from recsys.errors import SettingError
 from recsys.home import SALT, Home
+from recsys.store.backups import back_up
+from recsys.store.generations import promote
+from recsys.store.restoring import restore
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -103,3 +108,39 @@ def test_without_a_database_there_is_no_copy(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(SettingError, match="Install psycopg") as caught:
         copy_database(Home(tmp_path), tmp_path / "copy")
     assert "secret" not in str(caught.value)
+
+
+def test_a_home_with_a_postgresql_comes_back_with_one_or_with_a_file(
+    database: Database, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database.is_sqlite:
+        pytest.skip("tests of backups have a SQLite")
+    home, salt = Home(tmp_path / "home"), tmp_path / "salt"
+    promote(home, make_all(home, 1)[0])
+    monkeypatch.setenv(URL, url)
+    with closing(Database.of(home)) as used:
+        filled(used)
+        before = rows(used)
+    made = back_up(home, tmp_path / "backups", salt)
+    assert (made.backup.events, made.backup.forgotten) == (1, 1)
+    with pytest.raises(ArtifactError, match="is in use"):
+        restore(tmp_path / "backups", Home(tmp_path / "other"), salt)
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("DROP DATABASE IF EXISTS restored")
+        connection.exec_driver_sql("CREATE DATABASE restored")
+    monkeypatch.setenv(URL, f"{url.rpartition('/')[0]}/restored")
+    other = Home(tmp_path / "other")
+    restore(tmp_path / "backups", other, salt)
+    assert not other.events_database.exists()
+    with closing(Database.of(other)) as restored:
+        found = rows(restored)
+        assert Tombstones(restored).read().when("gone")
+    found["changes"] = [row for row in found["changes"] if not row[0].startswith("restored-")]
+    assert found == before
+    monkeypatch.setenv(URL, "sqlite:///elsewhere.db")
+    with pytest.raises(SettingError, match="leave the variable out"):
+        restore(tmp_path / "backups", Home(tmp_path / "third"), salt)
+    monkeypatch.delenv(URL)
+    restore(tmp_path / "backups", Home(tmp_path / "third"), salt)
+    with closing(Database.of(Home(tmp_path / "third"))) as file:
+        assert rows(file) == before

@@ -94,7 +94,7 @@ def documents(path: Path) -> list[Manifest]:
 
 def written() -> Iterator[tuple[Path, Manifest, bool]]:
     """Yield every manifest of the folder that Kubernetes itself has a type for, and whether it is a patch."""
-    for folder in (KUBERNETES / "base", *(KUBERNETES / name for name in OVERLAYS)):
+    for folder in (KUBERNETES / name for name in ("base", *OVERLAYS, "restore")):
         kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
         patches = {one["path"] for one in kustomization.get("patches", [])}
         for path in sorted(folder.glob("*.yaml")):

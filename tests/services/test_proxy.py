@@ -1,5 +1,6 @@
 """nginx as `infra/nginx` has it, with TLS, in front of a service with keys: what it passes on and what it refuses."""
 
+import os
 import re
 import shutil
 import ssl
@@ -88,8 +89,9 @@ def configured(folder: Path, certificate: Path, service: int, tls: int, plain: i
     places = "".join(
         f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
+    user = "user root;\n" if os.geteuid() == 0 else ""  # or its processes could not write below a test's folder
     (folder / "nginx.conf").write_text(
-        f"daemon off;\npid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{}}\n"
+        f"{user}daemon off;\npid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{}}\n"
         f"http {{\naccess_log off;\n{places}\n{text}\n}}\n"
     )
     assert NGINX is not None

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from flows.cli import app
 from recsys.artifacts import STAGING_PREFIX, ArtifactError, write_json
 from recsys.data.forgetting import hash_user
 from recsys.data.snapshot import open_snapshot
+from recsys.database import copies
 from recsys.database.engine import Database
 from recsys.database.events import Event, EventStore
 from recsys.database.salt import agreed_salt
@@ -76,11 +79,11 @@ status, count = apart(f"{target}-undisturbed", 0)
 assert status == 0
 for trial in range(int(trials)):
     # the last of the steps are those by which all comes into its place
-    at = int(count) - trial if trial < 4 else 1 + int(count) * (2 * trial - 7) // (2 * int(trials) - 8)
+    at = int(count) - 2 * trial if trial < 6 else 1 + int(count) * (2 * trial - 11) // (2 * int(trials) - 12)
     status, _ = apart(f"{target}-{trial}" if work == "restore" else target, at)
     assert os.WIFSIGNALED(status), (trial, at, count)
 """
-TRIALS = 12
+TRIALS = 10
 
 
 def event(number: int, user: str = "ann") -> Event:
@@ -409,6 +412,43 @@ def test_a_place_for_backups_is_one(filled: Home, tmp_path: Path, monkeypatch: p
     with pytest.raises(ArtifactError, match="The backup needs"):
         back_up(filled, tmp_path / "backups")
     assert list_backups(tmp_path / "backups") == []
+
+
+def test_a_disk_that_gets_full_is_named_and_nothing_is_left(
+    filled: Home, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(sqlite3.Connection):
+        def backup(self, *_: Any, **__: Any) -> None:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+    first = back_up(filled, place).path
+    connect = partial(sqlite3.connect, factory=Full)
+    monkeypatch.setattr(copies, "_opened", lambda path: connect(path))
+    result = CliRunner().invoke(app, ["backup", str(place), "--home", str(filled.root), "--json"])
+    assert result.exit_code == 1
+    assert re.search(rf"The disk of {place}/\S+/events\.db is full", json.loads(result.stdout)["error"])
+    assert [path.name for path in place.iterdir() if not path.name.startswith(".backup")] == [first.name]
+
+
+def test_what_goes_while_it_is_copied_hurts_nobody(
+    filled: Home, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = filled.runs / "train-1.json"
+    record.write_text("{}")
+    listed = backups.files
+
+    def going(part: Path) -> list[Path]:
+        found = listed(part)
+        if part == record:
+            record.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(backups, "files", going)
+    made = back_up(filled, place, tmp_path / "salt")
+    assert "runs/train-1.json" not in made.backup.files
+    assert check(place).path == made.path
 
 
 def test_the_commands_say_what_was_done_and_what_to_do(filled: Home, place: Path, tmp_path: Path) -> None:
