@@ -114,7 +114,8 @@ def test_a_service_may_write_its_volumes_and_gain_nothing(name: str) -> None:
     assert service["mem_limit"]
     assert service["pids_limit"]
     assert service["restart"] in ("unless-stopped", "on-failure:3", "no")
-    assert not {"privileged", "pid", "cap_add", "ipc", "devices"} & service.keys()
+    assert not {"privileged", "pid", "ipc", "devices"} & service.keys()
+    assert service.get("cap_add", []) == (["CHOWN", "SETGID", "SETUID"] if name == "store" else [])
     for volume in service.get("volumes", []):
         source, target, *mode = volume.split(":")
         if source.startswith("."):
