@@ -8,11 +8,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import psycopg
-from pyarrow import fs, parquet
 
 from infra.topology.composed import House
 from recsys.config import AdapterConfig, ModelConfig, TowerConfig, to_dict
@@ -22,8 +20,8 @@ from recsys.simulation.world import World
 
 BUCKET = "recsys"
 DAYS = 90
-SHOP = SimulationConfig(users=300, items=200, events=8_000, days=DAYS)
-MODEL = ModelConfig(adapter=AdapterConfig(rounds=4), tower=TowerConfig(epochs=4))
+SHOP = SimulationConfig(users=200, items=100, events=5_000, days=DAYS)
+MODEL = ModelConfig(adapter=AdapterConfig(rounds=2), tower=TowerConfig(epochs=3))
 PATIENCE_SECONDS = 1_800
 SCRAPES_SECONDS = 90  # in which Prometheus has looked, and rules that wait for a minute would fire
 # Asks Prefect's server as any client of it does, with the variables of a worker.
@@ -45,17 +43,11 @@ def stored_tables(variables: dict[str, str]) -> dict[str, str]:
         "items": world.catalogue.table(),
         "events": world.events(users).sort(columns.TIMESTAMP, columns.USER_ID, columns.ITEM_ID),
     }
-    endpoint = urlsplit(variables["AWS_ENDPOINT_URL"])
-    store = fs.S3FileSystem(
-        access_key=variables["AWS_ACCESS_KEY_ID"],
-        secret_key=variables["AWS_SECRET_ACCESS_KEY"],
-        scheme=endpoint.scheme,
-        endpoint_override=endpoint.netloc,
-        region=variables["AWS_REGION"],
-    )
+    access = {name.lower(): variables[name] for name in variables if name.startswith("AWS_")}
+    urls = {name: f"s3://{BUCKET}/raw/{name}.parquet" for name in tables}
     for name, table in tables.items():
-        parquet.write_table(table.to_arrow(), f"{BUCKET}/raw/{name}.parquet", filesystem=store)
-    return {name: f"s3://{BUCKET}/raw/{name}.parquet" for name in tables}
+        table.write_parquet(urls[name], storage_options=access)
+    return urls
 
 
 def run_deployment(name: str, parameters: dict[str, Any], variables: dict[str, str]) -> dict[str, Any]:
