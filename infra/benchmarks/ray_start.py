@@ -78,7 +78,7 @@ def nodes(place: Path) -> Iterator[str]:
     """Start a head without processors and two nodes; yield the address."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HOUSE), str(HOUSE / "services" / "python-client")])
     os.environ["RAY_TMPDIR"] = str(place)
-    os.environ["RAY_worker_niceness"] = "0"  # of 15, workers would wait for whatever else the machine does
+    os.environ |= {"RAY_worker_niceness": "0"}  # of 15, workers would wait for whatever else the machine does
     from ray.cluster_utils import Cluster
 
     about = {"object_store_memory": STORE_BYTES, "include_dashboard": False, "node_ip_address": HEAD}

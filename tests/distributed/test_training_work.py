@@ -197,7 +197,7 @@ def test_seeds_and_systems_are_carried(shop: tuple[Split, list[str]], carried: C
     split, texts = shop
     config = replace(SMALL, adapter=replace(SMALL.adapter, rounds=1), tower=replace(SMALL.tower, epochs=1))
     job = SeedsJob(split, texts, frozen_encoding(texts, config), config, SYSTEMS, None, None, None, print)
-    (alone,) = Carried().map(job, [config.seed], lambda _: None)
+    (alone,) = Carried().map(job, [config.seed], lambda _: None, trains=True)
     assert carried.shards["SystemsJob"] == [name for name in SYSTEMS if name != "blend"]
     with job.opened() as work:
         here = work(config.seed, lambda _: None)
