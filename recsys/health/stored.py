@@ -12,10 +12,11 @@ import numpy as np
 from recsys.artifacts import MANIFEST, ArtifactError, digest_file, verify_folder
 from recsys.callbacks import StageProgress
 from recsys.data.columns import ITEM_ID
-from recsys.data.snapshot import open_snapshot
+from recsys.data.snapshot import list_snapshots, open_snapshot
 from recsys.errors import RecsysError
 from recsys.health.findings import Seen, failed, fine, warning
 from recsys.home import Home
+from recsys.remote.listing import ADAPTERS, GENERATIONS, SNAPSHOTS, TABLES, folder_of, read_known
 from recsys.store.adapters import read_card, verify_adapter
 from recsys.store.generations import read_generation
 from recsys.store.index import (
@@ -28,7 +29,7 @@ from recsys.store.index import (
     open_index,
     whole,
 )
-from recsys.store.manifests import CARD, GenerationManifest, IndexReference
+from recsys.store.manifests import CARD, TABLE_FOLDER, GenerationManifest, IndexReference
 from recsys.store.pointer import read_pointer
 from recsys.store.standing import stored_ids
 
@@ -43,7 +44,7 @@ def look_at_snapshots(home: Home, quick: bool, progress: StageProgress | None = 
         files = open_snapshot(home, snapshot_id, verify=False).manifest.files
         _verify(folder, files, MANIFEST, quick)
 
-    yield from _each("snapshots", stored_ids(home.snapshots, MANIFEST), look, quick, progress)
+    yield from _each("snapshots", *_here(home, SNAPSHOTS, stored_ids(home.snapshots, MANIFEST)), look, quick, progress)
     yield from _strangers(home.snapshots, MANIFEST)
 
 
@@ -56,7 +57,7 @@ def look_at_adapters(home: Home, quick: bool, progress: StageProgress | None = N
         else:
             verify_adapter(home, adapter_id)
 
-    yield from _each("adapters", stored_ids(home.adapters, CARD), look, quick, progress)
+    yield from _each("adapters", *_here(home, ADAPTERS, stored_ids(home.adapters, CARD)), look, quick, progress)
     yield from _strangers(home.adapters, CARD)
 
 
@@ -66,13 +67,18 @@ def look_at_generations(home: Home, quick: bool, progress: StageProgress | None 
     def look(generation_id: str) -> None:
         folder, manifest = read_generation(home, generation_id, verify=not quick)
         _verify(folder, manifest.files, MANIFEST, True)
-        found = open_snapshot(home, manifest.snapshot, verify=False).manifest.content_digest
+        if manifest.snapshot in contents:
+            found = contents[manifest.snapshot]
+        else:  # which says what is wrong with it
+            found = open_snapshot(home, manifest.snapshot, verify=False).manifest.content_digest
         if manifest.snapshot_digest not in (None, found):
             raise ArtifactError(f"Snapshot {manifest.snapshot} is not the one that generation {generation_id} binds.")
         for adapter_id in filter(None, (manifest.adapter, manifest.search_adapter)):
             read_card(home, adapter_id)
 
-    yield from _each("generations", stored_ids(home.generations, MANIFEST), look, quick, progress)
+    contents = {one.id: one.manifest.content_digest for one in list_snapshots(home)}
+    here = _here(home, GENERATIONS, stored_ids(home.generations, MANIFEST))
+    yield from _each("generations", *here, look, quick, progress)
     yield from _strangers(home.generations, MANIFEST)
 
 
@@ -123,8 +129,14 @@ def look_at_index(home: Home, quick: bool, progress: StageProgress | None = None
             if not quick and _stored_digest(table, reference) != reference.digest:
                 raise ArtifactError(f"The LanceDB table {name} holds other ids, vectors or texts than were indexed.")
 
-    by_name = {f"{table} (version {version})": one for (table, version), one in references.items()}
-    yield from _each("tables", by_name, look, quick, progress)
+    folders = {f"{table}{TABLE_FOLDER}" for table, _ in references}
+    here, elsewhere = _here(home, TABLES, folders)
+    by_name = {
+        f"{table} (version {version})": one
+        for (table, version), one in references.items()
+        if f"{table}{TABLE_FOLDER}" in here
+    }
+    yield from _each("tables", by_name, elsewhere, look, quick, progress)
     for said in slow:
         yield warning(f"{said}: searches are slow.", "Train and publish again: a table is indexed when it is made.")
 
@@ -142,8 +154,21 @@ def _stored_digest(table: object, reference: IndexReference) -> str:
     return content_digest(ids, vectors, texts)
 
 
+def _here(home: Home, room: str, names: Iterable[str]) -> tuple[set[str], int]:
+    """Return what of some stored things is on this machine, and how many its object store alone has whole."""
+    asked = set(names)
+    listed = {name: read_known(home, room, name) for name in asked}
+    here = {name for name, one in listed.items() if one is None or not one.missing(folder_of(home, room, name))}
+    return here, len(asked) - len(here)
+
+
 def _each(
-    kind: str, names: Iterable[str], look: Callable[[str], None], quick: bool, progress: StageProgress | None
+    kind: str,
+    names: Iterable[str],
+    elsewhere: int,
+    look: Callable[[str], None],
+    quick: bool,
+    progress: StageProgress | None,
 ) -> Iterator[Seen]:
     """Look at each of some stored things; what is wrong with one hides no other."""
     ordered, wrong = sorted(names), 0
@@ -160,7 +185,8 @@ def _each(
         progress(f"Look at {kind}", len(ordered), len(ordered))
     if not wrong:
         looked = "are there (--quick: nothing was hashed)" if quick else "are what they were"
-        yield fine(f"{len(ordered)} {looked}" if ordered else "there are none")
+        others = f"; {elsewhere} more are in the store alone" if elsewhere else ""
+        yield fine((f"{len(ordered)} {looked}" if ordered else "there are none here") + others)
 
 
 def _verify(folder: Path, files: dict[str, str], manifest: str, quick: bool) -> None:
