@@ -20,8 +20,8 @@ from recsys.simulation.world import World
 
 BUCKET = "recsys"
 DAYS = 90
-SHOP = SimulationConfig(users=200, items=100, events=5_000, days=DAYS)
-MODEL = ModelConfig(adapter=AdapterConfig(rounds=2), tower=TowerConfig(epochs=3))
+SHOP = SimulationConfig(users=600, items=200, events=16_000, days=DAYS)
+MODEL = ModelConfig(adapter=AdapterConfig(rounds=2), tower=TowerConfig(epochs=4))
 PATIENCE_SECONDS = 1_800
 SCRAPES_SECONDS = 90  # in which Prometheus has looked, and rules that wait for a minute would fire
 # Asks Prefect's server as any client of it does, with the variables of a worker.

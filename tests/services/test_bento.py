@@ -31,11 +31,13 @@ from flows.publish import publish_generation
 publish_generation(sys.argv[1], sys.argv[2], bento=True)
 """
 CALL = """
-import json, sys
+import sys
 from bentoml import SyncHTTPClient
-with SyncHTTPClient(sys.argv[1]) as client:
-    answer = client.request("POST", "/v1/recommend", json={"user_id": "u1", "k": 3})
-    print(json.dumps([answer.json()["items"], sorted(client.endpoints)]))
+from bentoml.exceptions import BentoMLException
+try:
+    SyncHTTPClient(sys.argv[1])
+except BentoMLException as error:
+    print(error)
 """
 # Everything that a worker may import, and what a Bento of a clone leaves for a caller to see.
 IMPORT = """
@@ -111,11 +113,11 @@ def test_a_published_bento_with_a_generation_answers_from_an_empty_folder(
         wait_until_ready(server, f"{url}/readyz", tmp_path / "log")
         answer = httpx.post(f"{url}/v1/recommend", json={"user_id": "u1", "k": 3}, timeout=60).json()
         switches = httpx.get(f"{url}/v1/promotions").json()["promotions"]
-        called = json.loads(subprocess.run([sys.executable, "-c", CALL, url], check=True, capture_output=True).stdout)
+        called = subprocess.run([sys.executable, "-c", CALL, url], check=True, capture_output=True, text=True).stdout
     finally:
         end(server)
     assert (answer["generation"], len(answer["items"])) == (served, 3)
-    assert called == [answer["items"], []]
+    assert called.strip() == f"Failed to fetch schema from {url}/schema.json"  # as services/README.md has it
     assert [(one["action"], one["by"], one["previous"]) for one in switches] == [("publish", "bento", None)]
     assert list(empty.iterdir()) == []
 
@@ -153,7 +155,7 @@ def test_bentoml_build_in_a_clone_makes_what_the_command_makes(store: Path, tmp_
     subprocess.run([sys.executable, "-m", "bentoml", "build", "--version", "clone"], cwd=clone, check=True)
     made = store / "bentos" / NAME / "clone"
     needed = (made / "env" / "python" / "requirements.txt").read_text().splitlines()
-    assert {line.partition(" ;")[0] for line in needed} >= set(requirements())
+    assert {line.partition(";")[0].strip() for line in needed} >= set(requirements())
     build = tomllib.loads((CLONE / "pyproject.toml").read_text())["tool"]["bentoml"]["build"]
     ours = built_by_us._settings(None)
     assert {name: build[name] for name in ("service", "name", "envs", "labels")} == {
