@@ -30,12 +30,15 @@ import sys
 from flows.publish import publish_generation
 publish_generation(sys.argv[1], sys.argv[2], bento=True)
 """
-# Everything that a worker may import, and what a Bento of a clone leaves for a caller to see.
+# Everything that the service's code imports anywhere, and the rooms that it answers from, whole.
 IMPORT = """
-import importlib, pkgutil, sys
+import ast, importlib, pathlib, pkgutil
 import services.recommender, recsys_client
-rooms = ("services", "recsys.serving", "recsys.ranking", "recsys.texts", "recsys.publishing", "recsys.models.encoder")
-for room in rooms:
+for path in pathlib.Path(services.__path__[0]).rglob("*.py"):
+    for one in ast.walk(ast.parse(path.read_text())):
+        if isinstance(one, ast.ImportFrom) and one.module.startswith("recsys."):
+            importlib.import_module(one.module)
+for room in ("services", "recsys.serving", "recsys.ranking", "recsys.texts", "recsys.models.encoder"):
     for module in pkgutil.walk_packages(importlib.import_module(room).__path__, f"{room}."):
         if "python-client" not in module.name:
             importlib.import_module(module.name)
@@ -154,8 +157,7 @@ def test_bentoml_build_in_a_clone_makes_what_the_command_makes(store: Path, tmp_
     environment = tmp_path / "environment"
     environment.mkdir()
     link_packages([line.partition("==")[0] for line in requirements()], environment)
-    name, client = run_python(
-        environment, "-c", f"import sys; sys.path.insert(0, {str(made / 'src')!r})\n{IMPORT}"
-    ).split()
+    said = run_python(environment, "-c", f"import sys; sys.path.insert(0, {str(made / 'src')!r})\n{IMPORT}")
+    name, client = said.splitlines()[-1].split()
     assert name == "RecommenderService"
     assert client.startswith(str(made / "src"))
