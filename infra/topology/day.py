@@ -20,10 +20,10 @@ from recsys.simulation.world import World
 
 BUCKET = "recsys"
 DAYS = 90
-SHOP = SimulationConfig(users=200, items=100, events=5_000, days=DAYS)
-MODEL = ModelConfig(adapter=AdapterConfig(rounds=2), tower=TowerConfig(epochs=3))
+SHOP = SimulationConfig(users=600, items=200, events=16_000, days=DAYS)
+MODEL = ModelConfig(adapter=AdapterConfig(rounds=2), tower=TowerConfig(epochs=4))
 PATIENCE_SECONDS = 1_800
-SCRAPES_SECONDS = 90  # in which Prometheus has looked, and rules that wait for a minute would fire
+SCRAPES_SECONDS = 60  # in which Prometheus has looked, and rules that wait for a minute would fire
 # Asks Prefect's server as any client of it does, with the variables of a worker.
 TRIGGER = """
 import json, sys
@@ -103,7 +103,7 @@ def live_day(variables: dict[str, str], service: httpx.Client) -> dict[str, Any]
         "accepted": [one["accepted"] for one in posted],
         "duplicates": [one["duplicates"] for one in posted],
         "offered_again": sorted(offered & {event["item_id"] for event in events}),
-        "without_a_key": httpx.post(f"{service.base_url}v1/recommend", json={"user_id": "u1"}).status_code,
+        "without_a_key": httpx.post(service.base_url.join("/v1/recommend"), json={"user_id": "u1"}).status_code,
     }
 
 
