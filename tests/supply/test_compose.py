@@ -143,7 +143,7 @@ def test_what_is_set_is_read_by_the_code() -> None:
     )
     secrets = "\n".join(passwords.texts("").values())
     named = set(re.findall(r"\b(RECSYS_[A-Z_]+)\b(?==|:)", TEXT + secrets))
-    assert named == {"RECSYS_HOME", "RECSYS_DATABASE_URL"}
+    assert named == {"RECSYS_HOME", "RECSYS_CACHE", "RECSYS_DATABASE_URL"}
     assert all(f'"{name}"' in code for name in named)
     from prefect.settings import Settings
     from prefect.settings.legacy import _get_settings_fields
