@@ -5,7 +5,7 @@ import re
 # The first that fits.
 _ADVICE = {
     r"ExpiredToken|TokenRefreshRequired|expired": "The credentials have expired. Renew them where this runs.",
-    r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|401|Unauthenticated|Unauthorized": (
+    r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|\b401\b|Unauthenticated|Unauthorized": (
         "The credentials are none that the store knows. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what "
         "your store has in their place, where this runs."
     ),
