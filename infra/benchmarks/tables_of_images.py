@@ -60,6 +60,8 @@ def topology(path: Path) -> str:
         "the service": f"{day['items']} items by {day['answered_by']}, which is what was published"
         if day["answered_by"] == day["generation"]
         else "**another generation**",
+        "the home": f"`{day['elsewhere']['home']}`; the service follows it with a cache of its own, and an empty cache "
+        f"finds {', '.join(day['elsewhere']['served'])} served",
         "events, posted twice": f"accepted {day['accepted']}, duplicates {day['duplicates']}; offered again: "
         f"{len(day['offered_again'])}",
         "in PostgreSQL": f"{stored['events']} events; {stored['completed_runs']} runs of Prefect; "

@@ -180,6 +180,15 @@ def running(house: House, programs: list[Path]) -> Iterator[Running]:
         found.stop()
 
 
+def elsewhere(found: Running) -> dict[str, Any]:
+    """Return what a machine that has never seen the home finds there: its cache is empty."""
+    variables = found.variables("service")
+    variables["RECSYS_CACHE"] = str(found.house.work / "elsewhere")
+    listed = found.run("service", ["recsys", "generations", "--json"], env=variables).stdout
+    served = [one["id"] for one in json.loads(listed)["generations"] if one["current"]]
+    return {"home": variables["RECSYS_HOME"], "served": served}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
@@ -196,6 +205,7 @@ def main() -> None:
             keyed = {"authorization": f"Bearer {found.key}"}
             with httpx.Client(base_url=house.url("service"), headers=keyed, timeout=60) as service:
                 day = live_day(found.variables("worker-train"), service)
+            day["elsewhere"] = elsewhere(found)
             day["postgres"] = events_in_postgres(found.variables("service"), found.variables("prefect"))
             day["watched"] = watched(house)
         document = {"task": "topology", "up_after_s": up, "services": found.seen, "day": day}
