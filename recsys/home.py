@@ -66,7 +66,9 @@ class Home:
         """
         try:
             return str(json.loads((self.root / MARK).read_bytes())["url"])
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, *NO_PLACE):
+                raise
             return None
         except (ValueError, TypeError, KeyError):
             raise SettingError(f"{self.root / MARK} is broken. Remove the folder: all in it is in the store.") from None

@@ -62,7 +62,7 @@ def test_the_flow_joins_the_same_and_the_pipeline_by_itself(
     assert ingest_tables(*given) != snapshot.id
     trained: list[str] = []
 
-    def stop(snapshot_id: str, *_: Any) -> None:
+    def stop(snapshot_id: str, *_: Any, **__: Any) -> None:
         trained.append(snapshot_id)
         raise KeyError("far enough")
 

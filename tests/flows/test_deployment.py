@@ -171,6 +171,7 @@ def test_the_parameters_are_a_form(deployment: dict[str, Any]) -> None:
     schema = deployment["parameter_openapi_schema"]
     assert {*schema["properties"]} == {
         *("events", "items", "users", "home", "ingest", "live", "model", "publish", "gate", "force", "reason"),
+        *("ray", "bento"),
     }
     roles = schema["definitions"]["SignalConfig"]["properties"]["role"]
     assert roles["enum"] == ["target", "positive", "negative", "seen", "ignored"]

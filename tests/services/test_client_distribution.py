@@ -18,6 +18,7 @@ import pytest
 from bare_environment import link_packages, required, run_python
 from packaging.requirements import Requirement
 
+import recsys
 import recsys_client
 
 CLONE = Path(__file__).parents[2]
@@ -134,7 +135,8 @@ def test_the_import_loads_nothing_of_the_service_where_that_is_installed() -> No
 
 def test_the_service_needs_the_client_of_its_own_version() -> None:
     client, house = project(CLIENT), project(CLONE)
-    assert client["version"] == house["version"]
+    assert client["version"] == recsys.__version__
+    assert house["dynamic"] == ["version"]  # of recsys, which says it once
     assert f"{client['name']}=={client['version']}" in house["dependencies"]
     assert (client["requires-python"], client["license"]) == (house["requires-python"], house["license"])
 
