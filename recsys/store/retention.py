@@ -162,9 +162,11 @@ def prune(
             ("snapshot",),
             ("record", "report", "lists", "checkpoint"),
         ):
-            for entry in plan(home, rule).goes:
+            going = plan(home, rule).goes
+            for entry in going:  # all before the first goes, which may take others along
                 if entry.place not in found:
                     found[entry.place], links[entry.place] = entry, links_of(home.root / entry.place)
+            for entry in going:
                 if entry.kind in kinds:
                     why = _removed(partial(_REMOVE[entry.kind], home, rule, entry))
                     if why is not None:
