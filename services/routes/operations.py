@@ -11,7 +11,6 @@ from services.edge.auth import OPEN, guarded_router
 from services.edge.description import documented
 from services.edge.problems import Refused
 from services.edge.representations import etag_of
-from services.worker.answering import json_response
 
 EXPLAINED = {str(code): f"{code} ({code.status} {HTTPStatus(code.status).phrase})\n{code.meaning}\n" for code in Code}
 DOCS, LIVEZ, READYZ = "/docs.json", "/livez", "/readyz"
@@ -53,7 +52,8 @@ async def readyz(request: Request) -> Response:
 
     A service with ``RECSYS_TEXTS=off`` is ready without what texts need.
     """
-    return json_response(request.app.state.workers.readiness())
+    found: Readiness = request.app.state.workers.readiness()
+    return Response(found.model_dump_json(exclude_none=True), media_type="application/json")
 
 
 @cache

@@ -16,7 +16,7 @@ from fastapi import HTTPException
 from recsys.artifacts import ArtifactError
 from recsys.home import Home
 from recsys_client.schemas.recommend import FromModel
-from services.edge import auth
+from services.edge import guard as judging
 from services.edge import lanes as limits
 from services.edge.context import CURRENT, AbandonedError, RequestContext, checkpoint
 from services.edge.keys import Keys
@@ -320,8 +320,8 @@ def test_texts_are_encoded_a_few_at_a_time() -> None:
 
 def test_a_key_that_asks_for_nonsense_waits_for_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(auth, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    guard = auth.Guard(Keys(Home(Path("nowhere"))))
+    monkeypatch.setattr(judging, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    guard = judging.Guard(Keys(Home(Path("nowhere"))))
 
     def asks(key: str, at_once: int = 1) -> float:
         CURRENT.set(RequestContext("", key=key))
@@ -331,14 +331,14 @@ def test_a_key_that_asks_for_nonsense_waits_for_its_answers(monkeypatch: pytest.
             return guard.patience()
 
     def main() -> None:
-        for _ in range(auth.FREE_REFUSALS + 1):
+        for _ in range(judging.FREE_REFUSALS + 1):
             assert asks("one") == 0
             guard.refused()
-        assert asks("one") == auth.REFUSAL_SECONDS
-        assert asks("one", at_once=4) == 4 * auth.REFUSAL_SECONDS
-        assert asks("one", at_once=100) == auth.LONGEST_SECONDS
+        assert asks("one") == judging.REFUSAL_SECONDS
+        assert asks("one", at_once=4) == 4 * judging.REFUSAL_SECONDS
+        assert asks("one", at_once=100) == judging.LONGEST_SECONDS
         assert asks("other") == 0
-        now[0] += 1 / auth.REFUSALS_FORGOTTEN
+        now[0] += 1 / judging.REFUSALS_FORGOTTEN
         assert asks("one") == 0
         for _ in range(1_000):  # without keys nobody is made to wait
             assert asks("") == 0

@@ -22,5 +22,5 @@ class Readiness(BaseModel):
         str, Field(description=f'The newest classifier: "ready", "loading", "none" where there is none, {STATES}.')
     ]
     tenants: Annotated[
-        int | None, Field(description="Tenants whose catalogues are loaded; null where there are no tenants.")
+        int | None, Field(description="Tenants whose catalogues are loaded; missing where there are no tenants.")
     ] = None
