@@ -22,6 +22,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from infra.supply.locks import LOCKS, Pin, read
+from recsys import __version__
 
 ROOT = Path(__file__).parents[2]
 SCOPES = {"lock": ComponentScope.REQUIRED, "lock-cpu": ComponentScope.OPTIONAL, "lock-cuda": ComponentScope.OPTIONAL}
@@ -66,7 +67,7 @@ def bill() -> str:
     bom.metadata.component = own = Component(
         type=ComponentType.APPLICATION,
         name=house["name"],
-        version=house["version"],
+        version=__version__,
         bom_ref=house["name"],
         licenses=[LicenseFactory().make_from_string(house["license"])],
     )

@@ -174,7 +174,7 @@ def test_a_rollout_waits_for_what_is_under_way() -> None:
 def test_replicas_follow_a_number_that_the_service_counts() -> None:
     scaling = documents(KUBERNETES / "production" / "scaling.yaml")
     (name,) = [one["pods"]["metric"]["name"] for one in scaling[0]["spec"]["metrics"] if one["type"] == "Pods"]
-    assert f'Gauge(\n            "{name}"' in inspect.getsource(Metrics)
+    assert f'Gauge,\n            "{name}"' in inspect.getsource(Metrics)
     (rule,) = yaml.safe_load((KUBERNETES / "monitoring" / "prometheus-adapter.yaml").read_text())["rules"]["custom"]
     assert rule["seriesQuery"].startswith(f"{name}{{")
 

@@ -34,7 +34,7 @@ def check_command(words: list[str]) -> None:
 
 def test_the_units_and_commands_of_one_machine_are_there() -> None:
     seen = set()
-    for words in lines("One machine"):
+    for words in lines("One machine with systemd"):
         if words[0].startswith("/opt/recsys/infra"):
             assert (CLONE / Path(words[0]).relative_to("/opt/recsys")).stat().st_mode & 0o111
         for unit in (word for word in words if word.endswith((".service", ".timer"))):
