@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
 
 from recsys.home import Home
 from recsys.store.generations import current_id, read_generation
@@ -20,8 +21,9 @@ EXAMPLES = 5  # by route, beside those that cover the document systematically
 
 
 def test_whatever_is_sent_the_service_does_as_it_is_described(
-    copy_of_home: Callable[[Path], Home], classifying_home: Home, tmp_path: Path
+    copy_of_home: Callable[[Path], Home], classifying_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     home = copy_of_home(tmp_path / "home")
     shutil.copytree(classifying_home.adapters, home.adapters, dirs_exist_ok=True)
     _, token = create_key(home, "contract", ["admin"])
@@ -30,7 +32,10 @@ def test_whatever_is_sent_the_service_does_as_it_is_described(
     headers = {"Authorization": f"Bearer {token}"}
     served = str(current_id(home))
     given = {"RECSYS_GENERATION": served, "RECSYS_ADAPTER": read_generation(home, served)[1].adapter}
-    with running(home) as url, httpx.Client(base_url=url, headers=headers, timeout=30) as client:
+    with (
+        running(home, service="patient_service:RecommenderService") as url,
+        httpx.Client(base_url=url, headers=headers, timeout=30) as client,
+    ):
         operations = sum(len(methods) for methods in client.get("/docs.json").json()["paths"].values())
         found = subprocess.run(
             [*command, f"{url}/docs.json", *options],
