@@ -6,6 +6,7 @@ events, keys and the salt of who is forgotten are in it, and nothing of another'
 
 import os
 import re
+import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -24,12 +25,14 @@ class Tenant(Record):
     """What is known of a tenant.
 
     Attributes:
+        id: random: a tenant that is made anew under the name of one that is gone is another.
         created: RFC 3339.
         rate: requests a second that each worker takes from all of its keys together; None: no limit.
         at_once: requests of it that each worker has under way; None: no limit but that of each key.
         leaving: it is being deleted, and no key of it is accepted.
     """
 
+    id: str
     created: str
     rate: float | None = None
     at_once: int | None = None
@@ -84,7 +87,8 @@ def create_tenant(house: Home, name: str, rate: float | None = None, at_once: in
     Raises:
         SettingError: the name is none, it exists, or a limit is not positive.
     """
-    tenant = Tenant(created=datetime.now(UTC).isoformat(timespec="seconds"), rate=rate, at_once=at_once)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    tenant = Tenant(id=secrets.token_hex(8), created=now, rate=rate, at_once=at_once)
     _check(tenant)
     home = tenant_home(house, name)
     house.make().tenants.mkdir(mode=ALONE, exist_ok=True)

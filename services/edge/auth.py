@@ -49,11 +49,11 @@ class Workers(Protocol):
     def guard_of(self, scope: Scope) -> Guard:
         """Return who judges a request."""
 
-    def entered(self, guard: Guard) -> AbstractAsyncContextManager[object]:
+    def entered(self, guard: Guard, scope: Scope) -> AbstractAsyncContextManager[object]:
         """Hold what answers those whom a guard has let in, for the length of a request.
 
         Raises:
-            Refused: 503, it is not loaded yet.
+            Refused: 401, the tenant has gone since; 503, it is not loaded yet.
         """
 
     def asks_for_keys(self) -> bool:
@@ -120,7 +120,7 @@ class GuardedRoute(APIRoute):
             if announced_bytes(scope) > most:
                 await too_large(most)(scope, receive, send_noting)
             else:
-                async with workers.entered(guard) as scope[WORKER]:
+                async with workers.entered(guard, scope) as scope[WORKER]:
                     await super().handle(scope, capped(receive, most), send_noting)
         if status in NONSENSE:
             guard.refused()

@@ -20,6 +20,7 @@ from services.edge.keys import ADMIN, Appearance, Keys, appearance
 from services.edge.problems import problem
 
 READS_HISTORIES = "recsys.reads_histories"  # in a request's scope: whether it may be told what a user did
+TENANT_ID = "recsys.tenant"  # in a request's scope: the id of the tenant whose key was accepted
 ALLOWANCE = "recsys.allowance"  # in a request's scope: headers that say what its key has left
 BURST_SECONDS = 2.0  # how much of its rate a key may use at once
 MOST_AT_ONCE = 100  # requests of one key that a worker has under way; fewer than may wait for a lane
@@ -56,6 +57,12 @@ class Guard:
         self._under_way: Counter[str] = Counter()  # requests by key
         self._refusals: dict[str, tuple[float, float]] = {}  # by key: how many lately, and when that was
 
+    @property
+    def tenant_id(self) -> str | None:
+        """The id of the tenant whose keys these are now; None: it is gone, or leaves."""
+        known = self._limits.now() if self._limits else None
+        return known.id if known else None
+
     def asks_for_keys(self) -> bool:
         """Tell whether there are keys, or must be."""
         return self._keys.asked_for()
@@ -87,6 +94,8 @@ class Guard:
             detail = f"The tenant {self.tenant} has {tenant.at_once} requests under way, as many as it may."
             return problem(Code.TOO_MANY_REQUESTS, detail, {"Retry-After": "1"})
         scope[READS_HISTORIES] = key.may(ADMIN)
+        if tenant is not None:
+            scope[TENANT_ID] = tenant.id
         context = CURRENT.get()
         if context is not None:
             context.key, context.tenant = key.id, self.tenant
@@ -175,12 +184,12 @@ class TenantLimits:
         """Return what is known of the tenant; None: it is gone, or leaves. A broken file changes nothing."""
         seen = appearance(self._path)
         if seen != self._seen:
-            self._seen = seen
             try:
                 found = None if seen is None else read_tenant(self._house, self.name)
                 self._known = found if found is None or not found.leaving else None
             except ArtifactError as error:
                 _LOG.error("What bounds the tenant stays as it was. %s", error)
+            self._seen = seen  # the last of all: another thread may look meanwhile
         return self._known
 
 

@@ -111,7 +111,7 @@ class OneWorker:
         """See ``Workers``."""
         return self.worker.guard
 
-    def entered(self, guard: Guard) -> AbstractAsyncContextManager[Worker]:
+    def entered(self, guard: Guard, scope: Scope) -> AbstractAsyncContextManager[Worker]:
         """See ``Workers``."""
         return nullcontext(self.worker)
 

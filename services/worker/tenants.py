@@ -24,7 +24,7 @@ from recsys.home import TENANT, Home
 from recsys.tenants import NAME
 from recsys_client.schemas.problems import Code
 from recsys_client.schemas.readiness import Readiness
-from services.edge.guard import Guard, TenantLimits, token_of
+from services.edge.guard import CHALLENGE, TENANT_ID, Guard, TenantLimits, token_of
 from services.edge.keys import ADMIN, Keys, tenant_in
 from services.edge.lanes import StillLoadingError
 from services.edge.metrics import Metrics
@@ -79,13 +79,13 @@ class Place:
     """What answers for a tenant, or will.
 
     Attributes:
-        home: the tenant's, as the folder that it was: one that is made anew is another tenant's.
+        tenant_id: whose, of all who ever had the name.
         opened: has it, or why it could not be had.
         requests: under way.
         asked: when somebody asked last, likewise ``failed``, when it could not be opened; of ``time.monotonic``.
     """
 
-    home: int | None
+    tenant_id: str
     opened: "Future[Worker]" = field(default_factory=Future)
     requests: int = 0
     asked: float = field(default_factory=time.monotonic)
@@ -142,7 +142,7 @@ class TenantWorkers:
         return self._guards[name]
 
     @asynccontextmanager
-    async def entered(self, guard: Guard) -> AsyncIterator[Worker]:
+    async def entered(self, guard: Guard, scope: Scope) -> AsyncIterator[Worker]:
         """See ``Workers``.
 
         Raises:
@@ -150,7 +150,7 @@ class TenantWorkers:
         """
         if not guard.tenant:
             raise Refused(Code.MISSING_SCOPE, NOBODYS)
-        place = await self._entered(guard)
+        place = await self._entered(guard, scope[TENANT_ID])
         try:
             yield place.opened.result()
         finally:
@@ -188,19 +188,21 @@ class TenantWorkers:
             if _is_open(place):
                 place.opened.result().close()
 
-    async def _entered(self, guard: Guard) -> Place:
+    async def _entered(self, guard: Guard, tenant_id: str) -> Place:
         """Return a tenant's place, in which a request more is under way; wait until somebody is in it.
 
         Raises:
-            Refused: 503, it takes too long, or nobody can be.
+            Refused: 401, the tenant has gone since its key was accepted; 503, it takes too long, or nobody can be.
         """
-        name, home = guard.tenant, _folder(self._house.tenants / guard.tenant)
+        name = guard.tenant
         while True:
+            if guard.tenant_id != tenant_id:
+                raise Refused(Code.UNKNOWN_KEY, "The key is unknown or revoked.", CHALLENGE)
             with self._changing:
-                place = self._places.get(name)
-                if place is None or place.home != home or _may_be_tried_again(place):
-                    place = self._places[name] = Place(home)
-                    arguments = (guard, place)
+                place = before = self._places.get(name)
+                if place is None or place.tenant_id != tenant_id or _may_be_tried_again(place):
+                    place = self._places[name] = Place(tenant_id)
+                    arguments = (guard, place, before)
                     threading.Thread(target=self._open, args=arguments, name="open-tenant", daemon=True).start()
                 self._places.move_to_end(name)
                 place.asked = time.monotonic()
@@ -211,10 +213,12 @@ class TenantWorkers:
                     return place
             await StillLoadingError(f"The catalogue of {name}", place.opened).over()
 
-    def _open(self, guard: Guard, place: Place) -> None:
+    def _open(self, guard: Guard, place: Place, before: Place | None) -> None:
         numbers = self._metrics.of(guard.tenant)
         try:
             with self._opening:
+                if before is not None and _is_open(before):  # of a tenant of the same name that is gone
+                    before.opened.result().close()
                 self._make_room()
                 worker = self._open_worker(Home(self._house.tenants / guard.tenant), guard, numbers).start()
         except Exception as error:
@@ -236,7 +240,7 @@ class TenantWorkers:
         while not self._stopping.wait(TEND_SECONDS):
             try:
                 for name, place in list(self._places.items()):
-                    if place.home != _folder(self._house.tenants / name):
+                    if place.tenant_id != self._guards[name].tenant_id:
                         self._close(name, place, "gone")
                 if self._memory() > self._most:
                     self._make_room()
@@ -277,13 +281,6 @@ def _is_open(place: Place) -> bool:
 def _may_be_tried_again(place: Place) -> bool:
     failed = place.opened.done() and place.opened.exception() is not None
     return failed and time.monotonic() - place.failed >= RETRY_SECONDS
-
-
-def _folder(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return None
 
 
 def _refusal(name: str, error: BaseException) -> Refused:
