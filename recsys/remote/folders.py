@@ -32,6 +32,7 @@ from recsys.remote.listing import (
     FILES,
     GENERATIONS,
     OWN,
+    ROOMS,
     SNAPSHOTS,
     TABLES,
     Listing,
@@ -106,6 +107,18 @@ def fetch(home: Home, room: str, name: str) -> None:
                 (staging / one).chmod(READABLE)
                 replace(staging / one, folder / one)
     mark_used(folder)
+
+
+def fetch_all(home: Home) -> None:
+    """Bring all folders that the store of a home has, if it has one.
+
+    Raises:
+        ArtifactError, StoreError: as ``fetch``.
+    """
+    if home.store is not None:
+        for room in ROOMS:
+            for path in sorted(known(home, room, "x").parent.glob("*.json")):
+                fetch(home, room, path.stem)
 
 
 def found(home: Home, room: str, name: str) -> None:

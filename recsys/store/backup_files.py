@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recsys.artifacts import ArtifactError, Hold, make_room, refuse_links
-from recsys.home import SALT, TENANT, TENANTS, Home
+from recsys.home import MARK, SALT, TENANT, TENANTS, Home
+from recsys.remote.listing import OWN
 
 CHUNK = 1 << 20  # bytes
 _MADE_AGAIN = ("cache", "encoders", "prefect")  # rooms
@@ -58,7 +59,8 @@ def parts(home: Home) -> Iterator[Path]:
             passing = room == home.runs and path.name.startswith(_PASSING)
             if not passing and not path.name.endswith(_ENDS):
                 yield path
-    left_out = {*(room.name for room in rooms), *_MADE_AGAIN, TENANTS, TENANT}  # a tenant's backup is its own
+    # a tenant's backup is its own; of a cache the backup is of what the store has, and no cache
+    left_out = {*(room.name for room in rooms), *_MADE_AGAIN, TENANTS, TENANT, MARK, OWN}
     for path in sorted(home.root.glob("[!.]*")):
         private = path.name.startswith((home.events_database.name, SALT.partition(".")[0]))
         if path.name not in left_out and not private:

@@ -35,6 +35,7 @@ from recsys.database.salt import CHECK
 from recsys.errors import SettingError
 from recsys.home import ALONE, Home
 from recsys.record import Record
+from recsys.remote.folders import fetch_all
 from recsys.store.backup_files import StoredFile, copy_file, files, hold, link_file, parts
 from recsys.store.generations import current_id
 from recsys.store.pointer import pointer_lock
@@ -111,7 +112,7 @@ def back_up(
     """Write a backup of a home and its database into a folder below a place, while both are used.
 
     Args:
-        home: where state lives.
+        home: where state lives; what an object store has of it is brought first.
         place: a folder for backups, outside of the home; made where it is missing.
         salt: where a copy of the tombstones' salt goes: outside of ``place``.
         keep: how many of the newest backups stay, this one counted; None: all.
@@ -129,6 +130,7 @@ def back_up(
         raise SettingError(f"{salt} lies among the backups; the salt must not lie beside the hashes. Name another.")
     if next(parts(home), None) is None and not home.events_database.exists():
         raise ArtifactError(f"There is nothing to back up in {home.root}. Name the home by --home or RECSYS_HOME.")
+    fetch_all(home)
     place.mkdir(mode=ALONE, parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:

@@ -119,12 +119,14 @@ def restore(source: Path, home: Home, salt: Path | None = None, progress: StageP
         progress: called with bytes done and all.
 
     Raises:
-        SettingError: the salt is missing, or the database's URL is of a SQLite file.
+        SettingError: the home is on an object store, or the salt is missing, or the database's URL is of a SQLite file.
         ArtifactError: the backup is broken, the salt another's, or home or database hold something; nothing changed.
         OSError: the home cannot be written to; nothing changed.
     """
     if os.environ.get(URL, "").startswith("sqlite"):
         raise SettingError(f"{URL} names a SQLite file. A restore puts one into the home: leave the variable out.")
+    if home.store is not None:
+        raise SettingError(f"Restore into a folder, not {home.store}: --home FOLDER. It is served from there.")
     path, backup = find_backup(source)
     later = _later(path, backup)
     finishing = home.make().root / FINISHING

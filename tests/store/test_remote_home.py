@@ -27,6 +27,7 @@ from recsys.remote.folders import discard_stored, push
 from recsys.remote.following import follow, reached, refresh
 from recsys.remote.listing import ADAPTERS
 from recsys.store.adapters import list_adapters, verify_adapter
+from recsys.store.backups import back_up
 from recsys.store.forgetting import forget_in_snapshots
 from recsys.store.generations import (
     ConflictError,
@@ -40,6 +41,7 @@ from recsys.store.generations import (
 from recsys.store.index import open_index
 from recsys.store.names import GENERATION, read_names, set_alias
 from recsys.store.pointer import list_promotions, trail_of
+from recsys.store.restoring import restore
 from recsys.store.retention import prune
 from recsys.store.shadow import begin_shadow, end_shadow, read_shadow
 from services.edge.keys import create_key, read_keys
@@ -107,6 +109,23 @@ def test_another_machine_has_what_one_has_made_by_the_ids_of_a_local_home(
     assert verify_adapter(other, made[1]).is_dir()
     assert open_snapshot(other, made[2]).events().height == 1
     assert [one.outcome for one in list_promotions(other)] == ["published"]
+
+
+def test_a_backup_holds_what_the_store_has_and_is_restored_into_a_folder(machine: Machine, tmp_path: Path) -> None:
+    generation, adapter, snapshot = make_all(machine("one"), 1)
+    promote(machine("one"), generation)
+    backup = back_up(machine("other"), tmp_path / "backups").path  # which has brought nothing yet
+    assert not (backup / "store").exists()
+    with pytest.raises(SettingError, match="into a folder"):
+        restore(backup, machine("third"))
+    home = Home(tmp_path / "restored")
+    restore(backup, home)
+    assert home.store is None
+    assert current_id(home) == generation
+    _, manifest = read_generation(home, generation, verify=True)
+    assert open_index(home.lance, manifest.index).count_rows() == manifest.index.rows
+    assert verify_adapter(home, adapter).is_dir()
+    assert open_snapshot(home, snapshot).events().height == 1
 
 
 def test_a_home_is_named_by_its_cache_too(machine: Machine, url: str) -> None:
