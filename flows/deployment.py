@@ -23,6 +23,7 @@ from flows.forms import close_forms
 from flows.slots import home_slot
 from recsys.errors import SettingError
 from recsys.home import Home
+from recsys.tenants import list_tenants, tenant_home
 
 FILE = "prefect.yaml"
 POOL = "recsys"
@@ -80,7 +81,7 @@ def deploy(home: Home, folder: Path, code: Code, notify: str | None = None) -> D
     """Make pool, queues, deployments, limits and automations, or bring those that there are up to date.
 
     Args:
-        home: whose limit is made, so that it can be seen before the first run.
+        home: whose limit is made, and that of each of its tenants, so that they can be seen before the first run.
         folder: a clone of the repository; ``prefect.yaml`` is read there.
         code: where workers find the code.
         notify: the block that tells people, as TYPE/NAME; None: it stays as it is.
@@ -100,13 +101,14 @@ def deploy(home: Home, folder: Path, code: Code, notify: str | None = None) -> D
         named = {one["name"]: one for one in described["deployments"]}
         ids = {name: client.read_deployment_by_name(f"{_flow(one)}/{name}").id for name, one in named.items()}
         close_forms(client, ids.values())
-        limit = home_slot(home)
-        client.upsert_global_concurrency_limit_by_name(limit, limit=1)
+        limits = [home_slot(one) for one in (home, *(tenant_home(home, name) for name in list_tenants(home)))]
+        for limit in limits:
+            client.upsert_global_concurrency_limit_by_name(limit, limit=1)
         wanted = list(automations(ids["tidy"], ids["daily"], block))
         for automation in wanted:
             put(client, automation)
     names = [automation.name.removeprefix(PREFIX) for automation in wanted]
-    return Deployed(POOL, list(QUEUES), list(named), [limit], names)
+    return Deployed(POOL, list(QUEUES), list(named), limits, names)
 
 
 def _make_pool(client: SyncPrefectClient) -> None:

@@ -2,13 +2,16 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows import progress
 from flows.commands.snapshots import megabytes
 from flows.commands.terminal import DebugOption, HomeOption, JsonOption, shell
+
+if TYPE_CHECKING:
+    from recsys.store.backups import Backup
 
 
 def backup(
@@ -29,17 +32,7 @@ def backup(
         from recsys.store.backups import back_up
 
         made = back_up(session.home, place, salt, keep, progress.report)
-        session.result = {
-            "backup": str(made.path),
-            "made": made.backup.made,
-            "served": made.backup.served,
-            "files": len(made.backup.files),
-            "bytes": made.backup.bytes,
-            "copied": made.copied,
-            "events": made.backup.events,
-            "forgotten": made.backup.forgotten,
-            "removed": list(made.removed),
-        }
+        session.result = _told(made.path, made.backup) | {"copied": made.copied, "removed": list(made.removed)}
         session.show(
             f"{made.path}: {len(made.backup.files):,} files, {megabytes(made.backup.bytes)} MB, "
             f"{megabytes(made.copied)} of them new; {made.backup.events:,} live events."
@@ -73,14 +66,7 @@ def restore(
 
         work = partial(restoring.check, source) if check else partial(restoring.restore, source, session.home, salt)
         done = work(progress=progress.report)
-        session.result = {
-            "backup": str(done.path),
-            "made": done.backup.made,
-            "served": done.backup.served,
-            "files": len(done.backup.files),
-            "bytes": done.backup.bytes,
-            "events": done.backup.events,
-            "forgotten": done.backup.forgotten,
+        session.result = _told(done.path, done.backup) | {
             "forgotten_since": done.forgotten_since,
             "forgotten_until": done.forgotten_until,
             "restored": None if check else str(session.home.root),
@@ -96,3 +82,15 @@ def restore(
             f"Who asked to be forgotten after {done.forgotten_until} is in no backup: forget them once more "
             "(DELETE /v1/users/{id})."
         )
+
+
+def _told(path: Path, backup: "Backup") -> dict[str, Any]:
+    return {
+        "backup": str(path),
+        "made": backup.made,
+        "served": backup.served,
+        "files": len(backup.files),
+        "bytes": backup.bytes,
+        "events": backup.events,
+        "forgotten": backup.forgotten,
+    }

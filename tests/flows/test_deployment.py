@@ -28,10 +28,12 @@ from flows.automations import PREFIX
 from flows.deployment import QUEUES, Code, deploy, make_deployments
 from flows.pipeline import pipeline
 from flows.server import CLIENT_SECRET
+from flows.slots import home_slot
 from recsys.config import to_dict
 from recsys.errors import SettingError
 from recsys.home import Home
 from recsys.store.generations import current_id, read_generation
+from recsys.tenants import create_tenant
 
 CLONE = Path(__file__).parents[2]
 LEAD_SECONDS = 20  # in which the scheduler, which looks every second, sees a schedule before its first date
@@ -156,8 +158,11 @@ def test_deploying_again_keeps_what_somebody_has_changed(
         assert all(one.description for one in before.values())
         block = CustomWebhookNotificationBlock(name="hook", url="http://127.0.0.1:9/hook")
         block.save("ops", overwrite=True)
+        tenant = create_tenant(Home(tmp_path), "acme")
         for notify in ("custom-webhook/ops", None):
-            deploy(Home(tmp_path).make(), CLONE, Code(), notify)
+            limits = deploy(Home(tmp_path).make(), CLONE, Code(), notify).limits
+            assert limits == [home_slot(Home(tmp_path)), home_slot(tenant)]  # a tenant waits for no other
+            assert [client.read_global_concurrency_limit_by_name(name).limit for name in limits] == [1, 1]
             after = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}
             assert {name: one.id for name, one in after.items()} == {name: one.id for name, one in before.items()}
             assert [action.type for action in after[told.name].actions] == ["send-notification"]
