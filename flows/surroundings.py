@@ -21,14 +21,14 @@ from recsys.artifacts import ArtifactError
 from recsys.data.locations import DEFAULT, Sources, shown
 from recsys.distributed.cluster import ADDRESS
 from recsys.health.findings import Seen, failed, fine, some, warning
-from recsys.home import Home
+from recsys.home import ENDPOINTS, Home
+from recsys.remote.cache import limit_from_environment
 from services.edge.keys import REQUIRE_KEYS, SCOPES, Key, read_keys
 
 REACH_SECONDS = 3
 SERVICE_PORT = 3000
 OLD = timedelta(days=365)
 SECRET_MODE = 0o077
-STORES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")  # the one that counts first
 _NAMES = re.compile(r"RECSYS_[A-Z0-9_]*[A-Z0-9]")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -131,6 +131,7 @@ def _readers() -> list[Callable[[], object]]:
         limits_from_environment,
         tenants_asked_for,
         memory_from_environment,
+        limit_from_environment,
     ]
 
 
@@ -153,7 +154,7 @@ def look_at_ports() -> Iterator[Seen]:
 def look_at_stores() -> Iterator[Seen]:
     """See whether what lies elsewhere can be reached: an object store with an address of its own, and named sources."""
     places = {}
-    endpoint = next((name for name in STORES if os.environ.get(name)), None)
+    endpoint = next((name for name in ENDPOINTS if os.environ.get(name)), None)
     if endpoint:
         places[endpoint] = os.environ[endpoint]
     entries = Sources.of(os.environ.get("RECSYS_SOURCES") or DEFAULT).urls
