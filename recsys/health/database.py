@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sql
 
@@ -13,6 +14,7 @@ from recsys.database import comparisons, events, exposures, impressions, live_it
 from recsys.database.engine import DISCREET, METADATA, REACH_SECONDS, URL
 from recsys.database.files import sqlite_url
 from recsys.database.salt import CHECK
+from recsys.database.tenancy import schema_of, search_path
 from recsys.health.findings import Seen, failed, fine, some, warning
 from recsys.home import Home
 
@@ -77,7 +79,8 @@ def _damaged(path: Path, said: str) -> Seen:
 
 def _postgresql(home: Home, url: str) -> Iterator[Seen]:
     where = sql.make_url(url).render_as_string(hide_password=True)
-    engine = sql.create_engine(url, connect_args={"connect_timeout": REACH_SECONDS}, **DISCREET)
+    reach: dict[str, Any] = {"connect_timeout": REACH_SECONDS} | search_path(schema_of(home))
+    engine = sql.create_engine(url, connect_args=reach, **DISCREET)
     with ExitStack() as stack:
         stack.callback(engine.dispose)
         try:

@@ -14,6 +14,7 @@ from recsys.health import database as health
 from recsys.health.database import look_at_database
 from recsys.health.findings import Seen
 from recsys.home import Home
+from recsys.tenants import create_tenant
 
 
 @pytest.fixture
@@ -77,3 +78,14 @@ def test_rights_and_clocks_of_a_postgresql(home: Home, database: Database, monke
         connection.exec_driver_sql("DROP OWNED BY visitor")
         connection.exec_driver_sql("DROP ROLE visitor")
     database.close()
+
+
+def test_of_a_tenant_its_own_schema_is_looked_at(home: Home, database: Database, tmp_path: Path) -> None:
+    if database.is_sqlite:
+        pytest.skip("tenants do not share one")
+    tenant = create_tenant(Home(tmp_path / "house"), "acme")
+    Database.of(tenant).close()
+    with database.engine.begin() as connection:  # of which the tenant has nothing
+        connection.exec_driver_sql(f"UPDATE {schema.VERSION_TABLE} SET version_num = '0099'")
+    (found,) = look_at_database(tenant, quick=True)
+    assert f"version {schema.revisions()[-1]}" in found.found
