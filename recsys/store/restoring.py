@@ -25,14 +25,11 @@ from recsys.artifacts import (
     write_atomic,
 )
 from recsys.callbacks import StageProgress, stage
-from recsys.database.comparisons import ShadowStore
 from recsys.database.copies import SALT as SALTS
 from recsys.database.copies import is_unused, load, tombstones
 from recsys.database.engine import URL, Database
 from recsys.database.events import EventStore
-from recsys.database.exposures import ExposureStore
 from recsys.database.impressions import ImpressionStore
-from recsys.database.live_items import ItemStore
 from recsys.database.salt import CHECK
 from recsys.database.tenancy import schema_of
 from recsys.database.tombstones import Deletion, Tombstones
@@ -162,7 +159,6 @@ def _finish(home: Home, finishing: Path, backup: Backup, progress: StageProgress
     url = os.environ.get(URL)
     if url and (finishing / DATABASE).exists():
         with closing(Database(url, finishing / SALT, schema_of(home))) as database:
-            _stores(database, Tombstones(database))
             load(finishing / DATABASE, database, f"restored-{backup.digest}", stage(progress, "Fill the database"))
         (finishing / DATABASE).unlink()
     for entry in sorted(finishing.iterdir(), key=lambda one: (one.name == home.generations.name, one.name)):
@@ -267,9 +263,8 @@ def _forget(staging: Path, later: dict[str, int]) -> None:
                 connection.execute(sql.delete(sql.table(SALTS)))
     with closing(Database.at(staging / DATABASE)) as database:
         known = Tombstones(database)
-        deletions = _stores(database, known)
         if later:
-            known.join(later, _users(database), deletions)
+            known.join(later, _users(database), _deletions(database, known))
 
 
 def _users(database: Database) -> list[str]:
@@ -283,9 +278,7 @@ def _users(database: Database) -> list[str]:
     return sorted(found)
 
 
-def _stores(database: Database, known: Tombstones) -> list[Deletion]:
-    """Open all that is kept in a database, which makes the tables that it lacks; return how each forgets a user."""
-    for store in (ItemStore, ShadowStore, ExposureStore):
-        store(database)
+def _deletions(database: Database, known: Tombstones) -> list[Deletion]:
+    """Return how each that keeps something of a user forgets it."""
     events, impressions, attributes = EventStore(database), ImpressionStore(database, known), AttributeStore(database)
     return [events.forget, impressions.forget, attributes.forget]
